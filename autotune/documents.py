@@ -1,0 +1,106 @@
+"""Reading YAML documents: strict pydantic models, errors that name file, path and the nearest known key."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from autotune.errors import DocumentError
+
+__all__ = ["Document", "parse_document", "read_document", "read_yaml", "suggest"]
+
+
+class Document(BaseModel):
+    """Base of everything people write in YAML: frozen, unknown keys rejected, nothing coerced silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+D = TypeVar("D", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> Any:
+    """The parsed content of a YAML file (safe loader).
+
+    Raises:
+        DocumentError: not there, not readable, or not YAML.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(f"{path} must be a readable UTF-8 YAML file, but: {error}") from error
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DocumentError(f"{path} must be YAML, but: {error}") from error
+
+
+def read_document(path: Path, model: type[D]) -> D:
+    """Read ``path`` as ``model``.
+
+    Raises:
+        DocumentError: naming the file, the path in it, what must hold and a suggestion for a misspelt key.
+    """
+    return parse_document(read_yaml(path), model, where=str(path))
+
+
+def parse_document(data: Any, model: type[D], *, where: str) -> D:
+    """Validate already parsed data; ``where`` names its origin in errors. Raises DocumentError."""
+    if not isinstance(data, dict):
+        raise DocumentError(f"{where} must hold a mapping, but got {type(data).__name__}.")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise DocumentError(f"{where}: {_describe(error, model)}") from error
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """`` Did you mean "x"?`` for the nearest known word, or the list of what is known."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f'Did you mean "{near[0]}"?'
+    return f"Known: {', '.join(known)}." if known else ""
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    parts = []
+    for problem in error.errors():
+        location = ".".join(str(step) for step in problem["loc"]) or "(top level)"
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(model, problem["loc"][:-1])
+            parts.append(f'unknown key "{location}". {suggest(str(problem["loc"][-1]), known)}'.rstrip())
+        elif problem["type"] == "missing":
+            parts.append(f'"{location}" must be given, but is missing.')
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            parts.append(f'"{location}": {message} (got {problem.get("input")!r:.120}).')
+    return " ".join(parts)
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: Any = model
+    for step in location:
+        fields = getattr(current, "model_fields", {})
+        if step in fields:
+            current = _model_in(fields[str(step)].annotation)
+        elif not isinstance(step, int) and not _is_model(current):
+            return []
+    return sorted(current.model_fields) if _is_model(current) else []
+
+
+def _is_model(candidate: Any) -> bool:
+    return isinstance(candidate, type) and issubclass(candidate, BaseModel)
+
+
+def _model_in(annotation: Any) -> Any:
+    if _is_model(annotation):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

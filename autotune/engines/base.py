@@ -1,0 +1,120 @@
+"""The engine contract: what executes an artifact, and what it must say of what really ran."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.deployment import Deployment
+from autotune.model_directory import ModelDirectory
+
+__all__ = ["Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest", "Float32", "Int32"]
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """What an engine is loaded from."""
+
+    deployment: Deployment
+    model: ModelDirectory
+    artifact: Path | None
+    """The exported file; None for formats that run from the model directory."""
+
+
+@dataclass(frozen=True)
+class EngineInput:
+    """One batch. Engines that consume features read the first two, those that consume waveforms the third."""
+
+    features: Float32 | None = None
+    """float32 [batch, frames, feature_dim], zero-padded at the end."""
+    lengths: Int32 | None = None
+    """int32 [batch]: valid frames, each ≥1."""
+    waveforms: tuple[Float32, ...] = ()
+    """16 kHz mono, float32 in −1..1, one array [samples] each."""
+
+    @property
+    def size(self) -> int:
+        """Segments in the batch."""
+        return len(self.waveforms) if self.lengths is None else len(self.lengths)
+
+
+@dataclass(frozen=True)
+class EngineOutput:
+    """What came out, one entry a segment, in the order of the input.
+
+    Engines that consume features give ``ids`` and ``lengths`` (SenseVoice: argmax of each frame, the first four are
+    language, emotion, event and text-norm tags; Paraformer: one id a token). Engines that consume waveforms give
+    ``texts``.
+    """
+
+    ids: Int32 | None = None
+    """int32 [batch, positions]: argmax over the vocabulary."""
+    lengths: Int32 | None = None
+    """int32 [batch]: valid positions."""
+    scores: Float32 | None = None
+    """float32 [batch, positions, vocabulary], only when asked for (parity checks)."""
+    texts: tuple[str, ...] = ()
+    """Raw texts, tags included, as FunASR gives them."""
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What really ran, read back from the runtime, never from the request."""
+
+    runtime: str
+    """Name and version, for example ``onnxruntime 1.31.1``."""
+    device: str
+    """``cpu`` or ``cuda:N``, as the runtime reports it."""
+    intra_op_num_threads: int
+    inter_op_num_threads: int
+    details: dict[str, Any] = field(default_factory=dict)
+    """Engine-specific: providers, provider options, nodes per provider, graph optimisation level, …"""
+
+
+class Engine(Protocol):
+    """Executes batches of one model in one format.
+
+    **Ownership.** ``load`` builds everything (weights, sessions, threads) and owns it until ``close``; an engine is
+    used by one thread at a time, and ``run`` is not re-entrant. Separate engines may run at the same time. ``close``
+    may be called twice; after it only ``close`` is allowed. Inputs are read, never written; outputs belong to the
+    caller.
+
+    **Honesty.** ``load`` raises ``TrialMismatch`` unless provider, device, threads and options of the deployment are
+    in force; ``facts`` reports what was read back.
+    """
+
+    name: ClassVar[str]
+    consumes: ClassVar[Literal["features", "waveforms"]]
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
+    """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
+
+    @classmethod
+    def load(cls, request: EngineRequest) -> Engine:
+        """Load and verify.
+
+        Raises:
+            EngineUnavailableError: the runtime or the device is missing; names what to install.
+            DocumentError: an option is unknown or out of range.
+            ModelError: the model's files are damaged.
+            TrialMismatch: something asked for is not in force.
+        """
+        ...
+
+    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+        """Execute one batch; ``scores=True`` also returns the raw scores. Raises RuntimeError of the runtime."""
+        ...
+
+    def facts(self) -> EngineFacts:
+        """What is in force, read back from the runtime."""
+        ...
+
+    def close(self) -> None:
+        """Free everything; idempotent."""
+        ...

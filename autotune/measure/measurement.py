@@ -1,0 +1,65 @@
+"""Measurement: everything one trial produced, raw samples included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune.documents import Document
+from autotune.metrics import percentile
+
+__all__ = ["Measurement", "ShardSample"]
+
+
+class ShardSample(Document):
+    """One shard of the workload, transcribed once."""
+
+    shard: int
+    audio_s: float
+    """Seconds of audio in it."""
+    processing_s: float
+    """Wall seconds during which at least one request was being processed."""
+    latencies_s: tuple[float, ...]
+    """One a recording: from its scheduled arrival (open loop) or its start (closed loop) to its text."""
+
+
+class Measurement(Document):
+    """What a trial produced. Times are wall seconds in the child unless said otherwise."""
+
+    shards: tuple[ShardSample, ...]
+    load_s: float
+    """Cold start: from the child's first instruction to a loaded recognizer, imports included."""
+    warmup_s: float
+    measured_s: float
+    """Around all shards."""
+    peak_memory_bytes: int
+    """Peak resident set of the child."""
+    stages_s: dict[str, float]
+    """Wall seconds spent in read, chunk, features, engine and decode, summed over the measured shards."""
+    padding_share: float
+    """Padded seconds that held no audio / all padded seconds."""
+    batches: int
+    texts: dict[str, str]
+    """Recording id → text of the first time it was transcribed."""
+    engine: dict[str, Any]
+    """``EngineFacts`` of the first instance, as read back from the runtime."""
+    noise: dict[str, float]
+    """steal_share, other_cpu_share, involuntary_switches, during the measured shards."""
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio transcribed while measuring."""
+        return sum(sample.audio_s for sample in self.shards)
+
+    @property
+    def rtfx(self) -> float:
+        """Σ audio_s / Σ processing_s over all shards: a ratio of sums."""
+        return self.audio_s / sum(sample.processing_s for sample in self.shards)
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """Every latency sample."""
+        return [value for sample in self.shards for value in sample.latencies_s]
+
+    def latency(self, share: float) -> float:
+        """Latency percentile in seconds, ``share`` in 0..1."""
+        return percentile(self.latencies_s, share)
