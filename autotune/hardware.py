@@ -82,7 +82,11 @@ def probe_hardware() -> HardwareProfile:
     """Read affinity, cgroup limits, /proc and NVML; takes a few milliseconds, starts nothing."""
     import psutil
 
-    cpus = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else tuple(range(os.cpu_count() or 1))
+    cpus = (
+        tuple(sorted(os.sched_getaffinity(0)))
+        if hasattr(os, "sched_getaffinity")
+        else tuple(range(os.cpu_count() or 1))
+    )
     quota = cgroup_cpu_quota()
     usable = len(cpus) if quota is None else max(1, min(len(cpus), int(-(-quota // 1))))
     total = psutil.virtual_memory().total
@@ -132,7 +136,7 @@ def _cgroup_folders(root: Path, membership: Path, controller: str) -> list[Path]
     """This process's cgroup folder and all its parents, for v2 and for a v1 controller."""
     folders: list[Path] = []
     for line in _read(membership).splitlines():
-        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
         base = root / controllers if controllers else root

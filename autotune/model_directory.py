@@ -115,7 +115,10 @@ def _named_files(path: Path) -> dict[str, Path]:
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{meta_path} must be a JSON object, but: {error}") from error
     named: dict[str, Path] = {}
-    for key, value in [*meta.items(), *[(k, v) for m in meta.values() if isinstance(m, dict) for k, v in m.items()]]:
+    for key, value in [
+        *meta.items(),
+        *[(k, v) for m in meta.values() if isinstance(m, dict) for k, v in m.items()],
+    ]:
         if isinstance(value, str):
             candidate = (path / value).resolve()
             if not candidate.is_relative_to(path):

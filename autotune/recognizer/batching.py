@@ -1,0 +1,77 @@
+"""The batching policy: a pure function of queue and clock, used offline, by trials, by the server and by planning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune.deployment import Batch
+
+__all__ = ["OFFLINE", "Queued", "Take", "Wait", "decide"]
+
+OFFLINE = -math.inf
+"""Arrival of a segment that nobody waits company for: everything there is, is there already."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A segment in the queue."""
+
+    index: int
+    """Its place in the caller's queue."""
+    arrival_s: float
+    """On the caller's clock; ``OFFLINE`` when all audio is there."""
+    audio_s: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """Run these now, as one batch, longest first."""
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to run before this time, unless something arrives."""
+
+    until_s: float
+
+
+def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
+    """What to run now.
+
+    1. The segment that has waited longest is always in the batch (nobody starves); of equals, the longest.
+    2. Others join it by nearness of length, which keeps padding small, while the batch holds at most ``max_size``
+       segments and ``max_audio_s`` padded seconds (size × longest). A segment longer than that runs alone.
+    3. A batch that could still grow waits until its oldest segment is ``max_wait_s`` old; a full one runs at once.
+
+    Args:
+        queue: waiting segments, in any order; at least one.
+        now_s: the clock of ``arrival_s``.
+        policy: ``deployment.batch``.
+
+    Raises:
+        ValueError: the queue is empty.
+    """
+    if not queue:
+        raise ValueError("the queue must hold at least one segment, but is empty")
+    oldest = min(queue, key=lambda item: (item.arrival_s, -item.audio_s, item.index))
+    others = sorted(
+        (item for item in queue if item.index != oldest.index),
+        key=lambda item: (abs(item.audio_s - oldest.audio_s), item.arrival_s, item.index),
+    )
+    chosen, longest, full = [oldest], oldest.audio_s, False
+    for item in others:
+        grown = max(longest, item.audio_s)
+        if len(chosen) >= policy.max_size or grown * (len(chosen) + 1) > policy.max_audio_s:
+            full = True
+            break
+        chosen.append(item)
+        longest = grown
+    full = full or len(chosen) >= policy.max_size or longest * (len(chosen) + 1) > policy.max_audio_s
+    deadline = oldest.arrival_s + policy.max_wait_s
+    if not full and now_s < deadline:
+        return Wait(deadline)
+    return Take(tuple(item.index for item in sorted(chosen, key=lambda item: (-item.audio_s, item.index))))

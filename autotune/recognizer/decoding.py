@@ -1,0 +1,178 @@
+"""Token ids → text, exactly as FunASR's own greedy path, without importing it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from autotune.engines.base import EngineOutput, Int32
+from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
+
+__all__ = ["Decoder", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
+
+BLANK, SOS, EOS = 0, 1, 2
+TAG = re.compile(r"<\|[^|]*\|>")
+
+
+class Decoder(Protocol):
+    """Turns one engine output into raw texts. Read-only after construction, safe to share between threads."""
+
+    def decode(self, output: EngineOutput) -> list[str]:
+        """One raw text a segment, SenseVoice's tags included."""
+        ...
+
+
+def decoder_for(model: ModelDirectory) -> Decoder:
+    """The decoder of a model's architecture and tokenizer. Raises ModelError for damaged tokenizer files."""
+    ctc = model.architecture == "SenseVoiceSmall"
+    if model.bpe_path is not None:
+        return _SentencePieceDecoder(model, collapse=ctc)
+    return _CharDecoder(model, collapse=ctc)
+
+
+def clean_text(raw: str) -> str:
+    """The text without SenseVoice's tags (``<|zh|><|NEUTRAL|>…``)."""
+    return TAG.sub("", raw).strip()
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Segments' texts as one: a space between them except between two CJK characters; empty ones are skipped."""
+    joined = ""
+    for text in texts:
+        if joined and text and not (_is_cjk(joined[-1]) and _is_cjk(text[0])):
+            joined += " "
+        joined += text
+    return joined
+
+
+def _rows(output: EngineOutput, *, collapse: bool) -> list[list[int]]:
+    """Valid ids of each segment without blanks; CTC repeats collapsed first."""
+    if output.ids is None or output.lengths is None:
+        raise ValueError("an engine that consumes features must give ids and lengths")
+    rows = []
+    for row, length in zip(output.ids, output.lengths, strict=True):
+        ids: Int32 = row[: int(length)]
+        if collapse and len(ids):
+            ids = ids[np.concatenate(([True], ids[1:] != ids[:-1]))]
+        rows.append([int(value) for value in ids if value != BLANK])
+    return rows
+
+
+class _SentencePieceDecoder:
+    def __init__(self, model: ModelDirectory, *, collapse: bool) -> None:
+        import sentencepiece
+
+        self._collapse = collapse
+        self._pieces: Any = sentencepiece.SentencePieceProcessor()
+        try:
+            self._pieces.Load(str(model.bpe_path))
+        except (OSError, RuntimeError) as error:
+            raise ModelError(f"{model.bpe_path} must be a sentencepiece model, but: {error}") from error
+
+    def decode(self, output: EngineOutput) -> list[str]:
+        return [str(self._pieces.DecodeIds(ids)) for ids in _rows(output, collapse=self._collapse)]
+
+
+class _CharDecoder:
+    def __init__(self, model: ModelDirectory, *, collapse: bool) -> None:
+        self._collapse = collapse
+        path = model.tokens_path
+        if path is None:
+            raise ModelError(f"{model.path} must hold tokens.json for its CharTokenizer.")
+        try:
+            text = path.read_text(encoding="utf-8")
+            tokens = json.loads(text) if path.suffix == ".json" else text.splitlines()
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} must be a list of tokens, but: {error}") from error
+        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+            raise ModelError(f"{path} must be a JSON list of strings.")
+        self._tokens: list[str] = [token.rstrip() if path.suffix != ".json" else token for token in tokens]
+
+    def decode(self, output: EngineOutput) -> list[str]:
+        texts = []
+        for ids in _rows(output, collapse=self._collapse):
+            tokens = [self._tokens[value] for value in ids if value not in (SOS, EOS)]
+            texts.append(sentence_from_tokens(tokens))
+        return texts
+
+
+def sentence_from_tokens(tokens: Sequence[str]) -> str:
+    """FunASR's ``sentence_postprocess``: Chinese without spaces, words with, ``@@`` pieces and spelt letters joined."""
+    kept = [token for token in tokens if token not in ("<s>", "</s>", "<unk>", "<OOV>")]
+    if _all_chinese(kept):
+        pieces = [token.replace(" ", "") for token in kept]
+    elif _all_alpha(kept):
+        pieces = [piece for token in kept for piece in (token, " ")]
+    else:
+        pieces = _join_mixed(kept)
+    return "".join(_join_abbreviations(pieces)).strip()
+
+
+def _join_mixed(tokens: Sequence[str]) -> list[str]:
+    pieces: list[str] = []
+    word, after_word = "", False
+    for token in tokens:
+        if _all_chinese(token):
+            if after_word:
+                pieces.pop()
+            pieces.append(token)
+            after_word = False
+        elif "@@" in token:
+            word += token.replace("@@", "")
+            after_word = False
+        elif _all_alpha(token):
+            pieces += [word + token, " "]
+            word, after_word = "", True
+        else:
+            pieces.append(token)
+    return pieces
+
+
+def _join_abbreviations(pieces: Sequence[str]) -> list[str]:
+    """``c`` `` `` ``d`` → ``CD``: single ASCII letters with one space between them become one capital word."""
+    out: list[str] = []
+    index = 0
+    while index < len(pieces):
+        end = index
+        while _letter(pieces, index) and end + 2 < len(pieces) and pieces[end + 1] == " " and _letter(pieces, end + 2):
+            end += 2
+        if end > index:
+            out.append("".join(pieces[position].upper() for position in range(index, end + 1, 2)))
+        else:
+            out.append(pieces[index])
+        index = end + 1
+    return out
+
+
+def _letter(pieces: Sequence[str], index: int) -> bool:
+    return len(pieces[index]) == 1 and pieces[index].isascii() and pieces[index].isalpha()
+
+
+def _plain(part: str) -> str:
+    for word in (" ", "</s>", "<s>", "<unk>", "<OOV>"):
+        part = part.replace(word, "")
+    return part
+
+
+def _chinese(part: str) -> bool:
+    # FunASR compares whole strings, so a token of several characters counts by its first; digits and @ count too.
+    return "\u4e00" <= part <= "\u9fff" or "0" <= part <= "9" or part == "@"
+
+
+def _all_chinese(parts: Sequence[str]) -> bool:
+    """Of a list of tokens, or of a token's characters."""
+    return bool(parts) and all(_chinese(_plain(part)) for part in parts)
+
+
+def _all_alpha(parts: Sequence[str]) -> bool:
+    plain = [_plain(part) for part in parts]
+    return bool(plain) and all(part == "'" or (part.isalpha() and not _chinese(part)) for part in plain)
+
+
+def _is_cjk(character: str) -> bool:
+    return "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"

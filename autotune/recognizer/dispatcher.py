@@ -1,0 +1,171 @@
+"""The dispatcher: one queue, one batching policy, one thread for each engine instance."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from autotune.deployment import Batch
+from autotune.engines.base import Engine, Float32
+from autotune.recognizer.batching import Queued, Wait, decide
+
+__all__ = ["STAGES", "Dispatcher", "RecognizerStats", "SegmentJob"]
+
+STAGES = ("read", "chunk", "features", "engine", "decode")
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """One segment waiting for an engine."""
+
+    waveform: Float32
+    """float32 [samples], 16 kHz."""
+    start_s: float
+    """Where it starts in its recording."""
+    audio_s: float
+    arrival_s: float
+    """``time.perf_counter()`` of its arrival, or ``batching.OFFLINE``."""
+    done: Callable[[int, str | BaseException], None]
+    """Called once, with ``position`` and the raw text or the error."""
+    position: int
+
+
+@dataclass(frozen=True)
+class RecognizerStats:
+    """What happened since the last reset."""
+
+    stages_s: dict[str, float]
+    """Wall seconds in each of ``STAGES``, summed over threads."""
+    audio_s: float
+    """Seconds of audio in finished batches, padding not counted."""
+    padded_s: float
+    """Size × longest, summed over finished batches."""
+    batches: int
+    busy_s: float
+    """Wall seconds during which at least one segment was waiting or running."""
+
+
+@dataclass
+class _Counters:
+    stages_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    audio_s: float = 0.0
+    padded_s: float = 0.0
+    batches: int = 0
+    busy_s: float = 0.0
+
+
+class Dispatcher:
+    """Feeds engines from one queue by ``batching.decide``. Thread-safe; owns its threads until ``close``."""
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        policy: Batch,
+        run: Callable[[Engine, Sequence[SegmentJob]], list[str]],
+    ) -> None:
+        self._policy = policy
+        self._run = run
+        self._changed = threading.Condition()
+        self._queue: list[SegmentJob] = []
+        self._running = 0
+        self._busy_since: float | None = None
+        self._closed = False
+        self._counters = _Counters()
+        self._threads = [
+            threading.Thread(target=self._work, args=(engine,), name=f"autotune-engine-{number}", daemon=True)
+            for number, engine in enumerate(engines)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, jobs: Sequence[SegmentJob]) -> None:
+        """Queue segments. Raises RuntimeError after ``close``."""
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the recognizer must be open to take audio, but it is closed")
+            if jobs and self._busy_since is None:
+                self._busy_since = time.perf_counter()
+            self._queue.extend(jobs)
+            self._changed.notify_all()
+
+    def add_time(self, **stages_s: float) -> None:
+        """Add wall seconds to stages."""
+        with self._changed:
+            for stage, seconds in stages_s.items():
+                self._counters.stages_s[stage] += seconds
+
+    def stats(self) -> RecognizerStats:
+        """A snapshot of the counters."""
+        with self._changed:
+            counters, running = self._counters, 0.0
+            if self._busy_since is not None:
+                running = time.perf_counter() - self._busy_since
+            return RecognizerStats(
+                stages_s=dict(counters.stages_s),
+                audio_s=counters.audio_s,
+                padded_s=counters.padded_s,
+                batches=counters.batches,
+                busy_s=counters.busy_s + running,
+            )
+
+    def reset_stats(self) -> None:
+        """Zero the counters."""
+        with self._changed:
+            self._counters = _Counters()
+            if self._busy_since is not None:
+                self._busy_since = time.perf_counter()
+
+    def close(self) -> None:
+        """Let running batches finish, fail what still waits, end the threads; idempotent."""
+        with self._changed:
+            self._closed = True
+            waiting, self._queue = self._queue, []
+            self._changed.notify_all()
+            for job in waiting:
+                job.done(job.position, RuntimeError("the recognizer was closed before this segment ran"))
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+
+    def _work(self, engine: Engine) -> None:
+        while (jobs := self._next()) is not None:
+            results: Sequence[str | BaseException]
+            try:
+                results = self._run(engine, jobs)
+            except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
+                results = [error] * len(jobs)
+            self._finish(jobs, results)
+
+    def _next(self) -> list[SegmentJob] | None:
+        """Wait for and take the next batch; None when closed."""
+        with self._changed:
+            while not self._closed:
+                if not self._queue:
+                    self._changed.wait()
+                    continue
+                queue = [Queued(index, job.arrival_s, job.audio_s) for index, job in enumerate(self._queue)]
+                now = time.perf_counter()
+                decision = decide(queue, now, self._policy)
+                if isinstance(decision, Wait):
+                    self._changed.wait(max(0.0, decision.until_s - now))
+                    continue
+                taken = set(decision.indices)
+                jobs = [self._queue[index] for index in decision.indices]
+                self._queue = [job for index, job in enumerate(self._queue) if index not in taken]
+                self._running += 1
+                return jobs
+            return None
+
+    def _finish(self, jobs: Sequence[SegmentJob], results: Sequence[str | BaseException]) -> None:
+        with self._changed:
+            self._running -= 1
+            self._counters.batches += 1
+            self._counters.audio_s += sum(job.audio_s for job in jobs)
+            self._counters.padded_s += len(jobs) * max(job.audio_s for job in jobs)
+            if self._running == 0 and not self._queue and self._busy_since is not None:
+                self._counters.busy_s += time.perf_counter() - self._busy_since
+                self._busy_since = None
+            for job, result in zip(jobs, results, strict=True):
+                job.done(job.position, result)
