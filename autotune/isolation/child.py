@@ -1,0 +1,127 @@
+"""The child's side: confine this process, run one task, report over the pipe. Imports the standard library only.
+
+Run as ``python -m autotune.isolation.child FD``. The request comes as JSON on stdin; events and the outcome leave as
+JSON lines on file descriptor FD, which nothing else knows of: whatever native code prints cannot corrupt them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, Protocol
+
+from autotune.errors import AutotuneError, TrialError, TrialMismatch
+from autotune.isolation.clock import process_started_s
+
+__all__ = ["Emit", "main"]
+
+_PR_SET_PDEATHSIG = 1
+_TRACEBACK_LINES = 12
+
+
+class Emit(Protocol):
+    """Tells the parent of progress; may be called from any thread."""
+
+    def __call__(self, event: str, data: dict[str, Any], /) -> None:
+        """Send one event; ``data`` must be JSON."""
+
+
+class _Pipe:
+    """JSON lines on a file descriptor, one writer at a time."""
+
+    def __init__(self, fd: int) -> None:
+        os.set_inheritable(fd, False)
+        self._fd = fd
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        line = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        with self._lock:
+            while line:
+                line = line[os.write(self._fd, line) :]
+
+    def emit(self, event: str, data: dict[str, Any], /) -> None:
+        self.send({"event": event, "data": data})
+
+
+def main() -> None:
+    """Run the task that stdin asks for and leave at once: interpreters with native threads hang or crash on exit."""
+    process_started_s()
+    pipe = _Pipe(int(sys.argv[1]))
+    try:
+        request = json.loads(sys.stdin.buffer.read())
+        _silence_stdin()
+        _confine(request["parent_pid"], request["cpus"])
+        module, _, name = request["task"].partition(":")
+        task = getattr(importlib.import_module(module), name)
+        pipe.send({"result": task(request["payload"], pipe.emit)})
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+        pipe.send({"error": _describe(error)})
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
+
+
+def _silence_stdin() -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+
+def _confine(parent_pid: int, cpus: list[int] | None) -> None:
+    faulthandler.enable()
+    # A core dump of a process with a model in it is gigabytes.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent_pid:  # it died before the line above took effect
+            os.kill(os.getpid(), signal.SIGKILL)
+        _offer_to_oom_killer()
+        if cpus is not None:
+            _pin(set(cpus))
+
+
+def _offer_to_oom_killer() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    except OSError:
+        return  # a sandbox without it: the kernel then picks by size, which is this process too
+
+
+def _pin(cpus: set[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        raise TrialMismatch(f"The child must run on CPUs {sorted(cpus)}, but the kernel refuses: {error}.") from error
+    got = os.sched_getaffinity(0)
+    if got != cpus:
+        raise TrialMismatch(f"The child must run on CPUs {sorted(cpus)}, but may use only {sorted(got)}.")
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    names = [cls.__name__ for cls in type(error).__mro__ if issubclass(cls, AutotuneError)]
+    lines = "".join(traceback.format_exception(error)).splitlines()
+    return {
+        "classes": names,
+        "type": type(error).__name__,
+        "message": str(error),
+        "memory": isinstance(error, MemoryError),
+        "exit_code": getattr(error, "exit_code", None),
+        "stderr_tail": error.stderr_tail if isinstance(error, TrialError) else "",
+        "traceback": lines[-_TRACEBACK_LINES:],
+    }
+
+
+if __name__ == "__main__":
+    main()

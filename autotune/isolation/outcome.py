@@ -1,0 +1,108 @@
+"""What a child's end means: a pure function from what was seen to the error that is raised."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from typing import Any
+
+from autotune import errors
+from autotune.errors import AutotuneError, TrialCrashed, TrialOutOfMemory, TrialTimeout
+
+__all__ = ["Ending", "classify", "tail_of"]
+
+TAIL_LINES = 40
+TAIL_LINE_CHARACTERS = 400
+
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|std::bad_alloc|\bbad allocation\b"
+    r"|failed to allocate memory|(CUDA|CUBLAS|CUDNN)\w*_(ALLOC_FAILED|OUT_OF_MEMORY)",
+    re.IGNORECASE,
+)
+"""How torch, ONNX Runtime, CUDA and libstdc++ say it; none of them raises Python's MemoryError."""
+
+_UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\t\u00a0-\U0010ffff]")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What the parent saw of a child that gave no result."""
+
+    task: str
+    exit_code: int | None = None
+    """Exit status, or minus the signal's number; None if it could not be reaped."""
+    error: dict[str, Any] | None = None
+    """The exception that the child described."""
+    timeout_s: float | None = None
+    """The limit, if the child was killed for running past it."""
+    oom_killed: bool = False
+    """The kernel's OOM killer took a process while the child ran."""
+    last_event: str = ""
+    noise: str = ""
+    """Why the pipe's content could not be read, empty if it could."""
+    stderr_tail: str = ""
+
+
+def classify(ending: Ending) -> AutotuneError:
+    """The error that describes ``ending``.
+
+    1. The child's own autotune error keeps class and message. 2. Memory ran out: TrialOutOfMemory. 3. Any other
+    exception: TrialCrashed. 4. Past the limit: TrialTimeout. 5. SIGKILL while the kernel's OOM counters grew:
+    TrialOutOfMemory. 6. A signal, or an exit without a result: TrialCrashed.
+    """
+    tail, after = ending.stderr_tail, f" after {ending.last_event!r}" if ending.last_event else ""
+    if ending.error is not None:
+        return _from_exception(ending.error, ending)
+    if ending.timeout_s is not None:
+        return TrialTimeout(
+            f"{ending.task} must end within {ending.timeout_s:g} s, but still ran{after} and was killed.",
+            stderr_tail=tail,
+        )
+    code = ending.exit_code
+    if code == -signal.SIGKILL and ending.oom_killed:
+        return TrialOutOfMemory(f"{ending.task} was killed by the kernel: out of memory{after}.", stderr_tail=tail)
+    if code == -signal.SIGABRT and OUT_OF_MEMORY.search(tail):
+        return TrialOutOfMemory(f"{ending.task} aborted for lack of memory{after}.", stderr_tail=tail)
+    if ending.noise:
+        what = f"sent something that is not its protocol ({ending.noise})"
+    elif code is None:
+        what = "could not be reaped"
+    elif code < 0:
+        what = f"was killed by {_signal_name(-code)}"
+    else:
+        what = f"exited with status {code} without a result"
+    return TrialCrashed(f"{ending.task} {what}{after}.", exit_code=code, stderr_tail=tail)
+
+
+def _from_exception(error: dict[str, Any], ending: Ending) -> AutotuneError:
+    tail = error["stderr_tail"] or ending.stderr_tail
+    for name in error["classes"]:
+        if name not in errors.__all__:
+            continue  # a subclass of some module of its own: its nearest public base
+        cls: type[AutotuneError] = getattr(errors, name)
+        if issubclass(cls, TrialCrashed):
+            return cls(error["message"], exit_code=error["exit_code"], stderr_tail=tail)
+        if issubclass(cls, errors.TrialError):
+            return cls(error["message"], stderr_tail=tail)
+        return cls(error["message"])
+    said = f"{error['type']}: {error['message']}".removesuffix(": ")
+    if error["memory"] or OUT_OF_MEMORY.search(error["message"]):
+        return TrialOutOfMemory(f"{ending.task} ran out of memory: {said}", stderr_tail=tail)
+    where = "\n".join(line for line in [tail, *error["traceback"]] if line)
+    return TrialCrashed(f"{ending.task} raised {said}", exit_code=ending.exit_code, stderr_tail=where)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def tail_of(raw: bytes) -> str:
+    """The last 40 lines of a child's output as text that is safe on a terminal; each cut to 400 characters."""
+    # Progress bars rewrite their line: only what is left standing counts.
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.decode("utf-8", "replace").split("\n")]
+    clean = [_UNPRINTABLE.sub("", line).rstrip()[:TAIL_LINE_CHARACTERS] for line in lines]
+    return "\n".join([line for line in clean if line][-TAIL_LINES:])

@@ -1,0 +1,163 @@
+"""Tasks that misbehave on purpose: what the isolation must survive, for tests and diagnostics."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import DocumentError, ModelError, TrialCrashed
+from autotune.isolation.child import Emit
+
+__all__ = ["FAULTS", "run"]
+
+
+def run(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Commit the fault that ``payload["fault"]`` names, see FAULTS; the other keys are its parameters."""
+    name = payload["fault"]
+    if name not in FAULTS:
+        raise DocumentError(f"fault must be one of {', '.join(FAULTS)}, but got {name!r}.")
+    return FAULTS[name](payload, emit)
+
+
+def _echo(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    for event in payload.get("events", []):
+        emit("echo", event)
+    return {"payload": payload}
+
+
+def _environment(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "session": os.getsid(0),
+        "cwd": str(Path.cwd()),
+        "variables": dict(os.environ),
+        "cpus": sorted(os.sched_getaffinity(0)),
+        "modules": sorted(sys.modules),
+        "stdin": sys.stdin.read(),
+        "open_files": sorted(entry.name for entry in Path("/proc/self/fd").iterdir()),
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text(encoding="ascii")),
+    }
+
+
+def _segfault(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    ctypes.string_at(0)
+    return {}
+
+
+def _oom(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Fill memory inside the limited cgroup that ``cgroup`` names; gives up at ``give_up_bytes``."""
+    (Path(payload["cgroup"]) / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+    return _fill(int(payload["give_up_bytes"]))
+
+
+def _memory_error(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    limit = int(payload["address_space_bytes"])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return _fill(2 * limit)
+
+
+def _fill(give_up_bytes: int) -> dict[str, Any]:
+    block = 8 << 20
+    held: list[bytearray] = []
+    while len(held) * block < give_up_bytes:
+        held.append(bytearray(os.urandom(4096)) * (block // 4096))
+    raise RuntimeError(f"{give_up_bytes} bytes were allocated and nothing limited them")
+
+
+def _hang(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    emit("hanging", {"pid": os.getpid()})
+    while True:
+        time.sleep(3600)
+
+
+def _grandchild(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Start a process that would outlive us, then hang, or return if ``leave`` is true."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
+    emit("grandchild", {"pid": os.getpid(), "grandchild": process.pid})
+    return {} if payload.get("leave") else _hang(payload, emit)
+
+
+def _garbage(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    noise = bytes(range(256)) + b'\n{"result": {"forged": true}}\n\xff\xfe\x00'
+    for fd in (1, 2):
+        os.write(fd, noise)
+    emit("echo", {"between": True})
+    os.write(1, noise)
+    return {"payload": payload}
+
+
+def _corrupt_pipe(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    for entry in Path("/proc/self/fd").iterdir():
+        if int(entry.name) > 2 and entry.is_fifo():
+            os.write(int(entry.name), b"\x00native noise\n")
+    return {}
+
+
+def _big_stderr(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    for number in range(int(payload["lines"])):
+        os.write(2, f"line {number} {'x' * 200}\n".encode())
+    if payload.get("fail"):
+        raise ModelError("after much noise")
+    return {"lines": payload["lines"]}
+
+
+def _exit(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Leave at once with ``code``, as native code does."""
+    print("last words", file=sys.stderr)  # noqa: T201 - it is the fault
+    os._exit(int(payload["code"]))
+
+
+def _system_exit(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    raise SystemExit(payload["code"])
+
+
+def _signal(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    os.kill(os.getpid(), int(payload["signal"]))
+    return _hang(payload, emit)
+
+
+def _raise(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Raise the error named ``kind``: autotune's own, a runtime's, or one that JSON can't hold."""
+    message = payload.get("message", "raised on purpose")
+    kinds: dict[str, BaseException] = {
+        "ModelError": ModelError(message),
+        "TrialCrashed": TrialCrashed(message, exit_code=7),
+        "private": _PrivateModelError(message),
+        "RuntimeError": RuntimeError(message),
+        "KeyboardInterrupt": KeyboardInterrupt(message),
+    }
+    raise kinds[payload["kind"]]
+
+
+class _PrivateModelError(ModelError):
+    """A class that the parent does not know."""
+
+
+def _not_json(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    return {"object": object()}
+
+
+FAULTS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
+    "echo": _echo,
+    "environment": _environment,
+    "segfault": _segfault,
+    "oom": _oom,
+    "memory_error": _memory_error,
+    "hang": _hang,
+    "grandchild": _grandchild,
+    "garbage": _garbage,
+    "corrupt_pipe": _corrupt_pipe,
+    "big_stderr": _big_stderr,
+    "exit": _exit,
+    "system_exit": _system_exit,
+    "signal": _signal,
+    "raise": _raise,
+    "not_json": _not_json,
+}
