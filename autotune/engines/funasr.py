@@ -1,0 +1,144 @@
+"""FunASR's AutoModel as a whole path, waveform to text: what every deployment is compared with."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
+from autotune.engines.inputs import check_no_provider_options
+from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
+from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
+
+__all__ = ["FunasrEngine"]
+
+
+class FunasrEngine:
+    """``AutoModel(model, vad_model="silero-vad", ncpu=N)``; see ``Engine`` for ownership and thread-safety.
+
+    Silero VAD cuts each waveform, FunASR batches its segments by ``batch_size_s`` (which it ignores on a CPU). Nothing
+    is downloaded and no code of the model directory is run. torch's thread numbers belong to the process.
+    """
+
+    name: ClassVar[str] = "funasr"
+    consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
+
+    def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
+        self._request = request
+        self._model = model
+        self._facts = facts
+
+    @classmethod
+    def load(cls, request: EngineRequest) -> FunasrEngine:
+        """Build AutoModel and verify threads and device; see ``Engine.load`` for what it raises."""
+        deployment = request.deployment
+        check_no_provider_options(deployment)
+        torch = import_torch(cls.name)
+        device = open_device(torch, deployment.device)
+        # FunASR sets the intra-op threads itself, from ncpu.
+        set_threads(torch, deployment)
+        with _quiet():
+            model = _auto_model(request)
+        found = device_of_module(model.model, device)
+        if torch.get_num_threads() != deployment.intra_op_num_threads:
+            raise TrialMismatch(
+                f"FunASR must use ncpu={deployment.intra_op_num_threads} threads, but uses {torch.get_num_threads()}."
+            )
+        facts = torch_facts(torch, found)
+        details = {**facts.details, "torch": torch.__version__, "vad_device": device_of_module(model.vad_model, device)}
+        runtime = f"funasr {importlib.metadata.version('funasr')}"
+        return cls(
+            request,
+            model,
+            EngineFacts(runtime, found, facts.intra_op_num_threads, facts.inter_op_num_threads, details),
+        )
+
+    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+        """Transcribe the waveforms one by one; silence gives ``""``. There are no scores to return.
+
+        Raises:
+            ValueError: the batch holds no waveforms, or scores are asked for.
+            MemoryError: an allocation failed.
+            RuntimeError: FunASR's own.
+        """
+        if self._model is None:
+            raise RuntimeError("The engine must be open to run, but it was closed.")
+        if scores:
+            raise ValueError("Engine funasr must not be asked for scores: AutoModel gives texts only.")
+        if not batch.waveforms:
+            raise ValueError("The batch must hold waveforms, but it has none: engine funasr consumes waveforms.")
+        with _quiet(), allocation_failures_as_memory_error():
+            return EngineOutput(texts=tuple(self._transcribe(waveform) for waveform in batch.waveforms))
+
+    def _transcribe(self, waveform: Float32) -> str:
+        if not waveform.size:
+            # AutoModel divides by the duration.
+            return ""
+        deployment = self._request.deployment
+        results = self._model.generate(
+            # AutoModel shares the memory, and torch warns of arrays that must not be written.
+            input=waveform if waveform.flags.writeable else waveform.copy(),
+            batch_size_s=int(deployment.batch.max_audio_s),
+            language=deployment.language,
+            use_itn=deployment.text_norm == "withitn",
+        )
+        return str(results[0].get("text", "")) if results else ""
+
+    def facts(self) -> EngineFacts:
+        """What torch and FunASR reported after loading."""
+        return self._facts
+
+    def close(self) -> None:
+        """Free the models."""
+        self._model = None
+
+
+def _auto_model(request: EngineRequest) -> Any:
+    try:
+        from funasr import AutoModel
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"Engine funasr needs FunASR, but it cannot be imported ({error}). "
+            "Install it: pip install funasr silero-vad."
+        ) from error
+    try:
+        with allocation_failures_as_memory_error():
+            return AutoModel(
+                model=str(request.model.path),
+                vad_model="silero-vad",
+                ncpu=request.deployment.intra_op_num_threads,
+                device=request.deployment.device,
+                disable_update=True,
+                disable_pbar=True,
+                log_level="ERROR",
+                # A model's config.yaml may set these: code to import, other weights, models to download.
+                trust_remote_code=False,
+                init_param=str(request.model.weights_path),
+                punc_model=None,
+                spk_model=None,
+            )
+    except (MemoryError, EngineUnavailableError):
+        raise
+    except ImportError as error:
+        raise EngineUnavailableError(f"Engine funasr lacks a package: {error}. Install it.") from error
+    except Exception as error:
+        raise ModelError(f"{request.model.path} must be a model that FunASR loads, but: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """FunASR prints versions, hints and missing keys, and logs through the root logger."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

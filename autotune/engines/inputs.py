@@ -1,0 +1,78 @@
+"""What a batch becomes at a model's inputs: arrays in the order of the exported signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from autotune.deployment import Deployment
+from autotune.engines.base import EngineInput, EngineRequest
+from autotune.errors import DocumentError, ModelError
+from autotune.model_directory import Architecture
+
+__all__ = ["INPUT_NAMES", "LANGUAGE_IDS", "TEXT_NORM_IDS", "artifact_of", "check_no_provider_options", "model_inputs"]
+
+LANGUAGE_IDS = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
+"""SenseVoice's language prompt (``SenseVoiceSmall.lid_dict``)."""
+
+TEXT_NORM_IDS = {"withitn": 14, "woitn": 15}
+"""SenseVoice's text normalisation prompt (``SenseVoiceSmall.textnorm_dict``)."""
+
+INPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
+    "SenseVoiceSmall": ("speech", "speech_lengths", "language", "textnorm"),
+    "Paraformer": ("speech", "speech_lengths"),
+    "BiCifParaformer": ("speech", "speech_lengths"),
+}
+"""Inputs of an exported model, in order."""
+
+
+def model_inputs(request: EngineRequest, batch: EngineInput) -> tuple[npt.NDArray[Any], ...]:
+    """The arrays for ``INPUT_NAMES``: float32 [batch, frames, feature_dim], then int32 [batch] each.
+
+    Raises:
+        ValueError: the batch holds no features, or its shapes, dtypes or lengths do not fit.
+    """
+    features, lengths = batch.features, batch.lengths
+    if features is None or lengths is None:
+        raise ValueError("The batch must hold features and lengths, but one is None: this engine consumes features.")
+    dim = request.model.frontend.feature_dim
+    if features.ndim != 3 or features.shape[2] != dim or features.dtype != np.float32:
+        raise ValueError(
+            f"features must be float32 [batch, frames, {dim}], but got {features.dtype} {list(features.shape)}."
+        )
+    if lengths.dtype != np.int32 or lengths.shape != features.shape[:1] or not len(lengths):
+        raise ValueError(
+            f"lengths must be int32 [{len(features)}], one at least, but got {lengths.dtype} {list(lengths.shape)}."
+        )
+    longest = int(lengths.max())
+    if int(lengths.min()) < 1 or longest > features.shape[1]:
+        raise ValueError(f"lengths must be in 1..{features.shape[1]} frames, but got {lengths.tolist()}.")
+    # FunASR's masks are as long as the longest utterance, so frames that belong to nobody must go.
+    speech = np.ascontiguousarray(features[:, :longest])
+    if request.model.architecture != "SenseVoiceSmall":
+        return speech, lengths
+    deployment = request.deployment
+    language = np.full(len(lengths), LANGUAGE_IDS[deployment.language], dtype=np.int32)
+    text_norm = np.full(len(lengths), TEXT_NORM_IDS[deployment.text_norm], dtype=np.int32)
+    return speech, lengths, language, text_norm
+
+
+def artifact_of(request: EngineRequest) -> str:
+    """The exported file's path. Raises ModelError where there is none."""
+    if request.artifact is None or not request.artifact.is_file():
+        raise ModelError(
+            f"Engine {request.deployment.engine} must be given an exported {request.deployment.format} file, "
+            f"but got {request.artifact}. Run: autotune export --model {request.model.path}"
+        )
+    return str(request.artifact)
+
+
+def check_no_provider_options(deployment: Deployment) -> None:
+    """Only ONNX Runtime's GPU providers have options. Raises DocumentError where some are given."""
+    if deployment.provider_options:
+        raise DocumentError(
+            f"deployment.provider_options must be empty for engine {deployment.engine} on {deployment.device}, "
+            f"but got {deployment.provider_options!r}."
+        )

@@ -1,0 +1,263 @@
+"""ONNX Runtime: sessions on the CPU and CUDA providers, every option verified. Never imports torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from autotune.deployment import Deployment
+from autotune.documents import suggest
+from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, model_inputs
+from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+
+__all__ = ["PROVIDER_OPTIONS", "OnnxRuntimeEngine"]
+
+PROVIDER_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {},
+    "cuda": {
+        "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+        "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
+        "do_copy_in_default_stream": ("0", "1"),
+        "cudnn_conv_use_max_workspace": ("0", "1"),
+        "use_tf32": ("0", "1"),
+    },
+}
+"""Device kind → every accepted key of ``deployment.provider_options`` with its values.
+
+ONNX Runtime accepts unknown keys and values out of range silently; an option that is not given keeps ONNX Runtime's
+default and is reported in the facts.
+"""
+
+_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
+_RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
+_INSTALL_CUDA = (
+    "Install onnxruntime-gpu (not together with onnxruntime), CUDA 13 and cuDNN 9 "
+    '(pip install "onnxruntime-gpu[cuda,cudnn]"), or choose device cpu.'
+)
+
+
+class OnnxRuntimeEngine:
+    """One session of an ONNX file; see ``Engine`` for ownership and thread-safety.
+
+    The vocabulary's argmax is taken on the host: the exported graphs give logits.
+    """
+
+    name: ClassVar[str] = "onnxruntime"
+    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
+        "graph_optimization_level": tuple(_LEVELS),
+        "execution_mode": tuple(_MODES),
+        "allow_spinning": (True, False),
+    }
+
+    def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
+        self._request = request
+        self._session = session
+        self._facts = facts
+
+    @classmethod
+    def load(cls, request: EngineRequest) -> OnnxRuntimeEngine:
+        """Create the session and verify it; see ``Engine.load`` for what it raises."""
+        deployment = request.deployment
+        _check_provider_options(deployment)
+        path = artifact_of(request)
+        ort = _import_onnxruntime()
+        session = _create_session(ort, path, deployment)
+        _verify_signature(session, request)
+        return cls(request, session, _verified_facts(ort, session, deployment))
+
+    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+        """Execute one batch. Raises RuntimeError with ONNX Runtime's message, MemoryError when an allocation failed."""
+        if self._session is None:
+            raise RuntimeError("The engine must be open to run, but it was closed.")
+        inputs = model_inputs(self._request, batch)
+        names = INPUT_NAMES[self._request.model.architecture]
+        with allocation_failures_as_memory_error(), _runtime_errors():
+            logits, lengths = self._session.run(None, dict(zip(names, inputs, strict=True)))[:2]
+        ids = logits.argmax(axis=-1).astype(np.int32)
+        valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
+        return EngineOutput(ids=ids, lengths=valid, scores=logits if scores else None)
+
+    def facts(self) -> EngineFacts:
+        """What the session reports of itself."""
+        return self._facts
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"Engine onnxruntime needs ONNX Runtime, but it cannot be imported ({error}). "
+            "Install it: pip install onnxruntime-gpu (Linux x86-64, Windows) or pip install onnxruntime."
+        ) from error
+    return onnxruntime
+
+
+def _check_provider_options(deployment: Deployment) -> None:
+    known = PROVIDER_OPTIONS[deployment.device.partition(":")[0]]
+    if not known:
+        check_no_provider_options(deployment)
+    for key, value in deployment.provider_options.items():
+        if key not in known:
+            hint = suggest(key, sorted(known))
+            raise DocumentError(f'deployment.provider_options: unknown key "{key}" for {deployment.device}. {hint}')
+        if value not in known[key]:
+            choices = ", ".join(known[key])
+            raise DocumentError(f"deployment.provider_options.{key} must be one of {choices}, but got {value!r}.")
+
+
+def _session_options(ort: Any, deployment: Deployment) -> Any:
+    options = ort.SessionOptions()
+    # Errors only: warnings about node placement and initialisers would fill the log of every trial.
+    options.log_severity_level = 3
+    options.intra_op_num_threads = deployment.intra_op_num_threads
+    options.inter_op_num_threads = deployment.inter_op_num_threads
+    asked = _asked(deployment)
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, asked["graph_optimization_level"])
+    options.execution_mode = getattr(ort.ExecutionMode, asked["execution_mode"])
+    for key, value in _config_entries(deployment).items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def _config_entries(deployment: Deployment) -> dict[str, str]:
+    spinning = "1" if deployment.session_options["allow_spinning"] else "0"
+    return {
+        "session.intra_op.allow_spinning": spinning,
+        "session.inter_op.allow_spinning": spinning,
+        # Without it get_provider_graph_assignment_info raises; costs nothing while running.
+        _RECORD_ASSIGNMENT: "1",
+    }
+
+
+def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
+    kind, _, index = deployment.device.partition(":")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if kind == "cuda":
+        if "CUDAExecutionProvider" not in ort.get_available_providers():
+            raise EngineUnavailableError(
+                f"Device {deployment.device} needs CUDAExecutionProvider, but this ONNX Runtime offers only "
+                f"{', '.join(ort.get_available_providers())}. {_INSTALL_CUDA}"
+            )
+        # Finds CUDA and cuDNN in the nvidia-* wheels without importing torch; prints what it misses.
+        with contextlib.redirect_stdout(io.StringIO()):
+            ort.preload_dlls()
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": index, **deployment.provider_options}))
+    try:
+        with allocation_failures_as_memory_error():
+            # Without enable_fallback=0 a provider that fails is replaced by the CPU, then and during any later run.
+            session = ort.InferenceSession(
+                path, _session_options(ort, deployment), providers=providers, enable_fallback=0
+            )
+    except MemoryError:
+        raise
+    except Exception as error:
+        if kind == "cuda" and "CUDA" in str(error):
+            raise EngineUnavailableError(
+                f"Device {deployment.device} must be usable by ONNX Runtime, but: {error}. {_INSTALL_CUDA}"
+            ) from error
+        raise ModelError(f"{path} must be a model that ONNX Runtime loads, but: {error}") from error
+    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise EngineUnavailableError(
+            f"Device {deployment.device} must be active, but ONNX Runtime could not start CUDAExecutionProvider and "
+            f"chose {session.get_providers()[0]}; its log names the missing library. {_INSTALL_CUDA}"
+        )
+    return session
+
+
+def _verify_signature(session: Any, request: EngineRequest) -> None:
+    expected, got = INPUT_NAMES[request.model.architecture], tuple(node.name for node in session.get_inputs())
+    if got != expected:
+        raise ModelError(
+            f"{request.artifact} must have the inputs {', '.join(expected)} of a {request.model.architecture}, "
+            f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.path}"
+        )
+
+
+def _verified_facts(ort: Any, session: Any, deployment: Deployment) -> EngineFacts:
+    provider = session.get_providers()[0]
+    provider_options = dict(session.get_provider_options().get(provider, {}))
+    asked, in_force = _asked(deployment), _in_force(session, deployment)
+    if provider == "CUDAExecutionProvider":
+        asked |= {"device_id": deployment.device.partition(":")[2], **deployment.provider_options}
+        in_force |= provider_options
+    wrong = [
+        f"{key} is {in_force.get(key)!r} instead of {value!r}"
+        for key, value in asked.items()
+        if in_force.get(key) != value
+    ]
+    nodes = _nodes_per_provider(session)
+    if not nodes.get(provider):
+        wrong.append(f"{provider} executes no node ({nodes})")
+    if wrong:
+        raise TrialMismatch(f"ONNX Runtime must run what the deployment says, but {'; '.join(wrong)}.")
+    return EngineFacts(
+        runtime=f"onnxruntime {ort.__version__}",
+        device=f"cuda:{provider_options['device_id']}" if provider == "CUDAExecutionProvider" else "cpu",
+        intra_op_num_threads=in_force["intra_op_num_threads"],
+        inter_op_num_threads=in_force["inter_op_num_threads"],
+        details={
+            "providers": session.get_providers(),
+            "provider_options": provider_options,
+            "nodes_per_provider": nodes,
+            "session_options": {key: in_force[key] for key in _asked(deployment) if key != _RECORD_ASSIGNMENT},
+        },
+    )
+
+
+def _asked(deployment: Deployment) -> dict[str, Any]:
+    return {
+        "intra_op_num_threads": deployment.intra_op_num_threads,
+        "inter_op_num_threads": deployment.inter_op_num_threads,
+        "graph_optimization_level": _LEVELS[str(deployment.session_options["graph_optimization_level"])],
+        "execution_mode": _MODES[str(deployment.session_options["execution_mode"])],
+        **_config_entries(deployment),
+    }
+
+
+def _in_force(session: Any, deployment: Deployment) -> dict[str, Any]:
+    options = session.get_session_options()
+    return {
+        "intra_op_num_threads": options.intra_op_num_threads,
+        "inter_op_num_threads": options.inter_op_num_threads,
+        "graph_optimization_level": options.graph_optimization_level.name,
+        "execution_mode": options.execution_mode.name,
+        **{key: options.get_session_config_entry(key) for key in _config_entries(deployment)},
+    }
+
+
+def _nodes_per_provider(session: Any) -> dict[str, int]:
+    """Nodes that each provider executes, as partitioned: what fell back to the CPU is seen here."""
+    nodes: Counter[str] = Counter()
+    for subgraph in session.get_provider_graph_assignment_info():
+        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+    return dict(nodes)
+
+
+@contextlib.contextmanager
+def _runtime_errors() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        # ONNX Runtime's exceptions derive from Exception alone.
+        raise RuntimeError(f"ONNX Runtime failed: {error}") from error
