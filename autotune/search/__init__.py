@@ -1,0 +1,1 @@
+"""What is tried, in which order, and which of it won: search spaces, the study, the finalists."""

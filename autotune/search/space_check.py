@@ -1,0 +1,165 @@
+"""What a search-space document must mean: known paths and values, sound conditions, valid deployments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from autotune.documents import suggest
+from autotune.errors import DocumentError
+from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
+from autotune.search.space_document import Branch, Parameter, SearchSpace
+from autotune.search.vocabulary import CORES, Vocabulary, build_deployment
+
+__all__ = ["check_space"]
+
+_ALWAYS_NEEDED = (
+    "format",
+    "chunking.method",
+    "instances",
+    "intra_op_num_threads",
+    "batch.max_size",
+    "batch.max_audio_s",
+)
+_EVERY_CORE = 64
+
+
+def check_space(space: SearchSpace, *, where: str) -> None:
+    """Check every branch, whatever this machine has.
+
+    Raises:
+        DocumentError: naming ``where``, the path in the document and the nearest known word.
+    """
+    for name in space.branches:
+        _BranchCheck(space, name, where).run()
+
+
+class _BranchCheck:
+    def __init__(self, space: SearchSpace, name: str, where: str) -> None:
+        self.space, self.name, self.where = space, name, where
+        self.branch: Branch = space.branches[name]
+        self.parameters: dict[str, Parameter] = space.parameters(name)
+        for path in ("engine", "device"):
+            if path not in self.branch.fixed:
+                raise DocumentError(f'{where}: branches.{name}.fixed must hold "{path}", but it is missing.')
+        self.vocabulary = Vocabulary.of_engine(
+            self.branch.fixed["engine"], self.branch.fixed["device"], where=self.at("engine")
+        )
+
+    def at(self, path: str) -> str:
+        return f"{self.where}: {self.space.location(self.name, path)}"
+
+    def run(self) -> None:
+        for path, value in self.branch.fixed.items():
+            self.vocabulary.check_path(path, where=f"{self.where}: branches.{self.name}.fixed")
+            self.vocabulary.check_value(path, value, where=self.at(path))
+        for path, parameter in self.parameters.items():
+            self._check_parameter(path, parameter)
+        for path, values in self.branch.expert.items():
+            self._check_expert(path, values)
+        self._check_complete()
+        self._check_circles()
+        self._check_deployments()
+
+    def _check_parameter(self, path: str, parameter: Parameter) -> None:
+        section = "common" if path in self.space.common else f"branches.{self.name}.parameters"
+        self.vocabulary.check_path(path, where=f"{self.where}: {section}")
+        if path in ("engine", "device"):
+            raise DocumentError(f"{self.at(path)}: {path} must be fixed in a branch. Write one branch for each.")
+        values = [choice.value for choice in parameter.values]
+        for value in [*values, *([] if parameter.otherwise is None else [parameter.otherwise])]:
+            self.vocabulary.check_value(path, value, where=self.at(path))
+        if len({(type(value), value) for value in values}) < len(values):
+            raise DocumentError(f"{self.at(path)}.values must differ, but got {values}.")
+        numbers = [value for value in values if not isinstance(value, str | bool)]
+        if numbers != sorted(numbers):
+            raise DocumentError(f"{self.at(path)}.values must ascend, they are an ordered scale, but got {values}.")
+        for other, allowed in parameter.when.items():
+            self._check_condition(path, other, allowed)
+
+    def _check_condition(self, path: str, other: str, allowed: tuple[object, ...]) -> None:
+        at = f"{self.at(path)}.when"
+        known = sorted({*self.parameters, *self.branch.fixed} - {path})
+        if other not in known:
+            raise DocumentError(
+                f'{at}: must name a parameter of this branch, but got "{other}". {suggest(other, known)}'
+            )
+        values = self._values(other)
+        for value in allowed:
+            if value not in values and CORES not in values:
+                hint = suggest(str(value), [str(item) for item in values])
+                raise DocumentError(f"{at}.{other}: must be a value that {other} can have, but got {value!r}. {hint}")
+
+    def _check_expert(self, path: str, values: tuple[object, ...]) -> None:
+        at = f"{self.where}: branches.{self.name}.expert"
+        if path not in self.parameters:
+            raise DocumentError(f'{at}: unknown parameter "{path}". {suggest(path, sorted(self.parameters))}')
+        known = self._values(path)
+        for value in values:
+            if value not in known and CORES not in known:
+                hint = suggest(str(value), [str(item) for item in known])
+                raise DocumentError(f"{at}.{path}: must be one of the searched values, but got {value!r}. {hint}")
+
+    def _values(self, path: str) -> list[object]:
+        if path in self.branch.fixed:
+            return [self.branch.fixed[path]]
+        parameter = self.parameters[path]
+        return [choice.value for choice in parameter.values] + [parameter.otherwise] * (parameter.otherwise is not None)
+
+    def _check_complete(self) -> None:
+        options = [f"session_options.{key}" for key in self.vocabulary.session_options]
+        missing = [
+            path
+            for path in (*_ALWAYS_NEEDED, *options)
+            if path not in self.parameters and path not in self.branch.fixed
+        ]
+        if missing:
+            raise DocumentError(
+                f"{self.where}: branches.{self.name} must fix or search {', '.join(missing)}: "
+                "a deployment leaves nothing to a default that may change."
+            )
+
+    def _check_circles(self) -> None:
+        waiting: Mapping[str, Parameter] = self.parameters
+        while waiting:
+            ready = [path for path, item in waiting.items() if not item.when.keys() & waiting.keys()]
+            if not ready:
+                raise DocumentError(
+                    f"{self.where}: branches.{self.name}: the conditions (when) of {', '.join(waiting)} "
+                    "must not form a circle."
+                )
+            waiting = {path: item for path, item in waiting.items() if path not in ready}
+
+    def _check_deployments(self) -> None:
+        """Every combination of parameters that condition each other must make a valid deployment."""
+        branch = self._imagined()
+        for linked in branch.linked():
+            for values in branch.combinations(linked):
+                try:
+                    build_deployment(values)
+                except ValidationError as error:
+                    item = error.errors()[0]
+                    message = item["msg"].removeprefix("Value error, ")
+                    inner = ".".join(map(str, item["loc"]))
+                    chosen = ", ".join(f"{part.path}={values.get(part.path)}" for part in linked)
+                    raise DocumentError(
+                        f"{self.at(linked[0].path)}: {inner + ': ' if inner else ''}{message} (with {chosen})."
+                    ) from error
+
+    def _imagined(self) -> ResolvedBranch:
+        """The branch on a machine that has everything."""
+        fixed = {"language": "auto", "text_norm": "woitn", **self.branch.fixed}
+        if fixed["device"] == "cuda":
+            fixed["device"] = "cuda:0"
+        fixed = {path: _EVERY_CORE if value == CORES else value for path, value in fixed.items()}
+        found = []
+        done: set[str] = set()
+        while len(done) < len(self.parameters):
+            for path, item in self.parameters.items():
+                if path not in done and not item.when.keys() & (self.parameters.keys() - done):
+                    values = [1, _EVERY_CORE] if item.values[0].value == CORES else [c.value for c in item.values]
+                    when = tuple((other, tuple(allowed)) for other, allowed in item.when.items())
+                    found.append(ResolvedParameter(path, tuple(values), when, item.otherwise))
+                    done.add(path)
+        return ResolvedBranch(self.name, tuple(fixed.items()), tuple(found), (), _EVERY_CORE)
