@@ -1,0 +1,177 @@
+"""FunASR's own network of a model directory as a torch module: built, filled strictly, wrapped for export.
+
+Child processes only: everything here loads torch and funasr.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
+
+if TYPE_CHECKING:
+    import torch
+
+    from autotune.engines.network_export import ExportModule
+
+__all__ = ["build_network", "count_parameters", "empty_network", "export_module", "read_weights", "vocabulary_size"]
+
+_NESTED = ("state_dict", "model_state_dict", "model")
+"""Keys under which FunASR's checkpoints hold the weights, in the order that FunASR unwraps them."""
+
+
+def build_network(model: ModelDirectory) -> torch.nn.Module:
+    """FunASR's network with the directory's weights, float32 on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: the configuration does not build, the weights are damaged, hold code, or do not fit exactly.
+    """
+    network = empty_network(model)
+    _fill(network, read_weights(model.weights_path), model.weights_path)
+    return network.eval()
+
+
+def export_module(model: ModelDirectory) -> ExportModule:
+    """The network in the form that is exported, traced and run: plain tensors in, plain tensors out.
+
+    Raises:
+        ModelError: see ``build_network``.
+    """
+    from autotune.engines.network_export import wrap
+
+    return wrap(build_network(model), model)
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """Parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def vocabulary_size(model: ModelDirectory) -> int:
+    """Size of the tokenizer, which FunASR makes the size of the output layer. Raises ModelError."""
+    if model.bpe_path is not None:
+        import sentencepiece
+
+        try:
+            return int(sentencepiece.SentencePieceProcessor(model_file=str(model.bpe_path)).get_piece_size())
+        except (OSError, RuntimeError) as error:
+            raise ModelError(f"{model.bpe_path} must be a sentencepiece model, but: {error}") from error
+    assert model.tokens_path is not None
+    try:
+        text = model.tokens_path.read_text(encoding="utf-8")
+        return len(json.loads(text)) if model.tokens_path.suffix == ".json" else len(text.splitlines())
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{model.tokens_path} must be a list of tokens, but: {error}") from error
+
+
+def empty_network(model: ModelDirectory) -> torch.nn.Module:
+    """FunASR's network as configured, weights not yet read (initialised by torch on the current device).
+
+    Raises:
+        ModelError: a class that the configuration names is not in FunASR, or refuses its settings.
+    """
+    with warnings.catch_warnings():
+        # FunASR's modules emit SyntaxWarning and DeprecationWarning while they are imported.
+        warnings.simplefilter("ignore")
+        import funasr  # noqa: F401 - fills the registry
+        from funasr.register import tables
+
+    cls = tables.model_classes.get(model.architecture)
+    if cls is None:
+        raise ModelError(f"The installed FunASR must have the class {model.architecture}, but has not. Upgrade funasr.")
+    settings = {**(model.config.get("model_conf") or {}), **model.config}
+    for part in ("encoder", "decoder", "predictor"):
+        registered = getattr(tables, f"{part}_classes")
+        if settings.get(part) is not None and settings[part] not in registered:
+            where = model.path / "config.yaml"
+            raise ModelError(f"{part} must be a class of FunASR, but got {settings[part]!r} ({where}: {part}).")
+    settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
+    try:
+        return cls(**settings)  # type: ignore[no-any-return]
+    except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
+        raise ModelError(
+            f"FunASR's {model.architecture} must be buildable from {model.path / 'config.yaml'}, "
+            f"but: {type(error).__name__}: {error}"
+        ) from error
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name, read without running any code that it may hold.
+
+    Raises:
+        ModelError: truncated, not a checkpoint, holds Python objects other than tensors, or no tensors.
+    """
+    import torch
+
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ModelError(_refused(path, str(error))) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path} must be a complete PyTorch checkpoint, but it is damaged or cut short "
+            f"({path.stat().st_size} bytes: {_first_line(error)}). Copy or download it again."
+        ) from error
+    for key in _NESTED:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} must hold a mapping of names to tensors, but holds {type(state).__name__}.")
+    return {
+        str(name).removeprefix("module."): value for name, value in state.items() if isinstance(value, torch.Tensor)
+    }
+
+
+def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    import torch
+
+    expected = network.state_dict()
+    missing = [name for name in expected if name not in weights]
+    unexpected = [name for name in weights if name not in expected]
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in weights and weights[name].shape != tensor.shape
+    ]
+    wrong = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
+    if any(wrong.values()):
+        told = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in wrong.items() if names)
+        raise ModelError(
+            f"The weights in {path} must fit config.yaml and the tokenizer exactly, but {told}. "
+            "Use the config.yaml and tokens that belong to these weights."
+        )
+    broken = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if broken:
+        raise ModelError(f"The weights in {path} must be finite, but NaN or infinity is in {_few(broken)}.")
+    network.load_state_dict(weights, strict=True)
+
+
+def _refused(path: Path, message: str) -> str:
+    found = re.findall(r"(?:Unsupported global: GLOBAL|function or class) ([\w.]+)", message)
+    if found or "Unsupported" in message or "weights_only" in message.split("\n")[0].lower():
+        named = f" ({', '.join(sorted(set(found)))})" if found else ""
+        if found or "Unsupported" in message:
+            return (
+                f"{path} must hold tensors only, but it is a pickle with other Python objects in it{named}: loading "
+                "those could run code, so the file was refused and nothing of it was run. "
+                "Use weights saved as a plain state_dict."
+            )
+    return (
+        f"{path} must be a complete PyTorch checkpoint, but it is damaged or something else "
+        f"({path.stat().st_size} bytes). Copy or download it again."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _few(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

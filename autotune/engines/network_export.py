@@ -1,0 +1,176 @@
+"""Export forms of FunASR's networks: ``forward`` with plain tensors, no control flow, no state.
+
+Child processes only: importing this module loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
+
+__all__ = ["ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire", "wrap"]
+
+
+class ExportModule(torch.nn.Module):
+    """Base of the export forms. ``forward`` takes and returns tensors in the order of the names.
+
+    ``speech`` float32 [batch, frames, feature_dim], where ``frames`` must be the longest of ``speech_lengths``;
+    every length int32 [batch], ≥1. Rows do not influence each other: a row alone gives what it gives in a batch.
+    """
+
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+
+    def example_inputs(self, device: str = "cpu") -> tuple[Tensor, ...]:
+        """Two rows of unequal length, as FunASR's own export uses."""
+        generator = torch.Generator().manual_seed(0)
+        speech = torch.randn(2, 30, self.feature_dim, generator=generator)
+        lengths = torch.tensor([14, 30], dtype=torch.int32)
+        return tuple(tensor.to(device) for tensor in (speech, lengths, *self.prompts(2)))
+
+    def prompts(self, batch: int) -> tuple[Tensor, ...]:
+        """The inputs after speech and its lengths, with the default of each, for ``batch`` rows."""
+        return ()
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """ONNX's name of every axis that may vary."""
+        axes = {name: {0: "batch_size"} for name in (*self.input_names, *self.output_names)}
+        axes["speech"][1] = "feats_length"
+        axes[self.output_names[0]][1] = "logits_length"
+        return axes
+
+
+class SenseVoiceExport(ExportModule):
+    """SenseVoiceSmall: prompts in front of the features, encoder, CTC logits of every frame.
+
+    Args of ``forward``: speech, speech_lengths, language int32 [batch] (auto 0, zh 3, en 4, yue 7, ja 11, ko 12,
+    nospeech 13), textnorm int32 [batch] (withitn 14, woitn 15). Returns ctc_logits float32 [batch, frames + 4,
+    vocabulary] and encoder_out_lens int32 [batch] (lengths + 4). The semantics of FunASR's ``export_forward``.
+    """
+
+    input_names = ("speech", "speech_lengths", "language", "textnorm")
+    output_names = ("ctc_logits", "encoder_out_lens")
+    event_emotion: Tensor
+
+    def __init__(self, network: Any, feature_dim: int) -> None:
+        super().__init__(feature_dim)
+        self.embed = network.embed
+        self.encoder = network.encoder
+        self.ctc_lo = network.ctc.ctc_lo
+        self.register_buffer("event_emotion", torch.tensor([[1, 2]]), persistent=False)
+
+    def prompts(self, batch: int) -> tuple[Tensor, ...]:
+        """``language`` auto and ``textnorm`` woitn."""
+        return (torch.zeros(batch, dtype=torch.int32), torch.full((batch,), 15, dtype=torch.int32))
+
+    def forward(
+        self, speech: Tensor, speech_lengths: Tensor, language: Tensor, textnorm: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        events = self.embed(self.event_emotion).repeat(speech.size(0), 1, 1)
+        prompts = (self.embed(language).unsqueeze(1), events, self.embed(textnorm).unsqueeze(1))
+        encoded, lengths = self.encoder(torch.cat((*prompts, speech), dim=1), speech_lengths + 4)
+        return self.ctc_lo(encoded), lengths.to(torch.int32)
+
+
+class ParaformerExport(ExportModule):
+    """Paraformer and BiCifParaformer: encoder, CIF predictor, non-autoregressive decoder; no timestamps.
+
+    Returns of ``forward``: logits float32 [batch, tokens, vocabulary] before the softmax, and token_num int32
+    [batch]. FunASR's export classes, but for the predictor's integration, which is computed in closed form instead
+    of FunASR's scripted loop and branch, and for padding frames, which FunASR lets into the last frame's context
+    when a batch is padded.
+    """
+
+    input_names = ("speech", "speech_lengths")
+    output_names = ("logits", "token_num")
+
+    def __init__(self, network: Any, feature_dim: int, config: dict[str, Any]) -> None:
+        super().__init__(feature_dim)
+        from funasr.register import tables
+        from funasr.utils.torch_function import sequence_mask
+
+        predictor = network.predictor
+        if float(predictor.threshold) != 1.0:
+            raise ModelError(f"predictor_conf.threshold must be 1.0, but got {predictor.threshold}.")
+        self.encoder = _export_class(tables.encoder_classes, config["encoder"])(network.encoder, onnx=True)
+        self.decoder = _export_class(tables.decoder_classes, config["decoder"])(network.decoder, onnx=True)
+        self.pad = predictor.pad
+        self.cif_conv1d = predictor.cif_conv1d
+        self.cif_output = predictor.cif_output
+        self.smooth_factor = float(predictor.smooth_factor)
+        self.noise_threshold = float(predictor.noise_threshold)
+        self.tail_threshold = float(predictor.tail_threshold)
+        self.pad_mask = sequence_mask(512, flip=False)
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        hidden, lengths = self.encoder(speech, speech_lengths)
+        embeds, token_num = self.predict(hidden, self.pad_mask(lengths))
+        logits, _ = self.decoder(hidden, lengths, embeds, token_num)
+        return logits, token_num
+
+    def predict(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Token embeddings [batch, tokens, dim] and token_num int32 [batch] from encoder output and 0/1 mask."""
+        valid = mask.unsqueeze(-1)
+        context = self.pad((hidden * valid).transpose(1, 2))
+        scores = self.cif_output(torch.relu(self.cif_conv1d(context)).transpose(1, 2)).squeeze(-1)
+        alphas = torch.relu(torch.sigmoid(scores) * self.smooth_factor - self.noise_threshold) * mask
+        zero = torch.zeros_like(mask[:, :1])
+        # The tail goes on the first frame after each row's last.
+        tail = torch.cat((zero + 1, mask), dim=1) - torch.cat((mask, zero), dim=1)
+        alphas = torch.cat((alphas, zero), dim=1) + tail * self.tail_threshold
+        hidden = torch.cat((hidden, torch.zeros_like(hidden[:, :1])), dim=1)
+        return continuous_integrate_and_fire(hidden, alphas)
+
+
+def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tensor, Tensor]:
+    """CIF (https://arxiv.org/abs/1905.11235) with threshold 1, without loops or branches.
+
+    Token k is the mean of ``hidden`` weighted by each frame's share of the accumulated weight between k and k + 1.
+    A frame with weight ≤1 reaches into at most two tokens, so two comparisons give the whole weight matrix.
+
+    Args:
+        hidden: [batch, frames, dim].
+        alphas: [batch, frames] in 0..1.
+
+    Returns:
+        Embeddings [batch, max(token_num), dim], zero after a row's last token, and token_num int32 [batch].
+    """
+    ends = torch.cumsum(alphas, dim=1, dtype=torch.float64)
+    starts = torch.cat((torch.zeros_like(ends[:, :1]), ends[:, :-1]), dim=1)
+    first, last = torch.floor(starts), torch.floor(ends)
+    fires = (last - first).to(alphas.dtype)
+    after = (ends - last).to(alphas.dtype) * fires
+    before = alphas - after
+    token_num = last[:, -1].to(torch.int32)
+    index = torch.arange(0, token_num.max(), 1, device=hidden.device)[None, :, None]
+    weights = (index == first[:, None, :].to(index.dtype)).to(alphas.dtype) * before[:, None, :]
+    weights = weights + (index == last[:, None, :].to(index.dtype)).to(alphas.dtype) * after[:, None, :]
+    complete = (index < token_num[:, None, None]).to(alphas.dtype)
+    return torch.matmul(weights * complete, hidden), token_num
+
+
+def wrap(network: torch.nn.Module, model: ModelDirectory) -> ExportModule:
+    """The export form of a network, which it takes over: FunASR's export classes replace layers in place."""
+    feature_dim = model.frontend.feature_dim
+    if model.architecture == "SenseVoiceSmall":
+        return SenseVoiceExport(network, feature_dim).eval()
+    return ParaformerExport(network, feature_dim, model.config).eval()
+
+
+def _export_class(registered: dict[str, Any], name: str) -> Any:
+    cls = registered.get(f"{name}Export")
+    if cls is None:
+        known = ", ".join(sorted(key.removesuffix("Export") for key in registered if key.endswith("Export")))
+        raise ModelError(f"An exported encoder or decoder must be one of {known}, but got {name}.")
+    return cls
