@@ -1,0 +1,54 @@
+"""``deploy.yaml``: its documents, and how it is written and read."""
+
+from autotune.deployment_file.comments import COMMENTS
+from autotune.deployment_file.document import (
+    SCHEMA,
+    ArtifactRecord,
+    AudioRecord,
+    BaselineRecord,
+    CerRecord,
+    DeploymentFile,
+    HardwareRecord,
+    IntervalRecord,
+    LatencyRecord,
+    MeasurementRecord,
+    ModelRecord,
+    OtherBaselineRecord,
+    ParityRecord,
+    ProvenanceRecord,
+    StageName,
+)
+from autotune.deployment_file.example import example_deployment, example_file
+from autotune.deployment_file.files import (
+    check_writable,
+    read_deployment_file,
+    schema_text,
+    write_deployment_file,
+    yaml_text,
+)
+
+__all__ = [
+    "COMMENTS",
+    "SCHEMA",
+    "ArtifactRecord",
+    "AudioRecord",
+    "BaselineRecord",
+    "CerRecord",
+    "DeploymentFile",
+    "HardwareRecord",
+    "IntervalRecord",
+    "LatencyRecord",
+    "MeasurementRecord",
+    "ModelRecord",
+    "OtherBaselineRecord",
+    "ParityRecord",
+    "ProvenanceRecord",
+    "StageName",
+    "check_writable",
+    "example_deployment",
+    "example_file",
+    "read_deployment_file",
+    "schema_text",
+    "write_deployment_file",
+    "yaml_text",
+]

@@ -1,0 +1,105 @@
+"""What the keys of ``deploy.yaml`` mean: the one table that its YAML comments come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["COMMENTS", "comment_for"]
+
+COMMENTS: dict[str, str | dict[Any, str]] = {
+    "recommended": {
+        "tuned": "faster than FunASR's default with 95 % confidence",
+        "baseline": "nothing measured was faster than FunASR's default with 95 % confidence",
+    },
+    "model.weights": {
+        "pretrained": "published weights",
+        "random": "seeded random weights: the real model's speed, but its text means nothing",
+        "embedded": "autotune's own small model",
+    },
+    "audio_profile.audio_s": "seconds of audio in the workload",
+    "audio_profile.arrival": {
+        "closed": "one recording after another; latency is per recording",
+        "open": "requests at scheduled times; latency counts from the scheduled arrival",
+    },
+    "hardware.fingerprint": "equal on identical machines",
+    "hardware.usable_cores": "by CPU affinity and cgroup quota",
+    "deployment": "complete: nothing is left to a default that may change",
+    "deployment.format": {
+        "onnx-fp32": "exported to ONNX, 32-bit floats",
+        "onnx-int8": "exported to ONNX, weights of matrix products in 8 bits",
+        "torchscript-fp32": "exported to TorchScript, 32-bit floats",
+        "pytorch-fp32": "the model directory itself, nothing exported",
+    },
+    "deployment.weights": {
+        "u8": "unsigned 8-bit weights: FunASR's own recipe",
+        "s8": "signed 8-bit weights: lets ONNX Runtime use VNNI or AMX",
+        None: "only 8-bit formats have a weight type",
+    },
+    "deployment.engine": {
+        "onnxruntime": "ONNX Runtime",
+        "torchscript": "LibTorch executes the exported graph",
+        "pytorch": "PyTorch executes the model's own code",
+        "funasr": "FunASR's AutoModel, a whole path by itself",
+        "fake": "no runtime at all, for tests",
+    },
+    "deployment.device": "cpu, or cuda:N for the N-th GPU",
+    "deployment.instances": "engines side by side, each with its own threads",
+    "deployment.intra_op_num_threads": "threads inside one operator, of each instance",
+    "deployment.inter_op_num_threads": "threads across operators, of each instance",
+    "deployment.session_options": "the engine's own options",
+    "deployment.session_options.graph_optimization_level": "how far ONNX Runtime rewrites the graph at load",
+    "deployment.session_options.execution_mode": {
+        "sequential": "one operator at a time",
+        "parallel": "independent operators at once",
+    },
+    "deployment.session_options.allow_spinning": {
+        True: "idle threads spin: quicker to wake, takes CPU from neighbours",
+        False: "idle threads sleep",
+    },
+    "deployment.provider_options": "options of the execution provider; empty on the CPU",
+    "deployment.batch": "how segments are grouped",
+    "deployment.batch.max_size": "most segments in one batch",
+    "deployment.batch.max_audio_s": "most padded seconds in one batch (size × longest)",
+    "deployment.batch.max_wait_s": "longest that a request waits for company; unused when all audio is there",
+    "deployment.chunking": "how recordings are cut into segments",
+    "deployment.chunking.method": {
+        "none": "recordings are not cut",
+        "fixed": "windows of fixed length",
+        "vad": "FunASR's own Silero VAD path",
+    },
+    "deployment.chunking.window_s": "seconds of a fixed window; null for the other methods",
+    "deployment.language": "SenseVoice's language prompt; Paraformer ignores it",
+    "deployment.text_norm": {
+        "withitn": "SenseVoice writes numbers and punctuation; Paraformer ignores it",
+        "woitn": "SenseVoice writes words as spoken; Paraformer ignores it",
+    },
+    "measurement": "interleaved blocks of fresh processes, alternating with the baseline",
+    "measurement.rtfx": "audio seconds / processing seconds, higher is better; 95 % interval",
+    "measurement.latency_s": "seconds until the text of a whole recording or request",
+    "measurement.peak_memory_bytes": "peak resident memory of the process; GPU memory is not in it",
+    "measurement.load_s": "cold start: from an empty process to a loaded recognizer",
+    "measurement.accuracy": {
+        "checked": "see cer",
+        "not checked": "no reference text, or random weights: only the speed was measured",
+    },
+    "measurement.cer": "character error rate as a fraction",
+    "measurement.stages": "seconds spent per second of audio",
+    "measurement.padding_share": "padded seconds without audio / all padded seconds",
+    "measurement.noise": "what else the machine did meanwhile",
+    "measurement.blocks": "how often it was measured, each time in a fresh process",
+    "baseline": "the better of FunASR's AutoModel with ncpu=4 (its default) and with all usable cores",
+    "baseline.rtfx": "measured in the same run",
+    "baseline.other": "the slower of the two",
+    "speedup": "against the baseline, paired by block; 95 % interval",
+    "artifact": "the exported file that was measured",
+    "artifact.parity": "largest score difference / largest score, against the PyTorch model",
+}
+"""Dotted path → comment, or one comment a value where the choices differ in meaning."""
+
+
+def comment_for(path: str, value: Any) -> str | None:
+    """The comment of the key at a dotted path, if it has one."""
+    text = COMMENTS.get(path)
+    if isinstance(text, dict):
+        return text.get(value) if isinstance(value, str | bool | None) else None
+    return text

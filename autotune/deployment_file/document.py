@@ -1,0 +1,224 @@
+"""DeploymentFile: everything that ``deploy.yaml`` holds, ``schema: autotune/deployment/v1``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
+
+from autotune.deployment import Deployment, FormatName
+from autotune.documents import Document
+from autotune.hardware import Gpu, HardwareProfile
+from autotune.metrics import Interval
+from autotune.model_directory import Architecture
+
+__all__ = [
+    "SCHEMA",
+    "ArtifactRecord",
+    "AudioRecord",
+    "BaselineRecord",
+    "CerRecord",
+    "DeploymentFile",
+    "HardwareRecord",
+    "IntervalRecord",
+    "LatencyRecord",
+    "MeasurementRecord",
+    "ModelRecord",
+    "OtherBaselineRecord",
+    "ParityRecord",
+    "ProvenanceRecord",
+    "StageName",
+]
+
+SCHEMA: Literal["autotune/deployment/v1"] = "autotune/deployment/v1"
+
+StageName = Literal["read", "chunk", "features", "engine", "decode"]
+
+
+class IntervalRecord(Document):
+    """A positive estimate with its 95 % interval."""
+
+    median: float = Field(gt=0)
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> IntervalRecord:
+        if not self.low <= self.median <= self.high:
+            raise ValueError(f"low ≤ median ≤ high must hold, but got {self.low}, {self.median}, {self.high}")
+        return self
+
+    @classmethod
+    def of(cls, interval: Interval) -> IntervalRecord:
+        """The same numbers as a document."""
+        return cls(median=interval.median, low=interval.low, high=interval.high)
+
+
+class LatencyRecord(Document):
+    """Latency percentiles in seconds."""
+
+    p50: float = Field(ge=0)
+    p95: float = Field(ge=0)
+    p99: float = Field(ge=0)
+
+
+class ModelRecord(Document):
+    """Which model was measured."""
+
+    id: str
+    path: str
+    architecture: Architecture
+    parameters: int = Field(ge=1)
+    weights: Literal["pretrained", "random", "embedded"]
+    sha256: str
+    revision: str | None
+
+
+class AudioRecord(Document):
+    """What was transcribed while measuring."""
+
+    name: str
+    seed: int
+    audio_s: float = Field(gt=0)
+    recordings: int = Field(ge=1)
+    arrival: Literal["closed", "open"]
+    source: str | None
+    sha256: str | None
+
+
+class HardwareRecord(Document):
+    """The fields of ``HardwareProfile`` and its fingerprint, as they were while measuring."""
+
+    fingerprint: str
+    cpu: str
+    architecture: str
+    usable_cores: int = Field(ge=1)
+    cpus: tuple[int, ...]
+    logical_cores: int = Field(ge=1)
+    isa: tuple[str, ...]
+    memory_bytes: int = Field(ge=1)
+    gpus: tuple[Gpu, ...]
+
+    @classmethod
+    def of(cls, profile: HardwareProfile) -> HardwareRecord:
+        """What the file keeps of a profile."""
+        return cls(fingerprint=profile.fingerprint, **profile.model_dump())
+
+    def profile(self) -> HardwareProfile:
+        """The profile again, without the fingerprint."""
+        return HardwareProfile(**self.model_dump(exclude={"fingerprint"}))
+
+
+class CerRecord(Document):
+    """Character error rate as a fraction, with its 95 % interval."""
+
+    value: float = Field(ge=0)
+    low: float = Field(ge=0)
+    high: float = Field(ge=0)
+    reference: str
+    characters: int = Field(ge=1)
+
+
+class MeasurementRecord(Document):
+    """The finalists' measurement of the deployment, over interleaved blocks of fresh processes."""
+
+    rtfx: IntervalRecord
+    latency_s: LatencyRecord
+    peak_memory_bytes: int = Field(ge=1)
+    load_s: float = Field(ge=0)
+    accuracy: Literal["checked", "not checked"]
+    cer: CerRecord | None
+    stages: dict[StageName, float]
+    padding_share: float = Field(ge=0, le=1)
+    noise: dict[str, float]
+    blocks: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _accuracy_told(self) -> MeasurementRecord:
+        if (self.accuracy == "checked") != (self.cer is not None):
+            raise ValueError('accuracy must be "checked" with a cer and "not checked" without one')
+        return self
+
+
+class OtherBaselineRecord(Document):
+    """The slower of the two baselines."""
+
+    deployment: Deployment
+    rtfx: IntervalRecord
+
+
+class BaselineRecord(Document):
+    """The better baseline, measured in the same run."""
+
+    deployment: Deployment
+    rtfx: IntervalRecord
+    latency_s: LatencyRecord
+    peak_memory_bytes: int = Field(ge=1)
+    other: OtherBaselineRecord | None
+
+
+class ParityRecord(Document):
+    """How close an artifact's scores are to the PyTorch model's."""
+
+    max_relative_error: float = Field(ge=0)
+    argmax_agreement: float = Field(ge=0, le=1)
+    frames: int = Field(ge=1)
+    gated: bool
+    passed: bool
+
+
+class ArtifactRecord(Document):
+    """The exported file that was measured."""
+
+    format: FormatName
+    key: str
+    size_bytes: int = Field(ge=1)
+    parity: ParityRecord
+
+
+class ProvenanceRecord(Document):
+    """Where the figures come from."""
+
+    autotune: str
+    packages: dict[str, str]
+    study: str
+    trial: int | None
+    seed: int
+    command: str
+    date: AwareDatetime
+    python: str
+
+
+class DeploymentFile(Document):
+    """The one file that users keep. Keys are written in this order."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, title="autotune deploy.yaml")
+
+    schema_version: Literal["autotune/deployment/v1"] = Field(default=SCHEMA, alias="schema")
+    recommended: Literal["tuned", "baseline"]
+    model: ModelRecord
+    audio_profile: AudioRecord
+    hardware: HardwareRecord
+    deployment: Deployment
+    measurement: MeasurementRecord
+    baseline: BaselineRecord
+    speedup: IntervalRecord | None
+    artifact: ArtifactRecord | None
+    provenance: ProvenanceRecord
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DeploymentFile:
+        chosen = self.recommended == "baseline"
+        if chosen != (self.speedup is None):
+            raise ValueError('speedup must be null when recommended is "baseline", and given otherwise')
+        if chosen and self.deployment != self.baseline.deployment:
+            raise ValueError('deployment must be baseline.deployment when recommended is "baseline"')
+        if self.artifact is not None and self.artifact.format != self.deployment.format:
+            raise ValueError(
+                f"artifact.format must be the deployment's {self.deployment.format!r}, but got {self.artifact.format!r}"
+            )
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The structure of the YAML as JSON values, for ``--json``."""
+        return self.model_dump(mode="json", by_alias=True)
