@@ -1,0 +1,196 @@
+"""Reading audio files: one decoder for trials, servers and the user's own recordings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from autotune.errors import AudioError
+
+__all__ = ["SAMPLE_RATE_HZ", "AudioInfo", "AudioScan", "Float32", "audio_info", "read_audio", "scan_audio"]
+
+Float32 = npt.NDArray[np.float32]
+
+SAMPLE_RATE_HZ = 16_000
+"""What every FunASR model here expects."""
+
+MIN_DURATION_S = 0.1
+"""Shorter files hold less than one encoder frame of speech: a scan skips them."""
+
+_BLOCK_FRAMES = 1 << 18
+_NAMED_IN_ERRORS = 5
+_DECODE_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError)
+
+# What lies beside recordings in data sets and is never audio; any other name is opened and judged by its content.
+# fmt: off
+_NOT_AUDIO = frozenset((
+    ".bib", ".c", ".cfg", ".conf", ".cpp", ".csv", ".ctm", ".db", ".doc", ".docx", ".gitignore", ".gif", ".gz",
+    ".h", ".htm", ".html", ".ini", ".ipynb", ".jpeg", ".jpg", ".js", ".json", ".jsonl", ".lab", ".list",
+    ".lock", ".log", ".lrc", ".lst", ".md", ".md5", ".mvn", ".npy", ".npz", ".onnx", ".parquet", ".pdf", ".pkl",
+    ".png", ".pt", ".pth", ".py", ".rst", ".rttm", ".scp", ".sh", ".sha256", ".srt", ".stm", ".svg", ".tar",
+    ".text", ".textgrid", ".tgz", ".toml", ".trn", ".trs", ".tsv", ".txt", ".vtt", ".xls", ".xlsx", ".xml",
+    ".yaml", ".yml", ".zip",
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file's header says."""
+
+    path: Path
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+
+
+@dataclass(frozen=True)
+class AudioScan:
+    """What lies in a directory. Both tuples are sorted by path."""
+
+    files: tuple[AudioInfo, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    """Files that look like audio and are not usable, each with its reason."""
+
+
+def read_audio(path: Path) -> Float32:
+    """The samples of a wav, flac, ogg, opus or mp3 file of any rate and channel count.
+
+    Returns:
+        float32 [samples], mono (mean of the channels), 16 kHz (soxr HQ), in −1..1, at least one sample.
+
+    Raises:
+        AudioError: not there, not readable, empty, not audio, or not finite; names the file.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate = file.samplerate
+            blocks = [
+                block.mean(axis=1, dtype=np.float32)
+                for block in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+            ]
+    except _DECODE_ERRORS as error:
+        raise AudioError(_unreadable(path, error)) from error
+    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if not len(mono):
+        raise AudioError(f"{path} must hold at least one sample, but holds none. Remove or replace it.")
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{path} must hold finite samples, but some are NaN or infinite. Re-export it.")
+    if rate != SAMPLE_RATE_HZ:
+        resampled: Float32 = soxr.resample(mono, rate, SAMPLE_RATE_HZ, quality="HQ")
+        mono = resampled if len(resampled) else mono[:1]
+    # A float file may exceed full scale, and so may the resampler's ringing after a full-scale edge.
+    clipped: Float32 = np.clip(mono, -1.0, 1.0, dtype=np.float32)
+    return clipped
+
+
+def audio_info(path: Path) -> AudioInfo:
+    """Duration in seconds, sample rate and channels, without decoding the whole file.
+
+    Raises:
+        AudioError: not there, not readable, empty or not audio; names the file.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            frames, rate, channels = file.frames, file.samplerate, file.channels
+            if frames > 0:
+                _decode_ends(file)
+    except _DECODE_ERRORS as error:
+        raise AudioError(_unreadable(path, error)) from error
+    if frames <= 0:
+        raise AudioError(f"{path} must hold at least one sample, but holds none. Remove or replace it.")
+    return AudioInfo(path=path, duration_s=frames / rate, sample_rate_hz=rate, channels=channels)
+
+
+def scan_audio(directory_or_file: Path) -> AudioScan:
+    """Every usable recording below a directory (recursive, hidden names left out), or the one file.
+
+    A file that is plainly no audio by its extension (``.txt``, ``.json``, …) is ignored; any other that can't be
+    decoded, or is shorter than 0.1 s, is in ``skipped`` with its reason.
+
+    Raises:
+        AudioError: nothing there, or nothing usable; names the first bad files and counts them.
+    """
+    if not directory_or_file.exists():
+        raise AudioError(f"{directory_or_file} must be a directory with audio files or one file, but is not there.")
+    candidates = [directory_or_file] if directory_or_file.is_file() else _candidates(directory_or_file)
+    files: list[AudioInfo] = []
+    skipped: list[tuple[Path, str]] = []
+    for path in candidates:
+        try:
+            files.append(_usable(path))
+        except AudioError as error:
+            skipped.append((path, str(error)))
+    if not files:
+        raise AudioError(_none_usable(directory_or_file, skipped))
+    return AudioScan(files=tuple(files), skipped=tuple(skipped))
+
+
+def _candidates(directory: Path) -> list[Path]:
+    found = []
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(folder) / name
+            # is_file() leaves out FIFOs and sockets, which would block when opened.
+            if not name.startswith(".") and path.suffix.lower() not in _NOT_AUDIO and path.is_file():
+                found.append(path)
+    return sorted(found)
+
+
+def _usable(path: Path) -> AudioInfo:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise AudioError(f"{path!a} must have a name in UTF-8, but has not. Rename it.") from error
+    info = audio_info(path)
+    if info.duration_s < MIN_DURATION_S:
+        raise AudioError(f"{path} must hold at least {MIN_DURATION_S} s of audio, but holds {info.duration_s:.4f} s.")
+    return info
+
+
+def _decode_ends(file: soundfile.SoundFile) -> None:
+    """Decode the first and the last block: a truncated FLAC or Ogg file has a sound header."""
+    window = min(file.frames, 1024)
+    first = file.read(window, dtype="float32", always_2d=True)
+    file.seek(file.frames - window)
+    last = file.read(window, dtype="float32", always_2d=True)
+    if not len(first) or not len(last):
+        raise RuntimeError(f"the header promises {file.frames} frames, but they can't be decoded (truncated?)")
+
+
+def _unreadable(path: Path, error: BaseException) -> str:
+    if not path.exists():
+        return f"{path} must be an audio file, but is not there."
+    if path.is_dir():
+        return f"{path} must be an audio file, but is a directory."
+    try:
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    except OSError as reason:
+        return f"{path} must be readable, but: {reason.strerror}."
+    if size == 0:
+        return f"{path} must be an audio file, but is empty (0 bytes)."
+    reason_text = str(error).removeprefix(f"Error opening {str(path)!r}: ").strip().rstrip(".")
+    return (
+        f"{path} must be audio that libsndfile reads (wav, flac, ogg, opus, mp3), but: {reason_text}. "
+        "Convert it, for example: ffmpeg -i FILE -ar 16000 -ac 1 FILE.wav"
+    )
+
+
+def _none_usable(where: Path, skipped: list[tuple[Path, str]]) -> str:
+    if len(skipped) == 1 and skipped[0][0] == where:
+        return skipped[0][1]
+    if not skipped:
+        return f"{where} must hold audio files (wav, flac, ogg, opus, mp3), but holds none."
+    named = " ".join(reason for _, reason in skipped[:_NAMED_IN_ERRORS])
+    more = len(skipped) - _NAMED_IN_ERRORS
+    rest = f" … and {more} more." if more > 0 else ""
+    return f"{where} must hold at least one usable audio file, but all {len(skipped)} are unusable: {named}{rest}"

@@ -1,0 +1,132 @@
+"""Synthesised recordings on disk: made once under a lock, complete or absent, found again by content hash."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from filelock import FileLock
+
+from autotune.audio.embedded import clips_sha256
+from autotune.audio.profile import AudioProfile
+from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.audio.synthesis import SYNTHESIS_VERSION, mix_recording
+from autotune.errors import AudioError
+
+__all__ = ["Planned", "Stored", "synthesised"]
+
+_MANIFEST = "recordings.json"
+_WAV_HEADER_BYTES = 44
+_SPARE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recording to be made."""
+
+    id: str
+    duration_s: float
+    seeds: tuple[int, ...]
+    """Entropy of its random stream."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A recording that lies on the disk: 16-bit, 16 kHz mono wav."""
+
+    id: str
+    path: Path
+    samples: int
+    text: str | None
+    sha256: str
+    """Of the file."""
+
+
+def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) -> tuple[Stored, ...]:
+    """The planned recordings, in their order, made under ``cache/<content hash>/`` unless they lie there already.
+
+    Two processes may ask at once: one makes them, the other waits. A kill leaves no half-made directory behind that
+    would ever be used; the next call removes the rest.
+
+    Raises:
+        AudioError: the cache can't be written or the disk is full.
+    """
+    directory = cache / _content_key(profile, planned)
+    found = _read(directory, planned)
+    if found is not None:
+        return found
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{directory.name}.lock"):
+            found = _read(directory, planned)
+            if found is None:
+                _make(profile, planned, directory)
+    except OSError as error:
+        raise AudioError(
+            f"a workload must be written to {cache}, but: {error}. Free disk space there, or set XDG_CACHE_HOME."
+        ) from error
+    found = found or _read(directory, planned)
+    if found is None:
+        raise AudioError(f"{directory} must hold the workload just made, but does not. Is something deleting it?")
+    return found
+
+
+def _content_key(profile: AudioProfile, planned: Sequence[Planned]) -> str:
+    parts = [SYNTHESIS_VERSION, clips_sha256(), profile.key, [astuple(plan) for plan in planned]]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) -> None:
+    prefix = f".{directory.name}.part-"
+    for left_over in directory.parent.glob(f"{prefix}*"):  # of a killed process: the lock is ours
+        shutil.rmtree(left_over, ignore_errors=True)
+    _check_space(planned, directory.parent)
+    part = Path(tempfile.mkdtemp(prefix=prefix, dir=directory.parent))
+    try:
+        entries = [_write(profile, plan, part) for plan in planned]
+        (part / _MANIFEST).write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
+        part.chmod(0o755)
+        if directory.exists():  # damaged from outside: something in it was deleted or cut
+            shutil.rmtree(directory)
+        part.rename(directory)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:
+    mixed = mix_recording(profile, plan.duration_s, np.random.default_rng(plan.seeds))
+    buffer = io.BytesIO()
+    soundfile.write(buffer, mixed.samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    data = buffer.getvalue()
+    path = part / f"{plan.id}.wav"
+    path.write_bytes(data)
+    stored = Stored(plan.id, path, len(mixed.samples), mixed.text, hashlib.sha256(data).hexdigest())
+    return {**asdict(stored), "path": path.name}
+
+
+def _read(directory: Path, planned: Sequence[Planned]) -> tuple[Stored, ...] | None:
+    """What lies there if it is complete: every file present with its full size."""
+    try:
+        entries = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
+        stored = tuple(Stored(**{**entry, "path": directory / entry["path"]}) for entry in entries)
+        complete = all(one.path.stat().st_size == _WAV_HEADER_BYTES + 2 * one.samples for one in stored)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return stored if complete and [one.id for one in stored] == [plan.id for plan in planned] else None
+
+
+def _check_space(planned: Sequence[Planned], where: Path) -> None:
+    needed = int(sum(plan.duration_s for plan in planned) * SAMPLE_RATE_HZ * 2) + _SPARE_BYTES
+    free = shutil.disk_usage(where).free
+    if free < needed:
+        raise OSError(f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free")
