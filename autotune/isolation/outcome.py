@@ -16,8 +16,8 @@ TAIL_LINES = 40
 TAIL_LINE_CHARACTERS = 400
 
 OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|std::bad_alloc|\bbad allocation\b"
-    r"|failed to allocate memory|(CUDA|CUBLAS|CUDNN)\w*_(ALLOC_FAILED|OUT_OF_MEMORY)",
+    r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|\bbad allocation\b|failed to allocate"
+    r"|smaller than requested bytes|(CUDA|CUBLAS|CUDNN)\w*_(ALLOC_FAILED|OUT_OF_MEMORY)",
     re.IGNORECASE,
 )
 """How torch, ONNX Runtime, CUDA and libstdc++ say it; none of them raises Python's MemoryError."""
@@ -87,10 +87,10 @@ def _from_exception(error: dict[str, Any], ending: Ending) -> AutotuneError:
             return cls(error["message"], stderr_tail=tail)
         return cls(error["message"])
     said = f"{error['type']}: {error['message']}".removesuffix(": ")
+    tail = "\n".join(line for line in [tail, *error["traceback"]] if line)
     if error["memory"] or OUT_OF_MEMORY.search(error["message"]):
         return TrialOutOfMemory(f"{ending.task} ran out of memory: {said}", stderr_tail=tail)
-    where = "\n".join(line for line in [tail, *error["traceback"]] if line)
-    return TrialCrashed(f"{ending.task} raised {said}", exit_code=ending.exit_code, stderr_tail=where)
+    return TrialCrashed(f"{ending.task} raised {said}", exit_code=ending.exit_code, stderr_tail=tail)
 
 
 def _signal_name(number: int) -> str:

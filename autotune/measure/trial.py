@@ -1,0 +1,167 @@
+"""A trial: one deployment measured on shards of a workload, in a child process that nothing else shares."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, model_validator
+
+from autotune.audio.workload import Workload
+from autotune.deployment import Deployment
+from autotune.documents import Document, parse_document
+from autotune.errors import TrialMismatch
+from autotune.hardware import HardwareProfile
+from autotune.isolation import run_task
+from autotune.isolation.clock import process_started_s
+from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.memory import peak_memory_bytes
+from autotune.measure.noise import NoiseMeter
+from autotune.measure.pacing import replay
+from autotune.measure.warmup import warm_up
+
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+    from autotune.recognizer import Recognizer, RecognizerStats
+
+__all__ = ["TrialRequest", "measure_task", "run_trial"]
+
+
+class TrialRequest(Document):
+    """What to measure on what."""
+
+    deployment: Deployment
+    model_path: str
+    """The FunASR model directory."""
+    artifact_path: str | None
+    """The exported file; null for formats that run from the model directory."""
+    workload: Workload
+    shards: tuple[int, ...] = Field(min_length=1)
+    """Indices of the workload's shards to measure, in this order."""
+    repeats: int = Field(ge=1)
+    """How often the whole sequence of shards is measured."""
+    keep_texts: bool
+    """Whether the measurement holds the texts."""
+
+    @model_validator(mode="after")
+    def _shards_exist(self) -> Self:
+        known = [shard.index for shard in self.workload.shards]
+        unknown = sorted(set(self.shards) - set(known))
+        if unknown:
+            raise ValueError(f"shards must be among the workload's {known}, but got {unknown}")
+        return self
+
+
+def run_trial(
+    request: TrialRequest,
+    *,
+    hardware: HardwareProfile,
+    timeout_s: float,
+    on_event: Callable[[str, dict[str, Any]], None] | None = None,
+) -> Measurement:
+    """Measure ``request`` in a child that runs on the usable CPUs, with the deployment's threads for native libraries.
+
+    FunASR's own path is exempt from the thread budget: it gets the environment that its users would have, and sets
+    its threads itself.
+
+    Args:
+        request: relative paths of model and artifact count from this process's working directory.
+        hardware: whose ``cpus`` the child is bound to.
+        timeout_s: for everything: start, load, warm-up and measurement.
+        on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady} and ``shard`` {shard, repeat, audio_s,
+            processing_s} as they happen; what it raises ends the trial.
+
+    Raises:
+        TrialError: the trial failed, see ``run_task``.
+        AutotuneError: whatever loading or reading raised in the child.
+    """
+    payload = request.model_dump(mode="json")
+    for key in ("model_path", "artifact_path"):
+        if payload[key] is not None:
+            payload[key] = str(Path(payload[key]).absolute())
+    deployment = request.deployment
+    result = run_task(
+        "autotune.measure.trial:measure_task",
+        payload,
+        timeout_s=timeout_s,
+        on_event=on_event,
+        cpus=hardware.cpus,
+        threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+    )
+    return parse_document(result, Measurement, where="the trial's result")
+
+
+def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Child side of ``run_trial``: a TrialRequest as JSON in, a Measurement as JSON out."""
+    from autotune.model_directory import ModelDirectory
+    from autotune.recognizer import Recognizer
+
+    request = parse_document(payload, TrialRequest, where="the trial's request")
+    model = ModelDirectory.open(Path(request.model_path))
+    artifact = None if request.artifact_path is None else Path(request.artifact_path)
+    # Never closed: this process ends with its result, and how long a runtime takes to free memory is not measured.
+    recognizer = Recognizer.load(request.deployment, model, artifact)
+    load_s = time.perf_counter() - process_started_s()
+    emit("loaded", {"load_s": load_s})
+    return _measure(recognizer, request, emit, load_s).model_dump(mode="json")
+
+
+def _measure(recognizer: Recognizer, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+    workload = request.workload
+    warmth = warm_up(recognizer, workload.warmup, workload.arrival)
+    emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
+    shards = {shard.index: shard for shard in workload.shards}
+    samples: list[ShardSample] = []
+    texts: dict[str, str] = {}
+    noise = NoiseMeter()
+    recognizer.reset_stats()
+    noise.start()
+    started = time.perf_counter()
+    for repeat in range(request.repeats):
+        for index in request.shards:
+            recordings = shards[index].recordings
+            done = replay(recognizer, recordings, workload.arrival)
+            sample = ShardSample(
+                shard=index,
+                audio_s=shards[index].audio_s,
+                processing_s=done.processing_s,
+                latencies_s=done.latencies_s,
+            )
+            samples.append(sample)
+            for recording, text in zip(recordings, done.texts, strict=True):
+                texts.setdefault(recording.id, text)
+            emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
+    measured_s = time.perf_counter() - started
+    noise_facts = noise.stop()
+    stats = recognizer.stats()
+    _require_texts(request.deployment, texts)
+    return Measurement(
+        shards=tuple(samples),
+        load_s=load_s,
+        warmup_s=sum(warmth.passes_s),
+        measured_s=measured_s,
+        peak_memory_bytes=peak_memory_bytes(),
+        stages_s=stats.stages_s,
+        padding_share=_padding_share(stats),
+        batches=stats.batches,
+        texts=texts if request.keep_texts else {},
+        engine=dataclasses.asdict(recognizer.facts()),
+        noise=noise_facts,
+    )
+
+
+def _padding_share(stats: RecognizerStats) -> float:
+    # No batch ran: every recording was shorter than one frame or empty, so nothing was padded either.
+    return max(0.0, 1 - stats.audio_s / stats.padded_s) if stats.padded_s > 0 else 0.0
+
+
+def _require_texts(deployment: Deployment, texts: dict[str, str]) -> None:
+    """FunASR gives nothing, and quickly, for audio that its VAD takes for silence: that would be a fast baseline."""
+    if deployment.engine == "funasr" and not any(text.strip() for text in texts.values()):
+        raise TrialMismatch(
+            f"The baseline must transcribe speech, but FunASR gave no text for any of {len(texts)} recordings. "
+            "Check that the audio holds speech (Silero VAD finds none), or pass other audio."
+        )
