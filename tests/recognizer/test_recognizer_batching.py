@@ -1,0 +1,78 @@
+"""The batching policy as a pure function."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.deployment import Batch
+from autotune.recognizer.batching import OFFLINE, Queued, Take, Wait, decide
+
+queues = st.lists(
+    st.tuples(st.floats(0, 100), st.floats(0.1, 60)).map(lambda pair: pair), min_size=1, max_size=40
+).map(lambda pairs: [Queued(index, arrival, audio) for index, (arrival, audio) in enumerate(pairs)])
+policies = st.builds(
+    Batch, max_size=st.integers(1, 16), max_audio_s=st.floats(1, 300), max_wait_s=st.floats(0, 2)
+)
+
+
+@given(queues, policies, st.floats(0, 200))
+def test_a_batch_keeps_its_limits_and_never_starves_the_oldest(queue: list[Queued], policy: Batch, now: float) -> None:
+    decision = decide(queue, now, policy)
+    oldest = min(item.arrival_s for item in queue)
+    if isinstance(decision, Wait):
+        assert now < decision.until_s == oldest + policy.max_wait_s
+        return
+    chosen = [queue[index] for index in decision.indices]
+    assert len(set(decision.indices)) == len(chosen) <= policy.max_size
+    longest = max(item.audio_s for item in chosen)
+    assert len(chosen) == 1 or longest * len(chosen) <= policy.max_audio_s
+    assert oldest in [item.arrival_s for item in chosen]
+    assert [item.audio_s for item in chosen] == sorted((item.audio_s for item in chosen), reverse=True)
+
+
+@given(queues, policies)
+def test_draining_a_queue_runs_everything_exactly_once(queue: list[Queued], policy: Batch) -> None:
+    waiting = {item.index: item for item in queue}
+    seen: list[int] = []
+    while waiting:
+        decision = decide(list(waiting.values()), math.inf, policy)
+        assert isinstance(decision, Take)
+        for index in decision.indices:
+            seen.append(waiting.pop(index).index)
+    assert sorted(seen) == list(range(len(queue)))
+
+
+@given(queues, policies, st.floats(0, 100))
+def test_the_decision_depends_on_nothing_but_queue_and_clock(queue: list[Queued], policy: Batch, now: float) -> None:
+    assert decide(queue, now, policy) == decide(list(reversed(queue)), now, policy)
+
+
+def test_offline_work_never_waits() -> None:
+    policy = Batch(max_size=8, max_audio_s=300, max_wait_s=10)
+    queue = [Queued(0, OFFLINE, 2.0), Queued(1, OFFLINE, 7.0)]
+    assert decide(queue, 0.0, policy) == Take((1, 0))
+
+
+def test_a_growing_batch_waits_for_company_and_a_full_one_does_not() -> None:
+    policy = Batch(max_size=2, max_audio_s=300, max_wait_s=0.5)
+    assert decide([Queued(0, 10.0, 3.0)], 10.2, policy) == Wait(10.5)
+    assert decide([Queued(0, 10.0, 3.0)], 10.5, policy) == Take((0,))
+    assert decide([Queued(0, 10.0, 3.0), Queued(1, 10.1, 4.0)], 10.2, policy) == Take((1, 0))
+
+
+def test_an_oversized_segment_runs_alone_and_at_once() -> None:
+    policy = Batch(max_size=8, max_audio_s=30, max_wait_s=5)
+    assert decide([Queued(0, 1.0, 60.0)], 1.0, policy) == Take((0,))
+
+
+def test_neighbours_in_length_are_batched_together() -> None:
+    policy = Batch(max_size=2, max_audio_s=300, max_wait_s=0)
+    queue = [Queued(0, 0.0, 5.0), Queued(1, 0.0, 30.0), Queued(2, 0.0, 6.0), Queued(3, 0.0, 29.0)]
+    assert decide(queue, 1.0, policy) == Take((1, 3))
+
+
+def test_an_empty_queue_is_an_error() -> None:
+    with pytest.raises(ValueError, match="at least one segment"):
+        decide([], 0.0, Batch(max_size=1, max_audio_s=1, max_wait_s=0))

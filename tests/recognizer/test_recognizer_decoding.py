@@ -1,0 +1,50 @@
+"""Decoding: CTC collapse, FunASR's post-processing, joining."""
+
+import json
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.recognizer.decoding import clean_text, join_texts, sentence_from_tokens
+
+TOKENS = ["今", "天", "7", "@", "hello", "he@@", "llo", "a", "b", "c", "'s", "it's", "</s>", "<unk>", "，", "é", "ab@@", "X"]
+
+
+def test_sentences_equal_funasrs_postprocessing() -> None:
+    import random
+
+    rng = random.Random(7)
+    cases = [[rng.choice(TOKENS) for _ in range(rng.randint(0, 9))] for _ in range(3000)]
+    cases += [["a", "b"], ["a"], ["a", "b", "今"], ["hello", "a", "b", "c", "world"], ["he@@", "llo", "今", "天"]]
+    code = """
+import json, sys
+from funasr.utils.postprocess_utils import sentence_postprocess
+print("RESULT" + json.dumps([sentence_postprocess(case)[0] for case in json.load(sys.stdin)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = json.loads(done.stdout.rpartition("RESULT")[2])
+    assert [sentence_from_tokens(case) for case in cases] == theirs
+
+
+def test_tags_are_removed() -> None:
+    assert clean_text("<|zh|><|NEUTRAL|><|Speech|><|woitn|>今天 好") == "今天 好"
+    assert clean_text("") == ""
+
+
+@given(st.lists(st.sampled_from(["今天", "好", "hello", "world", ""])))
+def test_joining_keeps_every_text_in_order(texts: list[str]) -> None:
+    joined = join_texts(texts)
+    assert joined.replace(" ", "") == "".join(texts)
+    assert "  " not in joined
+    assert joined == joined.strip()
+
+
+def test_joining_puts_spaces_only_where_a_script_needs_them() -> None:
+    assert join_texts(["今天", "天气"]) == "今天天气"
+    assert join_texts(["hello", "world"]) == "hello world"
+    assert join_texts(["今天", "", "ok"]) == "今天 ok"
