@@ -41,15 +41,11 @@ class FunasrEngine:
         check_no_provider_options(deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, deployment.device)
-        # FunASR sets the intra-op threads itself, from ncpu.
-        set_threads(torch, deployment)
         with _quiet():
             model = _auto_model(request)
+        # Importing silero_vad sets one thread for the whole process; FunASR sets ncpu again in every generate().
+        set_threads(torch, deployment)
         found = device_of_module(model.model, device)
-        if torch.get_num_threads() != deployment.intra_op_num_threads:
-            raise TrialMismatch(
-                f"FunASR must use ncpu={deployment.intra_op_num_threads} threads, but uses {torch.get_num_threads()}."
-            )
         facts = torch_facts(torch, found)
         details = {**facts.details, "torch": torch.__version__, "vad_device": device_of_module(model.vad_model, device)}
         runtime = f"funasr {importlib.metadata.version('funasr')}"
@@ -65,6 +61,7 @@ class FunasrEngine:
         Raises:
             ValueError: the batch holds no waveforms, or scores are asked for.
             MemoryError: an allocation failed.
+            TrialMismatch: it ran with another number of threads.
             RuntimeError: FunASR's own.
         """
         if self._model is None:
@@ -73,8 +70,17 @@ class FunasrEngine:
             raise ValueError("Engine funasr must not be asked for scores: AutoModel gives texts only.")
         if not batch.waveforms:
             raise ValueError("The batch must hold waveforms, but it has none: engine funasr consumes waveforms.")
-        with _quiet(), allocation_failures_as_memory_error():
-            return EngineOutput(texts=tuple(self._transcribe(waveform) for waveform in batch.waveforms))
+        with allocation_failures_as_memory_error():
+            texts = tuple(self._transcribe(waveform) for waveform in batch.waveforms)
+        self._verify_threads()
+        return EngineOutput(texts=texts)
+
+    def _verify_threads(self) -> None:
+        import torch
+
+        asked, got = self._request.deployment.intra_op_num_threads, torch.get_num_threads()
+        if got != asked:
+            raise TrialMismatch(f"FunASR must use ncpu={asked} threads, but it left torch with {got}.")
 
     def _transcribe(self, waveform: Float32) -> str:
         if not waveform.size:
@@ -133,7 +139,7 @@ def _auto_model(request: EngineRequest) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """FunASR prints versions, hints and missing keys, and logs through the root logger."""
+    """FunASR prints versions, hints and missing keys, and logs through the root logger while it loads."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

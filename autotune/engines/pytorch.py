@@ -14,6 +14,7 @@ from autotune.engines.torch_session import (
     set_threads,
     torch_facts,
 )
+from autotune.errors import EngineUnavailableError
 
 __all__ = ["PyTorchEngine"]
 
@@ -43,7 +44,13 @@ class PyTorchEngine:
         set_threads(torch, request.deployment)
         from autotune.engines.network import export_module
 
-        module = export_module(request.model).eval().to(device)
+        try:
+            module = export_module(request.model).eval().to(device)
+        except ImportError as error:
+            raise EngineUnavailableError(
+                f"Engine pytorch needs FunASR's networks, but they cannot be imported ({error}). "
+                "Install them: pip install funasr."
+            ) from error
         return cls(request, module, device, torch_facts(torch, device_of_module(module, device)))
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:

@@ -1,0 +1,153 @@
+"""Tiny models, their artifacts, and deployments and batches for every engine."""
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotune.deployment import Batch, Chunking, Deployment, FormatName
+from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
+from autotune.model_directory import ModelDirectory
+
+PRESETS = {"SenseVoiceSmall": "sensevoice-tiny", "Paraformer": "paraformer-tiny"}
+FORMATS: dict[str, FormatName] = {
+    "onnxruntime": "onnx-fp32",
+    "torchscript": "torchscript-fp32",
+    "pytorch": "pytorch-fp32",
+    "funasr": "pytorch-fp32",
+    "fake": "onnx-fp32",
+}
+
+
+class Workshop:
+    """Makes requests; models, artifacts and loaded engines are made once a session."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._models: dict[str, ModelDirectory] = {}
+        self._artifacts: dict[tuple[str, str], Path] = {}
+        self._engines: dict[tuple[str, str], Engine] = {}
+
+    def model(self, architecture: str) -> ModelDirectory:
+        if architecture not in self._models:
+            from autotune.models.presets import write_preset
+
+            path = self.folder / architecture
+            write_preset(PRESETS[architecture], 0, path)
+            self._models[architecture] = ModelDirectory.open(path)
+        return self._models[architecture]
+
+    def artifact(self, architecture: str, format_name: str) -> Path | None:
+        if format_name == "pytorch-fp32":
+            return None
+        key = (architecture, format_name)
+        if key not in self._artifacts:
+            self._artifacts[key] = self._export(*key)
+        return self._artifacts[key]
+
+    def _export(self, architecture: str, format_name: str) -> Path:
+        import torch
+
+        from autotune.engines.network import export_module
+
+        module = export_module(self.model(architecture))
+        inputs = module.example_inputs()
+        path = self.folder / f"{architecture}-{format_name}"
+        with torch.inference_mode(), warnings.catch_warnings():
+            # torch's legacy exporter and tracer announce their retirement, and note constants of the trace.
+            warnings.simplefilter("ignore")
+            if format_name == "torchscript-fp32":
+                torch.jit.trace(module, inputs).save(str(path))
+            else:
+                torch.onnx.export(
+                    module,
+                    inputs,
+                    str(path),
+                    input_names=module.input_names,
+                    output_names=module.output_names,
+                    dynamic_axes=module.dynamic_axes(),
+                    opset_version=17,
+                    dynamo=False,
+                )
+        return path
+
+    def request(self, engine: str, architecture: str, **changes: Any) -> EngineRequest:
+        deployment = self.deployment(engine, **changes)
+        artifact = None if engine == "fake" else self.artifact(architecture, deployment.format)
+        return EngineRequest(deployment, self.model(architecture), artifact)
+
+    def engine(self, engine: str, architecture: str) -> Engine:
+        key = (engine, architecture)
+        if key not in self._engines:
+            self._engines[key] = load_engine(self.request(*key))
+        return self._engines[key]
+
+    @staticmethod
+    def deployment(engine: str, **changes: Any) -> Deployment:
+        options = {key: values[0] for key, values in engine_class(engine).SESSION_OPTIONS.items()}
+        if engine == "onnxruntime":
+            options = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
+        fields: dict[str, Any] = {
+            "format": FORMATS[engine],
+            "weights": None,
+            "engine": engine,
+            "device": "cpu",
+            "instances": 1,
+            "intra_op_num_threads": 2,
+            "inter_op_num_threads": 1,
+            "session_options": options,
+            "provider_options": {},
+            "batch": Batch(max_size=4, max_audio_s=300, max_wait_s=0),
+            "chunking": Chunking(method="vad" if engine == "funasr" else "none", window_s=None),
+            "language": "auto",
+            "text_norm": "woitn",
+        }
+        return Deployment(**{**fields, **changes})
+
+    @staticmethod
+    def batch(lengths: list[int], *, seed: int = 0, dim: int = 560) -> EngineInput:
+        features = np.zeros((len(lengths), max(lengths), dim), dtype=np.float32)
+        for row, length in enumerate(lengths):
+            features[row, :length] = np.random.default_rng([seed, row]).standard_normal((length, dim), dtype=np.float32)
+        return EngineInput(features=features, lengths=np.array(lengths, dtype=np.int32))
+
+    @staticmethod
+    def row(whole: EngineInput, index: int) -> EngineInput:
+        assert whole.features is not None
+        assert whole.lengths is not None
+        rows = slice(index, index + 1)
+        return replace(whole, features=whole.features[rows, : int(whole.lengths[index])], lengths=whole.lengths[rows])
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    made = Workshop(tmp_path_factory.mktemp("engines"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def run_python() -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run code in a fresh interpreter: for what would end this one, or must not be imported in it."""
+
+    def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=120,
+        )
+
+    return run
