@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from optuna.storages import JournalStorage
-from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from autotune.errors import AutotuneError, DocumentError
 
@@ -55,7 +55,7 @@ def open_journal(path: Path) -> StudyJournal:
     try:
         owner.write_text(str(os.getpid()), encoding="utf-8")
         _cut_torn_tail(path)
-        return StudyJournal(_Backend(str(path), _NoLock()), lock, owner)
+        return StudyJournal(_Backend(str(path), _NoLock(str(path))), lock, owner)
     except (json.JSONDecodeError, KeyError, ValueError) as error:
         lock.release()
         raise DocumentError(
@@ -67,7 +67,7 @@ def open_journal(path: Path) -> StudyJournal:
         raise
 
 
-class _NoLock(BaseJournalFileLock):
+class _NoLock(JournalFileOpenLock):
     """The journal is already ours; Optuna's own lock file would outlive a kill and hold the next run up for 30 s."""
 
     def acquire(self) -> bool:
