@@ -12,7 +12,7 @@ PACKAGE = ROOT / "autotune"
 
 FLOORS = [
     ["errors"],
-    ["paths", "metrics", "documents"],
+    ["paths", "metrics", "documents", "reporting"],
     ["deployment", "model_directory", "hardware"],
     ["isolation"],
     ["audio"],
@@ -22,7 +22,7 @@ FLOORS = [
     ["measure"],
     ["search"],
     ["deployment_file"],
-    ["render", "plan", "loading", "tuning"],
+    ["render", "plan", "loading", "outcome", "exporting", "tuning"],
     ["cli"],
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -1,0 +1,70 @@
+"""The ``autotune`` command: its table of commands, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from autotune import __version__
+from autotune.cli import export, plan, probe, render, tune
+from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError
+
+__all__ = ["app", "main"]
+
+COMMANDS = ("tune", "export", "probe", "render", "plan")
+EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="autotune",
+    help="Find the fastest way to deploy a FunASR model on this hardware, for your audio, by measuring.\n\n"
+    "`autotune --audio-profile long` is short for `autotune tune --audio-profile long`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("tune")(tune.tune)
+app.command("export")(export.export)
+app.command("probe")(probe.probe)
+app.command("render")(render.render)
+app.command("plan")(plan.plan)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"autotune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a command; exit 0 done, 1 failed, 2 usage, 3 the measured answer is no, 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("--help", "--version"):
+        arguments.insert(0, "tune")
+    try:
+        app(arguments, prog_name="autotune")
+    except DocumentError as error:
+        _fail(error, EXIT_USAGE)
+    except InfeasibleSloError as error:
+        _fail(error, EXIT_NO)
+    except AutotuneError as error:
+        _fail(error, EXIT_FAILED)
+    except KeyboardInterrupt:
+        print("autotune: stopped. Nothing measured is lost: run the same command to go on.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"autotune: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,54 @@
+"""``autotune export``: every artifact of a model, checked for parity, into the cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from autotune.cli.options import JsonOption, ModelOption
+
+__all__ = ["export"]
+
+
+def export(
+    model: ModelOption = None,
+    formats: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated: onnx-fp32, onnx-int8:u8, onnx-int8:s8, torchscript-fp32. Default: all."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device that TorchScript is traced on: cpu or cuda:N.")] = "cpu",
+    json_: JsonOption = False,
+) -> None:
+    """Export a model to the formats that engines execute, with a parity check against PyTorch; no tuning."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from autotune.cli.terminal import TerminalReporter, bytes_text
+    from autotune.exporting import export_all, parse_formats
+
+    wanted = parse_formats(formats)
+    with TerminalReporter() as reporter:
+        info, artifacts = export_all(model, wanted, device=device, reporter=reporter)
+    if json_:
+        rows = [{**artifact.model_dump(mode="json"), "cached": cached} for artifact, cached in artifacts]
+        print(json.dumps({"model": info.model_dump(mode="json"), "artifacts": rows}))
+        return
+    table = Table(
+        title=f"{info.id} · {info.architecture} · {info.parameters / 1e6:.1f} M parameters", title_justify="left"
+    )
+    for column in ("format", "size", "max error", "argmax agrees", "export", "path"):
+        table.add_column(column, overflow="fold")
+    for artifact, cached in artifacts:
+        parity = artifact.parity
+        table.add_row(
+            f"{artifact.format}{':' + artifact.weights if artifact.weights else ''}",
+            bytes_text(artifact.size_bytes),
+            f"{parity.max_relative_error:.1e}{'' if parity.gated else ' (not gated)'}",
+            f"{parity.argmax_agreement:.2%} of {parity.frames}",
+            "cached" if cached else f"{artifact.export_s:.0f} s",
+            artifact.path,
+        )
+    Console().print(table)

@@ -1,0 +1,60 @@
+"""``autotune render``: configuration of other servers from ``deploy.yaml``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from autotune.cli.options import JsonOption
+
+__all__ = ["render"]
+
+
+def render(
+    deployment: Annotated[Path, typer.Argument(help="The deploy.yaml to render.")],
+    target: Annotated[str, typer.Option(help="funasr-wss or kubernetes.")],
+    out: Annotated[Path | None, typer.Option(help="Directory to write the files to; default: print them.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the target, NAME=VALUE; may be repeated.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Write the measured choices as another server's configuration; what it cannot express is refused by name."""
+    import json
+    import sys
+
+    from autotune.deployment_file import read_deployment_file
+    from autotune.errors import DocumentError
+    from autotune.paths import atomic_write
+    from autotune.render import render as render_target
+
+    options: dict[str, str] = {}
+    for text in option or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise DocumentError(f"--set must be NAME=VALUE, but got {text!r}.")
+        options[name.replace("-", "_")] = value
+    rendering = render_target(read_deployment_file(deployment), target, **options)
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for name, text in rendering.files.items():
+                atomic_write(out / name, text.encode())
+        except OSError as error:
+            raise DocumentError(f"--out must be a writable directory, but {out}: {error.strerror}.") from error
+    if json_:
+        print(json.dumps({"target": target, "files": rendering.files, "notes": rendering.notes}))
+        return
+    for name, text in rendering.files.items():
+        if out is not None:
+            print(out / name)
+        else:
+            print(
+                f"# --- {name} ---" if len(rendering.files) > 1 else "",
+                text,
+                sep="\n" if len(rendering.files) > 1 else "",
+            )
+    for note in rendering.notes:
+        print(f"note: {note}", file=sys.stderr)

@@ -1,0 +1,47 @@
+"""``autotune.load``: a recognizer that runs exactly what ``deploy.yaml`` says was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autotune.deployment import ARTIFACT_FORMATS
+from autotune.deployment_file import read_deployment_file
+from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
+from autotune.models import ensure_artifact, resolve_model
+from autotune.recognizer import Recognizer
+
+__all__ = ["load"]
+
+
+def load(path: str | Path) -> Recognizer:
+    """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
+
+    The artifact is exported again if the cache no longer has it. Use as a context manager, or ``close`` it.
+
+    Example:
+        >>> with autotune.load("deploy.yaml") as recognizer:
+        ...     print(recognizer.transcribe(["meeting.wav"])[0].text)
+
+    Args:
+        path: the file that ``autotune`` wrote.
+
+    Raises:
+        DocumentError: the file is not a deployment file.
+        ModelError: the model is not there any more, or its weights have changed.
+        EngineUnavailableError: the runtime or the device is missing here.
+    """
+    document = read_deployment_file(Path(path))
+    here = Path(document.model.path)
+    model = resolve_model(document.model.path if here.is_dir() else document.model.id)
+    if model.sha256 != document.model.sha256:
+        raise ModelError(
+            f"The model must be the one that was measured (sha256 {document.model.sha256[:12]}…), but {model.path} "
+            f"has {model.sha256[:12]}…. Tune again for the new weights."
+        )
+    deployment = document.deployment
+    artifact = None
+    if deployment.format in ARTIFACT_FORMATS:
+        device = deployment.device
+        artifact = Path(ensure_artifact(model, deployment.format, deployment.weights, device=device)[0].path)
+    return Recognizer.load(deployment, ModelDirectory.open(Path(model.path)), artifact)

@@ -1,0 +1,157 @@
+"""From what was measured to ``deploy.yaml``'s content."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+
+from autotune import __version__
+from autotune.audio.workload import Workload
+from autotune.deployment_file import (
+    ArtifactRecord,
+    AudioRecord,
+    BaselineRecord,
+    DeploymentFile,
+    HardwareRecord,
+    IntervalRecord,
+    LatencyRecord,
+    MeasurementRecord,
+    ModelRecord,
+    OtherBaselineRecord,
+    ParityRecord,
+    ProvenanceRecord,
+)
+from autotune.hardware import HardwareProfile
+from autotune.measure import Measurement
+from autotune.metrics import percentile
+from autotune.models import Artifact, ModelInfo
+from autotune.search.finalists import Comparison, Finalist
+from autotune.search.records import StudyResult
+
+__all__ = ["Outcome", "deployment_file"]
+
+PACKAGES = ("funasr", "torch", "onnxruntime-gpu", "onnxruntime", "onnx", "optuna", "numpy", "kaldi-native-fbank")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the file is written from."""
+
+    model: ModelInfo
+    workload: Workload
+    hardware: HardwareProfile
+    comparison: Comparison
+    result: StudyResult
+    artifact: Artifact | None
+    study: str
+    seed: int
+    command: str
+
+
+def deployment_file(outcome: Outcome) -> DeploymentFile:
+    """The document of the comparison's winner; only the finalists' measurements are quoted."""
+    comparison, winner = outcome.comparison, outcome.comparison.winner
+    tuned = not comparison.nothing_is_faster
+    return DeploymentFile(
+        recommended="tuned" if tuned else "baseline",
+        model=ModelRecord(**outcome.model.model_dump()),
+        audio_profile=_audio(outcome.workload),
+        hardware=HardwareRecord.of(outcome.hardware),
+        deployment=winner.deployment,
+        measurement=_measurement(winner, comparison.blocks),
+        baseline=BaselineRecord(
+            deployment=comparison.baseline.deployment,
+            rtfx=IntervalRecord.of(comparison.baseline.rtfx),
+            latency_s=_latency(comparison.baseline.measurements),
+            peak_memory_bytes=_peak(comparison.baseline),
+            other=_other_baseline(outcome),
+        ),
+        speedup=IntervalRecord.of(winner.speedup) if tuned else None,
+        artifact=_artifact(outcome.artifact),
+        provenance=_provenance(outcome),
+    )
+
+
+def _audio(workload: Workload) -> AudioRecord:
+    return AudioRecord(
+        name=workload.profile,
+        seed=workload.seed,
+        audio_s=workload.audio_s,
+        recordings=sum(len(shard.recordings) for shard in workload.shards),
+        arrival=workload.arrival,
+        source=workload.source,
+        sha256=workload.sha256,
+    )
+
+
+def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
+    measurements = finalist.measurements
+    audio_s = sum(measurement.audio_s for measurement in measurements)
+    stages = measurements[0].stages_s
+    noise = {name for measurement in measurements for name in measurement.noise}
+    return MeasurementRecord(
+        rtfx=IntervalRecord.of(finalist.rtfx),
+        latency_s=_latency(measurements),
+        peak_memory_bytes=_peak(finalist),
+        load_s=median(measurement.load_s for measurement in measurements),
+        accuracy="not checked",
+        cer=None,
+        stages={name: sum(m.stages_s.get(name, 0.0) for m in measurements) / audio_s for name in stages},
+        padding_share=median(measurement.padding_share for measurement in measurements),
+        noise={name: max(m.noise.get(name, 0.0) for m in measurements) for name in sorted(noise)},
+        blocks=blocks,
+    )
+
+
+def _latency(measurements: Sequence[Measurement]) -> LatencyRecord:
+    samples = [sample for measurement in measurements for sample in measurement.latencies_s]
+    return LatencyRecord(p50=percentile(samples, 0.5), p95=percentile(samples, 0.95), p99=percentile(samples, 0.99))
+
+
+def _peak(finalist: Finalist) -> int:
+    return max(measurement.peak_memory_bytes for measurement in finalist.measurements)
+
+
+def _other_baseline(outcome: Outcome) -> OtherBaselineRecord | None:
+    better = outcome.comparison.baseline.deployment
+    others = [trial for trial in outcome.result.baselines if trial.deployment != better]
+    if not others:
+        return None
+    best = max(others, key=lambda trial: trial.rtfx)
+    return OtherBaselineRecord(deployment=best.deployment, rtfx=best.rtfx)
+
+
+def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:
+    if artifact is None:
+        return None
+    return ArtifactRecord(
+        format=artifact.format,
+        key=artifact.key,
+        size_bytes=artifact.size_bytes,
+        parity=ParityRecord(**artifact.parity.model_dump()),
+    )
+
+
+def _provenance(outcome: Outcome) -> ProvenanceRecord:
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    winner = outcome.comparison.winner.deployment
+    trial = next((trial.number for trial in outcome.result.trials if trial.deployment == winner), None)
+    return ProvenanceRecord(
+        autotune=__version__,
+        packages=packages,
+        study=outcome.study,
+        trial=trial,
+        seed=outcome.seed,
+        command=outcome.command,
+        date=datetime.now(UTC).replace(microsecond=0),
+        python=platform.python_version(),
+    )
