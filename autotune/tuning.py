@@ -113,7 +113,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
             hardware=job.hardware,
             comparison=comparison,
             result=result,
-            artifact=runner.artifact_of(comparison.winner),
+            artifact=runner.artifact_of(comparison.winner.deployment),
             study=name,
             seed=options.seed,
             command=options.command,
@@ -144,9 +144,8 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
             loud=True,
         )
     model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
-    reporter.note(
-        f"{model.id}: {model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.weights} weights"
-    )
+    size = f"{model.parameters / 1e6:.1f} M parameters"
+    reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
     workload = _workload(options, effort, profile, reporter)
     reporter.working("")
     return _Job(

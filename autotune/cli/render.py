@@ -50,11 +50,9 @@ def render(
     for name, text in rendering.files.items():
         if out is not None:
             print(out / name)
-        else:
-            print(
-                f"# --- {name} ---" if len(rendering.files) > 1 else "",
-                text,
-                sep="\n" if len(rendering.files) > 1 else "",
-            )
+            continue
+        if len(rendering.files) > 1:
+            print(f"# --- {name} ---")
+        print(text, end="" if text.endswith("\n") else "\n")
     for note in rendering.notes:
         print(f"note: {note}", file=sys.stderr)

@@ -105,8 +105,8 @@ def _print(result: TuneResult) -> None:
     document, comparison = result.document, result.comparison
     console = Console(highlight=False)
     table = Table(
-        title=f"{document.model.id} · {document.audio_profile.name} · {document.audio_profile.audio_s:.0f} s of audio · "
-        f"{comparison.blocks} interleaved blocks",
+        title=f"{document.model.id} · {document.audio_profile.name} · "
+        f"{document.audio_profile.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks",
         title_justify="left",
     )
     for column in ("", "deployment", "RTFx (95 %)", "p95", "memory", "speed-up (95 %)", "accuracy"):
