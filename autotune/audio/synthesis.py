@@ -52,8 +52,11 @@ class _Turn:
 def mix_recording(profile: AudioProfile, duration_s: float, rng: np.random.Generator) -> Mixed:
     """One recording of exactly ``round(duration_s × 16000)`` samples, drawn from ``rng``."""
     turns = _draw_turns(embedded_clips(), profile.speech_share * duration_s, rng)
-    parts = [_spoken(turn) for turn in turns]
     total = round(duration_s * SAMPLE_RATE_HZ)
+    parts = [_spoken(turn) for turn in turns]
+    excess = sum(len(part) for part in parts) / total
+    if excess > 1:  # a clip is a little longer than its speech: at a high share they may not fit
+        parts = [_spoken(replace(turn, speed=turn.speed * excess * 1.01)) for turn in turns]
     silence = total - sum(len(part) for part in parts)
     pauses = fit_pauses(rng, len(parts) + 1, silence / SAMPLE_RATE_HZ, profile.pause_s)
     speech = np.zeros(total, np.float32)

@@ -10,6 +10,7 @@ import pytest
 
 from autotune.audio import Workload, load_profile, read_audio
 from autotune.audio.embedded import embedded_clips
+from autotune.audio.synthesis import mix_recording
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 
 REFERENCE = """
@@ -75,6 +76,13 @@ def test_the_declared_speech_share_is_true(vad: SileroVad, built: dict[str, Work
         assert share == pytest.approx(declared, abs=0.05)
         assert min(shares) > declared - 0.2
     assert built[name].speech_share == declared
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
+def test_other_speech_shares_are_true_too(vad: SileroVad, share: float) -> None:
+    profile = load_profile("long").model_copy(update={"speech_share": share})
+    samples = mix_recording(profile, 90.0, np.random.default_rng(3)).samples
+    assert vad.speech_share(samples.astype(np.float32) / 32768) == pytest.approx(share, abs=0.05)
 
 
 def test_the_vad_loads_no_torch_and_the_package_no_runtime() -> None:
