@@ -154,15 +154,14 @@ def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path
 
 
 def _refused(path: Path, message: str) -> str:
-    found = re.findall(r"(?:Unsupported global: GLOBAL|function or class) ([\w.]+)", message)
-    if found or "Unsupported" in message or "weights_only" in message.split("\n")[0].lower():
-        named = f" ({', '.join(sorted(set(found)))})" if found else ""
-        if found or "Unsupported" in message:
-            return (
-                f"{path} must hold tensors only, but it is a pickle with other Python objects in it{named}: loading "
-                "those could run code, so the file was refused and nothing of it was run. "
-                "Use weights saved as a plain state_dict."
-            )
+    found = sorted(set(re.findall(r"(?:GLOBAL|function or class) ([\w.]+)", message)))
+    if found or "Unsupported" in message:
+        named = f" ({', '.join(found)})" if found else ""
+        return (
+            f"{path} must hold tensors only, but it is a pickle with other Python objects in it{named}: loading "
+            "those could run code, so the file was refused and nothing of it was run. "
+            "Use weights saved as a plain state_dict."
+        )
     return (
         f"{path} must be a complete PyTorch checkpoint, but it is damaged or something else "
         f"({path.stat().st_size} bytes). Copy or download it again."

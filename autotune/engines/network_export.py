@@ -87,7 +87,7 @@ class ParaformerExport(ExportModule):
 
     Returns of ``forward``: logits float32 [batch, tokens, vocabulary] before the softmax, and token_num int32
     [batch]. FunASR's export classes, but for the predictor's integration, which is computed in closed form instead
-    of FunASR's scripted loop and branch, and for padding frames, which FunASR lets into the last frame's context
+    of FunASR's scripted loop and branch, and for padding frames, which FunASR lets into a shorter row's last token
     when a batch is padded.
     """
 
@@ -121,8 +121,9 @@ class ParaformerExport(ExportModule):
 
     def predict(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token embeddings [batch, tokens, dim] and token_num int32 [batch] from encoder output and 0/1 mask."""
-        valid = mask.unsqueeze(-1)
-        context = self.pad((hidden * valid).transpose(1, 2))
+        # Frames of padding are not zero after the encoder, and both the convolution and the tail would see them.
+        hidden = hidden * mask.unsqueeze(-1)
+        context = self.pad(hidden.transpose(1, 2))
         scores = self.cif_output(torch.relu(self.cif_conv1d(context)).transpose(1, 2)).squeeze(-1)
         alphas = torch.relu(torch.sigmoid(scores) * self.smooth_factor - self.noise_threshold) * mask
         zero = torch.zeros_like(mask[:, :1])
@@ -153,7 +154,8 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
     after = (ends - last).to(alphas.dtype) * fires
     before = alphas - after
     token_num = last[:, -1].to(torch.int32)
-    index = torch.arange(0, token_num.max(), 1, device=hidden.device)[None, :, None]
+    # A tensor as the end keeps the number of tokens dynamic when this is traced.
+    index = torch.arange(0, token_num.max(), 1, device=hidden.device)[None, :, None]  # type: ignore[call-overload]
     weights = (index == first[:, None, :].to(index.dtype)).to(alphas.dtype) * before[:, None, :]
     weights = weights + (index == last[:, None, :].to(index.dtype)).to(alphas.dtype) * after[:, None, :]
     complete = (index < token_num[:, None, None]).to(alphas.dtype)

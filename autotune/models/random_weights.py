@@ -73,7 +73,7 @@ def speech_like(seconds: float, seed: int) -> Float32:
         loudness = 0.02 + np.sin(np.pi * np.clip(position / 0.25, 0.05, 0.95))
         wave[index * frame : index * frame + frame * 4] += window * loudness * np.fft.irfft(source * gain)
     wave = wave[: int(seconds * rate)]
-    return (0.3 * wave / np.abs(wave).max()).astype(np.float32)
+    return np.asarray(0.3 * wave / np.abs(wave).max(), dtype=np.float32)
 
 
 def _features(model: ModelDirectory, seed: int) -> torch.Tensor:

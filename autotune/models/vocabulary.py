@@ -41,10 +41,8 @@ def sensevoice_pieces(size: int) -> list[str]:
     else:
         at = {size - len(tags) + position: tag for position, tag in enumerate(tags)}
     characters = iter(_characters(word_start="▁"))
-    pieces = ["<unk>", "<s>", "</s>"]
-    for index in range(3, size):
-        pieces.append(at[index] if index in at else next(characters))
-    return pieces
+    rest = (at[index] if index in at else next(characters) for index in range(3, size))
+    return ["<unk>", "<s>", "</s>", *rest]
 
 
 def paraformer_tokens(size: int) -> list[str]:

@@ -1,0 +1,221 @@
+"""Export tasks: a model directory becomes one file of a format, with its parity measured. Child processes only."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autotune.engines.base import Float32, Int32
+from autotune.errors import ArtifactError, AutotuneError
+from autotune.model_directory import ModelDirectory
+from autotune.models import parity
+from autotune.models.parity import Batch, Parity
+
+if TYPE_CHECKING:
+    import torch
+
+    from autotune.engines.network_export import ExportModule
+
+__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "export_task"]
+
+OPSET = 17
+FILE_NAMES = {"onnx-fp32": "model.onnx", "onnx-int8": "model.onnx", "torchscript-fp32": "model.torchscript.pt"}
+"""Name of the exported file of each format."""
+BATCHES_FILE = "parity-inputs.npz"
+"""The inputs of the parity check, kept beside onnx-fp32 for the formats that are derived from it."""
+
+NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder")
+"""FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py)."""
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+
+def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Export one format into a directory and measure its parity.
+
+    Args:
+        payload: model_path; format; weights (``u8`` or ``s8`` for onnx-int8, else None); device; out (an existing
+            directory); source (directory of the onnx-fp32 artifact, for onnx-int8).
+        emit: gets ``export`` events with ``format`` and ``step``: load, export, quantize, parity.
+
+    Returns:
+        parity (a ``Parity``) and export_s (seconds without loading and checking).
+
+    Raises:
+        ArtifactError: the export failed, the disk is full, or parity is gated and did not pass.
+        ModelError: the model is damaged.
+    """
+    out = Path(payload["out"])
+    label = payload["format"] + (f":{payload['weights']}" if payload["weights"] else "")
+
+    def step(name: str) -> None:
+        emit("export", {"format": label, "step": name})
+
+    try:
+        if payload["format"] == "onnx-int8":
+            result = _quantize(Path(payload["source"]), out, payload["weights"], step)
+        else:
+            result = _export(payload, out, step)
+    except AutotuneError:
+        raise
+    except Exception as error:
+        raise ArtifactError(_describe(error, label, out)) from error
+    measured = result[0]
+    if measured.gated and not measured.passed:
+        raise ArtifactError(
+            f"{label} must agree with the PyTorch model within {parity.MAX_RELATIVE_ERROR:g} and on "
+            f"{parity.MIN_ARGMAX_AGREEMENT:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
+            "use another format."
+        )
+    return {"parity": measured.model_dump(mode="json"), "export_s": result[1]}
+
+
+def _export(payload: dict[str, Any], out: Path, step: Callable[[str], None]) -> tuple[Parity, float]:
+    from autotune.engines.network import build_network
+    from autotune.engines.network_export import wrap
+
+    step("load")
+    model = ModelDirectory.open(Path(payload["model_path"]))
+    target = out / FILE_NAMES[payload["format"]]
+    network = build_network(model)
+    given = parity.batches(model)
+    expected = parity.reference_outputs(network, model, given)
+    module = wrap(network, model)
+    step("export")
+    started = time.perf_counter()
+    if payload["format"] == "onnx-fp32":
+        _write_onnx(module, target)
+    else:
+        _write_torchscript(module, target, payload["device"])
+    export_s = time.perf_counter() - started
+    step("parity")
+    if payload["format"] == "onnx-fp32":
+        parity.save_batches(out / BATCHES_FILE, given)
+        forward = _onnx_forward(target)
+    else:
+        forward = _torchscript_forward(target, module, payload["device"])
+    return parity.compare(forward, given, expected, reference="pytorch", gated=True), export_s
+
+
+def _write_onnx(module: ExportModule, target: Path) -> None:
+    """One file, dynamic axes. The exporter that traces: torch's newer one fails on Paraformer and splits the file."""
+    import torch
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        _silence_tracing()
+        torch.onnx.export(
+            module,
+            module.example_inputs(),
+            str(target),
+            dynamo=False,
+            do_constant_folding=True,
+            opset_version=OPSET,
+            input_names=list(module.input_names),
+            output_names=list(module.output_names),
+            dynamic_axes=module.dynamic_axes(),
+        )
+
+
+def _write_torchscript(module: ExportModule, target: Path, device: str) -> None:
+    import torch
+
+    module.to(device)
+    with warnings.catch_warnings(), torch.inference_mode():
+        _silence_tracing()
+        traced = torch.jit.trace(module, module.example_inputs(device), check_trace=False)
+        torch.jit.save(traced, str(target))
+
+
+def _silence_tracing() -> None:
+    """Known and harmless: parity on other shapes shows that nothing was baked into the graph."""
+    import torch
+
+    warnings.simplefilter("ignore", torch.jit.TracerWarning)
+    for message in (".*legacy TorchScript-based ONNX export.*", ".*torch.jit.*deprecated.*", ".*not supported in.*"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
+
+
+def _quantize(source: Path, out: Path, weights: str, step: Callable[[str], None]) -> tuple[Parity, float]:
+    """FunASR's recipe (``u8``), or the same with signed weights (``s8``), which x86 runs on VNNI and AMX."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    step("quantize")
+    started = time.perf_counter()
+    original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES["onnx-int8"]
+    names = [node.name for node in onnx.load(original, load_external_data=False).graph.node]
+    # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
+    work = out / "work"
+    work.mkdir()
+    (work / "model.onnx").symlink_to(original)
+    quantize_dynamic(
+        model_input=work / "model.onnx",
+        model_output=target,
+        op_types_to_quantize=["MatMul"],
+        per_channel=True,
+        reduce_range=False,
+        weight_type={"u8": QuantType.QUInt8, "s8": QuantType.QInt8}[weights],
+        nodes_to_exclude=[name for name in names if any(part in name for part in NOT_QUANTIZED)],
+    )
+    shutil.rmtree(work)
+    export_s = time.perf_counter() - started
+    step("parity")
+    given = parity.load_batches(source / BATCHES_FILE)
+    exact = _onnx_forward(original)
+    expected = [[row[: int(length)] for row, length in zip(*exact(batch), strict=True)] for batch in given]
+    measured = parity.compare(_onnx_forward(target), given, expected, reference="onnx-fp32", gated=False)
+    return measured, export_s
+
+
+def _onnx_forward(path: Path) -> parity.Forward:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = {item.name for item in session.get_inputs()}
+
+    def forward(batch: Batch) -> tuple[Float32, Int32]:
+        feed = {"speech": batch.speech, "speech_lengths": batch.lengths}
+        prompts = {"language": 0, "textnorm": 15}
+        size = len(batch.lengths)
+        feed |= {name: np.full(size, value, np.int32) for name, value in prompts.items() if name in names}
+        scores, lengths = session.run(None, feed)
+        return scores, lengths
+
+    return forward
+
+
+def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parity.Forward:
+    import torch
+
+    loaded: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)
+
+    def forward(batch: Batch) -> tuple[Float32, Int32]:
+        tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))
+        with torch.inference_mode():
+            scores, lengths = loaded(*(tensor.to(device) for tensor in tensors))
+        return scores.cpu().numpy(), lengths.cpu().numpy()
+
+    return forward
+
+
+def _describe(error: Exception, label: str, out: Path) -> str:
+    free = shutil.disk_usage(out).free
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # torch's own writers report a full disk as a RuntimeError without an error number.
+    if full or (free < 1 << 20 and isinstance(error, (OSError, RuntimeError))):
+        return (
+            f"Exporting {label} needs more disk space: {out.parent} is full ({free} bytes free). "
+            "Free some, or point XDG_CACHE_HOME elsewhere. Nothing was kept of this export."
+        )
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    return f"{label} must be exportable, but: {type(error).__name__}: {first}. Use another format."

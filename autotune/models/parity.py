@@ -1,0 +1,196 @@
+"""Parity: an artifact must compute what FunASR's own network computes, on varied lengths and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autotune.documents import Document
+from autotune.engines.base import Float32, Int32
+from autotune.model_directory import ModelDirectory
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "MAX_RELATIVE_ERROR",
+    "MIN_ARGMAX_AGREEMENT",
+    "Batch",
+    "Forward",
+    "Parity",
+    "batches",
+    "compare",
+    "load_batches",
+    "reference_outputs",
+    "save_batches",
+]
+
+MAX_RELATIVE_ERROR = 1e-4
+"""max|Δ| / max|reference| over valid frames; a right export has about 1e-6. Never elementwise: values near 0."""
+MIN_ARGMAX_AGREEMENT = 0.999
+
+_NOISE_FRAMES = ((20,), (167,), (40, 83, 120))
+_SPEECH_CLIPS = 4
+
+
+class Parity(Document):
+    """How an artifact's output compares with the reference."""
+
+    reference: str
+    """``pytorch``: FunASR's own modules, one utterance at a time; ``onnx-fp32``: that artifact, itself checked."""
+    max_relative_error: float
+    """max|Δ| / max|reference| over all valid frames."""
+    argmax_agreement: float
+    """Share of valid frames with the same most likely token."""
+    frames: int
+    """Valid frames compared (tokens for Paraformer)."""
+    lengths_agree: bool
+    """Whether every utterance has the reference's number of frames (tokens)."""
+    gated: bool
+    """Whether failing forbids the artifact; int8 is recorded only, the accuracy of its text decides later."""
+    passed: bool
+    """Within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
+
+    def describe(self) -> str:
+        """One line for errors and lists."""
+        lengths = "" if self.lengths_agree else ", numbers of tokens differ"
+        return (
+            f"max|Δ|/max|ref| {self.max_relative_error:.1e}, "
+            f"same argmax on {self.argmax_agreement:.2%} of {self.frames} frames{lengths}"
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Features as an engine gets them."""
+
+    speech: Float32
+    """[batch, frames, feature_dim], zero-padded."""
+    lengths: Int32
+    """[batch]."""
+
+
+Forward = Callable[[Batch], tuple[Float32, Int32]]
+"""Scores [batch, positions, vocabulary] and valid positions int32 [batch] of a batch."""
+
+
+def batches(model: ModelDirectory) -> list[Batch]:
+    """Seeded noise at several lengths and batch sizes, and speech: the embedded clips through FunASR's front end.
+
+    Child processes only: loads torch and funasr.
+    """
+    generator = np.random.default_rng(0)
+    dim = model.frontend.feature_dim
+    noise = [
+        _padded([generator.standard_normal((frames, dim)).astype(np.float32) for frames in lengths])
+        for lengths in _NOISE_FRAMES
+    ]
+    speech = _speech_features(model)
+    return [*noise, _padded(speech)] if speech else noise
+
+
+def save_batches(path: Path, given: Sequence[Batch]) -> None:
+    """Keep batches for a check in a process without torch. Raises OSError."""
+    arrays = {f"speech_{index}": batch.speech for index, batch in enumerate(given)}
+    np.savez(path, **arrays, **{f"lengths_{index}": batch.lengths for index, batch in enumerate(given)})  # type: ignore[arg-type]
+
+
+def load_batches(path: Path) -> list[Batch]:
+    """What ``save_batches`` wrote."""
+    with np.load(path) as arrays:
+        return [Batch(arrays[f"speech_{index}"], arrays[f"lengths_{index}"]) for index in range(len(arrays.files) // 2)]
+
+
+def reference_outputs(network: torch.nn.Module, model: ModelDirectory, given: Sequence[Batch]) -> list[list[Float32]]:
+    """FunASR's own eager modules, one utterance at a time as AutoModel runs them on a CPU: scores of each row."""
+    import torch
+
+    run = _eager_sensevoice if model.architecture == "SenseVoiceSmall" else _eager_paraformer
+    with torch.inference_mode():
+        return [
+            [
+                run(network, torch.from_numpy(row[None, : int(length)].copy())).numpy()
+                for row, length in zip(batch.speech, batch.lengths, strict=True)
+            ]
+            for batch in given
+        ]
+
+
+def compare(
+    forward: Forward, given: Sequence[Batch], expected: Sequence[Sequence[Float32]], *, reference: str, gated: bool
+) -> Parity:
+    """Run every batch and compare its valid positions with the expected scores of each row."""
+    error = largest = 0.0
+    same = frames = 0
+    lengths_agree = True
+    for batch, rows in zip(given, expected, strict=True):
+        scores, lengths = forward(batch)
+        for got, length, want in zip(scores, lengths, rows, strict=True):
+            lengths_agree &= int(length) == len(want)
+            valid = min(int(length), len(want), len(got))
+            if not valid:
+                continue
+            difference = float(np.max(np.abs(got[:valid] - want[:valid])))
+            # NaN anywhere must fail, and max() would drop it.
+            error = max(error, difference if np.isfinite(difference) else np.inf)
+            largest = max(largest, float(np.max(np.abs(want[:valid]))))
+            same += int(np.sum(got[:valid].argmax(-1) == want[:valid].argmax(-1)))
+            frames += valid
+    relative = min(error / largest, 1e9) if largest > 0 else 1e9
+    agreement = same / frames if frames else 0.0
+    passed = relative <= MAX_RELATIVE_ERROR and agreement >= MIN_ARGMAX_AGREEMENT and lengths_agree
+    return Parity(
+        reference=reference,
+        max_relative_error=relative,
+        argmax_agreement=agreement,
+        frames=frames,
+        lengths_agree=lengths_agree,
+        gated=gated,
+        passed=passed,
+    )
+
+
+def _padded(rows: Sequence[Float32]) -> Batch:
+    lengths = np.array([len(row) for row in rows], dtype=np.int32)
+    speech = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), dtype=np.float32)
+    for index, row in enumerate(rows):
+        speech[index, : len(row)] = row
+    return Batch(speech, lengths)
+
+
+def _speech_features(model: ModelDirectory) -> list[Float32]:
+    import torch
+    from funasr.frontends.wav_frontend import WavFrontend
+
+    from autotune.audio.reading import read_audio
+
+    clips = sorted((Path(__file__).parent.parent / "audio" / "clips").glob("*.ogg"))[:_SPEECH_CLIPS]
+    settings = {**(model.config.get("frontend_conf") or {}), "dither": 0.0}
+    cmvn = model.frontend.cmvn_path
+    frontend = WavFrontend(**{**settings, "cmvn_file": str(cmvn) if cmvn else None})
+    waves = [torch.from_numpy(read_audio(clip)) for clip in clips]
+    return [frontend(wave[None], [len(wave)])[0][0].numpy() for wave in waves]
+
+
+def _eager_sensevoice(network: Any, speech: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    prompts = network.embed(torch.tensor([[0, 1, 2, 15]]))
+    lengths = torch.tensor([speech.shape[1] + 4], dtype=torch.int32)
+    encoded, _ = network.encoder(torch.cat((prompts, speech), dim=1), lengths)
+    return network.ctc.ctc_lo(encoded)[0]  # type: ignore[no-any-return]
+
+
+def _eager_paraformer(network: Any, speech: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    hidden, lengths = network.encode(speech, torch.tensor([speech.shape[1]], dtype=torch.int32))
+    embeds, token_num, *_ = network.calc_predictor(hidden, lengths)
+    token_num = token_num.round().long()
+    if int(token_num) < 1:
+        return torch.zeros(0, network.vocab_size)
+    return network.decoder(hidden, lengths, embeds, token_num)[0][0, : int(token_num)]  # type: ignore[no-any-return]
