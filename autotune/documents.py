@@ -89,7 +89,9 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[
             current = _model_in(fields[str(step)].annotation)
         elif not isinstance(step, int) and not _is_model(current):
             return []
-    return sorted(current.model_fields) if _is_model(current) else []
+    if not _is_model(current):
+        return []
+    return sorted(field.alias or name for name, field in current.model_fields.items())
 
 
 def _is_model(candidate: Any) -> bool:
