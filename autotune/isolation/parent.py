@@ -141,15 +141,15 @@ def _listen(child: ChildProcess, heard: _Heard, deadline: float) -> bool:
         trim(child.log, LOG_LIMIT_BYTES)
         # The exit is looked at before the pipe is emptied: what was written before it is then all there.
         ended = child.exit_fd in ready
-        closed = bool(ready) and not _drain(child.pipe_fd, heard)
+        closed = bool(ready) and not _drain(child.pipe_fd, heard, deadline)
         child.leaving = heard.last_word
         if heard.last_word or ended or closed:
             return True
 
 
-def _drain(pipe_fd: int, heard: _Heard) -> bool:
+def _drain(pipe_fd: int, heard: _Heard, deadline: float) -> bool:
     """Take what the pipe holds now; False once its other end is closed."""
-    while not heard.last_word:
+    while not heard.last_word and time.monotonic() < deadline:  # a child may write as fast as this reads
         try:
             block = os.read(pipe_fd, 1 << 16)
         except BlockingIOError:

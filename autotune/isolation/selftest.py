@@ -65,9 +65,9 @@ def _memory_error(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def _fill(give_up_bytes: int) -> dict[str, Any]:
     block = 8 << 20
-    held: list[bytearray] = []
+    held: list[bytes] = []
     while len(held) * block < give_up_bytes:
-        held.append(bytearray(os.urandom(4096)) * (block // 4096))
+        held.append(os.urandom(4096) * (block // 4096))
     raise RuntimeError(f"{give_up_bytes} bytes were allocated and nothing limited them")
 
 
@@ -140,6 +140,12 @@ class _PrivateModelError(ModelError):
     """A class that the parent does not know."""
 
 
+def _flood(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Emit events without end, faster than anybody needs them."""
+    while True:
+        emit("flood", {"filler": "x" * 4000})
+
+
 def _not_json(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {"object": object()}
 
@@ -159,5 +165,6 @@ FAULTS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "system_exit": _system_exit,
     "signal": _signal,
     "raise": _raise,
+    "flood": _flood,
     "not_json": _not_json,
 }
