@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import io
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
@@ -139,12 +140,13 @@ def _auto_model(request: EngineRequest) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """FunASR prints versions, hints and missing keys, and logs through the root logger while it loads."""
+    """Loading, FunASR prints versions and hints, logs through the root logger, and its imports warn."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         root.setLevel(level)

@@ -73,6 +73,7 @@ class OnnxRuntimeEngine:
         """Create the session and verify it; see ``Engine.load`` for what it raises."""
         deployment = request.deployment
         _check_provider_options(deployment)
+        _check_parallel_mode(deployment)
         path = artifact_of(request)
         ort = _import_onnxruntime()
         session = _create_session(ort, path, deployment)
@@ -122,6 +123,15 @@ def _check_provider_options(deployment: Deployment) -> None:
         if value not in known[key]:
             choices = ", ".join(known[key])
             raise DocumentError(f"deployment.provider_options.{key} must be one of {choices}, but got {value!r}.")
+
+
+def _check_parallel_mode(deployment: Deployment) -> None:
+    if deployment.session_options["execution_mode"] == "parallel" and deployment.inter_op_num_threads < 2:
+        raise DocumentError(
+            "deployment.inter_op_num_threads must be ≥2 with execution_mode parallel, but got "
+            f"{deployment.inter_op_num_threads}: ONNX Runtime would silently run sequentially. Raise it, or choose "
+            "execution_mode sequential."
+        )
 
 
 def _session_options(ort: Any, deployment: Deployment) -> Any:

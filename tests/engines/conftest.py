@@ -63,7 +63,7 @@ class Workshop:
             # torch's legacy exporter and tracer announce their retirement, and note constants of the trace.
             warnings.simplefilter("ignore")
             if format_name == "torchscript-fp32":
-                torch.jit.trace(module, inputs).save(str(path))
+                torch.jit.trace(module, inputs).save(str(path))  # type: ignore[no-untyped-call]
             else:
                 torch.onnx.export(
                     module,

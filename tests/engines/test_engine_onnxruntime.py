@@ -1,0 +1,103 @@
+"""ONNX Runtime: what is read back, provider options, and that torch stays out."""
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from autotune.engines import load_engine
+from autotune.engines.onnxruntime import PROVIDER_OPTIONS, OnnxRuntimeEngine
+from autotune.errors import DocumentError, ModelError
+
+CHOICES = OnnxRuntimeEngine.SESSION_OPTIONS
+
+
+@pytest.mark.parametrize("options", list(itertools.product(*CHOICES.values())), ids=str)
+def test_every_option_is_in_force_and_changes_no_id(workshop: Any, options: tuple[str | bool, ...]) -> None:
+    chosen = dict(zip(CHOICES, options, strict=True))
+    threads = 2 if chosen["execution_mode"] == "parallel" else 1
+    request = workshop.request("onnxruntime", "SenseVoiceSmall", session_options=chosen, inter_op_num_threads=threads)
+    loaded: Any = load_engine(request)
+    read_back = loaded.facts().details["session_options"]
+    assert str(chosen["graph_optimization_level"]) in read_back["graph_optimization_level"].lower()
+    assert read_back["execution_mode"].lower().endswith(str(chosen["execution_mode"]))
+    assert read_back["session.intra_op.allow_spinning"] == ("1" if chosen["allow_spinning"] else "0")
+    batch = workshop.batch([33, 8])
+    reference = workshop.engine("onnxruntime", "SenseVoiceSmall").run(batch)
+    assert loaded.run(batch).ids[:, :12].tolist() == reference.ids[:, :12].tolist()
+    loaded.close()
+
+
+def test_parallel_mode_with_one_thread_is_refused(workshop: Any) -> None:
+    options = {"graph_optimization_level": "all", "execution_mode": "parallel", "allow_spinning": True}
+    with pytest.raises(DocumentError, match="inter_op_num_threads must be ≥2"):
+        load_engine(workshop.request("onnxruntime", "SenseVoiceSmall", session_options=options))
+
+
+def test_threads_are_those_of_the_deployment(workshop: Any) -> None:
+    request = workshop.request("onnxruntime", "SenseVoiceSmall", intra_op_num_threads=1, inter_op_num_threads=3)
+    facts = load_engine(request).facts()
+    assert (facts.intra_op_num_threads, facts.inter_op_num_threads) == (1, 3)
+
+
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer"])
+def test_nodes_are_counted_per_provider(workshop: Any, architecture: str) -> None:
+    nodes = workshop.engine("onnxruntime", architecture).facts().details["nodes_per_provider"]
+    assert list(nodes) == ["CPUExecutionProvider"]
+    assert nodes["CPUExecutionProvider"] > 50
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"cudnn_conv_algo": "DEFAULT"}, "cudnn_conv_algo_search"),
+        ({"cudnn_conv_algo_search": "heuristic"}, "HEURISTIC"),
+        ({"use_tf32": "2"}, "use_tf32"),
+        ({"device_id": "1"}, "device_id"),
+    ],
+)
+def test_wrong_provider_options_are_refused_before_anything_is_loaded(
+    workshop: Any, options: dict[str, str], says: str
+) -> None:
+    with pytest.raises(DocumentError, match=says):
+        load_engine(workshop.request("onnxruntime", "SenseVoiceSmall", device="cuda:0", provider_options=options))
+
+
+def test_provider_options_are_strings_as_onnxruntime_wants_them() -> None:
+    values = [value for choices in PROVIDER_OPTIONS["cuda"].values() for value in choices]
+    assert {type(value) for value in values} == {str}
+    assert PROVIDER_OPTIONS["cpu"] == {}
+
+
+def test_an_artifact_of_another_architecture_is_refused(workshop: Any) -> None:
+    request = workshop.request("onnxruntime", "SenseVoiceSmall")
+    other = workshop.artifact("Paraformer", "onnx-fp32")
+    with pytest.raises(ModelError, match="SenseVoiceSmall"):
+        load_engine(replace(request, artifact=other))
+
+
+_ALONE = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from autotune.deployment import Deployment
+from autotune.engines import EngineInput, EngineRequest, load_engine
+from autotune.model_directory import ModelDirectory
+deployment, model, artifact = Deployment(**json.loads(sys.argv[1])), Path(sys.argv[2]), Path(sys.argv[3])
+request = EngineRequest(deployment, ModelDirectory.open(model), artifact)
+engine = load_engine(request)
+features = np.ones((1, 20, 560), dtype=np.float32)
+output = engine.run(EngineInput(features=features, lengths=np.array([20], dtype=np.int32)))
+print(json.dumps({"lengths": output.lengths.tolist(), "heavy": sorted({"torch", "funasr", "onnx"} & set(sys.modules))}))
+"""
+
+
+def test_it_runs_without_torch(workshop: Any, run_python: Callable[..., "CompletedProcess[str]"]) -> None:
+    request = workshop.request("onnxruntime", "SenseVoiceSmall")
+    done = run_python(_ALONE, request.deployment.canonical(), str(request.model.path), str(request.artifact))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"lengths": [24], "heavy": []}
