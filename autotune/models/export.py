@@ -19,8 +19,6 @@ from autotune.models import parity
 from autotune.models.parity import Batch, Parity
 
 if TYPE_CHECKING:
-    import torch
-
     from autotune.engines.network_export import ExportModule
 
 __all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "export_task"]
@@ -34,6 +32,13 @@ BATCHES_FILE = "parity-inputs.npz"
 NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder")
 """FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py)."""
 
+_STEPS = {
+    "load": "loading the model",
+    "export": "tracing and writing",
+    "quantize": "quantising",
+    "parity": "checking parity",
+}
+
 Emit = Callable[[str, dict[str, Any]], None]
 
 
@@ -43,7 +48,7 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     Args:
         payload: model_path; format; weights (``u8`` or ``s8`` for onnx-int8, else None); device; out (an existing
             directory); source (directory of the onnx-fp32 artifact, for onnx-int8).
-        emit: gets ``export`` events with ``format`` and ``step``: load, export, quantize, parity.
+        emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, parity) and ``text``.
 
     Returns:
         parity (a ``Parity``) and export_s (seconds without loading and checking).
@@ -56,7 +61,7 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     label = payload["format"] + (f":{payload['weights']}" if payload["weights"] else "")
 
     def step(name: str) -> None:
-        emit("export", {"format": label, "step": name})
+        emit("export", {"format": label, "step": name, "text": _STEPS[name]})
 
     try:
         if payload["format"] == "onnx-int8":
@@ -129,7 +134,7 @@ def _write_torchscript(module: ExportModule, target: Path, device: str) -> None:
     module.to(device)
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()
-        traced = torch.jit.trace(module, module.example_inputs(device), check_trace=False)
+        traced = torch.jit.trace(module, module.example_inputs(device), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target))
 
 
@@ -137,7 +142,7 @@ def _silence_tracing() -> None:
     """Known and harmless: parity on other shapes shows that nothing was baked into the graph."""
     import torch
 
-    warnings.simplefilter("ignore", torch.jit.TracerWarning)
+    warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
     for message in (".*legacy TorchScript-based ONNX export.*", ".*torch.jit.*deprecated.*", ".*not supported in.*"):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
@@ -197,7 +202,7 @@ def _onnx_forward(path: Path) -> parity.Forward:
 def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parity.Forward:
     import torch
 
-    loaded: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)
+    loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
 
     def forward(batch: Batch) -> tuple[Float32, Int32]:
         tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))

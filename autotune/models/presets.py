@@ -14,7 +14,10 @@ from autotune.documents import suggest
 from autotune.errors import ModelError
 from autotune.models.vocabulary import paraformer_tokens, sensevoice_pieces, sentencepiece_model
 
-__all__ = ["PRESETS", "Preset", "write_preset", "write_random_model", "write_skeleton"]
+__all__ = ["PRESETS", "RANDOM_RECIPE", "Preset", "write_preset", "write_random_model", "write_skeleton"]
+
+RANDOM_RECIPE = 1
+"""Raised whenever the same preset and seed come out different."""
 
 FRONTEND = {
     "fs": 16000,
@@ -157,7 +160,7 @@ def write_random_model(preset: Preset, seed: int, out: Path) -> None:
     """Write any configuration of the supported classes with seeded random weights. Child processes only."""
     from autotune.models.random_weights import random_state
 
-    write_skeleton(preset, out)
+    write_skeleton(preset, out, random_seed=seed)
     weights = out / "model.pt"
     weights.touch()
     state = random_state(out, seed)
@@ -167,8 +170,11 @@ def write_random_model(preset: Preset, seed: int, out: Path) -> None:
     torch.save(state, weights)
 
 
-def write_skeleton(preset: Preset, out: Path) -> None:
-    """Everything of a model directory but its weights: configuration, vocabulary and CMVN. Loads no torch."""
+def write_skeleton(preset: Preset, out: Path, *, random_seed: int) -> None:
+    """Everything of a model directory but its weights: configuration, vocabulary and CMVN. Loads no torch.
+
+    ``configuration.json`` says that the weights are random, so that nobody takes them for a trained model's.
+    """
     out.mkdir(parents=True, exist_ok=True)
     config = {**preset.config, "frontend": "WavFrontend", "frontend_conf": FRONTEND}
     (out / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -184,6 +190,7 @@ def write_skeleton(preset: Preset, out: Path) -> None:
         "framework": "pytorch",
         "task": "auto-speech-recognition",
         "model": {"type": "funasr"},
+        "random_weights": {"seed": random_seed},
         "file_path_metas": {
             "init_param": "model.pt",
             "config": "config.yaml",

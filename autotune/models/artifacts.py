@@ -1,0 +1,194 @@
+"""Artifacts: exported models in the cache, one directory a key, each checked for parity before anybody uses it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from autotune.deployment import ARTIFACT_FORMATS
+from autotune.documents import Document, suggest
+from autotune.errors import ArtifactError, DocumentError, TrialError
+from autotune.isolation import run_task
+from autotune.model_directory import ModelDirectory
+from autotune.models.cache import file_sha256, locked, publish, staging, sweep
+from autotune.models.export import FILE_NAMES, OPSET
+from autotune.models.parity import Parity
+from autotune.models.source import ModelInfo, OnEvent, RunTask
+from autotune.paths import cache_dir
+
+__all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
+
+RECIPE = 1
+"""Raised whenever an export comes out different: artifacts of older recipes are not used any more."""
+
+SPACE_FACTOR = 3
+"""Free disk that an export needs, as a multiple of the weights' size: the file, an intermediate one, and air."""
+
+_TIMEOUT_S = 3600.0
+_RECORD = "artifact.json"
+
+
+class Artifact(Document):
+    """A model exported to a format."""
+
+    format: str
+    weights: str | None
+    """``u8`` or ``s8`` for onnx-int8, else None."""
+    device: str
+    """Where it was traced; ONNX files are ``cpu`` and run anywhere."""
+    path: str
+    """The exported file, absolute."""
+    size_bytes: int
+    sha256: str
+    """Of the exported file."""
+    parity: Parity
+    export_s: float
+    """Seconds that the export took, without loading the model and checking parity."""
+    key: str
+    """Digest of the model, the recipe and the versions of the tools."""
+
+
+def artifact_specs(formats: Iterable[str]) -> list[tuple[str, str | None]]:
+    """(format, weights) of each artifact that is meant; ``onnx-int8`` means both weight types.
+
+    Raises:
+        DocumentError: an unknown name.
+    """
+    known: dict[str, tuple[str, str | None]] = {
+        "onnx-fp32": ("onnx-fp32", None),
+        "onnx-int8:u8": ("onnx-int8", "u8"),
+        "onnx-int8:s8": ("onnx-int8", "s8"),
+        "torchscript-fp32": ("torchscript-fp32", None),
+    }
+    chosen: dict[str, tuple[str, str | None]] = {}
+    for name in formats:
+        found = {key: spec for key, spec in known.items() if key == name or key.startswith(f"{name}:")}
+        if not found:
+            raise DocumentError(f"A format must be known, but got {name!r}. {suggest(name, list(known))}")
+        chosen |= found
+    return list(chosen.values())
+
+
+def ensure_artifact(
+    model: ModelInfo,
+    fmt: str,
+    weights: str | None,
+    *,
+    device: str = "cpu",
+    run: RunTask = run_task,
+    on_event: OnEvent | None = None,
+) -> tuple[Artifact, bool]:
+    """The artifact of a model, from the cache or exported now, and whether it came from the cache.
+
+    Safe when several processes ask at once (one exports, the others wait) and when any of them is killed.
+
+    Args:
+        model: what is exported.
+        fmt: ``onnx-fp32``, ``onnx-int8`` (made from onnx-fp32, which is ensured first) or ``torchscript-fp32``.
+        weights: ``u8`` or ``s8`` for onnx-int8, else None.
+        device: where torchscript is traced; ignored for ONNX.
+        run: runs the export.
+        on_event: hears of its progress.
+
+    Raises:
+        ArtifactError: too little disk space, the export failed, or its parity check did not pass; nothing is kept.
+        ModelError: the model's files are damaged.
+    """
+    if fmt not in ARTIFACT_FORMATS or (fmt == "onnx-int8") != (weights in ("u8", "s8")):
+        raise ArtifactError(
+            f"An artifact must be one of {', '.join(ARTIFACT_FORMATS)} (onnx-int8 with weights u8 or s8), "
+            f"but got {fmt!r} with weights {weights!r}."
+        )
+    device = device if fmt == "torchscript-fp32" else "cpu"
+    source: str | None = None
+    if fmt == "onnx-int8":
+        base, _ = ensure_artifact(model, "onnx-fp32", None, run=run, on_event=on_event)
+        source = str(Path(base.path).parent)
+    root, key = cache_dir() / "artifacts", artifact_key(model, fmt, weights, device)
+    try:
+        sweep(root)
+        with locked(root, key):
+            cached = _cached(root / key)
+            if cached is not None:
+                return cached, True
+            _require_space(root, ModelDirectory.open(Path(model.path)), fmt)
+            payload = {"model_path": model.path, "format": fmt, "weights": weights, "device": device, "source": source}
+            with staging(root, key) as folder:
+                _export_into(folder, payload, key, run, on_event)
+                publish(folder, root / key)
+    except OSError as error:
+        raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
+    made = _cached(root / key)
+    if made is None:
+        raise ArtifactError(f"The artifact {root / key} changed while it was written. Is something else writing there?")
+    return made, False
+
+
+def artifact_key(model: ModelInfo, fmt: str, weights: str | None, device: str) -> str:
+    """Digest of everything that decides the file's content: other content, other key."""
+    parts = [model.sha256, fmt, weights, device, RECIPE, OPSET, _tool_versions()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _tool_versions() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _export_into(folder: Path, payload: dict[str, Any], key: str, run: RunTask, on_event: OnEvent | None) -> None:
+    label = payload["format"] + (f":{payload['weights']}" if payload["weights"] else "")
+    try:
+        result = run(
+            "autotune.models.export:export_task",
+            {**payload, "out": str(folder)},
+            timeout_s=_TIMEOUT_S,
+            on_event=on_event,
+        )
+    except TrialError as error:
+        raise ArtifactError(f"{label} must be exportable, but: {error} Use another format.") from error
+    file = folder / FILE_NAMES[payload["format"]]
+    record = Artifact(
+        format=payload["format"],
+        weights=payload["weights"],
+        device=payload["device"],
+        path=str(file),
+        size_bytes=file.stat().st_size,
+        sha256=file_sha256(file),
+        parity=Parity.model_validate(result["parity"]),
+        export_s=result["export_s"],
+        key=key,
+    )
+    (folder / _RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _cached(folder: Path) -> Artifact | None:
+    """The artifact of a directory if it is all there: size looked at every time, content once per process."""
+    try:
+        artifact = Artifact.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
+        file = folder / FILE_NAMES[artifact.format]
+        intact = file.stat().st_size == artifact.size_bytes and file_sha256(file) == artifact.sha256
+    except (OSError, ValueError, KeyError):
+        return None
+    if not intact or artifact.key != folder.name:
+        return None
+    return artifact.model_copy(update={"path": str(file)})
+
+
+def _require_space(root: Path, model: ModelDirectory, fmt: str) -> None:
+    need = SPACE_FACTOR * model.weights_path.stat().st_size
+    free = shutil.disk_usage(root).free
+    if free < need:
+        raise ArtifactError(
+            f"Exporting {fmt} needs {need / 2**20:.0f} MiB of free disk ({SPACE_FACTOR} times the weights), but "
+            f"{root} has {free / 2**20:.0f} MiB. Free some, or point XDG_CACHE_HOME elsewhere."
+        )

@@ -1,0 +1,90 @@
+"""Cached directories: made once however many ask, complete or absent, whatever is killed in between.
+
+A directory is built in a staging directory of its own and renamed into place while its key's lock is held. Locks are
+the kernel's (flock): a killed holder holds nothing. A staging directory without a holder is left over from a kill
+and is swept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["file_sha256", "locked", "publish", "staging", "sweep"]
+
+_STAGING = ".staging-"
+
+
+@contextmanager
+def locked(root: Path, key: str) -> Iterator[None]:
+    """Hold the lock of ``key`` in ``root``, which is created. Waits for other holders. Raises OSError."""
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(_lock_path(root, key)):
+        yield
+
+
+@contextmanager
+def staging(root: Path, key: str) -> Iterator[Path]:
+    """A new directory to build ``key`` in, removed at the end unless it was published. Call with the lock held."""
+    for abandoned in root.glob(f"{_STAGING}{key}-*"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{key}-", dir=root))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(folder: Path, final: Path) -> None:
+    """Flush a staging directory to the disk and rename it to ``final``, replacing what is there. Raises OSError."""
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+    folder.chmod(0o755)
+    if final.exists():
+        shutil.rmtree(final)
+    folder.rename(final)
+    _sync(final.parent)
+
+
+def sweep(root: Path) -> None:
+    """Remove staging directories whose builder is gone. Call without holding a lock of ``root``."""
+    for folder in root.glob(f"{_STAGING}*"):
+        key = folder.name.removeprefix(_STAGING).rpartition("-")[0]
+        try:
+            with FileLock(_lock_path(root, key), timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except (Timeout, OSError):
+            continue  # somebody is building it right now, or it is not ours to remove
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's content; read once per process as long as its size and time stay. Raises OSError."""
+    facts = path.stat()
+    return _digest(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _lock_path(root: Path, key: str) -> str:
+    return str(root / f"{key}.lock")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""Tasks that make a model ready: write a random one, look into one, download one. Child processes only."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
+
+__all__ = ["download_task", "inspect_task", "write_random_task"]
+
+Emit = Callable[[str, dict[str, Any]], None]
+
+_HUB_WAIT_S = 5.0
+
+
+def inspect_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Read the weights of ``payload["path"]`` strictly; returns ``parameters``. Raises ModelError."""
+    from autotune.engines.network import build_network, count_parameters
+
+    emit("model", {"text": "reading the weights"})
+    return {"parameters": count_parameters(build_network(ModelDirectory.open(Path(payload["path"]))))}
+
+
+def write_random_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Write ``payload["preset"]`` with ``seed`` into the directory ``out`` and read it back; returns ``parameters``.
+
+    Raises:
+        ModelError: no such preset, or the disk is full.
+    """
+    from autotune.models.presets import write_preset
+
+    emit("model", {"text": f"making random weights for {payload['preset']}"})
+    out = Path(payload["out"])
+    try:
+        write_preset(payload["preset"], payload["seed"], out)
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"The random model must be writable to {out.parent}, but: {error}") from error
+    return inspect_task({"path": str(out)}, emit)
+
+
+def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """FunASR's own download of the hub id or alias ``payload["id"]``; returns ``path`` and ``revision``.
+
+    Raises:
+        ModelError: the hub can't be reached, or doesn't have it.
+    """
+    name: str = payload["id"]
+    host = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn").removeprefix("https://").strip("/")
+    if not _reachable(host):
+        # The hub's client would try for half a minute.
+        raise ModelError(f"The model {name!r} must be downloaded from {host}, but it can't be reached.")
+    from funasr.download.download_model_from_hub import get_or_download_model_dir
+    from funasr.download.name_maps_from_hub import name_maps_ms
+
+    hub_id = name_maps_ms.get(name, name)
+    if "/" not in hub_id:
+        known = ", ".join(sorted(key for key in name_maps_ms if "paraformer" in key))
+        raise ModelError(f"The model {name!r} is neither a hub id (like iic/SenseVoiceSmall) nor an alias ({known}).")
+    emit("model", {"text": f"downloading {hub_id}"})
+    try:
+        path = get_or_download_model_dir(hub_id, "master", check_latest=False)
+    except Exception as error:
+        raise ModelError(f"The model {name!r} must be downloadable from {host}, but: {error}") from error
+    return {"path": str(path), "revision": "master"}
+
+
+def _reachable(host: str) -> bool:
+    if any(os.environ.get(name) for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")):
+        return True
+    try:
+        socket.create_connection((host, 443), timeout=_HUB_WAIT_S).close()
+    except OSError:
+        return False
+    return True

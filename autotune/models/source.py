@@ -1,0 +1,193 @@
+"""Where a model comes from: a directory, the hub, or random weights of a published architecture."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from autotune.documents import Document, suggest
+from autotune.errors import ModelError, TrialError
+from autotune.isolation import run_task
+from autotune.model_directory import ModelDirectory
+from autotune.models.cache import file_sha256, locked, publish, staging, sweep
+from autotune.models.presets import PRESETS, RANDOM_RECIPE
+from autotune.paths import atomic_write, cache_dir
+
+__all__ = ["DEFAULT_MODEL", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
+
+DEFAULT_MODEL = "random:sensevoice-tiny"
+"""What is tuned when no model is named."""
+
+RANDOM_SEED = 0
+
+_ALTERNATIVES = (
+    "Pass a FunASR model directory (config.yaml, model.pt, am.mvn, tokens) that was downloaded elsewhere, or "
+    f"random:PRESET for the speed of the real architecture without its weights ({', '.join(sorted(PRESETS))})."
+)
+_TIMEOUT_S = 3600.0
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+
+class RunTask(Protocol):
+    """``isolation.run_task``, or a stand-in."""
+
+    def __call__(
+        self, task: str, payload: dict[str, Any], *, timeout_s: float, on_event: OnEvent | None = None
+    ) -> dict[str, Any]:
+        """Run ``module:function`` with a JSON payload and return its JSON result."""
+        ...
+
+
+class ModelInfo(Document):
+    """A model that is there, complete and readable."""
+
+    id: str
+    """As it was named: a hub id, ``random:PRESET``, or the directory's path."""
+    path: str
+    """The model directory, absolute."""
+    architecture: str
+    parameters: int
+    weights: Literal["pretrained", "random", "embedded"]
+    sha256: str
+    """Of weights, configuration, tokenizer and CMVN: equal digests are equal models."""
+    revision: str | None
+    """Of the hub; None for other origins."""
+
+
+def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEvent | None = None) -> ModelInfo:
+    """Find, make or download the model that ``spec`` names, and check it: every weight there, none too many.
+
+    Args:
+        spec: a FunASR model directory, ``random:PRESET``, a hub id or alias of FunASR; None is ``DEFAULT_MODEL``.
+        run: runs the tasks that need torch.
+        on_event: hears of their progress.
+
+    Raises:
+        ModelError: not there, not complete, damaged, unsafe, unsupported, or not downloadable.
+    """
+    spec = DEFAULT_MODEL if spec is None else spec
+    if spec.startswith("random:"):
+        return _random(spec, run, on_event)
+    path = Path(spec).expanduser()
+    if path.exists():
+        model = ModelDirectory.open(path)
+        return _checked(str(model.path), model, None, run, on_event)
+    if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)?", spec):
+        raise ModelError(f"The model must be a directory, a hub id or random:PRESET, but {spec!r} is none of them.")
+    if spec in PRESETS:
+        raise ModelError(f'The model {spec!r} is a preset of random weights: did you mean "random:{spec}"?')
+    return _from_hub(spec, run, on_event)
+
+
+def model_sha256(model: ModelDirectory) -> str:
+    """Digest over the names and contents of all files that decide what the model computes."""
+    files = [model.path / "config.yaml", model.weights_path]
+    files += [path for path in (model.frontend.cmvn_path, model.tokens_path, model.bpe_path) if path is not None]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
+    preset = spec.removeprefix("random:")
+    if preset not in PRESETS:
+        names = sorted(PRESETS)
+        raise ModelError(
+            f"random:PRESET must name one of {', '.join(names)}, but got {preset!r}. {suggest(preset, names)}"
+        )
+    root, key = cache_dir() / "models", _random_key(preset)
+    try:
+        sweep(root)
+        with locked(root, key):
+            if (root / key).is_dir():
+                try:
+                    return _checked(spec, ModelDirectory.open(root / key), None, run, on_event)
+                except ModelError:
+                    pass  # damaged after it was written: made anew below
+            with staging(root, key) as folder:
+                payload = {"preset": preset, "seed": RANDOM_SEED, "out": str(folder)}
+                made = _run(run, "write_random_task", payload, on_event)
+                publish(folder, root / key)
+            model = ModelDirectory.open(root / key)
+            _remember(model_sha256(model), made["parameters"])
+            return _checked(spec, model, None, run, on_event)
+    except OSError as error:
+        raise ModelError(f"The model cache must be writable, but {root} is not: {error}") from error
+
+
+def _random_key(preset: str) -> str:
+    """Other versions of torch draw other weights; a changed preset is another model."""
+    versions = [importlib.metadata.version(name) for name in ("torch", "funasr")]
+    config = json.dumps([PRESETS[preset].config, PRESETS[preset].vocabulary], sort_keys=True)
+    digest = hashlib.sha256(f"{RANDOM_RECIPE}|{versions}|{config}".encode()).hexdigest()[:12]
+    return f"{preset}-seed{RANDOM_SEED}-{digest}"
+
+
+def _from_hub(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
+    try:
+        found = _run(run, "download_task", {"id": spec}, on_event)
+    except ModelError as error:
+        raise ModelError(f"{error} {_ALTERNATIVES}") from error
+    return _checked(spec, ModelDirectory.open(Path(found["path"])), found["revision"], run, on_event)
+
+
+def _checked(
+    name: str, model: ModelDirectory, revision: str | None, run: RunTask, on_event: OnEvent | None
+) -> ModelInfo:
+    try:
+        sha256 = model_sha256(model)
+        parameters = _remembered(sha256)
+        if parameters is None:
+            parameters = int(_run(run, "inspect_task", {"path": str(model.path)}, on_event)["parameters"])
+            _remember(sha256, parameters)
+    except OSError as error:
+        raise ModelError(f"The files of the model must be readable, but: {error} ({model.path}).") from error
+    return ModelInfo(
+        id=name,
+        path=str(model.path),
+        architecture=model.architecture,
+        parameters=parameters,
+        weights="random" if _is_random(model) else "pretrained",
+        sha256=sha256,
+        revision=revision,
+    )
+
+
+def _is_random(model: ModelDirectory) -> bool:
+    try:
+        meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(meta, dict) and "random_weights" in meta
+
+
+def _remembered(sha256: str) -> int | None:
+    """Parameters of a model that was inspected before: nothing is written beside the user's files."""
+    try:
+        known = json.loads((_inspections() / f"{sha256}.json").read_text(encoding="utf-8"))
+        return int(known["parameters"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(sha256: str, parameters: int) -> None:
+    _inspections().mkdir(parents=True, exist_ok=True)
+    atomic_write(_inspections() / f"{sha256}.json", json.dumps({"parameters": parameters}).encode())
+
+
+def _inspections() -> Path:
+    return cache_dir() / "inspections"
+
+
+def _run(run: RunTask, task: str, payload: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
+    try:
+        return run(f"autotune.models.preparation:{task}", payload, timeout_s=_TIMEOUT_S, on_event=on_event)
+    except TrialError as error:
+        raise ModelError(f"The model must be readable by PyTorch, but: {error}") from error
