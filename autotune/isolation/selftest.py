@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,8 @@ def _fill(give_up_bytes: int) -> dict[str, Any]:
 
 
 def _hang(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    if payload.get("ignore_sigterm"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     emit("hanging", {"pid": os.getpid()})
     while True:
         time.sleep(3600)
@@ -103,8 +106,8 @@ def _corrupt_pipe(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def _big_stderr(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     for number in range(int(payload["lines"])):
         os.write(2, f"line {number} {'x' * 200}\n".encode())
-    if payload.get("fail"):
-        raise ModelError("after much noise")
+    if payload.get("then_exit"):
+        os._exit(1)
     return {"lines": payload["lines"]}
 
 
@@ -150,6 +153,10 @@ def _not_json(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {"object": object()}
 
 
+def _not_a_dict(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    return [1]  # type: ignore[return-value]
+
+
 FAULTS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "echo": _echo,
     "environment": _environment,
@@ -167,4 +174,5 @@ FAULTS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "raise": _raise,
     "flood": _flood,
     "not_json": _not_json,
+    "not_a_dict": _not_a_dict,
 }

@@ -1,0 +1,81 @@
+"""Shared by the isolation tests: running a fault, and looking whether a process lives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from isolation_types import RunFault
+
+import autotune
+from autotune.isolation import run_task
+
+SELFTEST = "autotune.isolation.selftest:run"
+
+
+@pytest.fixture
+def run_fault() -> RunFault:
+    def run(fault: str, *, timeout_s: float = 30.0, **parameters: Any) -> dict[str, Any]:
+        on_event = parameters.pop("on_event", None)
+        cpus, threads = parameters.pop("cpus", None), parameters.pop("threads", None)
+        payload = {"fault": fault, **parameters}
+        return run_task(SELFTEST, payload, timeout_s=timeout_s, on_event=on_event, cpus=cpus, threads=threads)
+
+    return run
+
+
+@pytest.fixture
+def is_alive() -> Callable[[int], bool]:
+    def alive(pid: int) -> bool:
+        """Whether the process still runs; a zombie that nobody reaped does not."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+    return alive
+
+
+@pytest.fixture
+def dies(is_alive: Callable[[int], bool]) -> Callable[[int], bool]:
+    def gone(pid: int) -> bool:
+        """Whether the process ends; signals take a moment to arrive."""
+        for _ in range(500):
+            if not is_alive(pid):
+                return True
+            time.sleep(0.02)
+        return False
+
+    return gone
+
+
+@pytest.fixture
+def tuner() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """Starts a process that runs Python code with autotune importable: the tuner that will be killed."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(code: str) -> subprocess.Popen[str]:
+        root = str(Path(autotune.__file__).resolve().parents[1])
+        environment = {**os.environ, "PYTHONPATH": root}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()

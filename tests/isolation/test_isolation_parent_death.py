@@ -1,0 +1,70 @@
+"""What happens to the child when the tuner is interrupted, terminated or killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+HANGING = """
+import json
+from autotune.isolation import run_task
+def say(event, data):
+    print(json.dumps(data), flush=True)
+try:
+    run_task("autotune.isolation.selftest:run", {payload}, timeout_s=60, on_event=say)
+except KeyboardInterrupt:
+    import os
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("reaped", flush=True)
+"""
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+def _hanging(tuner: Start, payload: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    process = tuner(HANGING.replace("{payload}", payload))
+    assert process.stdout is not None
+    return process, json.loads(process.stdout.readline())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_child_dies_with_a_killed_tuner(tuner: Start, dies: Callable[[int], bool], number: int) -> None:
+    process, pids = _hanging(tuner, '{"fault": "hang", "ignore_sigterm": True}')
+    process.send_signal(number)
+    assert process.wait(10) == -number
+    assert dies(pids["pid"])
+
+
+def test_ctrl_c_kills_and_reaps_the_whole_group(tuner: Start, is_alive: Callable[[int], bool]) -> None:
+    process, pids = _hanging(tuner, '{"fault": "grandchild"}')
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (out, err) == ("reaped\n", "")
+    assert not is_alive(pids["pid"])
+    assert not is_alive(pids["grandchild"])
+
+
+def test_a_second_ctrl_c_in_the_grace_period_still_kills(tuner: Start, dies: Callable[[int], bool]) -> None:
+    process, pids = _hanging(tuner, '{"fault": "hang", "ignore_sigterm": True}')
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):  # the child ignores SIGTERM: the tuner waits out the grace
+        process.wait(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=20)
+    assert out == "reaped\n"
+    assert dies(pids["pid"])
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_the_child(tuner: Start, is_alive: Callable[[int], bool]) -> None:
+    process, pids = _hanging(tuner, '{"fault": "hang"}')
+    # A terminal signals its foreground process group; the child has a session, so a group, of its own.
+    sessions = {pid: os.getsid(pid) for pid in (process.pid, pids["pid"])}
+    assert sessions[pids["pid"]] == pids["pid"] != sessions[process.pid]
+    assert is_alive(pids["pid"])
