@@ -141,10 +141,10 @@ class MeasurementRecord(Document):
 
 
 class OtherBaselineRecord(Document):
-    """The slower of the two baselines."""
+    """Another baseline: slower in the study, so not measured again in the blocks."""
 
     deployment: Deployment
-    rtfx: IntervalRecord
+    rtfx: float = Field(gt=0)
 
 
 class BaselineRecord(Document):

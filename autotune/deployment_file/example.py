@@ -87,16 +87,7 @@ def _sections() -> dict[str, Any]:
         "hardware": HardwareRecord.of(_hardware()),
         "deployment": example_deployment(),
         "measurement": _measurement(),
-        "baseline": BaselineRecord(
-            deployment=baseline_deployment(ncpu=2),
-            rtfx=IntervalRecord(median=19.2, low=18.6, high=19.8),
-            latency_s=LatencyRecord(p50=11.9, p95=22.4, p99=24.0),
-            peak_memory_bytes=2_300_000_000,
-            other=OtherBaselineRecord(
-                deployment=baseline_deployment(ncpu=4),
-                rtfx=IntervalRecord(median=8.1, low=7.4, high=8.7),
-            ),
-        ),
+        "baseline": _baseline(),
         "speedup": IntervalRecord(median=3.9, low=3.6, high=4.2),
         "artifact": ArtifactRecord(
             format="onnx-int8",
@@ -106,16 +97,7 @@ def _sections() -> dict[str, Any]:
                 max_relative_error=0.031, argmax_agreement=0.992, frames=1250, gated=False, passed=True
             ),
         ),
-        "provenance": ProvenanceRecord(
-            autotune="0.1.0",
-            packages={"onnxruntime-gpu": "1.31.1", "torch": "2.13.0", "funasr": "1.4.16"},
-            study="sensevoice-small-long-1c2d3e",
-            trial=17,
-            seed=0,
-            command="autotune --audio-profile long --model random:sensevoice-small",
-            date=datetime(2026, 8, 30, 12, 0, tzinfo=UTC),
-            python="3.11.9",
-        ),
+        "provenance": _provenance(),
     }
 
 
@@ -144,4 +126,30 @@ def _measurement() -> MeasurementRecord:
         padding_share=0.04,
         noise={"steal_share": 0.0, "other_cpu_share": 0.01, "involuntary_switches": 212.0},
         blocks=4,
+    )
+
+
+def _baseline() -> BaselineRecord:
+    return BaselineRecord(
+        deployment=baseline_deployment(ncpu=2),
+        rtfx=IntervalRecord(median=19.2, low=18.6, high=19.8),
+        latency_s=LatencyRecord(p50=11.9, p95=22.4, p99=24.0),
+        peak_memory_bytes=2_300_000_000,
+        other=OtherBaselineRecord(
+            deployment=baseline_deployment(ncpu=4),
+            rtfx=IntervalRecord(median=8.1, low=7.4, high=8.7),
+        ),
+    )
+
+
+def _provenance() -> ProvenanceRecord:
+    return ProvenanceRecord(
+        autotune="0.1.0",
+        packages={"onnxruntime-gpu": "1.31.1", "torch": "2.13.0", "funasr": "1.4.16"},
+        study="sensevoice-small-long-1c2d3e",
+        trial=17,
+        seed=0,
+        command="autotune --audio-profile long --model random:sensevoice-small",
+        date=datetime(2026, 8, 30, 12, 0, tzinfo=UTC),
+        python="3.11.9",
     )

@@ -17,7 +17,7 @@ from autotune.paths import atomic_write
 
 __all__ = ["check_writable", "read_deployment_file", "schema_text", "write_deployment_file", "yaml_text"]
 
-HEADER = "# Written by autotune. Serve it, render it for other servers, or plan capacity with it.\n"
+HEADER = "# Written by autotune. Load it with autotune.load, render it for other servers, or plan capacity with it.\n"
 
 
 def check_writable(path: Path) -> None:

@@ -66,8 +66,8 @@ def render_funasr_wss(
         raise DocumentError("certfile and keyfile must be given together, but got only one of them.")
     flags = [("--model-dir", directory), *server_flags(document.deployment)]
     flags += [("--port", str(port)), ("--certfile", certfile), ("--keyfile", keyfile)]
-    # Left alone, the server downloads a Chinese ITN grammar and a language model; neither was measured.
-    flags += [("--itn-dir", ""), ("--lm-dir", "")]
+    # Left alone, the server takes an ITN grammar, a language model and hot words by default; none was measured.
+    flags += [("--itn-dir", ""), ("--lm-dir", ""), ("--hotword", "")]
     notes = _notes(document, tls=bool(certfile))
     return Rendering(
         target=TARGET, files={"funasr-wss-server.sh": _script(document, server, flags, notes)}, notes=notes
@@ -194,8 +194,8 @@ def _notes(document: DeploymentFile, *, tls: bool) -> tuple[str, ...]:
         f"The server loads {file} from the model directory, or has FunASR export it there (its start-up runs "
         '"python -m funasr.download.runtime_sdk_download_tool"), and runs it with its own runtime '
         "(FunASR builds it with ONNX Runtime 1.14.0): measure again before relying on the figures.",
-        "No VAD, punctuation, text normalisation or language model: none was measured. Recordings are not cut, "
-        "so a long one needs memory for its whole length.",
+        "No VAD, punctuation, inverse text normalisation, language model or hot words: none was measured. "
+        "Recordings are not cut, so a long one needs memory for its whole length.",
     ]
     if document.model.architecture == "SenseVoiceSmall":
         itn = "true" if deployment.text_norm == "withitn" else "false"

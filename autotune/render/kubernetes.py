@@ -42,18 +42,7 @@ def render_kubernetes(
     Raises:
         DocumentError: an option is not valid in Kubernetes, or the device is not the first GPU.
     """
-    _check_label("name", name, LONGEST_NAME - len(SUFFIX))
-    if namespace is not None:
-        _check_label("namespace", namespace, LONGEST_NAME)
-    if not image or any(character.isspace() for character in image):
-        raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
-    if replicas < 1:
-        raise DocumentError(f"replicas must be at least 1, but got {replicas}.")
-    if document.deployment.device not in ("cpu", "cuda:0"):
-        raise DocumentError(
-            f"deployment.device must be cpu or cuda:0 in a pod, which sees one GPU, "
-            f"but got {document.deployment.device!r}. Tune again with that GPU as the only visible one."
-        )
+    _check(document, image=image, name=name, replicas=replicas, namespace=namespace)
     text = yaml_text(document)
     metadata: dict[str, Any] = {"labels": {"app.kubernetes.io/name": name}}
     if namespace is not None:
@@ -76,9 +65,8 @@ def render_kubernetes(
     }
     notes = _notes(document)
     header = "".join(f"# {note}\n" for note in notes)
-    return Rendering(
-        target=TARGET, files={"kubernetes.yaml": f"{header}{_dump(config_map)}---\n{_dump(workload)}"}, notes=notes
-    )
+    manifests = f"{header}{_dump(config_map)}---\n{_dump(workload)}"
+    return Rendering(target=TARGET, files={"kubernetes.yaml": manifests}, notes=notes)
 
 
 def _pod(document: DeploymentFile, *, image: str, name: str, config: str) -> dict[str, Any]:
@@ -132,6 +120,21 @@ def _notes(document: DeploymentFile) -> tuple[str, ...]:
     if deployment.device != "cpu":
         notes.append("The measured memory is the host's; GPU memory is not limited by Kubernetes.")
     return tuple(notes)
+
+
+def _check(document: DeploymentFile, *, image: str, name: str, replicas: int, namespace: str | None) -> None:
+    _check_label("name", name, LONGEST_NAME - len(SUFFIX))
+    if namespace is not None:
+        _check_label("namespace", namespace, LONGEST_NAME)
+    if not image or any(character.isspace() for character in image):
+        raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
+    if replicas < 1:
+        raise DocumentError(f"replicas must be at least 1, but got {replicas}.")
+    if document.deployment.device not in ("cpu", "cuda:0"):
+        raise DocumentError(
+            f"deployment.device must be cpu or cuda:0 in a pod, which sees one GPU, "
+            f"but got {document.deployment.device!r}. Tune again with that GPU as the only visible one."
+        )
 
 
 def _check_label(option: str, text: str, longest: int) -> None:

@@ -1,0 +1,318 @@
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
+from autotune.deployment_file import DeploymentFile, ModelRecord, example_deployment, example_file
+from autotune.engines.table import engine_class
+from autotune.errors import DocumentError
+from autotune.render import render
+from autotune.render.funasr_wss import SERVER_OPTIONS, lost_choices
+
+VALUE_OPTIONS = [
+    "download-model-dir",
+    "model-dir",
+    "model-revision",
+    "quantize",
+    "bladedisc",
+    "vad-dir",
+    "vad-revision",
+    "vad-quant",
+    "punc-dir",
+    "punc-revision",
+    "punc-quant",
+    "itn-dir",
+    "itn-revision",
+    "listen-ip",
+    "port",
+    "io-thread-num",
+    "decoder-thread-num",
+    "model-thread-num",
+    "certfile",
+    "keyfile",
+    "global-beam",
+    "lattice-beam",
+    "am-scale",
+    "lm-dir",
+    "lm-revision",
+    "hotword",
+    "fst-inc-wts",
+    "batch-size",
+]
+SWITCHES = ["gpu"]
+"""Declared in FunASR 3c58cb56, runtime/websocket/bin/funasr-wss-server.cpp (cmd.add) with the names of
+runtime/onnxruntime/include/com-define.h; TCLAP accepts nothing else and nothing twice."""
+
+SERVER_SESSION = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
+ALONE = {
+    "batch": Batch(max_size=1, max_audio_s=60.0, max_wait_s=0.0),
+    "chunking": Chunking(method="none", window_s=None),
+    "session_options": SERVER_SESSION,
+}
+
+
+def parse(words: list[str]) -> dict[str, str | bool]:
+    """As TCLAP would: declared options only, a value each, none twice."""
+    found: dict[str, str | bool] = {}
+    rest = list(words)
+    while rest:
+        flag = rest.pop(0)
+        assert flag.startswith("--")
+        name = flag.removeprefix("--")
+        assert name not in found, f"{name} given twice"
+        if name in SWITCHES:
+            found[name] = True
+        else:
+            assert name in VALUE_OPTIONS, f"{name} is not declared"
+            found[name] = rest.pop(0)
+    return found
+
+
+def document(architecture: Any = "SenseVoiceSmall", path: str | None = None, **changes: Any) -> DeploymentFile:
+    changes = {"format": "onnx-int8", "weights": "u8", **ALONE, **changes}
+    model = example_file().model.model_dump()
+    where = path or ("/models/SenseVoiceSmall" if architecture == "SenseVoiceSmall" else "/models/paraformer")
+    record = ModelRecord(**{**model, "architecture": architecture, "path": where})
+    return example_file(deployment=example_deployment(**changes), model=record)
+
+
+def started(text: str, tmp_path: Path) -> tuple[dict[str, str | bool], str]:
+    """The flags and CUDA_VISIBLE_DEVICES that the script really starts the server with."""
+    server = tmp_path / "server with space"
+    server.write_text('#!/bin/sh\nprintf "%s\\n" "${CUDA_VISIBLE_DEVICES-unset}" "$@"\n', encoding="utf-8")
+    server.chmod(0o755)
+    (tmp_path / "start.sh").write_text(text, encoding="utf-8")
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        ["sh", str(tmp_path / "start.sh")], capture_output=True, text=True, check=True, env=environment
+    )
+    visible, *words = done.stdout.removesuffix("\n").split("\n")
+    return parse(words), visible
+
+
+def test_cpu_int8_flags(tmp_path: Path) -> None:
+    rendering = render(document(instances=8), "funasr-wss", server=str(tmp_path / "server with space"))
+    flags, visible = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    assert flags == {
+        "model-dir": "/models/SenseVoiceSmall",
+        "quantize": "true",
+        "decoder-thread-num": "8",
+        "model-thread-num": "1",
+        "io-thread-num": "1",
+        "port": "10095",
+        "certfile": "",
+        "keyfile": "",
+        "itn-dir": "",
+        "lm-dir": "",
+        "hotword": "",
+    }
+    assert visible == "unset"
+
+
+def test_cpu_fp32_threads_and_options(tmp_path: Path) -> None:
+    measured = document(
+        "Paraformer", format="onnx-fp32", weights=None, instances=1, intra_op_num_threads=6, path="/a b/it's"
+    )
+    rendering = render(
+        measured, "funasr-wss", server=str(tmp_path / "server with space"), port=9, certfile="c.pem", keyfile="k.pem"
+    )
+    flags, _ = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    assert flags["model-dir"] == "/a b/it's"
+    assert (flags["quantize"], flags["decoder-thread-num"], flags["model-thread-num"]) == ("false", "1", "6")
+    assert (flags["port"], flags["certfile"], flags["keyfile"]) == ("9", "c.pem", "k.pem")
+
+
+def test_gpu_is_libtorch_for_paraformer(tmp_path: Path) -> None:
+    measured = document(
+        "BiCifParaformer", engine="torchscript", format="torchscript-fp32", weights=None, device="cuda:1",
+        session_options={}, instances=2,
+    )  # fmt: skip
+    rendering = render(measured, "funasr-wss", server=str(tmp_path / "server with space"))
+    flags, visible = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    assert visible == "1"
+    assert (flags["gpu"], flags["bladedisc"], flags["batch-size"]) == (True, "false", "1")
+    assert "quantize" not in flags
+
+
+def test_network_threads_grow_as_in_run_server() -> None:
+    text = render(document(instances=33), "funasr-wss").files["funasr-wss-server.sh"]
+    assert "--io-thread-num 3" in text
+
+
+def test_script_is_valid_shell_and_keeps_notes_in_comments() -> None:
+    rendering = render(document(), "funasr-wss")
+    text = rendering.files["funasr-wss-server.sh"]
+    shell = shutil.which("sh")
+    assert shell is not None
+    subprocess.run([shell, "-n"], input=text, text=True, check=True)
+    for note in rendering.notes:
+        assert f"# {note}\n" in text
+    assert any('"svs_lang": "auto", "svs_itn": false' in note for note in rendering.notes)
+    assert any("model_quant.onnx" in note for note in rendering.notes)
+
+
+def test_a_model_name_cannot_leave_its_comment() -> None:
+    record = ModelRecord(**{**example_file().model.model_dump(), "id": "x\nrm -rf /tmp/nothing"})
+    measured = example_file(model=record, deployment=document().deployment)
+    text = render(measured, "funasr-wss").files["funasr-wss-server.sh"]
+    assert not [line for line in text.splitlines() if line.startswith("rm")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "phrases"),
+    [
+        ({"weights": "s8"}, ["weights: s8"]),
+        ({"batch": Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0)}, ["batch.max_size: 4", "on the CPU"]),
+        ({"chunking": Chunking(method="fixed", window_s=15.0)}, ["chunking.method: fixed, 15 s", "FSMN VAD"]),
+        ({"instances": 2, "intra_op_num_threads": 2}, ["instances: 2 with intra_op_num_threads: 2"]),
+        (
+            {"engine": "pytorch", "format": "pytorch-fp32", "weights": None, "session_options": {}},
+            ["engine: pytorch (on the CPU"],
+        ),
+        (
+            {"engine": "torchscript", "format": "torchscript-fp32", "weights": None, "session_options": {}},
+            ["engine: torchscript (on the CPU"],
+        ),
+        (
+            {"device": "cuda:0"},
+            ["engine: onnxruntime on cuda:0", "LibTorch", "device: cuda:0", "every model as Paraformer"],
+        ),
+        (
+            {"session_options": {**SERVER_SESSION, "graph_optimization_level": "basic"}},
+            ["session_options.graph_optimization_level: basic (the server uses all)"],
+        ),
+        (
+            {"session_options": {**SERVER_SESSION, "execution_mode": "parallel"}, "inter_op_num_threads": 2},
+            ["execution_mode: parallel", "inter_op_num_threads: 2"],
+        ),
+        (
+            {
+                "session_options": {**SERVER_SESSION, "allow_spinning": False},
+                "instances": 1,
+                "intra_op_num_threads": 2,
+            },
+            ["allow_spinning: false"],
+        ),
+        (
+            {"session_options": {**SERVER_SESSION, "disable_prepacking": True}},
+            ["session_options.disable_prepacking: true"],
+        ),
+    ],
+)
+def test_what_the_server_cannot_do_is_refused_by_name(changes: dict[str, Any], phrases: list[str]) -> None:
+    measured = document(**changes)
+    with pytest.raises(DocumentError, match="funasr-wss cannot express: ") as caught:
+        render(measured, "funasr-wss")
+    for phrase in phrases:
+        assert phrase in str(caught.value)
+    assert len(lost_choices(measured)) == len([phrase for phrase in phrases if ": " in phrase])
+
+
+def test_every_lost_choice_is_listed_with_the_nearest_flags() -> None:
+    with pytest.raises(DocumentError) as caught:
+        render(example_file(), "funasr-wss")
+    message = str(caught.value)
+    for part in [
+        "weights: s8",
+        "batch.max_size: 4",
+        "chunking.method: fixed",
+        "--quantize true --decoder-thread-num 2 --model-thread-num 1",
+        "model_conf.max_single_segment_time: 15000",
+        "--target kubernetes",
+    ]:
+        assert part in message
+
+
+def test_the_baseline_is_refused() -> None:
+    with pytest.raises(DocumentError, match=r"engine: funasr .*Silero VAD"):
+        render(example_file(recommended="baseline"), "funasr-wss")
+    assert baseline_deployment(ncpu=2).engine == "funasr"
+
+
+def test_spinning_does_not_matter_without_a_thread_pool() -> None:
+    measured = document(session_options={**SERVER_SESSION, "allow_spinning": False})
+    assert lost_choices(measured) == []
+
+
+def test_the_model_directory_decides_the_servers_code() -> None:
+    with pytest.raises(DocumentError, match='must hold "SenseVoiceSmall" for a SenseVoiceSmall'):
+        render(document(path="/models/mine"), "funasr-wss")
+    with pytest.raises(DocumentError, match="must not hold"):
+        render(document("Paraformer", path="/SenseVoiceSmall/paraformer"), "funasr-wss")
+    text = render(document(path="/models/mine"), "funasr-wss", model_dir="/m/SenseVoiceSmall").files
+    assert "--model-dir /m/SenseVoiceSmall" in text["funasr-wss-server.sh"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"port": 0}, r"port must be in 1\.\.65535"),
+        ({"port": 70000}, "port must be"),
+        ({"certfile": "c"}, "must be given together"),
+        ({"model_dir": ""}, "model_dir must be a path"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(DocumentError, match=message):
+        render(document(), "funasr-wss", **options)
+
+
+def test_the_servers_session_options_are_those_of_the_engine() -> None:
+    known = engine_class("onnxruntime").SESSION_OPTIONS
+    assert set(SERVER_OPTIONS) == set(known)
+    for key, value in SERVER_OPTIONS.items():
+        assert value in known[key]
+
+
+deployments = st.builds(
+    lambda engine, device, instances, threads, size, window, level, parallel, spinning: Deployment(
+        **{
+            **example_deployment().model_dump(),
+            "engine": engine,
+            "format": {"onnxruntime": "onnx-fp32", "torchscript": "torchscript-fp32"}.get(engine, "pytorch-fp32"),
+            "weights": None,
+            "device": device,
+            "instances": instances,
+            "intra_op_num_threads": threads,
+            "batch": Batch(max_size=size, max_audio_s=60.0, max_wait_s=0.0),
+            "chunking": Chunking(method="fixed" if window else "none", window_s=window),
+            "session_options": {
+                "graph_optimization_level": level,
+                "execution_mode": "parallel" if parallel else "sequential",
+                "allow_spinning": spinning,
+            }
+            if engine == "onnxruntime"
+            else {},
+        }
+    ),
+    st.sampled_from(["onnxruntime", "torchscript", "pytorch"]),
+    st.sampled_from(["cpu", "cuda:0"]),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 2),
+    st.none() | st.just(30.0),
+    st.sampled_from(["all", "basic"]),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(deployment=deployments, paraformer=st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_every_deployment_is_rendered_in_declared_flags_or_refused(deployment: Deployment, paraformer: bool) -> None:
+    base = document("Paraformer" if paraformer else "SenseVoiceSmall")
+    measured = example_file(deployment=deployment, model=base.model)
+    if lost_choices(measured):
+        with pytest.raises(DocumentError, match="cannot express"):
+            render(measured, "funasr-wss")
+        return
+    text = render(measured, "funasr-wss").files["funasr-wss-server.sh"]
+    assert deployment.engine in ("onnxruntime", "torchscript")
+    assert f"--decoder-thread-num {deployment.instances} " in text
+    assert f"--model-thread-num {deployment.intra_op_num_threads} " in text
