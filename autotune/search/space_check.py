@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -139,13 +140,15 @@ class _BranchCheck:
                 try:
                     build_deployment(values)
                 except ValidationError as error:
-                    item = error.errors()[0]
-                    message = item["msg"].removeprefix("Value error, ")
-                    inner = ".".join(map(str, item["loc"]))
-                    chosen = ", ".join(f"{part.path}={values.get(part.path)}" for part in linked)
-                    raise DocumentError(
-                        f"{self.at(linked[0].path)}: {inner + ': ' if inner else ''}{message} (with {chosen})."
-                    ) from error
+                    raise DocumentError(self._explain(error, linked, values)) from error
+
+    def _explain(self, error: ValidationError, linked: Sequence[ResolvedParameter], values: Mapping[str, Any]) -> str:
+        item = error.errors()[0]
+        path = ".".join(map(str, item["loc"]))
+        known = path in self.parameters or path in self.branch.fixed
+        at = self.at(path) if known else f"{self.where}: branches.{self.name}"
+        chosen = ", ".join(f"{part.path}={values.get(part.path)}" for part in linked)
+        return f"{at}: {item['msg'].removeprefix('Value error, ')} (with {chosen})."
 
     def _imagined(self) -> ResolvedBranch:
         """The branch on a machine that has everything."""

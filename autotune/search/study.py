@@ -232,7 +232,7 @@ class TuningStudy:
         count = len(self._study.get_trials(deepcopy=False))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(group=True, seed=self._seed + count)
+            self._study.sampler = optuna.samplers.TPESampler(group=True, seed=(self._seed + count) % 2**32)
         if params is not None:
             self._study.enqueue_trial(params)
         return self._study.ask()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from autotune.deployment import FORMATS_OF_ENGINE, Chunking, Deployment
+from autotune.deployment import FORMATS_OF_ENGINE, Deployment
 from autotune.documents import suggest
 from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
@@ -31,7 +31,8 @@ _INTEGERS = ("instances", "intra_op_num_threads", "inter_op_num_threads", "batch
 _SECONDS = ("batch.max_audio_s", "batch.max_wait_s", "chunking.window_s")
 _WORDS: dict[str, tuple[str, ...]] = {
     "weights": ("u8", "s8"),
-    "chunking.method": get_args(Chunking.model_fields["method"].annotation),
+    # "vad" is FunASR's own path, and that is never searched.
+    "chunking.method": ("none", "fixed"),
     "language": get_args(Deployment.model_fields["language"].annotation),
     "text_norm": get_args(Deployment.model_fields["text_norm"].annotation),
 }

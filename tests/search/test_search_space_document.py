@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from synthetic_search import TINY_SPACE, machine
+
+from autotune.errors import DocumentError
+from autotune.paths import search_spaces_dir
+from autotune.search.space import load_space, resolve
+
+CPU = (search_spaces_dir() / "cpu.yaml").read_text(encoding="utf-8")
+
+
+def load(folder: Path, text: str) -> None:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    load_space(str(path))
+
+
+@pytest.mark.parametrize(
+    ("correct", "typo", "message"),
+    [
+        ("branches:", "branchs:", r'unknown key "branchs". Did you mean "branches"'),
+        ("requires_isa:", "require_isa:", r'weights.values.1.require_isa". Did you mean "requires_isa"'),
+        (
+            "batch.max_size: {",
+            "batch.max_siz: {",
+            r'common: unknown parameter "batch.max_siz". Did you mean "batch.max',
+        ),
+        ("[onnx-fp32, onnx-int8]", "[onnx-fp32, onnx-int4]", r"parameters.format: must be one of.*mean \"onnx-int8\""),
+        ("engine: torchscript", "engine: torchscrpt", r"fixed.engine: must be a known engine.*mean \"torchscript\""),
+        ("engine: torchscript", "engine: funasr", r"always measured as the baseline, never searched"),
+        ("avx512_vnni", "avx512_vni", r"requires_isa.*known instruction set. Did you mean \"avx512_vnni\""),
+        ("when: {format: onnx-int8}", "when: {fromat: onnx-int8}", r'weights.when: must name.*Did you mean "format"'),
+        ("when: {format: onnx-int8}", "when: {format: onnx-int}", r'weights.when.format.*Did you mean "onnx-int8"'),
+        ("when: {format: onnx-int8}\n        values", "values", r"weights must be u8 or s8 for onnx-int8 and null"),
+        ("when: {format: onnx-int8}", "when: {weights: u8}", r"weights.when: must name a parameter of this branch"),
+        ("[all, extended, basic]", "[all, extendet]", r'graph_optimization_level: must be.*Did you mean "extended"'),
+        (
+            "session_options.allow_spinning: {",
+            "session_options.spinning: {",
+            r'unknown parameter "session_options.spin',
+        ),
+        ("[1, 2, 4, 8, 16, 32]", "[1, 2, 4, 8, 16, '32']", r"batch.max_size: must be a whole number, but got '32'"),
+        ("[1, 2, 4, 8, 16, 32]", "[1, 4, 2]", r"batch.max_size.values must ascend"),
+        ("[1, 2, 4, 8, 16, 32]", "[1, 1]", r"batch.max_size.values must differ"),
+        ("[1, 2, 4, 8, 16, 32]", "[0, 1, 4]", r"common.batch.max_size.*greater than or equal to 1"),
+        ("[1, 2, 4, 8, 16, 32]", "[]", r"batch.max_size.values"),
+        ("[1, 2, 4, 8, 16, 32]", "[[1], 2]", r"must be a number, a string, true or false, but got list"),
+        ("values: [true, false]", "values: ['true', false]", r"must be one of true, false, but got 'true'"),
+        ("arrival: open", "arrival: opened", r"batch.max_wait_s.arrival"),
+        ("weights: [s8, u8]", "weights: [s16, u8]", r"expert.weights: must be one of the searched values"),
+        ("      weights: [s8, u8]", "      weight: u8", r'expert: unknown parameter "weight". Did you mean "weights"'),
+        ("requires_isa: [avx", "requires: rocm, requires_isa: [avx", r"requires"),
+        ("schema: autotune/search-space/v1", "schema: autotune/search-space/v2", r"schema"),
+        ("device: cpu, chunking.method: fixed}", "chunking.method: fixed}", r'fixed must hold "device"'),
+        ("  batch.max_size: {values: [1, 2, 4, 8, 16, 32]}\n", "", r"must fix or search batch.max_size"),
+        ("chunking.method: fixed", "chunking.method: vad", r"chunking.method: must be one of none, fixed"),
+        ("chunking.method: fixed", "chunking.method: none", r"window_s must be null"),
+    ],
+)
+def test_typos_name_file_path_and_the_nearest_word(tmp_path: Path, correct: str, typo: str, message: str) -> None:
+    assert correct in CPU
+    with pytest.raises(DocumentError, match=message) as caught:
+        load(
+            tmp_path, CPU.replace(correct, typo) if typo else CPU.replace(correct, "").replace("batch.max_size: 4", "")
+        )
+    assert str(tmp_path / "mine.yaml") in str(caught.value)
+
+
+def test_circular_conditions_are_refused(tmp_path: Path) -> None:
+    circle = (
+        TINY_SPACE.replace("    expert: {batch.max_size: 4}\n", "")
+        .replace("[instant, 1000x, 100x]}", "[instant, 1000x], when: {batch.max_size: 1}}")
+        .replace("[1, 2, 4, 8]}", "[1, 2], when: {session_options.speed: instant}}")
+    )
+    with pytest.raises(DocumentError, match="must not form a circle"):
+        load(tmp_path, circle)
+
+
+def test_provider_options_are_spelt_as_strings(tmp_path: Path) -> None:
+    gpu = (search_spaces_dir() / "gpu.yaml").read_text(encoding="utf-8")
+    with pytest.raises(DocumentError, match='use_tf32: must be one of "0", "1", but got 0'):
+        load(tmp_path, gpu.replace('use_tf32: "0"', "use_tf32: 0"))
+    with pytest.raises(DocumentError, match=r'Did you mean "provider_options.use_tf32"'):
+        load(tmp_path, gpu.replace("use_tf32", "use_tf23"))
+
+
+def test_unknown_name_lists_the_shipped_ones() -> None:
+    with pytest.raises(DocumentError, match=r'one of all, cpu, gpu.*but got "cpus". Did you mean "cpu"'):
+        load_space("cpus")
+    with pytest.raises(DocumentError, match=r"absent.yaml must be a readable"):
+        load_space("absent.yaml")
+
+
+def test_includes_merge_branches(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY_SPACE, encoding="utf-8")
+    path = tmp_path / "both.yaml"
+    head = "schema: autotune/search-space/v1\nname: both\ndescription: Two.\n"
+    path.write_text(head + "include: [cpu, tiny.yaml]\n", encoding="utf-8")
+    space = resolve(load_space(str(path)), machine(), devices=None, arrival="open")
+    assert [branch.name for branch in space.branches][-1] == "fake-cpu"
+    assert len(space.branches) == 4
+    path.write_text(head + "include: [cpu, cpu]\n", encoding="utf-8")
+    with pytest.raises(DocumentError, match="must not hold the branch"):
+        load_space(str(path))
+    path.write_text(head + "include: all\n", encoding="utf-8")
+    with pytest.raises(DocumentError, match="includes spaces itself"):
+        load_space(str(path))
+    path.write_text(head, encoding="utf-8")
+    with pytest.raises(DocumentError, match="at least one branch"):
+        load_space(str(path))
+
+
+def test_a_value_that_only_other_cpus_have_takes_its_condition_along(tmp_path: Path) -> None:
+    path = tmp_path / "signed.yaml"
+    path.write_text(CPU.replace("          - u8\n", "").replace("[s8, u8]", "s8"), encoding="utf-8")
+    space = resolve(load_space(str(path)), machine(isa=["avx2"]), devices=None, arrival="closed")
+    assert space.branches[0].choices("format") == ("onnx-fp32",)
+    assert "onnxruntime-cpu: format=onnx-int8" in {item.what for item in space.dropped}
+
+
+def test_every_shipped_parameter_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search-space.md").read_text(encoding="utf-8")
+    space = load_space("all")
+    named = {path for branch in space.branches.values() for path in (*branch.parameters, *branch.fixed)}
+    assert len(named) > 15
+    assert [path for path in sorted(named) if f"`{path}`" not in text] == []
+    assert [name for name in space.branches if f"`{name}`" not in text] == []

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import random
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_search import machine, shipped_space, tiny_space
+
+from autotune.deployment import Deployment, baseline_deployment
+from autotune.engines.table import engine_class
+from autotune.errors import DocumentError, EngineUnavailableError
+from autotune.hardware import ISA_FLAGS
+from autotune.paths import search_spaces_dir
+from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.space import load_space, resolve
+
+SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
+EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)
+
+machines = st.builds(
+    machine,
+    st.integers(1, 256),
+    isa=st.sets(st.sampled_from(sorted(set(ISA_FLAGS.values())))).map(sorted),
+    gpus=st.integers(0, 2),
+)
+arrivals = st.sampled_from(["closed", "open"])
+
+
+def check(space: ResolvedSpace, deployment: Deployment, cores: int) -> None:
+    assert deployment.threads <= cores
+    assert set(deployment.session_options) == set(engine_class(deployment.engine).SESSION_OPTIONS)
+    assert (deployment.inter_op_num_threads > 1) == (deployment.session_options.get("execution_mode") == "parallel")
+    params = space.encode(deployment)
+    assert space.suggest(optuna.trial.FixedTrial(params)) == deployment
+
+
+def test_shipped_names() -> None:
+    assert SHIPPED == ["all", "cpu", "gpu"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(machines, arrivals, st.integers(0, 2**32))
+def test_random_deployments_are_valid_repaired_and_encodable(hardware, arrival, seed) -> None:  # type: ignore[no-untyped-def]
+    space = resolve(load_space("all"), hardware, devices=None, arrival=arrival)
+    generator = random.Random(seed)
+    for _ in range(10):
+        deployment = space.sample(generator)
+        check(space, deployment, hardware.usable_cores)
+        assert arrival == "open" or deployment.batch.max_wait_s == 0
+        assert deployment.language == "auto"
+        assert deployment.text_norm == "woitn"
+    for expert in space.experts():
+        check(space, expert, hardware.usable_cores)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 64), st.integers(0, 2**32 - 1))
+def test_repair_of_what_optuna_suggests(cores, seed) -> None:  # type: ignore[no-untyped-def]
+    space = shipped_space(cores)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    for _ in range(10):
+        check(space, space.suggest(study.ask()), cores)
+
+
+@pytest.mark.parametrize("arrival", ["closed", "open"])
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_choice_of_every_shipped_space_gives_a_valid_deployment(name: str, arrival) -> None:  # type: ignore[no-untyped-def]
+    space = resolve(load_space(name), EVERYTHING, devices=["cpu", "cuda:0", "cuda:1"], arrival=arrival)
+    seen = 0
+    for branch in space.branches:
+        for parameter in branch.parameters:
+            for choice in parameter.choices:
+                forced = {path: allowed[0] for path, allowed in parameter.when} | {parameter.path: choice}
+                values = branch.values(lambda item: forced.get(item.path, item.choices[0]))  # noqa: B023
+                assert values[parameter.path] == choice
+                deployment = branch.build(lambda item: forced.get(item.path, item.choices[0]))  # noqa: B023
+                check(space, deployment, EVERYTHING.usable_cores)
+                seen += 1
+    assert seen > 20
+
+
+def test_threads_give_way_before_instances() -> None:
+    branch = shipped_space(8).branches[0]
+    assert branch.repair({"instances": 4, "intra_op_num_threads": 8})["intra_op_num_threads"] == 2
+    assert branch.repair({"instances": 8, "intra_op_num_threads": 8}) == {"instances": 8, "intra_op_num_threads": 1}
+    assert branch.repair({"instances": 2, "intra_op_num_threads": 4}) == {"instances": 2, "intra_op_num_threads": 4}
+
+
+def test_cores_are_powers_of_two_and_all() -> None:
+    assert shipped_space(24).branches[0].choices("instances") == (1, 2, 4, 8, 16, 24)
+    assert shipped_space(8).branches[0].choices("instances") == (1, 2, 4, 8)
+    single = shipped_space(1)
+    assert all(expert.threads == 1 for expert in single.experts())
+
+
+def test_size_counts_distinct_deployments(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    tiny = tiny_space(tmp_path)
+    assert tiny.size == len({deployment.key for deployment in tiny.everything()}) == 12
+    torch_only = shipped_space(2).branches[1]
+    alone = ResolvedSpace("one", (torch_only,))
+    assert alone.size == len({deployment.key for deployment in alone.everything()})
+
+
+def test_neighbours_differ_in_one_choice() -> None:
+    space = shipped_space(8)
+    expert = space.experts()[0]
+    near = space.neighbours(expert)
+    assert expert not in near
+    assert len(near) == len({item.key for item in near}) > 15
+    assert all(item.engine == expert.engine for item in near)
+
+
+def test_hash_changes_with_what_is_searched_alone() -> None:
+    assert shipped_space(8).hash == shipped_space(8).hash
+    assert shipped_space(8).hash != shipped_space(4).hash
+
+
+def test_gpu_branches_and_weights_are_dropped_with_reasons() -> None:
+    space = resolve(load_space("all"), machine(4, isa=["avx2"]), devices=None, arrival="closed")
+    dropped = {item.what: item.reason for item in space.dropped}
+    assert "there is none" in dropped["branch onnxruntime-cuda"]
+    assert "avx512_vnni" in dropped["onnxruntime-cpu: weights=s8"]
+    assert {branch.name for branch in space.branches} == {"onnxruntime-cpu", "torchscript-cpu", "pytorch-cpu"}
+    assert space.experts()[0].weights == "u8"
+
+
+def test_asked_devices_decide() -> None:
+    hardware = machine(4, gpus=2)
+    both = resolve(load_space("all"), hardware, devices=["cuda:0", "cuda:1"], arrival="closed")
+    assert {branch.name for branch in both.branches} == {"onnxruntime-cuda", "torchscript-cuda", "pytorch-cuda"}
+    drawn = {both.sample(random.Random(seed)).device for seed in range(40)}
+    assert drawn == {"cuda:0", "cuda:1"}
+    default = resolve(load_space("all"), hardware, devices=None, arrival="closed")
+    assert {default.sample(random.Random(seed)).device for seed in range(40)} == {"cpu", "cuda:0"}
+    assert "the devices are cuda:0" in both.dropped[0].reason.replace("cuda:0, cuda:1", "cuda:0")
+
+
+def test_absent_gpu_is_named() -> None:
+    with pytest.raises(EngineUnavailableError, match=r"cuda:0 must be there.*no GPU.*nvidia-smi"):
+        resolve(load_space("all"), machine(), devices=["cuda:0"], arrival="closed")
+    with pytest.raises(EngineUnavailableError, match=r"cuda:3 must be there, but NVML finds cuda:0"):
+        resolve(load_space("all"), machine(gpus=1), devices=["cuda:3"], arrival="closed")
+
+
+@pytest.mark.parametrize("devices", [["gpu"], ["cuda"], []])
+def test_misspelt_devices(devices: list[str]) -> None:
+    with pytest.raises(DocumentError, match="devices must"):
+        resolve(load_space("all"), machine(), devices=devices, arrival="closed")
+
+
+def test_nothing_left_says_why() -> None:
+    with pytest.raises(DocumentError, match=r'"gpu" is left.*branch onnxruntime-cuda: it needs an NVIDIA GPU'):
+        resolve(load_space("gpu"), machine(), devices=None, arrival="closed")
+
+
+def test_encoding_something_else_is_refused() -> None:
+    with pytest.raises(DocumentError, match='must be in the search space "cpu"'):
+        shipped_space().encode(baseline_deployment(ncpu=4))
