@@ -122,6 +122,13 @@ def test_a_failing_candidate_is_dropped_with_its_reason() -> None:
     assert machine.calls.count(A) == 2
 
 
+def test_an_unexpected_error_costs_one_candidate_alone() -> None:
+    machine = Machine({A: 30.0})
+    result = run(machine, A, B)
+    assert result.winner.deployment == A
+    assert result.dropped[0].dropped.startswith("KeyError")
+
+
 def test_a_block_without_its_baseline_does_not_count() -> None:
     machine = Machine({A: 30.0})
     machine.fails = {BASELINE: 2}

@@ -128,3 +128,12 @@ def test_every_shipped_parameter_is_documented() -> None:
     assert len(named) > 15
     assert [path for path in sorted(named) if f"`{path}`" not in text] == []
     assert [name for name in space.branches if f"`{name}`" not in text] == []
+
+
+def test_the_documented_example_loads(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "search-space.md").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    space = resolve(load_space(str(path)), machine(4), devices=None, arrival="closed")
+    (expert,) = space.experts()
+    assert (expert.weights, expert.intra_op_num_threads, expert.batch.max_size) == ("s8", 4, 4)
