@@ -9,8 +9,8 @@ from autotune.deployment_file import DeploymentFile, IntervalRecord, example_fil
 from autotune.errors import DocumentError
 from autotune.plan import Demand, Plan, parse_demand, plan
 
-rates = st.floats(min_value=1e-6, max_value=1e9)
-speeds = st.floats(min_value=1e-3, max_value=1e5)
+rates = st.floats(min_value=1e-6, max_value=1e6)
+speeds = st.floats(min_value=1e-1, max_value=1e5)
 shares = st.floats(min_value=0.01, max_value=1.0)
 
 
