@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
@@ -20,14 +20,28 @@ from autotune.isolation.clock import process_started_s
 from autotune.measure.measurement import Measurement, ShardSample
 from autotune.measure.memory import peak_memory_bytes
 from autotune.measure.noise import NoiseMeter
-from autotune.measure.pacing import replay
+from autotune.measure.pacing import Transcriber, replay
 from autotune.measure.warmup import warm_up
 
 if TYPE_CHECKING:
+    from autotune.engines.base import EngineFacts
     from autotune.isolation.child import Emit
-    from autotune.recognizer import Recognizer, RecognizerStats
+    from autotune.recognizer import RecognizerStats
 
-__all__ = ["TrialRequest", "measure_task", "run_trial"]
+__all__ = ["TrialRequest", "measure", "measure_task", "run_trial"]
+
+
+class Measurable(Transcriber, Protocol):
+    """What a measurement needs of a recognizer."""
+
+    def stats(self) -> RecognizerStats:
+        """Counters since ``reset_stats``."""
+
+    def reset_stats(self) -> None:
+        """Start counting anew."""
+
+    def facts(self) -> EngineFacts:
+        """What the runtime says is in force."""
 
 
 class TrialRequest(Document):
@@ -106,40 +120,25 @@ def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     recognizer = Recognizer.load(request.deployment, model, artifact)
     load_s = time.perf_counter() - process_started_s()
     emit("loaded", {"load_s": load_s})
-    return _measure(recognizer, request, emit, load_s).model_dump(mode="json")
+    return measure(recognizer, request, emit, load_s).model_dump(mode="json")
 
 
-def _measure(recognizer: Recognizer, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+    """Warm ``recognizer`` up and measure it, in this process; ``load_s`` is what loading it took."""
     workload = request.workload
     warmth = warm_up(recognizer, workload.warmup, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
-    shards = {shard.index: shard for shard in workload.shards}
-    samples: list[ShardSample] = []
-    texts: dict[str, str] = {}
     noise = NoiseMeter()
     recognizer.reset_stats()
     noise.start()
     started = time.perf_counter()
-    for repeat in range(request.repeats):
-        for index in request.shards:
-            recordings = shards[index].recordings
-            done = replay(recognizer, recordings, workload.arrival)
-            sample = ShardSample(
-                shard=index,
-                audio_s=shards[index].audio_s,
-                processing_s=done.processing_s,
-                latencies_s=done.latencies_s,
-            )
-            samples.append(sample)
-            for recording, text in zip(recordings, done.texts, strict=True):
-                texts.setdefault(recording.id, text)
-            emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
+    samples, texts = _shards(recognizer, request, emit)
     measured_s = time.perf_counter() - started
     noise_facts = noise.stop()
     stats = recognizer.stats()
     _require_texts(request.deployment, texts)
     return Measurement(
-        shards=tuple(samples),
+        shards=samples,
         load_s=load_s,
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
@@ -151,6 +150,30 @@ def _measure(recognizer: Recognizer, request: TrialRequest, emit: Emit, load_s: 
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
     )
+
+
+def _shards(
+    recognizer: Measurable, request: TrialRequest, emit: Emit
+) -> tuple[tuple[ShardSample, ...], dict[str, str]]:
+    """Every asked shard ``repeats`` times: samples, and each recording's first text."""
+    shards = {shard.index: shard for shard in request.workload.shards}
+    samples: list[ShardSample] = []
+    texts: dict[str, str] = {}
+    for repeat in range(request.repeats):
+        for index in request.shards:
+            recordings = shards[index].recordings
+            done = replay(recognizer, recordings, request.workload.arrival)
+            sample = ShardSample(
+                shard=index,
+                audio_s=shards[index].audio_s,
+                processing_s=done.processing_s,
+                latencies_s=done.latencies_s,
+            )
+            samples.append(sample)
+            for recording, text in zip(recordings, done.texts, strict=True):
+                texts.setdefault(recording.id, text)
+            emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
+    return tuple(samples), texts
 
 
 def _padding_share(stats: RecognizerStats) -> float:

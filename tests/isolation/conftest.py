@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isolation_types import RunFault
 
 import autotune
 from autotune.isolation import run_task
+
+RunFault = Callable[..., dict[str, Any]]
 
 SELFTEST = "autotune.isolation.selftest:run"
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from isolation_types import RunFault
 
 from autotune.errors import DocumentError, ModelError, TrialCrashed, TrialOutOfMemory, TrialTimeout
+
+RunFault = Callable[..., dict[str, Any]]
 
 
 def test_a_segfault_is_named_and_its_stack_is_kept(run_fault: RunFault) -> None:

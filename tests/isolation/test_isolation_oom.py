@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from isolation_types import RunFault
 
 from autotune.errors import TrialOutOfMemory
 from autotune.isolation.oom import oom_kill_counts
+
+RunFault = Callable[..., dict[str, Any]]
 
 LIMIT_BYTES = 64 << 20
 ROOT = Path("/sys/fs/cgroup")

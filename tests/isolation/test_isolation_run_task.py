@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from isolation_types import RunFault
 
 from autotune.errors import DocumentError, TrialMismatch
 from autotune.isolation import run_task
 from autotune.isolation.process import THREAD_VARIABLES
+
+RunFault = Callable[..., dict[str, Any]]
 
 
 def test_payload_events_and_result_arrive_whole_and_in_order(run_fault: RunFault) -> None:

@@ -1,0 +1,92 @@
+"""When the warm-up stops, with a clock that the recognizer moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.audio.workload import Recording
+from autotune.measure.pacing import Arrival
+from autotune.measure.warmup import is_steady, warm_up
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str = ""
+
+
+class Scripted:
+    """Every call takes the next scripted number of seconds of a clock of its own."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self._seconds = iter(seconds)
+        self.clock = 0.0
+        self.calls: list[Path] = []
+
+    def transcribe(self, audio: Sequence[Path]) -> list[Text]:
+        for path in audio:
+            self._take(path)
+        return [Text()] * len(audio)
+
+    def submit(self, audio: Path) -> Future[Text]:
+        self._take(audio)
+        future: Future[Text] = Future()
+        future.set_result(Text())
+        return future
+
+    def _take(self, path: Path) -> None:
+        self.calls.append(path)
+        self.clock += next(self._seconds)
+
+
+def recordings(count: int) -> list[Recording]:
+    return [Recording(id=str(n), path=f"/{n}", audio_s=1, arrival_s=0, text=None) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "passes", "steady"),
+    [
+        ([5, 5], 2, True),  # steady at once: one pass alone cannot show it
+        ([9, 2, 2.1], 3, True),  # the first pass is cold
+        ([4, 2, 1, 0.5], 4, False),  # never steady: gives up after four
+        ([4, 2, 1, 0.95], 4, True),
+        ([21], 1, False),  # past 20 s nobody repeats it
+        ([19, 4], 2, False),
+        ([0, 0], 2, True),
+    ],
+)
+@pytest.mark.parametrize("arrival", ["closed", "open"])
+def test_it_stops_when_steady_or_after_four_passes_or_20_s(
+    seconds: list[float], passes: int, steady: bool, arrival: Arrival
+) -> None:
+    recognizer = Scripted(seconds)
+    warmth = warm_up(recognizer, recordings(1), arrival, now=lambda: recognizer.clock)
+    assert warmth.passes_s == pytest.approx(seconds[:passes])
+    assert warmth.steady is steady
+
+
+@pytest.mark.parametrize("arrival", ["closed", "open"])
+def test_a_pass_is_every_recording_once(arrival: Arrival) -> None:
+    recognizer = Scripted([1, 2, 1, 2])
+    warmth = warm_up(recognizer, recordings(2), arrival, now=lambda: recognizer.clock)
+    assert recognizer.calls == [Path("/0"), Path("/1")] * 2
+    assert warmth.passes_s == (3, 3)
+
+
+def test_without_recordings_it_refuses() -> None:
+    with pytest.raises(ValueError, match="at least one warm-up recording"):
+        warm_up(Scripted([]), [], "closed")
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=6), st.floats(0.01, 100))
+def test_steadiness_depends_on_the_last_two_passes_and_not_on_their_unit(passes: list[float], unit: float) -> None:
+    last = passes[-2:]
+    if abs(abs(last[0] - last[1]) / max(last) - 0.1) > 1e-9:  # rounding may tip the boundary itself
+        assert is_steady(passes) == is_steady(last) == is_steady(last[::-1])
+        assert is_steady(passes) == is_steady([value * unit for value in passes])
