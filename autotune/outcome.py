@@ -20,9 +20,7 @@ from autotune.deployment_file import (
     IntervalRecord,
     LatencyRecord,
     MeasurementRecord,
-    ModelRecord,
     OtherBaselineRecord,
-    ParityRecord,
     ProvenanceRecord,
 )
 from autotune.hardware import HardwareProfile
@@ -58,7 +56,7 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
     tuned = not comparison.nothing_is_faster
     return DeploymentFile(
         recommended="tuned" if tuned else "baseline",
-        model=ModelRecord(**outcome.model.model_dump()),
+        model=outcome.model,
         audio_profile=_audio(outcome.workload),
         hardware=HardwareRecord.of(outcome.hardware),
         deployment=winner.deployment,
@@ -91,7 +89,6 @@ def _audio(workload: Workload) -> AudioRecord:
 def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
     measurements = finalist.measurements
     audio_s = sum(measurement.audio_s for measurement in measurements)
-    stages = measurements[0].stages_s
     noise = {name for measurement in measurements for name in measurement.noise}
     return MeasurementRecord(
         rtfx=IntervalRecord.of(finalist.rtfx),
@@ -100,9 +97,9 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
         load_s=median(measurement.load_s for measurement in measurements),
         accuracy="not checked",
         cer=None,
-        stages={name: sum(m.stages_s.get(name, 0.0) for m in measurements) / audio_s for name in stages},
+        stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
         padding_share=median(measurement.padding_share for measurement in measurements),
-        noise={name: max(m.noise.get(name, 0.0) for m in measurements) for name in sorted(noise)},
+        noise={name: max(m.noise[name] for m in measurements if name in m.noise) for name in sorted(noise)},
         blocks=blocks,
     )
 
@@ -132,7 +129,7 @@ def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:
         format=artifact.format,
         key=artifact.key,
         size_bytes=artifact.size_bytes,
-        parity=ParityRecord(**artifact.parity.model_dump()),
+        parity=artifact.parity,
     )
 
 

@@ -95,10 +95,10 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
     started = time.monotonic()
     job = _prepare(options, reporter)
     name, path = _study_file(job)
-    if options.fresh:
-        path.unlink(missing_ok=True)
     runner = _Runner(job, reporter)
-    with TuningStudy.open(path, name=name, space=job.space, seed=options.seed, identity=_identity(job)) as study:
+    with TuningStudy.open(
+        path, name=name, space=job.space, seed=options.seed, identity=_identity(job), fresh=options.fresh
+    ) as study:
         result = study.run(
             runner,
             job.budget,

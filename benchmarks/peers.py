@@ -117,7 +117,9 @@ def ours(weights: str | None, threads: int) -> Deployment:
 
 def segments_of(seconds: float, window_s: float, path: Path) -> list[float]:
     """Speech of the ``long`` profile in segments of varied length (0.4–1 × window); their durations."""
-    workload = build_workload(load_profile("long"), seed=0, shards=1, recordings_per_shard=2, cache=cache_dir() / "workloads")
+    workload = build_workload(
+        load_profile("long"), seed=0, shards=1, recordings_per_shard=2, cache=cache_dir() / "workloads"
+    )
     samples = np.concatenate([read_audio(Path(item.path)) for item in workload.shards[0].recordings])
     generator = random.Random(0)
     cuts, at = [], 0

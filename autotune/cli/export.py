@@ -27,9 +27,9 @@ def export(
     from rich.table import Table
 
     from autotune.cli.terminal import TerminalReporter, bytes_text
-    from autotune.exporting import export_all, parse_formats
+    from autotune.exporting import export_all
 
-    wanted = parse_formats(formats)
+    wanted = [part.strip() for part in formats.split(",")] if formats is not None else None
     with TerminalReporter() as reporter:
         info, artifacts = export_all(model, wanted, device=device, reporter=reporter)
     if json_:

@@ -10,7 +10,7 @@ from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.metrics import Interval
-from autotune.model_directory import Architecture
+from autotune.models import ModelInfo, Parity
 
 __all__ = [
     "SCHEMA",
@@ -23,9 +23,7 @@ __all__ = [
     "IntervalRecord",
     "LatencyRecord",
     "MeasurementRecord",
-    "ModelRecord",
     "OtherBaselineRecord",
-    "ParityRecord",
     "ProvenanceRecord",
     "StageName",
 ]
@@ -60,18 +58,6 @@ class LatencyRecord(Document):
     p50: float = Field(ge=0)
     p95: float = Field(ge=0)
     p99: float = Field(ge=0)
-
-
-class ModelRecord(Document):
-    """Which model was measured."""
-
-    id: str
-    path: str
-    architecture: Architecture
-    parameters: int = Field(ge=1)
-    weights: Literal["pretrained", "random", "embedded"]
-    sha256: str
-    revision: str | None
 
 
 class AudioRecord(Document):
@@ -157,23 +143,13 @@ class BaselineRecord(Document):
     other: OtherBaselineRecord | None
 
 
-class ParityRecord(Document):
-    """How close an artifact's scores are to the PyTorch model's."""
-
-    max_relative_error: float = Field(ge=0)
-    argmax_agreement: float = Field(ge=0, le=1)
-    frames: int = Field(ge=1)
-    gated: bool
-    passed: bool
-
-
 class ArtifactRecord(Document):
     """The exported file that was measured."""
 
     format: FormatName
     key: str
     size_bytes: int = Field(ge=1)
-    parity: ParityRecord
+    parity: Parity
 
 
 class ProvenanceRecord(Document):
@@ -196,7 +172,7 @@ class DeploymentFile(Document):
 
     schema_version: Literal["autotune/deployment/v1"] = Field(default=SCHEMA, alias="schema")
     recommended: Literal["tuned", "baseline"]
-    model: ModelRecord
+    model: ModelInfo
     audio_profile: AudioRecord
     hardware: HardwareRecord
     deployment: Deployment

@@ -15,12 +15,11 @@ from autotune.deployment_file.document import (
     IntervalRecord,
     LatencyRecord,
     MeasurementRecord,
-    ModelRecord,
     OtherBaselineRecord,
-    ParityRecord,
     ProvenanceRecord,
 )
 from autotune.hardware import HardwareProfile
+from autotune.models import ModelInfo, Parity
 
 __all__ = ["example_deployment", "example_file"]
 
@@ -66,7 +65,7 @@ def example_file(**changes: Any) -> DeploymentFile:
 def _sections() -> dict[str, Any]:
     return {
         "recommended": "tuned",
-        "model": ModelRecord(
+        "model": ModelInfo(
             id="random:sensevoice-small",
             path="/models/SenseVoiceSmall",
             architecture="SenseVoiceSmall",
@@ -93,8 +92,14 @@ def _sections() -> dict[str, Any]:
             format="onnx-int8",
             key="9a3b0c5d7e1f2468",
             size_bytes=241_172_480,
-            parity=ParityRecord(
-                max_relative_error=0.031, argmax_agreement=0.992, frames=1250, gated=False, passed=True
+            parity=Parity(
+                reference="onnx-fp32",
+                max_relative_error=0.031,
+                argmax_agreement=0.992,
+                frames=1250,
+                lengths_agree=True,
+                gated=False,
+                passed=True,
             ),
         ),
         "provenance": _provenance(),

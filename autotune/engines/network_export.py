@@ -116,7 +116,8 @@ class ParaformerExport(ExportModule):
         """See the class."""
         hidden, lengths = self.encoder(speech, speech_lengths)
         embeds, token_num = self.predict(hidden, self.pad_mask(lengths))
-        logits, _ = self.decoder(hidden, lengths, embeds, token_num)
+        # Where no row has a token (silence), the decoder still gets one position: its convolution refuses none.
+        logits, _ = self.decoder(hidden, lengths, embeds, token_num.clamp(min=1))
         return logits, token_num
 
     def predict(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,7 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
         alphas: [batch, frames] in 0..1.
 
     Returns:
-        Embeddings [batch, max(token_num), dim], zero after a row's last token, and token_num int32 [batch].
+        Embeddings [batch, max(1, max(token_num)), dim], zero after a row's last token, and token_num int32 [batch].
     """
     ends = torch.cumsum(alphas, dim=1, dtype=torch.float64)
     starts = torch.cat((torch.zeros_like(ends[:, :1]), ends[:, :-1]), dim=1)
@@ -155,7 +156,8 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
     before = alphas - after
     token_num = last[:, -1].to(torch.int32)
     # A tensor as the end keeps the number of tokens dynamic when this is traced.
-    index = torch.arange(0, token_num.max(), 1, device=hidden.device)[None, :, None]  # type: ignore[call-overload]
+    positions = token_num.max().clamp(min=1)
+    index = torch.arange(0, positions, 1, device=hidden.device)[None, :, None]  # type: ignore[call-overload]
     weights = (index == first[:, None, :].to(index.dtype)).to(alphas.dtype) * before[:, None, :]
     weights = weights + (index == last[:, None, :].to(index.dtype)).to(alphas.dtype) * after[:, None, :]
     complete = (index < token_num[:, None, None]).to(alphas.dtype)

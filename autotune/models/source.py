@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
 from autotune.documents import Document, suggest
 from autotune.errors import ModelError, TrialError
 from autotune.isolation import run_task
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.cache import file_sha256, locked, publish, staging, sweep
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 from autotune.paths import atomic_write, cache_dir
@@ -51,8 +53,8 @@ class ModelInfo(Document):
     """As it was named: a hub id, ``random:PRESET``, or the directory's path."""
     path: str
     """The model directory, absolute."""
-    architecture: str
-    parameters: int
+    architecture: Architecture
+    parameters: int = Field(ge=1)
     weights: Literal["pretrained", "random", "embedded"]
     sha256: str
     """Of weights, configuration, tokenizer and CMVN: equal digests are equal models."""

@@ -93,7 +93,8 @@ def stack_frames(frames: Float32, lfr_m: int, lfr_n: int) -> Float32:
     """
     count = math.ceil(len(frames) / lfr_n)
     index = np.arange(count)[:, None] * lfr_n + np.arange(lfr_m)[None, :] - (lfr_m - 1) // 2
-    return frames[np.clip(index, 0, len(frames) - 1)].reshape(count, -1)
+    stacked: Float32 = frames[np.clip(index, 0, len(frames) - 1)].reshape(count, -1)
+    return stacked
 
 
 def read_cmvn(path: Path, feature_dim: int) -> tuple[Float32, Float32]:

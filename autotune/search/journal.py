@@ -32,10 +32,14 @@ class StudyJournal(JournalStorage):
             self._lock.release()
 
 
-def open_journal(path: Path) -> StudyJournal:
+def open_journal(path: Path, *, fresh: bool = False) -> StudyJournal:
     """Open or create a journal as its only writer; cut it to its last complete record first.
 
     The lock is the kernel's, so it ends with the process, however that ends.
+
+    Args:
+        path: the journal's file; its directory is made.
+        fresh: forget what it holds, once the lock is ours.
 
     Raises:
         AutotuneError: another process has the study open.
@@ -54,6 +58,8 @@ def open_journal(path: Path) -> StudyJournal:
         ) from None
     try:
         owner.write_text(str(os.getpid()), encoding="utf-8")
+        if fresh:
+            path.unlink(missing_ok=True)
         _cut_torn_tail(path)
         return StudyJournal(_Backend(str(path), _NoLock(str(path))), lock, owner)
     except (json.JSONDecodeError, KeyError, ValueError) as error:

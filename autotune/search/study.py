@@ -84,7 +84,16 @@ class TuningStudy:
         self._history = History()
 
     @classmethod
-    def open(cls, path: Path, *, name: str, space: ResolvedSpace, seed: int, identity: Mapping[str, Any]) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        name: str,
+        space: ResolvedSpace,
+        seed: int,
+        identity: Mapping[str, Any],
+        fresh: bool = False,
+    ) -> Self:
         """Open or create the study ``name`` of a search space in the journal at ``path``.
 
         Trials that a dead process left running are failed, and measured again by ``run``.
@@ -95,13 +104,14 @@ class TuningStudy:
             space: what is searched.
             seed: of every suggestion.
             identity: what measurements depend on besides the deployment (model, workload, …), as JSON values.
+            fresh: forget what the journal holds and start anew.
 
         Raises:
             AutotuneError: another process has the study open.
             DocumentError: the study was made with another identity, or the journal is damaged.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        journal = open_journal(path)
+        journal = open_journal(path, fresh=fresh)
         try:
             study = optuna.create_study(
                 storage=journal,

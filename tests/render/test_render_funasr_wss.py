@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
-from autotune.deployment_file import DeploymentFile, ModelRecord, example_deployment, example_file
+from autotune.deployment_file import DeploymentFile, example_deployment, example_file
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError
+from autotune.models import ModelInfo
 from autotune.render import render
 from autotune.render.funasr_wss import SERVER_OPTIONS, lost_choices
 
@@ -78,7 +79,7 @@ def document(architecture: Any = "SenseVoiceSmall", path: str | None = None, **c
     changes = {"format": "onnx-int8", "weights": "u8", **ALONE, **changes}
     model = example_file().model.model_dump()
     where = path or ("/models/SenseVoiceSmall" if architecture == "SenseVoiceSmall" else "/models/paraformer")
-    record = ModelRecord(**{**model, "architecture": architecture, "path": where})
+    record = ModelInfo(**{**model, "architecture": architecture, "path": where})
     return example_file(deployment=example_deployment(**changes), model=record)
 
 
@@ -158,7 +159,7 @@ def test_script_is_valid_shell_and_keeps_notes_in_comments() -> None:
 
 
 def test_a_model_name_cannot_leave_its_comment() -> None:
-    record = ModelRecord(**{**example_file().model.model_dump(), "id": "x\nrm -rf /tmp/nothing"})
+    record = ModelInfo(**{**example_file().model.model_dump(), "id": "x\nrm -rf /tmp/nothing"})
     measured = example_file(model=record, deployment=document().deployment)
     text = render(measured, "funasr-wss").files["funasr-wss-server.sh"]
     assert not [line for line in text.splitlines() if line.startswith("rm")]

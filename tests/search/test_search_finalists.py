@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from synthetic_search import BASELINES, ignore, measured, shipped_space
+from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
+from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 from autotune.errors import AutotuneError, DocumentError
 from autotune.search.journal import open_journal

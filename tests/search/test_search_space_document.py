@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic_search import TINY_SPACE, machine
+from tests.search.synthetic_search import TINY_SPACE, machine
 
 from autotune.errors import DocumentError
 from autotune.paths import search_spaces_dir

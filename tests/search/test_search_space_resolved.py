@@ -6,7 +6,7 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic_search import machine, shipped_space, tiny_space
+from tests.search.synthetic_search import machine, shipped_space, tiny_space
 
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.engines.table import engine_class

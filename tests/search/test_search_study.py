@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, tiny_space, true_rtfx
+from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, tiny_space, true_rtfx
 
 from autotune.deployment import Deployment
 from autotune.errors import (
@@ -243,7 +243,7 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
+from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
 from autotune.search.study import Budget, TuningStudy
 truth = SyntheticRunner()
 def runner(deployment):
