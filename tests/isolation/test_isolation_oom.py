@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,8 +33,8 @@ def _own_folder() -> Path:
 @pytest.fixture
 def limited_cgroup() -> Iterator[Path]:
     try:
-        folder = _own_folder() / "autotune-test-oom"
-        folder.mkdir(exist_ok=True)
+        folder = _own_folder() / f"autotune-test-{os.getpid()}"
+        folder.mkdir()
     except OSError as error:
         pytest.skip(f"this process may not create a cgroup: {error}")
     try:

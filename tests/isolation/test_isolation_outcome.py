@@ -8,7 +8,7 @@ import tempfile
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.errors import (
@@ -87,6 +87,7 @@ def test_a_tail_of_the_childs_own_error_is_preferred() -> None:
     assert (error.stderr_tail, error.exit_code) == ("inner", -signal.SIGBUS)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=5000))
 def test_a_tail_is_short_and_safe_on_a_terminal(raw: bytes) -> None:
     lines = tail_of(raw).split("\n")
@@ -95,6 +96,7 @@ def test_a_tail_is_short_and_safe_on_a_terminal(raw: bytes) -> None:
     assert not any(ord(character) < 32 and character != "\t" for line in lines for character in line)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(alphabet="abc 说", min_size=1, max_size=20).map(str.rstrip).filter(bool), max_size=100))
 def test_a_tail_keeps_the_last_lines_in_order(lines: list[str]) -> None:
     assert tail_of("\n".join(lines).encode()) == "\n".join(lines[-TAIL_LINES:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.measure.noise import CpuTimes, NoiseMeter, noise_between
@@ -58,6 +58,7 @@ def test_an_interval_without_a_tick_has_no_shares(tmp_path: Path) -> None:
     assert sorted(meter.stop()) == ["involuntary_switches", "load_average"]
 
 
+@settings(deadline=None)
 @given(TIMES, TIMES)
 def test_shares_are_shares_whatever_the_counters_do(start: CpuTimes, end: CpuTimes) -> None:
     noise = noise_between(start, end)

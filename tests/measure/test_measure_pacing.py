@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.audio.workload import Recording
@@ -106,6 +106,7 @@ def test_a_failure_ends_the_replay_without_waiting_for_the_rest() -> None:
     assert worker.submitted == ["0"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted), max_size=8))
 def test_busy_seconds_is_the_length_of_the_union(intervals: list[list[int]]) -> None:
     covered = {second for start, end in intervals for second in range(start, end)}

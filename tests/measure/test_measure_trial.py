@@ -120,7 +120,7 @@ def test_every_fault_of_an_engine_is_told(
 
 def test_a_hanging_engine_is_a_timeout(request_of: Any, hardware: HardwareProfile) -> None:
     with pytest.raises(TrialTimeout, match="after 'loaded'"):
-        run_trial(request_of("hang"), hardware=hardware, timeout_s=3)
+        run_trial(request_of("hang"), hardware=hardware, timeout_s=5)
 
 
 def test_garbage_on_stdout_does_not_touch_the_measurement(request_of: Any, hardware: HardwareProfile) -> None:

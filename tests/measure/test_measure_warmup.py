@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.audio.workload import Recording
@@ -84,6 +84,7 @@ def test_without_recordings_it_refuses() -> None:
         warm_up(Scripted([]), [], "closed")
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=6), st.floats(0.01, 100))
 def test_steadiness_depends_on_the_last_two_passes_and_not_on_their_unit(passes: list[float], unit: float) -> None:
     last = passes[-2:]
