@@ -58,13 +58,14 @@ def dies(is_alive: Callable[[int], bool]) -> Callable[[int], bool]:
 
 
 @pytest.fixture
-def tuner() -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def tuner(tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     """Starts a process that runs Python code with autotune importable: the tuner that will be killed."""
     running: list[subprocess.Popen[str]] = []
 
     def start(code: str) -> subprocess.Popen[str]:
         root = str(Path(autotune.__file__).resolve().parents[1])
-        environment = {**os.environ, "PYTHONPATH": root}
+        # A killed tuner can't remove its child's directory: let it be where pytest does.
+        environment = {**os.environ, "PYTHONPATH": root, "TMPDIR": str(tmp_path)}
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             env=environment,
