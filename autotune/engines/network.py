@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
@@ -111,7 +112,9 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(_refused(path, str(error))) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
@@ -155,7 +158,7 @@ def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path
 
 def _refused(path: Path, message: str) -> str:
     found = sorted(set(re.findall(r"(?:GLOBAL|function or class) ([\w.]+)", message)))
-    if found or "Unsupported" in message:
+    if found or _is_pickle(path):
         named = f" ({', '.join(found)})" if found else ""
         return (
             f"{path} must hold tensors only, but it is a pickle with other Python objects in it{named}: loading "
@@ -166,6 +169,15 @@ def _refused(path: Path, message: str) -> str:
         f"{path} must be a complete PyTorch checkpoint, but it is damaged or something else "
         f"({path.stat().st_size} bytes). Copy or download it again."
     )
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether the file is one whole pickle; looks at its opcodes without running them."""
+    try:
+        with path.open("rb") as file:
+            return sum(1 for _ in pickletools.genops(file)) > 0
+    except (ValueError, OSError):
+        return False
 
 
 def _first_line(error: BaseException) -> str:

@@ -15,15 +15,15 @@ from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
 from autotune.isolation import run_task
 from autotune.model_directory import ModelDirectory
-from autotune.models.cache import file_sha256, locked, publish, staging, sweep
-from autotune.models.export import FILE_NAMES, OPSET
+from autotune.models.cache import file_sha256, locked, no_space_left, publish, staging, sweep
+from autotune.models.export import FILE_NAMES, OPSET, disk_full
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, OnEvent, RunTask
 from autotune.paths import cache_dir
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 
-RECIPE = 1
+RECIPE = 2
 """Raised whenever an export comes out different: artifacts of older recipes are not used any more."""
 
 SPACE_FACTOR = 3
@@ -155,6 +155,8 @@ def _export_into(folder: Path, payload: dict[str, Any], key: str, run: RunTask, 
             on_event=on_event,
         )
     except TrialError as error:
+        if no_space_left(folder):  # torch.jit.save aborts the process
+            raise ArtifactError(disk_full(label, folder.parent)) from error
         raise ArtifactError(f"{label} must be exportable, but: {error} Use another format.") from error
     file = folder / FILE_NAMES[payload["format"]]
     record = Artifact(

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["file_sha256", "locked", "publish", "staging", "sweep"]
+__all__ = ["file_sha256", "locked", "no_space_left", "publish", "staging", "sweep"]
 
 _STAGING = ".staging-"
+_FULL_BYTES = 1 << 20
 
 
 @contextmanager
@@ -64,6 +65,11 @@ def sweep(root: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
         except (Timeout, OSError):
             continue  # somebody is building it right now, or it is not ours to remove
+
+
+def no_space_left(folder: Path) -> bool:
+    """Whether the disk of ``folder`` is full: native writers die or fail without saying why."""
+    return shutil.disk_usage(folder).free < _FULL_BYTES
 
 
 def file_sha256(path: Path) -> str:

@@ -16,12 +16,13 @@ from autotune.engines.base import Float32, Int32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
+from autotune.models.cache import no_space_left
 from autotune.models.parity import Batch, Parity
 
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
 
-__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "export_task"]
+__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task"]
 
 OPSET = 17
 FILE_NAMES = {"onnx-fp32": "model.onnx", "onnx-int8": "model.onnx", "torchscript-fp32": "model.torchscript.pt"}
@@ -80,6 +81,14 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             "use another format."
         )
     return {"parity": measured.model_dump(mode="json"), "export_s": result[1]}
+
+
+def disk_full(label: str, root: Path) -> str:
+    """What is said when the disk fills up during an export into a directory of ``root``."""
+    return (
+        f"Exporting {label} needs more disk space: {root} is full ({shutil.disk_usage(root).free} bytes free). "
+        "Free some, or point XDG_CACHE_HOME elsewhere. Nothing was kept of this export."
+    )
 
 
 def _export(payload: dict[str, Any], out: Path, step: Callable[[str], None]) -> tuple[Parity, float]:
@@ -202,7 +211,9 @@ def _onnx_forward(path: Path) -> parity.Forward:
 def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parity.Forward:
     import torch
 
-    loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        _silence_tracing()
+        loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
 
     def forward(batch: Batch) -> tuple[Float32, Int32]:
         tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))
@@ -214,13 +225,9 @@ def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parit
 
 
 def _describe(error: Exception, label: str, out: Path) -> str:
-    free = shutil.disk_usage(out).free
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     # torch's own writers report a full disk as a RuntimeError without an error number.
-    if full or (free < 1 << 20 and isinstance(error, (OSError, RuntimeError))):
-        return (
-            f"Exporting {label} needs more disk space: {out.parent} is full ({free} bytes free). "
-            "Free some, or point XDG_CACHE_HOME elsewhere. Nothing was kept of this export."
-        )
+    if full or (isinstance(error, (OSError, RuntimeError)) and no_space_left(out)):
+        return disk_full(label, out.parent)
     first = (str(error).strip().splitlines() or [""])[0][:300]
     return f"{label} must be exportable, but: {type(error).__name__}: {first}. Use another format."

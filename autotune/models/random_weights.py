@@ -15,20 +15,18 @@ from autotune.model_directory import ModelDirectory
 if TYPE_CHECKING:
     import torch
 
-    from autotune.engines.base import Float32
-
-__all__ = ["TOKENS_PER_S", "random_state", "speech_like"]
+__all__ = ["TOKENS_PER_S", "random_state"]
 
 TOKENS_PER_S = 4.4
 """Tokens in a second of Mandarin speech: what the CIF predictor of a random Paraformer is calibrated to."""
 
-_CALIBRATION_S = 16.0
+_CALIBRATION_CLIPS = 10
 
 
 def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:
     """Seeded state dict for the skeleton of a model directory: torch's own initialisation, then calibrated.
 
-    The output layer's bias is set so that no token is preferred on average over speech-like frames: random deep
+    The output layer's bias is set so that no token is preferred on average over frames of speech: random deep
     networks otherwise give one token for every frame. Equal seeds give equal weights with equal torch versions.
     """
     import torch
@@ -39,7 +37,7 @@ def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
         network = empty_network(model).eval()
-        features = _features(model, seed)
+        features = _features(model)
         if model.architecture == "SenseVoiceSmall":
             _calibrate_sensevoice(network, features)
         else:
@@ -47,44 +45,16 @@ def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
-def speech_like(seconds: float, seed: int) -> Float32:
-    """A seeded waveform, 16 kHz float32 [samples] in −1..1, with the spectrum and the syllable rate of speech.
-
-    A glottal pulse train and noise through three formants that move every syllable, about four syllables a second.
-    It has the features of speech; a voice activity detector is not fooled by it.
-    """
-    generator = np.random.default_rng(seed)
-    rate, frame = 16000, 160
-    frames = int(np.ceil(seconds * rate / frame)) + 4
-    syllables = np.cumsum(generator.uniform(0.12, 0.35, size=frames)) * rate / frame
-    centres = np.array([(300, 900), (900, 2300), (2300, 3200)])
-    formants = generator.uniform(centres[:, 0], centres[:, 1], size=(frames, 3))
-    which = np.searchsorted(syllables, np.arange(frames))
-    spectrum = np.fft.rfftfreq(frame * 4, 1 / rate)
-    wave = np.zeros((frames + 4) * frame)
-    window = np.hanning(frame * 4)
-    for index in range(frames):
-        gain = sum(np.exp(-(((spectrum - centre) / 130) ** 2)) for centre in formants[which[index]]) + 0.003
-        phase = (index * frame / (rate / 120)) % 1 * (rate / 120)
-        pulses = np.zeros(frame * 4)
-        pulses[int(-phase % (rate / 120)) :: rate // 120] = 1.0
-        source = np.fft.rfft(pulses + 0.02 * generator.standard_normal(frame * 4))
-        position = (syllables[which[index]] - index) * frame / rate
-        loudness = 0.02 + np.sin(np.pi * np.clip(position / 0.25, 0.05, 0.95))
-        wave[index * frame : index * frame + frame * 4] += window * loudness * np.fft.irfft(source * gain)
-    wave = wave[: int(seconds * rate)]
-    return np.asarray(0.3 * wave / np.abs(wave).max(), dtype=np.float32)
-
-
-def _features(model: ModelDirectory, seed: int) -> torch.Tensor:
-    """Normalised features [2, frames, feature_dim] from FunASR's own front end."""
+def _features(model: ModelDirectory) -> torch.Tensor:
+    """Normalised features [1, frames, feature_dim] of embedded speech, from FunASR's own front end."""
     import torch
     from funasr.frontends.wav_frontend import WavFrontend
 
+    from autotune.audio.embedded import embedded_clips
+
     frontend = WavFrontend(cmvn_file=str(model.frontend.cmvn_path), **model.config["frontend_conf"])
-    waves = torch.from_numpy(np.stack([speech_like(_CALIBRATION_S / 2, seed + row) for row in range(2)]))
-    features, _ = frontend(waves, [waves.shape[1]] * 2)
-    return features  # type: ignore[no-any-return]
+    wave = torch.from_numpy(np.concatenate([clip.waveform for clip in embedded_clips()[:_CALIBRATION_CLIPS]]))
+    return frontend(wave[None], [len(wave)])[0]  # type: ignore[no-any-return]
 
 
 def _calibrate_sensevoice(network: Any, features: torch.Tensor) -> None:

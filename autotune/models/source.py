@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import Field
 
+from autotune.audio.embedded import clips_sha256
 from autotune.documents import Document, suggest
 from autotune.errors import ModelError, TrialError
 from autotune.isolation import run_task
@@ -125,10 +126,10 @@ def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
 
 
 def _random_key(preset: str) -> str:
-    """Other versions of torch draw other weights; a changed preset is another model."""
+    """Other versions of torch draw other weights; the clips calibrate them; a changed preset is another model."""
     versions = [importlib.metadata.version(name) for name in ("torch", "funasr")]
     config = json.dumps([PRESETS[preset].config, PRESETS[preset].vocabulary], sort_keys=True)
-    digest = hashlib.sha256(f"{RANDOM_RECIPE}|{versions}|{config}".encode()).hexdigest()[:12]
+    digest = hashlib.sha256(f"{RANDOM_RECIPE}|{clips_sha256()}|{versions}|{config}".encode()).hexdigest()[:12]
     return f"{preset}-seed{RANDOM_SEED}-{digest}"
 
 

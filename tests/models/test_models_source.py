@@ -1,0 +1,172 @@
+"""Where models come from: directories, presets, the hub, and what is said when none is there."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune.errors import ModelError, TrialCrashed
+from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
+from autotune.models.source import RANDOM_SEED
+from tests.models.models_types import InProcess, MakeInfo
+
+
+def refuse(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
+    raise AssertionError(f"{task} must not run for {payload}")
+
+
+def test_no_model_means_the_default_preset_made_in_a_child(own_cache: Path) -> None:
+    heard: list[str] = []
+    info = resolve_model(None, on_event=lambda name, data: heard.append(f"{name}: {data['text']}"))
+    assert info.id == DEFAULT_MODEL == "random:sensevoice-tiny"
+    assert (info.architecture, info.weights, info.revision) == ("SenseVoiceSmall", "random", None)
+    assert 0 < info.parameters < 2e6
+    assert Path(info.path).is_relative_to(own_cache)
+    assert any("random weights" in line for line in heard)
+    assert resolve_model(None, run=refuse) == info
+
+
+def test_a_directory_is_read_once_and_nothing_is_written_into_it(copied: Path, own_cache: Path) -> None:
+    (copied / "configuration.json").unlink()
+    before = {path.name: path.stat().st_mtime_ns for path in copied.iterdir()}
+    run = InProcess()
+    info = resolve_model(str(copied), run=run)
+    assert run.tasks == ["inspect_task"]
+    assert (info.id, info.path, info.weights) == (str(copied), str(copied), "pretrained")
+    assert resolve_model(f"{copied}/", run=refuse) == info
+    assert {path.name: path.stat().st_mtime_ns for path in copied.iterdir()} == before
+
+
+def test_random_weights_in_a_directory_are_still_called_random(tiny: MakeInfo) -> None:
+    info = tiny("paraformer-tiny")
+    again = resolve_model(info.path, run=refuse)
+    assert again.weights == "random"
+    assert again.sha256 == info.sha256
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.pt", "am.mvn", "tokens.json"])
+def test_every_file_that_matters_changes_the_digest(name: str, copied: Path, tiny: MakeInfo) -> None:
+    path = copied / name
+    path.write_bytes(path.read_bytes() + b"\n")
+
+    def parameters(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return {"parameters": 1}
+
+    assert resolve_model(str(copied), run=parameters).sha256 != tiny("paraformer-tiny").sha256
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "config.yaml").unlink(), "must hold config.yaml"),
+        (lambda path: (path / "model.pt").unlink(), "must hold its weights"),
+        (lambda path: (path / "tokens.json").unlink(), "needs tokens.json"),
+        (lambda path: (path / "config.yaml").write_text("model: [", encoding="utf-8"), "must be YAML"),
+        (lambda path: os.truncate(path / "model.pt", 1_000_000), "damaged or cut short"),
+    ],
+)
+def test_a_damaged_directory_is_an_error(copied: Path, damage: Callable[[Path], Any], message: str) -> None:
+    damage(copied)
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(copied), run=InProcess())
+
+
+def test_an_unsupported_class_is_an_error_that_lists_the_supported(copied: Path) -> None:
+    config = yaml.safe_load((copied / "config.yaml").read_text(encoding="utf-8"))
+    (copied / "config.yaml").write_text(yaml.safe_dump({**config, "model": "Whisper"}), encoding="utf-8")
+    with pytest.raises(ModelError, match=r"one of SenseVoiceSmall, Paraformer, BiCifParaformer, but got 'Whisper'"):
+        resolve_model(str(copied), run=refuse)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("random:sensevoice-tny", 'Did you mean "sensevoice-tiny"'),
+        ("random:", "must name one of"),
+        ("sensevoice-tiny", 'did you mean "random:sensevoice-tiny"'),
+        ("/no/such/place/at/all", "is none of them"),
+        ("./no/such", "is none of them"),
+        ("", "must hold config.yaml|is none of them"),
+    ],
+)
+def test_a_model_that_is_not_there_is_an_error(spec: str, message: str, own_cache: Path) -> None:
+    with pytest.raises(ModelError, match=message):
+        resolve_model(spec, run=refuse)
+    assert not (own_cache / "models").exists()
+
+
+def test_a_hub_id_offline_names_the_alternatives(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "hub.invalid")
+    with pytest.raises(ModelError, match=r"iic/SenseVoiceSmall.*hub\.invalid.*can't be reached.*directory.*random:"):
+        resolve_model("iic/SenseVoiceSmall", run=InProcess())
+
+
+def test_a_downloaded_model_is_checked_like_any_other(copied: Path, own_cache: Path) -> None:
+    def hub(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if task.endswith("download_task"):
+            assert payload == {"id": "paraformer-zh"}
+            return {"path": str(copied), "revision": "v2"}
+        return {"parameters": 5}
+
+    info = resolve_model("paraformer-zh", run=hub)
+    assert (info.id, info.revision, info.parameters) == ("paraformer-zh", "v2", 5)
+
+
+def test_a_child_that_dies_is_a_model_error(copied: Path, own_cache: Path) -> None:
+    def crash(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
+        raise TrialCrashed("killed by SIGSEGV")
+
+    with pytest.raises(ModelError, match="killed by SIGSEGV"):
+        resolve_model(str(copied), run=crash)
+    with pytest.raises(ModelError, match="killed by SIGSEGV"):
+        resolve_model("random:paraformer-tiny", run=crash)
+    assert [path.name for path in (own_cache / "models").iterdir() if path.is_dir()] == []
+
+
+def test_a_damaged_random_model_is_made_anew(tiny: MakeInfo, own_cache: Path) -> None:
+    first = resolve_model("random:paraformer-tiny", run=InProcess())
+    os.truncate(Path(first.path) / "model.pt", 1000)
+    run = InProcess()
+    again = resolve_model("random:paraformer-tiny", run=run)
+    assert run.tasks == ["inspect_task", "write_random_task", "inspect_task"][: len(run.tasks)]
+    assert "write_random_task" in run.tasks
+    assert again == first
+    assert again.sha256 == tiny("paraformer-tiny").sha256, "equal seeds give equal weights"
+
+
+def test_several_at_once_make_a_model_once(own_cache: Path) -> None:
+    run = InProcess()
+    found: list[ModelInfo] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(resolve_model("random:paraformer-tiny", run=run)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert run.tasks.count("write_random_task") == 1
+    assert len(found) == 3
+    assert found[0] == found[1] == found[2]
+
+
+def test_the_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match=r"cache must be writable, but .*file"):
+        resolve_model("random:paraformer-tiny", run=refuse)
+
+
+def test_importing_models_loads_no_runtime() -> None:
+    code = "import sys, autotune.models; print({'torch', 'funasr', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert RANDOM_SEED == 0
