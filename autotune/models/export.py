@@ -22,7 +22,7 @@ from autotune.models.parity import Batch, Parity
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
 
-__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task"]
+__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task", "write_onnx"]
 
 OPSET = 17
 FILE_NAMES = {"onnx-fp32": "model.onnx", "onnx-int8": "model.onnx", "torchscript-fp32": "model.torchscript.pt"}
@@ -105,7 +105,7 @@ def _export(payload: dict[str, Any], out: Path, step: Callable[[str], None]) -> 
     step("export")
     started = time.perf_counter()
     if payload["format"] == "onnx-fp32":
-        _write_onnx(module, target)
+        write_onnx(module, target)
     else:
         _write_torchscript(module, target, payload["device"])
     export_s = time.perf_counter() - started
@@ -118,7 +118,7 @@ def _export(payload: dict[str, Any], out: Path, step: Callable[[str], None]) -> 
     return parity.compare(forward, given, expected, reference="pytorch", gated=True), export_s
 
 
-def _write_onnx(module: ExportModule, target: Path) -> None:
+def write_onnx(module: ExportModule, target: Path) -> None:
     """One file, dynamic axes. The exporter that traces: torch's newer one fails on Paraformer and splits the file."""
     import torch
 

@@ -20,7 +20,7 @@ __all__ = ["TOKENS_PER_S", "random_state"]
 TOKENS_PER_S = 4.4
 """Tokens in a second of Mandarin speech: what the CIF predictor of a random Paraformer is calibrated to."""
 
-_CALIBRATION_CLIPS = 10
+_CALIBRATION_CLIPS = 20
 
 
 def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:

@@ -223,3 +223,23 @@ def test_integrate_and_fire_survives_rows_without_any_token() -> None:
     embeds, count = continuous_integrate_and_fire(torch.ones(1, 3, 4), alphas[1:])
     assert torch.equal(embeds, torch.zeros(1, 1, 4))
     assert count.tolist() == [0]
+
+
+def test_a_batch_without_any_token_runs(tiny: MakeInfo, tmp_path: Path) -> None:
+    import onnxruntime
+    import torch
+
+    from autotune.engines.network_export import ParaformerExport
+    from autotune.models.export import write_onnx
+
+    module = export_module(ModelDirectory.open(Path(tiny("paraformer-tiny").path)))
+    assert isinstance(module, ParaformerExport)
+    speech, lengths = module.example_inputs()
+    with torch.inference_mode():
+        module.cif_output.bias.fill_(-30.0)
+        write_onnx(module, tmp_path / "silent.onnx")
+        logits, tokens = module(speech, lengths)
+    session = onnxruntime.InferenceSession(tmp_path / "silent.onnx", providers=["CPUExecutionProvider"])
+    got, count = session.run(None, {"speech": speech.numpy(), "speech_lengths": lengths.numpy()})
+    assert tokens.tolist() == count.tolist() == [0, 0]
+    assert got.shape == logits.shape == (2, 1, 1024)
