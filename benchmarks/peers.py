@@ -21,7 +21,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,11 +92,11 @@ class Side:
         return answer
 
 
-def ours(weights: str | None, threads: int) -> Deployment:
+def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
     """funasr_onnx's knobs: batch 1, 4 threads, every graph optimisation."""
     return Deployment(
         format="onnx-int8" if weights else "onnx-fp32",
-        weights=weights,  # type: ignore[arg-type]
+        weights=weights,
         engine="onnxruntime",
         device="cpu",
         instances=1,
@@ -143,7 +143,7 @@ def start(folder: Path, model: str | None, *, quantize: bool) -> dict[str, Side]
     here, peers = Path(sys.executable), peer_python()
     cores = probe_hardware().usable_cores
 
-    def autotune(weights: str | None) -> dict[str, Any]:
+    def autotune(weights: Literal["u8"] | None) -> dict[str, Any]:
         artifact = int8.path if weights else fp32.path
         deployment = ours(weights, 4).model_dump(mode="json")
         return {**common, "side": "autotune", "model": info.path, "artifact": artifact, "deployment": deployment}

@@ -85,10 +85,11 @@ def test_modules_form_no_cycle() -> None:
         top_level = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         targets = set()
         for name in imports(ast.Module(body=list(top_level), type_ignores=[])):
-            while name and name not in names:
-                name = name.rpartition(".")[0]
-            if name and name != module and not module.startswith(f"{name}."):
-                targets.add(name)
+            target = name
+            while target and target not in names:
+                target = target.rpartition(".")[0]
+            if target and target != module and not module.startswith(f"{target}."):
+                targets.add(target)
         graph[module] = targets
     done: set[str] = set()
 

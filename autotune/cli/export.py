@@ -39,8 +39,8 @@ def export(
     table = Table(
         title=f"{info.id} · {info.architecture} · {info.parameters / 1e6:.1f} M parameters", title_justify="left"
     )
-    for column in ("format", "size", "max error", "argmax agrees", "export", "path"):
-        table.add_column(column, overflow="fold")
+    for column in ("format", "size", "max error", "argmax agrees", "export"):
+        table.add_column(column)
     for artifact, cached in artifacts:
         parity = artifact.parity
         table.add_row(
@@ -49,6 +49,8 @@ def export(
             f"{parity.max_relative_error:.1e}{'' if parity.gated else ' (not gated)'}",
             f"{parity.argmax_agreement:.2%} of {parity.frames}",
             "cached" if cached else f"{artifact.export_s:.0f} s",
-            artifact.path,
         )
-    Console().print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    for artifact, _ in artifacts:
+        console.print(f"  {artifact.path}", soft_wrap=True)

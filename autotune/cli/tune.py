@@ -104,43 +104,41 @@ def _print(result: TuneResult) -> None:
 
     document, comparison = result.document, result.comparison
     console = Console(highlight=False)
-    table = Table(
-        title=f"{document.model.id} · {document.audio_profile.name} · "
-        f"{document.audio_profile.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks",
-        title_justify="left",
+    model, audio = document.model, document.audio_profile
+    console.print(
+        f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks"
     )
-    for column in ("", "deployment", "RTFx (95 %)", "p95", "memory", "speed-up (95 %)", "accuracy"):
-        table.add_column(column, overflow="fold")
-
-    def row(name: str, finalist: Finalist) -> None:
-        rtfx, latency = finalist.rtfx, [m.latency(0.95) for m in finalist.measurements]
-        paired = finalist.speedup if finalist is not comparison.baseline else None
-        table.add_row(
-            name,
-            finalist.deployment.describe(),
-            f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})",
-            f"{max(latency):.2f} s",
-            bytes_text(finalist.peak_memory_bytes),
-            f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})" if paired else "1",
-            document.measurement.accuracy,
-        )
-
+    table = Table("", "RTFx (95 %)", "p95", "memory", "speed-up (95 %)", "accuracy")
+    rows: list[tuple[str, Finalist]] = [("better baseline", comparison.baseline)]
+    if not comparison.nothing_is_faster:
+        rows.append(("winner", comparison.winner))
+    if comparison.runner_up is not None:
+        rows.append(("runner-up", comparison.runner_up))
+    described = [(name, finalist.deployment.describe()) for name, finalist in rows]
     other = document.baseline.other
     if other is not None:
-        table.add_row("baseline", other.deployment.describe(), f"{other.rtfx:.1f}", "", "", "", "")
-    row("better baseline", comparison.baseline)
-    if not comparison.nothing_is_faster:
-        row("winner", comparison.winner)
-    if comparison.runner_up is not None:
-        row("runner-up", comparison.runner_up)
+        table.add_row("baseline", f"{other.rtfx:.4g}")
+        described.insert(0, ("baseline", other.deployment.describe()))
+    for name, finalist in rows:
+        rtfx, paired = finalist.rtfx, finalist.speedup
+        latency_s = max(measurement.latency(0.95) for measurement in finalist.measurements)
+        table.add_row(
+            name,
+            f"{rtfx.median:.4g} ({rtfx.low:.4g}–{rtfx.high:.4g})",
+            f"{latency_s:.3g} s",
+            bytes_text(finalist.peak_memory_bytes),
+            "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
+            "" if name == "better baseline" else document.measurement.accuracy,
+        )
     console.print(table)
+    for name, text in described:
+        console.print(f"  {name}: {text}", soft_wrap=True)
     _print_failures(result, console)
     if comparison.nothing_is_faster:
         console.print("Nothing measured was faster than the better baseline: the file holds the baseline.")
     console.print(f"Written to {result.out} after {result.wall_s:.0f} s. Next:", soft_wrap=True)
-    target = "kubernetes --set image=YOUR_IMAGE"
-    console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True, markup=False)
-    console.print(f"  autotune render {result.out} --target {target}", soft_wrap=True, markup=False)
+    console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True)
+    console.print(f"  autotune render {result.out} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
 
 
 def _print_failures(result: TuneResult, console: Any) -> None:

@@ -27,7 +27,7 @@ def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
     torch.save(edit(state) or state, folder / "model.pt")
 
 
-def test_missing_unexpected_and_misshapen_weights_are_named(copied: Path) -> None:
+def test_missing_and_misshapen_weights_are_named(copied: Path) -> None:
     def damage(state: dict[str, Any]) -> None:
         state["extra.weight"] = state.pop("encoder.after_norm.bias")
         state["predictor.cif_output.weight"] = state["predictor.cif_output.weight"][:, :5].clone()
@@ -37,9 +37,18 @@ def test_missing_unexpected_and_misshapen_weights_are_named(copied: Path) -> Non
         build_network(ModelDirectory.open(copied))
     message = str(raised.value)
     assert "1 missing: encoder.after_norm.bias" in message
-    assert "1 unexpected: extra.weight" in message
     assert "predictor.cif_output.weight (1, 5) instead of (1, 128)" in message
     assert str(copied) in message
+
+
+def test_left_overs_of_training_are_ignored_as_funasr_does(copied: Path) -> None:
+    def add(state: dict[str, Any]) -> None:
+        state["criterion.left_over"] = torch.zeros(3)
+
+    import torch
+
+    change(copied, add)
+    assert build_network(ModelDirectory.open(copied)).training is False
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model"])

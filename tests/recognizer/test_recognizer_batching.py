@@ -9,12 +9,10 @@ from hypothesis import strategies as st
 from autotune.deployment import Batch
 from autotune.recognizer.batching import OFFLINE, Queued, Take, Wait, decide
 
-queues = st.lists(
-    st.tuples(st.floats(0, 100), st.floats(0.1, 60)).map(lambda pair: pair), min_size=1, max_size=40
-).map(lambda pairs: [Queued(index, arrival, audio) for index, (arrival, audio) in enumerate(pairs)])
-policies = st.builds(
-    Batch, max_size=st.integers(1, 16), max_audio_s=st.floats(1, 300), max_wait_s=st.floats(0, 2)
+queues = st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 60)).map(lambda pair: pair), min_size=1, max_size=40).map(
+    lambda pairs: [Queued(index, arrival, audio) for index, (arrival, audio) in enumerate(pairs)]
 )
+policies = st.builds(Batch, max_size=st.integers(1, 16), max_audio_s=st.floats(1, 300), max_wait_s=st.floats(0, 2))
 
 
 @given(queues, policies, st.floats(0, 200))
@@ -39,8 +37,7 @@ def test_draining_a_queue_runs_everything_exactly_once(queue: list[Queued], poli
     while waiting:
         decision = decide(list(waiting.values()), math.inf, policy)
         assert isinstance(decision, Take)
-        for index in decision.indices:
-            seen.append(waiting.pop(index).index)
+        seen += [waiting.pop(index).index for index in decision.indices]
     assert sorted(seen) == list(range(len(queue)))
 
 

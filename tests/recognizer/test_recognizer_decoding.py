@@ -9,7 +9,26 @@ from hypothesis import strategies as st
 
 from autotune.recognizer.decoding import clean_text, join_texts, sentence_from_tokens
 
-TOKENS = ["今", "天", "7", "@", "hello", "he@@", "llo", "a", "b", "c", "'s", "it's", "</s>", "<unk>", "，", "é", "ab@@", "X"]
+TOKENS = [
+    "今",
+    "天",
+    "7",
+    "@",
+    "hello",
+    "he@@",
+    "llo",
+    "a",
+    "b",
+    "c",
+    "'s",
+    "it's",
+    "</s>",
+    "<unk>",
+    "，",
+    "é",
+    "ab@@",
+    "X",
+]
 
 
 def test_sentences_equal_funasrs_postprocessing() -> None:

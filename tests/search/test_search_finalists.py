@@ -4,12 +4,12 @@ import math
 import random
 
 import pytest
-from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
 from autotune.measure.measurement import Measurement
 from autotune.search.finalists import Comparison, FinalistEvent, compare
+from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]
 A, B, C = shipped_space().experts()

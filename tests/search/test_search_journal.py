@@ -7,11 +7,11 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 from autotune.errors import AutotuneError, DocumentError
 from autotune.search.journal import open_journal
 from autotune.search.study import Budget, TuningStudy
+from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 
 def study(folder: Path) -> TuningStudy:

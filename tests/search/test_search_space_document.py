@@ -3,11 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.search.synthetic_search import TINY_SPACE, machine
 
 from autotune.errors import DocumentError
 from autotune.paths import search_spaces_dir
 from autotune.search.space import load_space, resolve
+from tests.search.synthetic_search import TINY_SPACE, machine
 
 CPU = (search_spaces_dir() / "cpu.yaml").read_text(encoding="utf-8")
 

@@ -6,7 +6,6 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.search.synthetic_search import machine, shipped_space, tiny_space
 
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.engines.table import engine_class
@@ -15,6 +14,7 @@ from autotune.hardware import ISA_FLAGS
 from autotune.paths import search_spaces_dir
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
+from tests.search.synthetic_search import machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
 EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)

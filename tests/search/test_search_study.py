@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, tiny_space, true_rtfx
 
 from autotune.deployment import Deployment
 from autotune.errors import (
@@ -25,6 +24,15 @@ from autotune.measure.measurement import Measurement
 from autotune.search.records import StudyEvent, StudyResult
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.study import EFFORTS, Budget, Runner, TuningStudy
+from tests.search.synthetic_search import (
+    BASELINES,
+    SyntheticRunner,
+    ignore,
+    measured,
+    shipped_space,
+    tiny_space,
+    true_rtfx,
+)
 
 
 def open_study(folder: Path, space: ResolvedSpace, *, seed: int = 1) -> TuningStudy:

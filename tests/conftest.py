@@ -1,0 +1,33 @@
+"""What every test shares: caches of its own, never the user's, and versions in the header."""
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A busy machine is no failure: examples have no deadline.
+settings.register_profile("autotune", deadline=None)
+settings.load_profile("autotune")
+
+
+def pytest_report_header() -> str:
+    names = ("funasr", "torch", "onnxruntime-gpu", "optuna", "numpy")
+    return "autotune with " + ", ".join(f"{name} {version(name)}" for name in names)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Cache and state of the session; tiny models and their artifacts are made once in it."""
+    folder = tmp_path_factory.mktemp("xdg")
+    given = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["XDG_STATE_HOME"] = str(folder / "state")
+    yield folder
+    for name, value in given.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

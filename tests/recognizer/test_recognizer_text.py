@@ -1,0 +1,156 @@
+"""The whole path on real models: the same text as FunASR's AutoModel on the same audio, whatever the batching."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotune.audio.reading import read_audio
+from autotune.deployment import Batch, Chunking, Deployment
+from autotune.errors import AudioError
+from autotune.model_directory import ModelDirectory
+from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.recognizer import AudioInput, Recognizer
+
+CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:12]
+PRESETS = ["sensevoice-tiny", "paraformer-tiny"]
+
+AUTOMODEL = """
+import json, sys
+from funasr import AutoModel
+import soundfile, soxr
+texts = {}
+request = json.load(sys.stdin)
+for preset, path in request["models"].items():
+    model = AutoModel(model=path, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
+    texts[preset] = []
+    for clip in request["clips"]:
+        wave, rate = soundfile.read(clip, dtype="float32")
+        if rate != 16000:
+            wave = soxr.resample(wave, rate, 16000)
+        result = model.generate(input=wave, batch_size_s=300)
+        texts[preset].append(result[0]["text"] if result else "")
+print("RESULT" + json.dumps(texts))
+"""
+
+
+def deployment(**changes: Any) -> Deployment:
+    fields: dict[str, Any] = {
+        "format": "onnx-fp32",
+        "weights": None,
+        "engine": "onnxruntime",
+        "device": "cpu",
+        "instances": 1,
+        "intra_op_num_threads": 1,
+        "inter_op_num_threads": 1,
+        "session_options": {
+            "graph_optimization_level": "all",
+            "execution_mode": "sequential",
+            "allow_spinning": False,
+        },
+        "provider_options": {},
+        "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0),
+        "chunking": Chunking(method="none", window_s=None),
+        "language": "auto",
+        "text_norm": "woitn",
+    }
+    return Deployment(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, ModelInfo]:
+    return {preset: resolve_model(f"random:{preset}") for preset in PRESETS}
+
+
+@pytest.fixture(scope="session")
+def automodel_texts(models: dict[str, ModelInfo]) -> dict[str, list[str]]:
+    request = {
+        "models": {preset: info.path for preset, info in models.items()},
+        "clips": [str(clip) for clip in CLIPS],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", AUTOMODEL], input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    texts: dict[str, list[str]] = json.loads(done.stdout.rpartition("RESULT")[2])
+    return texts
+
+
+def recognizer(info: ModelInfo, wanted: Deployment) -> Recognizer:
+    artifact, _ = ensure_artifact(info, wanted.format, wanted.weights)
+    return Recognizer.load(wanted, ModelDirectory.open(Path(info.path)), Path(artifact.path))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_text_equals_automodels(
+    preset: str, models: dict[str, ModelInfo], automodel_texts: dict[str, list[str]]
+) -> None:
+    with recognizer(models[preset], deployment()) as ours:
+        results = ours.transcribe([read_audio(clip) for clip in CLIPS])
+    assert [result.segments[0].raw for result in results] == automodel_texts[preset]
+    assert len(set(automodel_texts[preset])) > 3  # random weights, but not the same text for everything
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_batches_instances_and_windows_change_nothing_but_speed(preset: str, models: dict[str, ModelInfo]) -> None:
+    long = np.concatenate([read_audio(clip) for clip in CLIPS])
+    audio: list[AudioInput] = [long, long[: 16000 * 7], CLIPS[0], str(CLIPS[1])]
+    window = Chunking(method="fixed", window_s=5)
+    with recognizer(
+        models[preset], deployment(batch=Batch(max_size=1, max_audio_s=5, max_wait_s=0), chunking=window)
+    ) as one:
+        expected = one.transcribe(audio)
+    with recognizer(models[preset], deployment(instances=2, chunking=window)) as many:
+        got = many.transcribe(audio)
+        submitted = [future.result(timeout=60) for future in [many.submit(item) for item in audio]]
+        stats = many.stats()
+    assert got == expected
+    assert submitted == expected
+    assert stats.batches > 0
+    assert stats.padded_s >= stats.audio_s > 0
+    assert all(stats.stages_s[stage] > 0 for stage in ("read", "features", "engine", "decode"))
+    assert stats.busy_s > 0
+
+
+def test_segments_cover_the_recording_in_order(models: dict[str, ModelInfo]) -> None:
+    samples = np.concatenate([read_audio(clip) for clip in CLIPS[:5]])
+    with recognizer(models["sensevoice-tiny"], deployment(chunking=Chunking(method="fixed", window_s=4))) as ours:
+        result = ours.transcribe([samples])[0]
+    assert result.audio_s == pytest.approx(len(samples) / 16000)
+    assert result.segments[0].start_s == 0
+    assert result.segments[-1].end_s == pytest.approx(result.audio_s)
+    for left, right in zip(result.segments, result.segments[1:], strict=False):
+        assert left.end_s == pytest.approx(right.start_s)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_silence_slivers_and_nothing_are_no_error(preset: str, models: dict[str, ModelInfo]) -> None:
+    with recognizer(models[preset], deployment()) as ours:
+        audio = [np.zeros(size, np.float32) for size in (0, 1, 399, 400, 16000)]
+        results = ours.transcribe(audio)
+        assert ours.transcribe([]) == []
+    assert results[0].text == ""
+    assert results[0].segments == ()
+    assert [len(result.segments) for result in results] == [0, 1, 1, 1, 1]
+
+
+def test_what_is_no_audio_is_named(models: dict[str, ModelInfo], tmp_path: Path) -> None:
+    (tmp_path / "notes.wav").write_text("not audio", encoding="utf-8")
+    with recognizer(models["sensevoice-tiny"], deployment()) as ours:
+        with pytest.raises(AudioError, match=r"notes\.wav"):
+            ours.transcribe([CLIPS[0], tmp_path / "notes.wav"])
+        with pytest.raises(AudioError, match="float32 samples"):
+            ours.transcribe([np.zeros(100)])  # type: ignore[list-item]
+        assert ours.transcribe([CLIPS[0]])[0].segments  # it goes on
+
+
+def test_a_closed_recognizer_refuses_audio(models: dict[str, ModelInfo]) -> None:
+    ours = recognizer(models["sensevoice-tiny"], deployment())
+    ours.close()
+    ours.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        ours.transcribe([CLIPS[0]])
