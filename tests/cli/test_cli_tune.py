@@ -1,0 +1,143 @@
+"""The main job with a real model, real engines and real processes: tune, resume, Ctrl-C, load, render, plan."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import autotune
+from autotune.deployment_file import read_deployment_file
+
+CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:3]
+SPACE = """
+schema: autotune/search-space/v1
+name: mine
+description: small enough to be searched in a test
+branches:
+  onnxruntime-cpu:
+    fixed:
+      engine: onnxruntime
+      device: cpu
+      instances: 1
+      intra_op_num_threads: 1
+      inter_op_num_threads: 1
+      session_options.graph_optimization_level: all
+      session_options.execution_mode: sequential
+      session_options.allow_spinning: false
+      batch.max_audio_s: 60
+      batch.max_wait_s: 0.0
+      chunking.method: fixed
+      chunking.window_s: 10
+    parameters:
+      format: {values: [onnx-fp32, onnx-int8]}
+      weights: {values: [u8, s8], when: {format: onnx-int8}}
+      batch.max_size: {values: [1, 4]}
+    expert: {format: onnx-fp32, batch.max_size: 4}
+"""
+
+
+def command(trials: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "autotune", "--audio-profile", "long", "--audio", "audio"),
+        *("--model", "random:sensevoice-tiny", "--search-space", "mine.yaml", "--effort", "quick"),
+        *("--trials", str(trials), "--json"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tune")
+    (folder / "mine.yaml").write_text(SPACE, encoding="utf-8")
+    (folder / "audio").mkdir()
+    for clip in CLIPS:
+        shutil.copy(clip, folder / "audio")
+    (folder / "audio" / "broken.wav").write_text("not audio", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(workplace: Path) -> dict[str, Any]:
+    done = subprocess.run(command(3), cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "broken.wav" in done.stderr
+    assert "1 of 4 files skipped" in done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def test_it_measures_baselines_first_and_recommends_what_is_faster(tuned: dict[str, Any]) -> None:
+    roles = [trial["role"] for trial in tuned["trials"]]
+    assert roles[0] == "baseline"
+    assert set(roles) <= {"baseline", "expert", "search"}
+    assert {trial["state"] for trial in tuned["trials"]} == {"complete"}
+    assert tuned["recommended"] == "tuned"
+    assert tuned["deployment"]["engine"] == "onnxruntime"
+    assert tuned["speedup"]["low"] > 1
+    assert tuned["measurement"]["blocks"] == 3
+    assert tuned["measurement"]["accuracy"] == "not checked"
+    assert tuned["model"]["weights"] == "random"
+    assert tuned["artifact"]["parity"]["frames"] > 0
+
+
+def test_the_file_holds_what_json_says_and_runs(tuned: dict[str, Any], workplace: Path) -> None:
+    document = read_deployment_file(workplace / "deploy.yaml")
+    assert document.to_json() == {key: tuned[key] for key in document.to_json()}
+    with autotune.load(workplace / "deploy.yaml") as recognizer:
+        assert recognizer.deployment == document.deployment
+        transcripts = recognizer.transcribe(CLIPS)
+    assert len(transcripts) == len(CLIPS)
+    assert all(transcript.segments for transcript in transcripts)
+
+
+def test_it_renders_and_plans(tuned: dict[str, Any], workplace: Path) -> None:
+    def run(*arguments: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "autotune", *arguments, "--json"],
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+    planned = run("plan", "deploy.yaml", "--demand", "5000 audio-hours/day")
+    wanted = 5000 * 3600 / 86400
+    assert planned["rtfx_used"] == tuned["measurement"]["rtfx"]["low"]
+    assert planned["replicas"] == max(1, -(-wanted // (planned["rtfx_used"] * 0.6)))
+    rendered = run("render", "deploy.yaml", "--target", "kubernetes", "--set", "image=registry.local/asr:1")
+    assert any("registry.local/asr:1" in text for text in rendered["files"].values())
+
+
+def test_ctrl_c_finishes_with_the_best_so_far_and_resume_measures_nothing_twice(
+    tuned: dict[str, Any], workplace: Path
+) -> None:
+    before = {trial["number"] for trial in tuned["trials"]}
+    process = subprocess.Popen(
+        command(5), cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    assert process.stderr is not None
+    assert process.stdout is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "trials 4/5" in line:
+            os.kill(process.pid, signal.SIGINT)
+            break
+    output = process.stdout.read()
+    lines += process.stderr.readlines()
+    assert process.wait() == 0, "".join(lines)
+    result = json.loads(output)
+    assert "Ctrl-C again" in "".join(lines)
+    assert result["interrupted"] is True
+    assert result["measurement"]["blocks"] == 2
+    assert before < {trial["number"] for trial in result["trials"]}
+    assert [trial["role"] for trial in result["trials"]].count("baseline") == len({"4", str(os.cpu_count())})
+    assert read_deployment_file(workplace / "deploy.yaml").measurement.blocks == 2
