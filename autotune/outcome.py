@@ -30,7 +30,7 @@ from autotune.models import Artifact, ModelInfo
 from autotune.search.finalists import Comparison, Finalist
 from autotune.search.records import StudyResult
 
-__all__ = ["Outcome", "deployment_file"]
+__all__ = ["Outcome", "deployment_file", "pooled_latency"]
 
 PACKAGES = ("funasr", "torch", "onnxruntime-gpu", "onnxruntime", "onnx", "optuna", "numpy", "kaldi-native-fbank")
 
@@ -64,7 +64,7 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
         baseline=BaselineRecord(
             deployment=comparison.baseline.deployment,
             rtfx=IntervalRecord.of(comparison.baseline.rtfx),
-            latency_s=_latency(comparison.baseline.measurements),
+            latency_s=pooled_latency(comparison.baseline.measurements),
             peak_memory_bytes=_peak(comparison.baseline),
             other=_other_baseline(outcome),
         ),
@@ -92,7 +92,7 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
     noise = {name for measurement in measurements for name in measurement.noise}
     return MeasurementRecord(
         rtfx=IntervalRecord.of(finalist.rtfx),
-        latency_s=_latency(measurements),
+        latency_s=pooled_latency(measurements),
         peak_memory_bytes=_peak(finalist),
         load_s=median(measurement.load_s for measurement in measurements),
         accuracy="not checked",
@@ -104,7 +104,8 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
     )
 
 
-def _latency(measurements: Sequence[Measurement]) -> LatencyRecord:
+def pooled_latency(measurements: Sequence[Measurement]) -> LatencyRecord:
+    """Percentiles over every latency sample of several measurements."""
     samples = [sample for measurement in measurements for sample in measurement.latencies_s]
     return LatencyRecord(p50=percentile(samples, 0.5), p95=percentile(samples, 0.95), p99=percentile(samples, 0.99))
 

@@ -50,7 +50,7 @@ def export(
             f"{parity.argmax_agreement:.2%} of {parity.frames}",
             "cached" if cached else f"{artifact.export_s:.0f} s",
         )
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(table)
     for artifact, _ in artifacts:
         console.print(f"  {artifact.path}", soft_wrap=True)

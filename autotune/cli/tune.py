@@ -97,18 +97,22 @@ def _json(result: TuneResult) -> dict[str, Any]:
 
 
 def _print(result: TuneResult) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from autotune.cli.terminal import bytes_text
+    from autotune.outcome import pooled_latency
 
     document, comparison = result.document, result.comparison
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     model, audio = document.model, document.audio_profile
     console.print(
         f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks"
     )
-    table = Table("", "RTFx (95 %)", "p95", "memory", "speed-up (95 %)", "accuracy")
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    for column in ("", "RTFx (95 %)", "p95", "memory", "speed-up (95 %)"):
+        table.add_column(column, no_wrap=True)
     rows: list[tuple[str, Finalist]] = [("better baseline", comparison.baseline)]
     if not comparison.nothing_is_faster:
         rows.append(("winner", comparison.winner))
@@ -117,22 +121,22 @@ def _print(result: TuneResult) -> None:
     described = [(name, finalist.deployment.describe()) for name, finalist in rows]
     other = document.baseline.other
     if other is not None:
-        table.add_row("baseline", f"{other.rtfx:.4g}")
+        table.add_row("baseline", f"{other.rtfx:.1f}")
         described.insert(0, ("baseline", other.deployment.describe()))
     for name, finalist in rows:
         rtfx, paired = finalist.rtfx, finalist.speedup
-        latency_s = max(measurement.latency(0.95) for measurement in finalist.measurements)
         table.add_row(
             name,
-            f"{rtfx.median:.4g} ({rtfx.low:.4g}–{rtfx.high:.4g})",
-            f"{latency_s:.3g} s",
+            f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})",
+            f"{pooled_latency(finalist.measurements).p95:.3g} s",
             bytes_text(finalist.peak_memory_bytes),
             "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
-            "" if name == "better baseline" else document.measurement.accuracy,
         )
     console.print(table)
     for name, text in described:
         console.print(f"  {name}: {text}", soft_wrap=True)
+    why = " (random weights)" if model.weights == "random" else ""
+    console.print(f"  accuracy: {document.measurement.accuracy}{why}")
     _print_failures(result, console)
     if comparison.nothing_is_faster:
         console.print("Nothing measured was faster than the better baseline: the file holds the baseline.")

@@ -120,20 +120,20 @@ def test_ctrl_c_finishes_with_the_best_so_far_and_resume_measures_nothing_twice(
     tuned: dict[str, Any], workplace: Path
 ) -> None:
     before = {trial["number"] for trial in tuned["trials"]}
-    process = subprocess.Popen(
-        command(5), cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
-    )
-    assert process.stderr is not None
-    assert process.stdout is not None
     lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "trials 4/5" in line:
-            os.kill(process.pid, signal.SIGINT)
-            break
-    output = process.stdout.read()
-    lines += process.stderr.readlines()
-    assert process.wait() == 0, "".join(lines)
+    with subprocess.Popen(
+        command(5), cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        for line in process.stderr:
+            lines.append(line)
+            if "trials 4/5" in line:
+                os.kill(process.pid, signal.SIGINT)
+                break
+        output = process.stdout.read()
+        lines += process.stderr.readlines()
+    assert process.returncode == 0, "".join(lines)
     result = json.loads(output)
     assert "Ctrl-C again" in "".join(lines)
     assert result["interrupted"] is True
