@@ -26,7 +26,8 @@ ORT_OPTIONS = {"graph_optimization_level": "all", "execution_mode": "sequential"
 
 def variants(winner: Deployment) -> dict[str, Deployment]:
     base = winner.model_dump()
-    plain: dict[str, Any] = {"weights": None, "session_options": {}, "provider_options": {}, "device": "cpu", "inter_op_num_threads": 1}
+    plain: dict[str, Any] = {"weights": None, "session_options": {}, "provider_options": {}, "device": "cpu"}
+    plain["inter_op_num_threads"] = 1
     reference = {**base, **plain, "format": "pytorch-fp32", "engine": "pytorch", "instances": 1}
     reference["intra_op_num_threads"] = probe_hardware().usable_cores
     reference["batch"] = Batch(max_size=1, max_audio_s=3600.0, max_wait_s=0.0)
