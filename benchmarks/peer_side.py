@@ -88,11 +88,11 @@ def main() -> None:
     transcribe(segments[:3])  # warm-up
     reply.write(json.dumps({"ready": True}) + "\n")
     for line in sys.stdin:
-        count = json.loads(line)["segments"]
+        index = json.loads(line)["segment"]
         started = time.perf_counter()
-        texts = transcribe(segments[:count])
+        (text,) = transcribe([segments[index]])
         seconds = time.perf_counter() - started
-        reply.write(json.dumps({"seconds": seconds, "texts": texts}) + "\n")
+        reply.write(json.dumps({"seconds": seconds, "text": text}) + "\n")
 
 
 main()

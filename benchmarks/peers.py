@@ -3,8 +3,9 @@
     python benchmarks/peers.py --model random:sensevoice-small
 
 Same model, same segments, same ONNX file, same ONNX Runtime version. funasr_onnx lives in an environment of its own
-(made on the first run): it would install a second ONNX Runtime beside onnxruntime-gpu. Every block runs every side
-once, in random order, in processes that were loaded and warmed up before; ratios are paired within blocks.
+(made on the first run): it would install a second ONNX Runtime beside onnxruntime-gpu. Every side runs every segment
+once a round, one segment after another, in random order of sides, in processes that were loaded and warmed up before.
+Ratios are paired by segment and round: four threads on fewer cores are so noisy that longer pairs show nothing.
 Run it alone on the machine: with a busy neighbour the intervals tell, but the figures mean nothing.
 """
 
@@ -69,10 +70,10 @@ class Side:
         self._send(setup)
         self._receive()
 
-    def run(self, segments: int) -> tuple[float, list[str]]:
-        self._send({"segments": segments})
+    def run(self, segment: int) -> tuple[float, str]:
+        self._send({"segment": segment})
         answer = self._receive()
-        return answer["seconds"], answer["texts"]
+        return answer["seconds"], answer["text"]
 
     def close(self) -> None:
         self.process.kill()
@@ -167,9 +168,9 @@ def start(folder: Path, model: str | None, *, quantize: bool) -> dict[str, Side]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small")
-    parser.add_argument("--seconds", type=float, default=60.0, help="audio a block")
+    parser.add_argument("--seconds", type=float, default=60.0, help="audio a round")
     parser.add_argument("--window", type=float, default=15.0, help="longest segment in seconds")
-    parser.add_argument("--blocks", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--int8", action="store_true", help="compare FunASR's int8 too")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     options = parser.parse_args()
@@ -178,15 +179,18 @@ def main() -> None:
         durations = segments_of(options.seconds, options.window, folder / "segments.npz")
         sides = start(folder, options.model, quantize=options.int8)
         seconds: dict[str, list[float]] = {side: [] for side in sides}
-        texts: dict[str, list[str]] = {}
+        texts: dict[str, list[str]] = {side: [] for side in sides}
         generator = random.Random(1)
-        for block in range(options.blocks):
-            for side in generator.sample(list(sides), len(sides)):
-                time.sleep(0.5)  # threads of the side before stop spinning
-                took, texts[side] = sides[side].run(len(durations))
-                seconds[side].append(took)
-            line = ", ".join(f"{side} {sum(durations) / seconds[side][-1]:.1f}" for side in sides)
-            print(f"block {block + 1}/{options.blocks}: RTFx {line}", file=sys.stderr, flush=True)
+        for done in range(options.rounds):
+            for segment in range(len(durations)):
+                for side in generator.sample(list(sides), len(sides)):
+                    time.sleep(0.2)  # threads of the side before stop spinning
+                    took, text = sides[side].run(segment)
+                    seconds[side].append(took)
+                    texts[side].append(text)
+            audio_s = sum(durations) * (done + 1)
+            line = ", ".join(f"{side} {audio_s / sum(seconds[side]):.2f}" for side in sides)
+            print(f"round {done + 1}/{options.rounds}: RTFx {line}", file=sys.stderr, flush=True)
         for child in sides.values():
             child.close()
     report(options, durations, seconds, texts)
@@ -195,7 +199,7 @@ def main() -> None:
 def report(
     options: argparse.Namespace, durations: list[float], seconds: dict[str, list[float]], texts: dict[str, list[str]]
 ) -> None:
-    audio_s = sum(durations)
+    each = durations * options.rounds
     hardware = probe_hardware()
     result: dict[str, Any] = {
         "model": options.model,
@@ -206,23 +210,22 @@ def report(
             "peer": PEER,
             "python": platform.python_version(),
         },
-        "audio_s": audio_s,
+        "audio_s": sum(durations),
         "segments": len(durations),
-        "blocks": options.blocks,
+        "rounds": options.rounds,
         "rtfx": {},
         "ratio": {},
         "same_text": {},
     }
     for side, values in seconds.items():
-        interval = geometric_interval([audio_s / value for value in values])
-        result["rtfx"][side] = [interval.median, interval.low, interval.high]
+        result["rtfx"][side] = sum(each) / sum(values)
     pairs = [("autotune fp32", other) for other in seconds if other not in ("autotune fp32", "autotune int8")]
     pairs += [("autotune int8", "funasr_onnx int8")] if "autotune int8" in seconds else []
     for mine, other in pairs:
         ratio = geometric_interval([b / a for a, b in zip(seconds[mine], seconds[other], strict=True)])
         result["ratio"][f"{mine} / {other}"] = [ratio.median, ratio.low, ratio.high]
         same = sum(a.strip() == b.strip() for a, b in zip(texts[mine], texts[other], strict=True))
-        result["same_text"][f"{mine} / {other}"] = f"{same}/{len(durations)}"
+        result["same_text"][f"{mine} / {other}"] = f"{same}/{len(each)}"
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out:

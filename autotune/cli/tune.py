@@ -105,7 +105,8 @@ def _print(result: TuneResult) -> None:
     from autotune.outcome import pooled_latency
 
     document, comparison = result.document, result.comparison
-    console = Console(highlight=False, emoji=False)
+    # In a log there is no terminal to fit.
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 100)
     model, audio = document.model, document.audio_profile
     console.print(
         f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks"
