@@ -76,6 +76,10 @@ def _hang(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     if payload.get("ignore_sigterm"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     emit("hanging", {"pid": os.getpid()})
+    return _sleep_forever()
+
+
+def _sleep_forever() -> dict[str, Any]:
     while True:
         time.sleep(3600)
 
@@ -84,7 +88,7 @@ def _grandchild(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Start a process that would outlive us, then hang, or return if ``leave`` is true."""
     process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
     emit("grandchild", {"pid": os.getpid(), "grandchild": process.pid})
-    return {} if payload.get("leave") else _hang(payload, emit)
+    return {} if payload.get("leave") else _sleep_forever()  # one event: who waits for it may signal at once
 
 
 def _garbage(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -123,7 +127,7 @@ def _system_exit(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 def _signal(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     os.kill(os.getpid(), int(payload["signal"]))
-    return _hang(payload, emit)
+    return _sleep_forever()
 
 
 def _raise(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
