@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from autotune.audio.profile import Arrival, DurationDistribution
 from autotune.audio.reading import AudioInfo
 
 __all__ = ["arrival_times", "deal_files", "generator", "stratified_durations"]
+
+STREAMS_BEGIN_WITHIN_S = 3.0
+"""Real streams don't begin at one moment: windows of equal length would all end together."""
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
@@ -23,15 +27,28 @@ def stratified_durations(distribution: DurationDistribution, count: int) -> list
 
 
 def arrival_times(arrival: Arrival, durations_s: Sequence[float], rng: np.random.Generator) -> list[float]:
-    """Seconds after the shard's start, ascending, the first 0.0.
+    """Seconds after the shard's start, ascending, the first 0.0; one for each recording, in their order.
 
-    Poisson: exponential gaps of mean ``mean(durations) / load``, so that ``load`` seconds of audio are offered each
-    second. Closed loop: all 0.0.
+    Closed loop: all 0.0. Poisson: exponential gaps of mean ``mean(durations) / load``, so that ``load`` seconds of
+    audio are offered each second. Real time: when each begins to be spoken; ``streams`` begin within the first 3 s,
+    and the next one begins when one of them has been spoken to its end.
     """
+    if arrival.streams is not None:
+        return _begins(min(arrival.streams, len(durations_s)), durations_s, rng)
     if arrival.load is None:
         return [0.0] * len(durations_s)
     gaps = rng.exponential(float(np.mean(durations_s)) / arrival.load, len(durations_s) - 1)
     return [0.0, *(float(value) for value in np.cumsum(gaps))]
+
+
+def _begins(streams: int, durations_s: Sequence[float], rng: np.random.Generator) -> list[float]:
+    free = [0.0, *(float(value) for value in rng.uniform(0, STREAMS_BEGIN_WITHIN_S, streams - 1))]
+    heapq.heapify(free)
+    begins = []
+    for duration_s in durations_s:
+        begins.append(heapq.heappop(free))
+        heapq.heappush(free, begins[-1] + duration_s)
+    return begins
 
 
 def deal_files(

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import soundfile
@@ -17,17 +17,26 @@ from autotune.errors import AudioError
 __all__ = ["Clip", "clips_sha256", "embedded_clips"]
 
 _CLIPS = Path(__file__).parent / "clips"
+_DECODED_AT_ONCE = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """One spoken sentence, trimmed, at −23 dBFS RMS."""
+    """One spoken sentence, trimmed, at −23 dBFS RMS. Its audio is decoded when first asked for."""
 
+    id: str
+    """Its file's stem."""
     text: str
-    waveform: Float32
-    """float32 [samples], 16 kHz mono; read-only."""
+    voice: str
+    duration_s: float
     speech_s: float
     """Seconds of it that Silero VAD calls speech."""
+    path: Path
+
+    @property
+    def waveform(self) -> Float32:
+        """float32 [samples], 16 kHz mono; read-only. Raises AudioError where the installation is damaged."""
+        return _decoded(self.path)
 
 
 @cache
@@ -39,9 +48,9 @@ def embedded_clips() -> tuple[Clip, ...]:
     """
     try:
         entries = json.loads((_CLIPS / "clips.json").read_text(encoding="utf-8"))["clips"]
-        return tuple(_load(entry) for entry in entries)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise AudioError(f"{_CLIPS} must hold the embedded clips, but: {error}. Reinstall autotune.") from error
+        return tuple(_clip(entry) for entry in entries)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(error) from error
 
 
 @cache
@@ -53,8 +62,28 @@ def clips_sha256() -> str:
     return digest.hexdigest()
 
 
-def _load(entry: dict[str, str | float]) -> Clip:
-    data = (_CLIPS / str(entry["file"])).read_bytes()
-    waveform, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+def _clip(entry: dict[str, str | float]) -> Clip:
+    path = _CLIPS / str(entry["file"])
+    return Clip(
+        id=path.stem,
+        text=str(entry["text"]),
+        voice=str(entry["voice"]),
+        duration_s=float(entry["duration_s"]),
+        speech_s=float(entry["speech_s"]),
+        path=path,
+    )
+
+
+@lru_cache(maxsize=_DECODED_AT_ONCE)
+def _decoded(path: Path) -> Float32:
+    try:
+        waveform, _ = soundfile.read(io.BytesIO(path.read_bytes()), dtype="float32")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _damaged(error) from error
     waveform.flags.writeable = False
-    return Clip(text=str(entry["text"]), waveform=waveform, speech_s=float(entry["speech_s"]))
+    decoded: Float32 = waveform
+    return decoded
+
+
+def _damaged(error: BaseException) -> AudioError:
+    return AudioError(f"{_CLIPS} must hold the embedded clips, but: {error}. Reinstall autotune.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,16 +14,28 @@ from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
 
 __all__ = [
+    "LONGEST_S",
+    "SHORTEST_S",
     "Arrival",
     "AudioProfile",
     "DurationDistribution",
+    "PauseRange",
     "Range",
     "ShardShape",
+    "Slo",
+    "SnrRange",
     "builtin_profiles",
     "load_profile",
+    "profile_schema_text",
 ]
 
 _PROFILES = Path(__file__).parent / "profiles"
+
+SHORTEST_S = 0.5
+LONGEST_S = 36_000.0
+"""Bounds of a recording's duration."""
+
+Duration = Annotated[float, Field(ge=SHORTEST_S, le=LONGEST_S)]
 
 
 class Range(Document):
@@ -46,15 +58,41 @@ class PauseRange(Range):
     high: float = Field(gt=0, le=3600)
 
 
-class DurationDistribution(Range):
+class DurationDistribution(Document):
     """How long recordings are, in seconds."""
 
-    distribution: Literal["loguniform", "uniform"]
-    low: float = Field(ge=0.5, le=36_000)
-    high: float = Field(ge=0.5, le=36_000)
+    distribution: Literal["loguniform", "uniform", "empirical"]
+    """Between ``low`` and ``high``; ``empirical`` follows ``quantiles_s``."""
+    low: Duration | None = None
+    high: Duration | None = None
+    quantiles_s: tuple[Duration, ...] | None = Field(default=None, min_length=2, max_length=1001)
+    """Ascending, from the shortest to the longest, at equal steps of the share; linear between them."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> DurationDistribution:
+        if self.distribution == "empirical":
+            if self.quantiles_s is None or self.low is not None or self.high is not None:
+                raise ValueError('"quantiles_s" must be given for distribution empirical, and neither "low" nor "high"')
+            if any(first > second for first, second in itertools.pairwise(self.quantiles_s)):
+                raise ValueError("quantiles_s must ascend from the shortest to the longest")
+            return self
+        if self.low is None or self.high is None or self.quantiles_s is not None:
+            raise ValueError(
+                f'"low" and "high" must be given for distribution {self.distribution}, and not "quantiles_s"'
+            )
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, but got low {self.low:g} and high {self.high:g}")
+        return self
 
     def quantile(self, share: float) -> float:
         """The duration in seconds that ``share`` (0..1) of all recordings don't exceed."""
+        if self.quantiles_s is not None:
+            place = share * (len(self.quantiles_s) - 1)
+            below = min(math.floor(place), len(self.quantiles_s) - 2)
+            first, second = self.quantiles_s[below : below + 2]
+            return first + (place - below) * (second - first)
+        assert self.low is not None
+        assert self.high is not None
         if self.distribution == "uniform":
             return self.low + share * (self.high - self.low)
         return math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low)))
@@ -70,16 +108,32 @@ class SnrRange(Range):
 class Arrival(Document):
     """When recordings arrive."""
 
-    process: Literal["closed", "poisson"]
-    """``closed``: the next one starts when a worker is free. ``poisson``: at random, whatever the server is doing."""
+    process: Literal["closed", "poisson", "realtime"]
+    """``closed``: the next one starts when a worker is free. ``poisson``: at random, whatever the server is doing.
+    ``realtime``: each is sent while it is spoken, several at once."""
     load: float | None = Field(default=None, gt=0)
     """Seconds of audio offered each second; must be given for ``poisson``, and only there."""
+    streams: int | None = Field(default=None, ge=1, le=10_000)
+    """Recordings spoken at once; must be given for ``realtime``, and only there."""
 
     @model_validator(mode="after")
-    def _load_fits_process(self) -> Arrival:
-        if (self.process == "poisson") != (self.load is not None):
-            raise ValueError('"load" must be given for process poisson, and only there')
+    def _value_fits_process(self) -> Arrival:
+        for name, process in (("load", "poisson"), ("streams", "realtime")):
+            if (self.process == process) != (getattr(self, name) is not None):
+                raise ValueError(f'"{name}" must be given for process {process}, and only there')
         return self
+
+    @property
+    def loop(self) -> Literal["closed", "open"]:
+        """``open`` where audio comes whatever the recognizer is doing, so that waiting for company may pay."""
+        return "closed" if self.process == "closed" else "open"
+
+
+class Slo(Document):
+    """What a user of the service is promised."""
+
+    p95_latency_s: float = Field(gt=0)
+    """Seconds within which 95 % of the texts are there, counted as the arrival says."""
 
 
 class ShardShape(Document):
@@ -89,7 +143,7 @@ class ShardShape(Document):
 
 
 class AudioProfile(Document):
-    """What is transcribed: durations, pauses, noise and arrival."""
+    """What is transcribed: durations, pauses, noise, arrival, and what is promised."""
 
     schema_: Literal["autotune/audio-profile/v1"] = Field(alias="schema")
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -103,12 +157,8 @@ class AudioProfile(Document):
     shard: ShardShape
     objective: Literal["throughput", "latency", "streams"]
     """What is made best unless the user says otherwise."""
-
-    @property
-    def key(self) -> str:
-        """Canonical identity: 16 hex digits of the SHA-256 of the sorted JSON, without the description."""
-        content = json.dumps(self.model_dump(mode="json", exclude={"description"}), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+    slo: Slo | None
+    """null: nothing is promised."""
 
 
 def builtin_profiles() -> list[str]:
@@ -133,3 +183,10 @@ def load_profile(name_or_path: str) -> AudioProfile:
     raise DocumentError(
         f"audio profile must be a built-in name or a path to a .yaml file, but got {name_or_path!r}. {hint}{names}"
     )
+
+
+def profile_schema_text() -> str:
+    """The JSON Schema of an audio profile, published as ``docs/schemas/audio-profile-v1.json``."""
+    schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema |= AudioProfile.model_json_schema(by_alias=True)
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

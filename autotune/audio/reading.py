@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +15,17 @@ import soxr
 
 from autotune.errors import AudioError
 
-__all__ = ["SAMPLE_RATE_HZ", "AudioInfo", "AudioScan", "Float32", "audio_info", "read_audio", "scan_audio"]
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "AudioBlocks",
+    "AudioInfo",
+    "AudioScan",
+    "Float32",
+    "audio_info",
+    "open_audio",
+    "read_audio",
+    "scan_audio",
+]
 
 Float32 = npt.NDArray[np.float32]
 
@@ -59,6 +71,34 @@ class AudioScan:
     """Files that look like audio and are not usable, each with its reason."""
 
 
+@dataclass(frozen=True)
+class AudioBlocks:
+    """A file that is being read."""
+
+    samples: int
+    """How many the blocks will hold, by the header: right to a sample or two after resampling, a guess for some mp3."""
+    blocks: Iterator[Float32]
+    """float32 [samples ≥1] each, mono (mean of the channels), 16 kHz (soxr HQ), in −1..1; to be read once.
+
+    Raises AudioError, naming the file, where it can't be decoded, has no sample, or one that isn't finite.
+    """
+
+
+@contextlib.contextmanager
+def open_audio(path: Path) -> Iterator[AudioBlocks]:
+    """A wav, flac, ogg, opus or mp3 file of any rate and channel count, block by block (about 16 s of 16 kHz).
+
+    Raises:
+        AudioError: not there, not readable, or not audio; names the file.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(soundfile.SoundFile(path))
+        except _DECODE_ERRORS as error:
+            raise AudioError(_unreadable(path, error)) from error
+        yield AudioBlocks(round(file.frames * SAMPLE_RATE_HZ / file.samplerate), _blocks(path, file))
+
+
 def read_audio(path: Path) -> Float32:
     """The samples of a wav, flac, ogg, opus or mp3 file of any rate and channel count.
 
@@ -68,26 +108,45 @@ def read_audio(path: Path) -> Float32:
     Raises:
         AudioError: not there, not readable, empty, not audio, or not finite; names the file.
     """
+    with open_audio(path) as audio:
+        blocks = list(audio.blocks)
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[Float32]:
+    rate = file.samplerate
+    resampler = None if rate == SAMPLE_RATE_HZ else soxr.ResampleStream(rate, SAMPLE_RATE_HZ, 1, "float32", "HQ")
+    first: Float32 | None = None
+    given = 0
+    last = False
+    while not last:
+        block = _read_block(path, file)
+        last = len(block) < _BLOCK_FRAMES
+        if first is None:
+            first = block[:1]
+        if resampler is not None:
+            block = resampler.resample_chunk(block, last=last)
+        if len(block):
+            given += len(block)
+            # A float file may exceed full scale, and so may the resampler's ringing after a full-scale edge.
+            yield np.clip(block, -1.0, 1.0, dtype=np.float32)
+    if first is None or not len(first):
+        raise AudioError(f"{path} must hold at least one sample, but holds none. Remove or replace it.")
+    if not given:
+        # Less than one sample at 16 kHz.
+        yield np.clip(first, -1.0, 1.0, dtype=np.float32)
+
+
+def _read_block(path: Path, file: soundfile.SoundFile) -> Float32:
+    """The next frames as mono, fewer than a block only at the end."""
     try:
-        with soundfile.SoundFile(path) as file:
-            rate = file.samplerate
-            blocks = [
-                block.mean(axis=1, dtype=np.float32)
-                for block in file.blocks(_BLOCK_FRAMES, dtype="float32", always_2d=True)
-            ]
+        frames = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
     except _DECODE_ERRORS as error:
         raise AudioError(_unreadable(path, error)) from error
-    mono = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-    if not len(mono):
-        raise AudioError(f"{path} must hold at least one sample, but holds none. Remove or replace it.")
+    mono: Float32 = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise AudioError(f"{path} must hold finite samples, but some are NaN or infinite. Re-export it.")
-    if rate != SAMPLE_RATE_HZ:
-        resampled: Float32 = soxr.resample(mono, rate, SAMPLE_RATE_HZ, quality="HQ")
-        mono = resampled if len(resampled) else mono[:1]
-    # A float file may exceed full scale, and so may the resampler's ringing after a full-scale edge.
-    clipped: Float32 = np.clip(mono, -1.0, 1.0, dtype=np.float32)
-    return clipped
+    return np.ascontiguousarray(mono)
 
 
 def audio_info(path: Path) -> AudioInfo:

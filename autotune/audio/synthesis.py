@@ -1,7 +1,8 @@
 """Mixing one recording: turns from the embedded clips, pauses between them, background noise, loudness.
 
 1. Clips are drawn without repetition (the deck is reshuffled when it is used up), each at a speed of 0.93–1.07, until
-   the speech wanted remains to be filled by one clip, which is then chosen and sped to fit.
+   the next one no longer fits; what remains to be spoken is filled by one clip sped to fit. No clip is ever cut: what
+   is said in the recording, and where, is known to the end.
 2. Pauses before, between and after them are drawn log-uniformly, then scaled inside the profile's range so that the
    recording has exactly the duration wanted. Where the range can't give it, duration and speech share win.
 3. Noise fills the whole recording, pauses too: coloured, slowly breathing, with a babble of voices far below it.
@@ -11,6 +12,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,59 +21,72 @@ import soxr
 from autotune.audio.embedded import Clip, embedded_clips
 from autotune.audio.profile import AudioProfile, PauseRange
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.recording import Turn
 
-__all__ = ["SYNTHESIS_VERSION", "Mixed", "fit_pauses", "mix_recording"]
+__all__ = ["SYNTHESIS_VERSION", "Drawn", "Mixed", "draw_clips", "fit_pauses", "mix_recording"]
 
-SYNTHESIS_VERSION = 1
+SYNTHESIS_VERSION = 2
 """Goes up with every change that changes the samples: cached workloads are then made again."""
 
 _BASE_RMS = 10 ** (-26 / 20)
 _SPEED = (0.93, 1.07)
 _FITTED_SPEED = (0.85, 1.18)
-_MAX_SPEED = 1.3
 _FADE = 80  # samples, 5 ms
 _BABBLE_VOICES = 8
+_BABBLE_CLIPS = 24
 _BABBLE_DB = -12.0
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """One recording: int16 [samples] at 16 kHz, and what is said in it (None where a clip had to be cut)."""
+    """One recording: int16 [samples] at 16 kHz, and what is said where in it."""
 
     samples: np.ndarray[tuple[int], np.dtype[np.int16]]
-    text: str | None
+    turns: tuple[Turn, ...]
+
+    @property
+    def text(self) -> str:
+        """The turns' texts in order."""
+        return "".join(turn.text for turn in self.turns)
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Drawn:
+    """A clip and how fast it is spoken (2: in half the time)."""
+
     clip: Clip
     speed: float
-    cut_s: float | None = None
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds of speech at that speed."""
+        return self.clip.speech_s / self.speed
 
 
 def mix_recording(profile: AudioProfile, duration_s: float, rng: np.random.Generator) -> Mixed:
     """One recording of exactly ``round(duration_s × 16000)`` samples, drawn from ``rng``."""
-    turns = _draw_turns(embedded_clips(), profile.speech_share * duration_s, rng)
+    drawn = draw_clips(embedded_clips(), profile.speech_share * duration_s, rng)
     total = round(duration_s * SAMPLE_RATE_HZ)
-    parts = [_spoken(turn) for turn in turns]
-    excess = sum(len(part) for part in parts) / total
-    if excess > 1:  # a clip is a little longer than its speech: at a high share they may not fit
-        parts = [_spoken(replace(turn, speed=turn.speed * excess * 1.01)) for turn in turns]
+    parts = _spoken_within(drawn, total)
     silence = total - sum(len(part) for part in parts)
     pauses = fit_pauses(rng, len(parts) + 1, silence / SAMPLE_RATE_HZ, profile.pause_s)
     speech = np.zeros(total, np.float32)
+    turns = []
     position = 0.0
-    for pause, part in zip(pauses, parts, strict=False):
+    for one, part, pause in zip(drawn, parts, pauses, strict=False):
         position += pause * SAMPLE_RATE_HZ
-        start = min(round(position), total - len(part))
-        speech[start : start + len(part)] += part * _decibels(rng.uniform(-2, 2))
+        start = min(int(position), total - len(part))
+        end = start + len(part)
+        speech[start:end] += part * _decibels(rng.uniform(-2, 2))
+        turns.append(
+            Turn(clip=one.clip.id, start_s=start / SAMPLE_RATE_HZ, end_s=end / SAMPLE_RATE_HZ, text=one.clip.text)
+        )
         position += len(part)
     level = _BASE_RMS * _decibels(rng.uniform(-6, 6))
     snr_db = rng.uniform(profile.noise_snr_db.low, profile.noise_snr_db.high)
     mixture = speech * (level / _rms(np.concatenate(parts))) + _noise(total, rng) * (level * _decibels(-snr_db))
     mixture *= min(1.0, 0.97 / float(np.abs(mixture).max()))
-    text = None if any(turn.cut_s is not None for turn in turns) else "".join(turn.clip.text for turn in turns)
-    return Mixed(samples=np.round(mixture * 32767).astype(np.int16), text=text)
+    return Mixed(samples=np.round(mixture * 32767).astype(np.int16), turns=tuple(turns))
 
 
 def fit_pauses(rng: np.random.Generator, count: int, total_s: float, limits: PauseRange) -> list[float]:
@@ -92,38 +107,62 @@ def fit_pauses(rng: np.random.Generator, count: int, total_s: float, limits: Pau
     return [float(value) for value in pauses * (total_s / pauses.sum())]
 
 
-def _draw_turns(clips: tuple[Clip, ...], speech_s: float, rng: np.random.Generator) -> list[_Turn]:
-    shortest = min(clip.speech_s for clip in clips)
-    longest = max(clip.speech_s for clip in clips)
-    turns: list[_Turn] = []
+def draw_clips(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator) -> list[Drawn]:
+    """At least one clip, whole, with ``speech_s`` seconds of speech together, in random order.
+
+    The last one is sped by 0.85–1.18 to fill what the others leave. Where no clip can, the speech is a little shorter
+    (a gap between the clips' lengths), or longer (``speech_s`` is less than the shortest clip gives).
+    """
+    least_s = min(clip.speech_s for clip in clips) / _FITTED_SPEED[1]
+    drawn: list[Drawn] = []
     deck: list[Clip] = []
-    remaining = speech_s
-    while remaining > longest:
+    remaining_s = speech_s
+    while True:
         deck = deck or [clips[index] for index in rng.permutation(len(clips))]
-        turn = _Turn(deck.pop(), rng.uniform(*_SPEED))
-        if remaining - turn.clip.speech_s / turn.speed >= shortest:
-            turns.append(turn)
-            remaining -= turn.clip.speech_s / turn.speed
-    turns.append(_last_turn(clips, remaining, rng))
-    return [turns[index] for index in rng.permutation(len(turns))]
+        one = Drawn(deck.pop(), rng.uniform(*_SPEED))
+        if one.speech_s > remaining_s - least_s:
+            shorter = [clip for clip in clips if clip.speech_s / _SPEED[0] <= remaining_s - least_s]
+            if not shorter or _fitting(clips, remaining_s):
+                drawn.append(_last(clips, remaining_s, rng))
+                return [drawn[index] for index in rng.permutation(len(drawn))]
+            one = replace(one, clip=shorter[int(rng.integers(len(shorter)))])
+        drawn.append(one)
+        remaining_s -= one.speech_s
 
 
-def _last_turn(clips: tuple[Clip, ...], speech_s: float, rng: np.random.Generator) -> _Turn:
-    fitting = [clip for clip in clips if _FITTED_SPEED[0] <= clip.speech_s / speech_s <= _FITTED_SPEED[1]]
+def _last(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator) -> Drawn:
+    """A clip that gives ``speech_s`` at a fitted speed if one can; else as much of it as one can, else the shortest."""
+    fitting = _fitting(clips, speech_s)
     if fitting:
         clip = fitting[int(rng.integers(len(fitting)))]
-    else:
-        clip = min(clips, key=lambda clip: abs(math.log(clip.speech_s / speech_s)))
-    turn = _Turn(clip, clip.speech_s / speech_s)
-    return turn if turn.speed <= _MAX_SPEED else replace(turn, speed=_MAX_SPEED, cut_s=speech_s)
+        return Drawn(clip, clip.speech_s / speech_s)
+    within = [clip for clip in clips if clip.speech_s / speech_s < _FITTED_SPEED[0]]
+    if within:
+        return Drawn(max(within, key=lambda clip: clip.speech_s), _FITTED_SPEED[0])
+    return Drawn(min(clips, key=lambda clip: clip.speech_s), _FITTED_SPEED[1])
 
 
-def _spoken(turn: _Turn) -> Float32:
-    waveform = turn.clip.waveform
-    if turn.speed != 1.0:
-        waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * turn.speed, SAMPLE_RATE_HZ, quality="HQ")
-    if turn.cut_s is not None:
-        waveform = waveform[: max(round(turn.cut_s * SAMPLE_RATE_HZ), 2 * _FADE)]
+def _fitting(clips: Sequence[Clip], speech_s: float) -> list[Clip]:
+    return [clip for clip in clips if _FITTED_SPEED[0] <= clip.speech_s / speech_s <= _FITTED_SPEED[1]]
+
+
+def _spoken_within(drawn: Sequence[Drawn], total: int) -> list[Float32]:
+    """The clips' samples, faster than drawn where they would exceed ``total`` together.
+
+    A clip is a little longer than its speech: at a high share they may not fit. A recording shorter than the shortest
+    clip hastens it past what the draw allows: its text stays whole.
+    """
+    parts = [_spoken(one) for one in drawn]
+    excess = sum(len(part) for part in parts) / total
+    if excess > 1:
+        parts = [_spoken(replace(one, speed=one.speed * excess * 1.01)) for one in drawn]
+    return parts
+
+
+def _spoken(one: Drawn) -> Float32:
+    waveform = one.clip.waveform
+    if one.speed != 1.0:
+        waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * one.speed, SAMPLE_RATE_HZ, quality="HQ")
     spoken = np.array(waveform, np.float32)
     ramp = np.linspace(0, 1, _FADE, dtype=np.float32)
     spoken[:_FADE] *= ramp
@@ -146,8 +185,12 @@ def _noise(count: int, rng: np.random.Generator) -> Float32:
 
 
 def _babble(count: int, rng: np.random.Generator) -> Float32:
-    """Several voices at once, played backwards so that no word of them can be transcribed; RMS 1."""
+    """Several voices at once, played backwards so that no word of them can be transcribed; RMS 1.
+
+    A few of the clips are enough: all of them would have to be decoded for every recording.
+    """
     clips = embedded_clips()
+    clips = clips[:: max(1, len(clips) // _BABBLE_CLIPS)][:_BABBLE_CLIPS]
     mixture = np.zeros(count, np.float32)
     for _ in range(_BABBLE_VOICES):
         order = rng.permutation(len(clips))

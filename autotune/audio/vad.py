@@ -1,4 +1,4 @@
-"""Silero VAD over a whole waveform in a few calls of ONNX Runtime. For child processes: it loads a runtime."""
+"""Silero VAD, many frames in one call of ONNX Runtime. For child processes: it loads a runtime."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import numpy as np
 from autotune.audio.reading import Float32
 from autotune.errors import EngineUnavailableError
 
-__all__ = ["FRAME_SAMPLES", "SileroVad", "silero_model_path"]
+__all__ = ["BLOCK_FRAMES", "FRAME_SAMPLES", "SileroStream", "SileroVad", "silero_model_path"]
 
 FRAME_SAMPLES = 512
 """One probability for each 32 ms at 16 kHz."""
 
+BLOCK_FRAMES = 512
+"""Frames a call (16.4 s): longer ones are no faster and hold 2.3 kB a frame and the activations of each layer."""
+
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
-# Frames a call: longer calls are no faster and hold 2.3 kB a frame and the activations of each layer.
-_BLOCK_FRAMES = 512
 _MODEL_NAME = "silero_vad_16k_sequence.onnx"
 
 
@@ -42,9 +43,9 @@ def silero_model_path() -> Path:
 
 
 class SileroVad:
-    """Speech probabilities of a waveform.
+    """Speech probabilities of a waveform, or of one that comes in piece by piece.
 
-    Owns one ONNX Runtime session. One thread at a time calls it; each call is independent of the calls before.
+    Owns one ONNX Runtime session, which threads may share; ``probabilities`` and each stream start anew.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -71,16 +72,12 @@ class SileroVad:
         Returns:
             float32 [ceil(samples / 512)] in 0..1.
         """
-        count = -(-len(waveform) // FRAME_SAMPLES)
-        hidden = np.zeros(_STATE_SHAPE, np.float32)
-        cell = np.zeros(_STATE_SHAPE, np.float32)
-        result = np.zeros(count, np.float32)
-        for start in range(0, count, _BLOCK_FRAMES):
-            frames = _frames(waveform, start, min(start + _BLOCK_FRAMES, count))
-            inputs = {"input": frames, "h": hidden, "c": cell}
-            values, hidden, cell = self._session.run(["speech_probs", "hn", "cn"], inputs)
-            result[start : start + len(frames)] = np.asarray(values).reshape(-1)
-        return result
+        stream = self.stream()
+        return np.concatenate([stream.push(waveform), stream.finish()])
+
+    def stream(self, block_frames: int = BLOCK_FRAMES) -> SileroStream:
+        """Probabilities of a recording that comes in piece by piece, ``block_frames`` frames a call."""
+        return SileroStream(self._session, block_frames)
 
     def speech_share(self, waveform: Float32, threshold: float = 0.5) -> float:
         """Share of frames at or above ``threshold``. Raises ValueError for an empty waveform."""
@@ -89,12 +86,53 @@ class SileroVad:
         return float(np.mean(self.probabilities(waveform) >= threshold))
 
 
-def _frames(waveform: Float32, first: int, end: int) -> Float32:
-    """Frames ``first..end``, each behind the last 64 samples of the frame before (zeros before the first one)."""
-    samples = np.zeros(_CONTEXT_SAMPLES + (end - first) * FRAME_SAMPLES, np.float32)
-    begin = first * FRAME_SAMPLES - _CONTEXT_SAMPLES
-    part = waveform[max(begin, 0) : end * FRAME_SAMPLES]
-    offset = max(-begin, 0)
-    samples[offset : offset + len(part)] = part
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _CONTEXT_SAMPLES + FRAME_SAMPLES)
-    return np.ascontiguousarray(windows[::FRAME_SAMPLES])
+class SileroStream:
+    """The probabilities of one recording. For one thread.
+
+    Frames are run in blocks at fixed places of the recording, so that how it is split into pushes changes not even a
+    rounding.
+    """
+
+    def __init__(self, session: Any, block_frames: int) -> None:
+        self._session = session
+        self._block = block_frames * FRAME_SAMPLES
+        self._hidden = np.zeros(_STATE_SHAPE, np.float32)
+        self._cell = np.zeros(_STATE_SHAPE, np.float32)
+        # The last samples before what waits, then what waits for its block to be full.
+        self._waiting: list[Float32] = [np.zeros(_CONTEXT_SAMPLES, np.float32)]
+        self._count = 0
+
+    def push(self, samples: Float32) -> Float32:
+        """Take the next samples, give the probabilities of the blocks that they fill: float32 [frames ≥0] in 0..1."""
+        found = []
+        for start in range(0, len(samples), self._block):
+            part = samples[start : start + self._block]
+            room = self._block - self._count
+            self._add(part[:room])
+            if self._count == self._block:
+                found.append(self._run())
+                self._add(part[room:])
+        return np.concatenate(found) if found else np.zeros(0, np.float32)
+
+    def finish(self) -> Float32:
+        """The probabilities of the rest, its last frame zero-padded."""
+        if not self._count:
+            return np.zeros(0, np.float32)
+        self._add(np.zeros(-self._count % FRAME_SAMPLES, np.float32))
+        return self._run()
+
+    def _add(self, samples: Float32) -> None:
+        if len(samples):
+            # A copy: the caller may use its buffer again.
+            self._waiting.append(samples.copy())
+            self._count += len(samples)
+
+    def _run(self) -> Float32:
+        """Run what waits; each frame stands behind the last 64 samples of the frame before."""
+        samples = np.concatenate(self._waiting)
+        self._waiting, self._count = [samples[-_CONTEXT_SAMPLES:].copy()], 0
+        windows = np.lib.stride_tricks.sliding_window_view(samples, _CONTEXT_SAMPLES + FRAME_SAMPLES)
+        inputs = {"input": np.ascontiguousarray(windows[::FRAME_SAMPLES]), "h": self._hidden, "c": self._cell}
+        values, self._hidden, self._cell = self._session.run(["speech_probs", "hn", "cn"], inputs)
+        probabilities: Float32 = np.asarray(values, np.float32).reshape(-1)
+        return probabilities

@@ -4,66 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
+from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.profile import AudioProfile, DurationDistribution
-from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan, scan_audio
+from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan
+from autotune.audio.recording import Recording, Shard, Turn, Workload
 from autotune.audio.workload_cache import Planned, Stored, synthesised
-from autotune.documents import Document
 from autotune.errors import AudioError, DocumentError
 
-__all__ = ["Recording", "Shard", "Workload", "build_workload", "workload_from_audio"]
+__all__ = ["Recording", "Shard", "Turn", "Workload", "build_workload", "workload_from_audio"]
 
 _WARMUP_S = 25.0
-"""Warm-up of profiles with long recordings: enough for every window length that the search offers."""
-
-
-class Recording(Document):
-    """One audio file of a workload."""
-
-    id: str
-    path: str
-    """Absolute."""
-    audio_s: float
-    arrival_s: float
-    """Seconds after the shard's start; 0.0 in a closed loop."""
-    text: str | None
-    """What is said in it, where known."""
-
-
-class Shard(Document):
-    """Recordings that are measured together, in the order of their arrival."""
-
-    index: int
-    recordings: tuple[Recording, ...]
-    audio_s: float
-    """Sum over its recordings."""
-
-
-class Workload(Document):
-    """What a study measures every deployment on."""
-
-    profile: str
-    """Name of the audio profile."""
-    seed: int
-    arrival: Literal["closed", "open"]
-    """``closed``: the next recording starts when a worker is free. ``open``: at its ``arrival_s``, whatever happens."""
-    shards: tuple[Shard, ...]
-    warmup: tuple[Recording, ...]
-    """Transcribed before anything is measured."""
-    source: Literal["embedded", "user"]
-    sha256: str
-    """Of ids, lengths, arrivals and the files' contents; the same on every machine that has the same files."""
-    speech_share: float | None
-    """Share of frames that Silero VAD calls speech, as the profile declares it; None for the user's own audio."""
-
-    @property
-    def audio_s(self) -> float:
-        """Seconds of audio in all shards."""
-        return sum(shard.audio_s for shard in self.shards)
+"""Longest recording of a warm-up: enough for every window length that the search offers."""
 
 
 def build_workload(
@@ -100,11 +56,9 @@ def build_workload(
     drawn = []
     for shard in range(shards):
         own = stored[shard * count : (shard + 1) * count]
-        order = generator(seed, "order", shard).permutation(count)
-        arrivals = arrival_times(profile.arrival, durations, generator(seed, "arrival", shard))
-        recordings = tuple(_drawn(own[index], at) for index, at in zip(order, arrivals, strict=True))
-        drawn.append(_shard(shard, recordings))
-    warmup = tuple(_drawn(one, 0.0) for one in stored[shards * count :])
+        recordings = [_drawn(one) for one in own]
+        drawn.append(_arriving(profile, seed, shard, recordings))
+    warmup = tuple(_drawn(one) for one in stored[shards * count :])
     digests = {one.id: one.sha256 for one in stored}
     return Workload(
         profile=profile.name,
@@ -115,11 +69,12 @@ def build_workload(
         source="embedded",
         sha256=_sha256(drawn, warmup, digests),
         speech_share=profile.speech_share,
+        slo=profile.slo,
     )
 
 
 def workload_from_audio(
-    directory: Path,
+    audio: Path,
     profile: AudioProfile,
     *,
     seed: int,
@@ -133,32 +88,27 @@ def workload_from_audio(
     than one shard needs; no file is in two shards. The warm-up is the shortest file, also where a shard holds it.
 
     Args:
-        directory: searched recursively, or one file.
-        profile: its arrival and shard size; its durations, pauses and noise are not used.
+        audio: a directory (searched recursively), a manifest (its transcripts become the recordings' texts), or one
+            file.
+        profile: its arrival, shard size and SLO; its durations, pauses and noise are not used.
         seed: ≥0; which files are taken and in which order.
         shards: ≥1.
         recordings_per_shard: ≥1, or None for the profile's own number.
         cache: nothing is written there: the files are read where they are.
 
     Raises:
-        DocumentError: seed, shards or recordings_per_shard out of range.
+        DocumentError: seed, shards or recordings_per_shard out of range, or a wrong line in the manifest.
         AudioError: no usable file; names the first bad ones.
     """
     count = _checked(profile, seed, shards, recordings_per_shard)
-    scan = scan_audio(directory)
-    dealt = deal_files(scan.files, shards, count, generator(seed, "deal"))
-    root = directory if directory.is_dir() else directory.parent
-    drawn = []
-    for shard, files in enumerate(dealt):
-        order = generator(seed, "order", shard).permutation(len(files))
-        arrivals = arrival_times(
-            profile.arrival, [info.duration_s for info in files], generator(seed, "arrival", shard)
-        )
-        recordings = tuple(_own(files[index], root, at) for index, at in zip(order, arrivals, strict=True))
-        drawn.append(_shard(shard, recordings))
-    shortest = min(scan.files, key=lambda info: (info.duration_s, str(info.path)))
-    warmup = (_own(shortest, root, 0.0),)
-    used = {recording.id: Path(recording.path) for shard_ in drawn for recording in shard_.recordings}
+    found = find_audio(audio)
+    dealt = deal_files(found.scan.files, shards, count, generator(seed, "deal"))
+    drawn = [
+        _arriving(profile, seed, shard, [_own(info, found) for info in files]) for shard, files in enumerate(dealt)
+    ]
+    shortest = min(found.scan.files, key=lambda info: (info.duration_s, str(info.path)))
+    warmup = (_own(shortest, found),)
+    used = {recording.id: Path(recording.path) for shard in drawn for recording in shard.recordings}
     digests = {name: _file_sha256(path) for name, path in {**used, warmup[0].id: Path(warmup[0].path)}.items()}
     workload = Workload(
         profile=profile.name,
@@ -169,8 +119,9 @@ def workload_from_audio(
         source="user",
         sha256=_sha256(drawn, warmup, digests),
         speech_share=None,
+        slo=profile.slo,
     )
-    return workload, scan
+    return workload, found.scan
 
 
 def _checked(profile: AudioProfile, seed: int, shards: int, recordings_per_shard: int | None) -> int:
@@ -182,37 +133,45 @@ def _checked(profile: AudioProfile, seed: int, shards: int, recordings_per_shard
 
 
 def _warmup_durations(distribution: DurationDistribution) -> list[float]:
-    """One recording of 25 s where recordings are long, else four of different lengths."""
+    """One recording of 25 s where recordings are long, else four of different lengths, none longer than that."""
     if distribution.quantile(0.5) >= _WARMUP_S:
         return [_WARMUP_S]
-    return stratified_durations(distribution, 4)
+    return [min(duration, _WARMUP_S) for duration in stratified_durations(distribution, 4)]
 
 
-def _arrival(profile: AudioProfile) -> Literal["closed", "open"]:
-    return "closed" if profile.arrival.process == "closed" else "open"
+def _arrival(profile: AudioProfile) -> Literal["closed", "open", "realtime"]:
+    return "realtime" if profile.arrival.process == "realtime" else profile.arrival.loop
 
 
-def _shard(index: int, recordings: tuple[Recording, ...]) -> Shard:
-    return Shard(index=index, recordings=recordings, audio_s=sum(one.audio_s for one in recordings))
+def _arriving(profile: AudioProfile, seed: int, index: int, recordings: Sequence[Recording]) -> Shard:
+    """A shard of ``recordings`` in a shuffled order, each with its arrival."""
+    ordered = [recordings[place] for place in generator(seed, "order", index).permutation(len(recordings))]
+    durations = [recording.audio_s for recording in ordered]
+    arrivals = arrival_times(profile.arrival, durations, generator(seed, "arrival", index))
+    arriving = tuple(
+        recording.model_copy(update={"arrival_s": at}) for recording, at in zip(ordered, arrivals, strict=True)
+    )
+    return Shard(index=index, recordings=arriving, audio_s=sum(durations))
 
 
-def _drawn(stored: Stored, arrival_s: float) -> Recording:
+def _drawn(stored: Stored) -> Recording:
     return Recording(
         id=stored.id,
         path=str(stored.path.absolute()),
         audio_s=stored.samples / SAMPLE_RATE_HZ,
-        arrival_s=arrival_s,
-        text=stored.text,
+        arrival_s=0.0,
+        text="".join(turn.text for turn in stored.turns),
+        turns=stored.turns,
     )
 
 
-def _own(info: AudioInfo, root: Path, arrival_s: float) -> Recording:
+def _own(info: AudioInfo, found: FoundAudio) -> Recording:
     return Recording(
-        id=info.path.relative_to(root).as_posix(),
+        id=found.ids[info.path],
         path=str(info.path.absolute()),
         audio_s=info.duration_s,
-        arrival_s=arrival_s,
-        text=None,
+        arrival_s=0.0,
+        text=found.texts.get(info.path),
     )
 
 
@@ -229,5 +188,5 @@ def _sha256(shards: Iterable[Shard], warmup: Iterable[Recording], digests: dict[
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _identity(recording: Recording, digests: dict[str, str]) -> tuple[str, float, float, str]:
-    return recording.id, recording.audio_s, recording.arrival_s, digests[recording.id]
+def _identity(recording: Recording, digests: dict[str, str]) -> tuple[str, float, float, str | None, str]:
+    return recording.id, recording.audio_s, recording.arrival_s, recording.text, digests[recording.id]

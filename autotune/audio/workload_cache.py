@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from filelock import FileLock
 from autotune.audio.embedded import clips_sha256
 from autotune.audio.profile import AudioProfile
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.audio.recording import Turn
 from autotune.audio.synthesis import SYNTHESIS_VERSION, mix_recording
 from autotune.errors import AudioError
 
@@ -46,9 +47,10 @@ class Stored:
     id: str
     path: Path
     samples: int
-    text: str | None
     sha256: str
     """Of the file."""
+    turns: tuple[Turn, ...]
+    """What is said where in it."""
 
 
 def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) -> tuple[Stored, ...]:
@@ -81,8 +83,10 @@ def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) 
 
 
 def _content_key(profile: AudioProfile, planned: Sequence[Planned]) -> str:
-    parts = [SYNTHESIS_VERSION, clips_sha256(), profile.key, [astuple(plan) for plan in planned]]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    # Only what the samples depend on: when recordings arrive, and what is promised, may change around them.
+    sound = profile.model_dump(mode="json", include={"pause_s", "noise_snr_db", "speech_share"})
+    parts = [SYNTHESIS_VERSION, clips_sha256(), sound, [astuple(plan) for plan in planned]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) -> None:
@@ -110,19 +114,29 @@ def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:
     data = buffer.getvalue()
     path = part / f"{plan.id}.wav"
     path.write_bytes(data)
-    stored = Stored(plan.id, path, len(mixed.samples), mixed.text, hashlib.sha256(data).hexdigest())
-    return {**asdict(stored), "path": path.name}
+    return {
+        "id": plan.id,
+        "path": path.name,
+        "samples": len(mixed.samples),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "turns": [turn.model_dump(mode="json") for turn in mixed.turns],
+    }
 
 
 def _read(directory: Path, planned: Sequence[Planned]) -> tuple[Stored, ...] | None:
     """What lies there if it is complete: every file present with its full size."""
     try:
         entries = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
-        stored = tuple(Stored(**{**entry, "path": directory / entry["path"]}) for entry in entries)
+        stored = tuple(_stored(entry, directory) for entry in entries)
         complete = all(one.path.stat().st_size == _WAV_HEADER_BYTES + 2 * one.samples for one in stored)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     return stored if complete and [one.id for one in stored] == [plan.id for plan in planned] else None
+
+
+def _stored(entry: dict[str, Any], directory: Path) -> Stored:
+    turns = tuple(Turn.model_validate(turn) for turn in entry["turns"])
+    return Stored(**{**entry, "path": directory / entry["path"], "turns": turns})
 
 
 def _check_space(planned: Sequence[Planned], where: Path) -> None:

@@ -23,6 +23,7 @@ def profile_content(**changes: Any) -> dict[str, Any]:
         "arrival": {"process": "poisson", "load": 4},
         "shard": {"recordings": 3},
         "objective": "throughput",
+        "slo": None,
     }
     return content | changes
 
@@ -39,9 +40,9 @@ def tiny() -> AudioProfile:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workload]:
-    """Both built-in profiles: two shards of ``short``, one of ``long``."""
+    """Every built-in profile: two shards of ``short``, one of the others."""
     cache: Path = tmp_path_factory.mktemp("workloads")
     return {
         name: build_workload(load_profile(name), seed=7, shards=shards, recordings_per_shard=None, cache=cache)
-        for name, shards in (("short", 2), ("long", 1))
+        for name, shards in (("short", 2), ("long", 1), ("mixed", 1), ("streaming", 1))
     }

@@ -68,3 +68,16 @@ def test_poisson_arrivals_offer_the_load() -> None:
 def test_a_closed_loop_has_no_arrivals_and_one_recording_arrives_at_once() -> None:
     assert arrival_times(Arrival(process="closed"), [1.0, 2.0], generator(0, "arrival")) == [0.0, 0.0]
     assert arrival_times(Arrival(process="poisson", load=1.0), [5.0], generator(0, "arrival")) == [0.0]
+
+
+@given(st.integers(1, 12), st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(0, 1000))
+def test_so_many_streams_are_spoken_at_once_and_none_rests(streams: int, durations: list[float], seed: int) -> None:
+    begins = arrival_times(Arrival(process="realtime", streams=streams), durations, generator(seed, "arrival"))
+    ends = [begin + duration for begin, duration in zip(begins, durations, strict=True)]
+    assert begins[0] == 0.0
+    assert begins == sorted(begins)
+    for index, begin in enumerate(begins):
+        spoken = [other for other in range(index) if ends[other] > begin]
+        assert len(spoken) < streams
+        # A stream either begins in the first seconds or takes over where another recording ended.
+        assert begin <= 3.0 or begin in ends

@@ -67,7 +67,7 @@ def test_an_empty_waveform_has_no_share(vad: SileroVad) -> None:
         vad.speech_share(np.zeros(0, np.float32))
 
 
-@pytest.mark.parametrize("name", ["short", "long"])
+@pytest.mark.parametrize("name", ["short", "long", "mixed", "streaming"])
 def test_the_declared_speech_share_is_true(vad: SileroVad, built: dict[str, Workload], name: str) -> None:
     declared = load_profile(name).speech_share
     for shard in built[name].shards:

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import yaml
 
-from autotune.audio import AudioProfile, Shard, Workload, build_workload, load_profile, workload_from_audio
+from autotune.audio import AudioProfile, Shard, Slo, Workload, build_workload, load_profile, workload_from_audio
 from autotune.documents import parse_document
 from autotune.errors import AudioError, DocumentError
 
@@ -56,7 +56,9 @@ def test_what_a_workload_says_of_its_files_is_true(built: dict[str, Workload]) -
             assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
             assert recording.audio_s == info.frames / 16_000
             assert Path(recording.path).is_absolute()
-            assert recording.text
+            assert recording.text == "".join(turn.text for turn in recording.turns)
+            assert recording.turns
+            assert recording.turns[-1].end_s <= recording.audio_s
         assert workload.audio_s == pytest.approx(sum(shard.audio_s for shard in workload.shards))
 
 
@@ -101,6 +103,25 @@ def test_the_second_call_makes_nothing(tiny: AudioProfile, tmp_path: Path) -> No
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
     assert build(tiny, tmp_path) == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")} == stamps
+
+
+def test_only_what_is_heard_makes_recordings_anew(
+    tiny_content: dict[str, Any], tiny: AudioProfile, tmp_path: Path
+) -> None:
+    def built(**changes: Any) -> Workload:
+        return build(parse_document(tiny_content | changes, AudioProfile, where="x"), tmp_path)
+
+    first = build(tiny, tmp_path)
+    promised = built(description="other", slo={"p95_latency_s": 2}, arrival={"process": "realtime", "streams": 2})
+    assert (promised.arrival, promised.slo) == ("realtime", Slo(p95_latency_s=2))
+    assert contents(promised.shards[0]) == contents(first.shards[0])
+    assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 1
+    begins = [one.arrival_s for one in promised.shards[0].recordings]
+    assert begins[2] == min(
+        at + one.audio_s for at, one in zip(begins, promised.shards[0].recordings[:2], strict=False)
+    )
+    noisier = built(noise_snr_db={"low": 5, "high": 9})
+    assert not set(contents(noisier.shards[0])) & set(contents(first.shards[0]))
 
 
 @pytest.mark.parametrize("damage", ["delete", "cut", "manifest"])

@@ -1,0 +1,71 @@
+"""Documents of a workload: recordings, what is said where in them, and the shards that they are measured in."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from autotune.audio.profile import Slo
+from autotune.documents import Document
+
+__all__ = ["Recording", "Shard", "Turn", "Workload"]
+
+
+class Turn(Document):
+    """One embedded clip in a synthesised recording, whole."""
+
+    clip: str
+    """Id of the embedded clip: its file's stem."""
+    start_s: float
+    end_s: float
+    """Its place in the recording; turns are in order and don't overlap."""
+    text: str
+
+
+class Recording(Document):
+    """One audio file of a workload."""
+
+    id: str
+    path: str
+    """Absolute."""
+    audio_s: float
+    arrival_s: float
+    """Seconds after the shard's start: when it arrives, or begins to be spoken (real time); 0.0 in a closed loop."""
+    text: str | None
+    """What is said in it, where known: always for synthesised recordings."""
+    turns: tuple[Turn, ...] = ()
+    """Where which clip is said in it; empty for the user's files."""
+
+
+class Shard(Document):
+    """Recordings that are measured together, in the order of their arrival."""
+
+    index: int
+    recordings: tuple[Recording, ...]
+    audio_s: float
+    """Sum over its recordings."""
+
+
+class Workload(Document):
+    """What a study measures every deployment on."""
+
+    profile: str
+    """Name of the audio profile."""
+    seed: int
+    arrival: Literal["closed", "open", "realtime"]
+    """``closed``: the next recording starts when a worker is free. ``open``: each is there, whole, at its
+    ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
+    shards: tuple[Shard, ...]
+    warmup: tuple[Recording, ...]
+    """Transcribed before anything is measured."""
+    source: Literal["embedded", "user"]
+    sha256: str
+    """Of ids, lengths, arrivals, texts and the files' contents; the same on every machine that has the same files."""
+    speech_share: float | None
+    """Share of frames that Silero VAD calls speech, as the profile declares it; None for the user's own audio."""
+    slo: Slo | None = None
+    """The profile's."""
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio in all shards."""
+        return sum(shard.audio_s for shard in self.shards)

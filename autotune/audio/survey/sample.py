@@ -1,0 +1,136 @@
+"""What a sample of recordings sounds like. Child side of ``survey_audio``: it loads ONNX Runtime for Silero VAD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+import soxr
+
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.vad import FRAME_SAMPLES, SileroVad
+
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+
+__all__ = ["Heard", "sample_task"]
+
+SPEECH, NO_SPEECH = 0.5, 0.2
+"""A frame at or above the first is speech, one below the second is none; between them it is neither's level."""
+SHORTEST_PAUSE_S = 0.1
+FULL_SCALE = 0.999
+SILENCE_DBFS = -120.0
+_FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
+_LEAST_POWER = 10 ** (SILENCE_DBFS / 10)
+
+
+@dataclass
+class Heard:
+    """What was heard of one file."""
+
+    sampled_s: float = 0.0
+    frames: int = 0
+    speech_frames: int = 0
+    samples: int = 0
+    """Of all channels."""
+    clipped: int = 0
+    """Samples at full scale."""
+    power: float = 0.0
+    """Sum of squares of the mono mix at 16 kHz."""
+    speech_power: float = 0.0
+    """Sum over speech frames of their mean square."""
+    noise_powers: list[float] = field(default_factory=list)
+    """Mean squares of the frames without speech."""
+    pauses_s: list[float] = field(default_factory=list)
+    """Between two stretches of speech."""
+
+    def add(self, block: Float32, rate_hz: int, vad: SileroVad) -> None:
+        """Take a piece of the file: float32 [frames, channels] as read."""
+        self.samples += block.size
+        self.clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
+        mono = block.mean(axis=1, dtype=np.float32)
+        if rate_hz != SAMPLE_RATE_HZ:
+            mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ"), np.float32)
+        frames = mono[: len(mono) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
+        self.sampled_s += len(mono) / SAMPLE_RATE_HZ
+        if not len(frames):
+            return
+        probabilities = vad.probabilities(np.clip(frames.reshape(-1), -1, 1))
+        powers = np.mean(np.square(frames, dtype=np.float64), axis=1)
+        speech, noise = probabilities >= SPEECH, probabilities < NO_SPEECH
+        self.frames += len(frames)
+        self.speech_frames += int(speech.sum())
+        self.power += float(powers.sum())
+        self.speech_power += float(powers[speech].sum())
+        self.noise_powers += powers[noise].tolist()
+        self.pauses_s += pauses_s(speech)
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON; None for what can't be told (no speech, no pause, less than one frame)."""
+        speech_level = self.speech_power / self.speech_frames if self.speech_frames else None
+        # The median: some of these frames hold the end of a word.
+        noise_level = float(np.median(self.noise_powers)) if self.noise_powers else None
+        snr_db = None
+        if speech_level is not None and noise_level is not None:
+            snr_db = 10 * math.log10(max(speech_level, _LEAST_POWER) / max(noise_level, _LEAST_POWER))
+        return {
+            "sampled_s": self.sampled_s,
+            "frames": self.frames,
+            "speech_frames": self.speech_frames,
+            "samples": self.samples,
+            "clipped": self.clipped,
+            "loudness_dbfs": 10 * math.log10(max(self.power / self.frames, _LEAST_POWER)) if self.frames else None,
+            "snr_db": snr_db,
+            "pauses_s": self.pauses_s,
+        }
+
+
+def sample_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Listen to pieces of files.
+
+    Args:
+        payload: ``files``: each a ``path`` and ``pieces``, [start, end] in seconds.
+        emit: gets ``listened`` with a ``text`` for the user, after each file.
+
+    Returns:
+        ``files``: for each, in order, ``Heard.facts`` or ``{"error": reason}``.
+    """
+    vad = SileroVad()
+    files = payload["files"]
+    results: list[dict[str, Any]] = []
+    for number, file in enumerate(files, start=1):
+        heard = Heard()
+        try:
+            for block, rate_hz in _pieces(Path(file["path"]), file["pieces"]):
+                heard.add(block, rate_hz, vad)
+            results.append(heard.facts())
+        except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
+            results.append({"error": f"{file['path']} must be audio to its end, but: {error}"})
+        emit("listened", {"text": f"{number} of {len(files)} files"})
+    return {"files": results}
+
+
+def pauses_s(speech: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[float]:
+    """Lengths in seconds of the stretches of at least 0.1 s between two frames of speech."""
+    spoken = np.flatnonzero(speech)
+    gaps = (np.diff(spoken) - 1) * _FRAME_S
+    return [float(gap) for gap in gaps if gap >= SHORTEST_PAUSE_S]
+
+
+def _pieces(path: Path, pieces: Sequence[Sequence[float]]) -> Iterator[tuple[Float32, int]]:
+    with soundfile.SoundFile(path) as file:
+        rate = file.samplerate
+        for start_s, end_s in pieces:
+            first = round(start_s * rate)
+            file.seek(first)
+            block: Float32 = file.read(round(end_s * rate) - first, dtype="float32", always_2d=True)
+            if not len(block):
+                raise RuntimeError(f"nothing can be decoded at {start_s:.1f} s")
+            if not np.isfinite(block).all():
+                raise ValueError("some samples are NaN or infinite")
+            yield block, rate
