@@ -23,8 +23,10 @@ from autotune.paths import atomic_write, cache_dir
 
 __all__ = ["DEFAULT_MODEL", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
 
-DEFAULT_MODEL = "random:sensevoice-tiny"
-"""What is tuned when no model is named."""
+DEFAULT_MODEL = "embedded"
+"""What is tuned when no model is named: a small model trained on synthesized speech, part of the package."""
+
+_EMBEDDED = Path(__file__).parent / "embedded"
 
 RANDOM_SEED = 0
 
@@ -67,7 +69,8 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
     """Find, make or download the model that ``spec`` names, and check it: every weight there, none too many.
 
     Args:
-        spec: a FunASR model directory, ``random:PRESET``, a hub id or alias of FunASR; None is ``DEFAULT_MODEL``.
+        spec: a FunASR model directory, ``random:PRESET``, ``embedded``, a hub id or alias of FunASR; None is
+            ``DEFAULT_MODEL``.
         run: runs the tasks that need torch.
         on_event: hears of their progress.
 
@@ -77,6 +80,8 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
     spec = DEFAULT_MODEL if spec is None else spec
     if spec.startswith("random:"):
         return _random(spec, run, on_event)
+    if spec == DEFAULT_MODEL:
+        return _checked(spec, ModelDirectory.open(_EMBEDDED), None, run, on_event)
     path = Path(spec).expanduser()
     if path.exists():
         model = ModelDirectory.open(path)
@@ -157,18 +162,22 @@ def _checked(
         path=str(model.path),
         architecture=model.architecture,
         parameters=parameters,
-        weights="random" if _is_random(model) else "pretrained",
+        weights=_weights(model),
         sha256=sha256,
         revision=revision,
     )
 
 
-def _is_random(model: ModelDirectory) -> bool:
+def _weights(model: ModelDirectory) -> Literal["pretrained", "random", "embedded"]:
+    """What ``configuration.json`` says of the weights that this project made."""
     try:
         meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(meta, dict) and "random_weights" in meta
+        return "pretrained"
+    known = meta if isinstance(meta, dict) else {}
+    if "random_weights" in known:
+        return "random"
+    return "embedded" if "embedded_model" in known else "pretrained"
 
 
 def _remembered(sha256: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-__all__ = ["SENSEVOICE_TAGS", "paraformer_tokens", "sensevoice_pieces", "sentencepiece_model"]
+__all__ = ["EVENTS", "SENSEVOICE_TAGS", "paraformer_tokens", "sensevoice_pieces", "sentencepiece_model"]
 
 SENSEVOICE_TAGS = {
     "<|zh|>": 24884,
@@ -24,7 +24,8 @@ SENSEVOICE_TAGS = {
 }
 """Tags of the published SenseVoiceSmall vocabulary with their ids (FunASR, models/sense_voice/model.py)."""
 
-_EVENTS = ("<|Speech|>", "<|BGM|>", "<|Laughter|>", "<|Applause|>")
+EVENTS = ("<|Speech|>", "<|BGM|>", "<|Laughter|>", "<|Applause|>")
+"""Tags of what else is heard; their published ids are not in FunASR's source."""
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
 
@@ -33,11 +34,11 @@ def sensevoice_pieces(size: int) -> list[str]:
 
     The published size, 25055, has the tags at their published ids; a smaller vocabulary has them at its end.
     """
-    tags = [*SENSEVOICE_TAGS, *_EVENTS]
+    tags = [*SENSEVOICE_TAGS, *EVENTS]
     if size > max(SENSEVOICE_TAGS.values()):
         at = {index: tag for tag, index in SENSEVOICE_TAGS.items()}
         # The ids of the events are not published in FunASR's source: free ones beside the emotions.
-        at |= {24993 + position: tag for position, tag in enumerate(_EVENTS)}
+        at |= {24993 + position: tag for position, tag in enumerate(EVENTS)}
     else:
         at = {size - len(tags) + position: tag for position, tag in enumerate(tags)}
     characters = iter(_characters(word_start="▁"))

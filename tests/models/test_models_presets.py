@@ -103,7 +103,7 @@ def test_paraformer_gives_as_many_tokens_as_speech_has(tiny: MakeInfo) -> None:
     from autotune.engines.network import build_network
 
     model = ModelDirectory.open(Path(tiny("paraformer-tiny").path))
-    wave = np.concatenate([clip.waveform for clip in embedded_clips()])
+    wave = np.concatenate([clip.waveform for clip in embedded_clips()[:20]])
     frontend = WavFrontend(cmvn_file=str(model.frontend.cmvn_path), **model.config["frontend_conf"])
     features = frontend(torch.from_numpy(wave)[None], [len(wave)])[0].numpy()
     assert abs(float(features.mean())) < 0.7

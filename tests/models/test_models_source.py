@@ -21,15 +21,25 @@ def refuse(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
     raise AssertionError(f"{task} must not run for {payload}")
 
 
-def test_no_model_means_the_default_preset_made_in_a_child(own_cache: Path) -> None:
+def test_no_model_means_the_embedded_one(own_cache: Path) -> None:
+    info = resolve_model(None)
+    assert info.id == DEFAULT_MODEL == "embedded"
+    assert (info.architecture, info.weights, info.revision) == ("SenseVoiceSmall", "embedded", None)
+    assert 1e6 < info.parameters < 4e6
+    assert resolve_model("embedded", run=refuse) == info
+    assert sum(path.stat().st_size for path in Path(info.path).iterdir()) < 8e6
+    again = resolve_model(info.path, run=refuse)  # also when it is named by its directory
+    assert again.model_copy(update={"id": info.id}) == info
+
+
+def test_a_preset_is_made_in_a_child_and_found_again(own_cache: Path) -> None:
     heard: list[str] = []
-    info = resolve_model(None, on_event=lambda name, data: heard.append(f"{name}: {data['text']}"))
-    assert info.id == DEFAULT_MODEL == "random:sensevoice-tiny"
+    info = resolve_model("random:sensevoice-tiny", on_event=lambda name, data: heard.append(f"{name}: {data['text']}"))
     assert (info.architecture, info.weights, info.revision) == ("SenseVoiceSmall", "random", None)
     assert 0 < info.parameters < 2e6
     assert Path(info.path).is_relative_to(own_cache)
     assert any("random weights" in line for line in heard)
-    assert resolve_model(None, run=refuse) == info
+    assert resolve_model("random:sensevoice-tiny", run=refuse) == info
 
 
 def test_a_directory_is_read_once_and_nothing_is_written_into_it(copied: Path, own_cache: Path) -> None:
