@@ -13,7 +13,9 @@ from autotune.documents import Document
 
 __all__ = [
     "ARTIFACT_FORMATS",
+    "CHUNKING_FIELDS",
     "FORMATS_OF_ENGINE",
+    "SILERO",
     "Batch",
     "Chunking",
     "Deployment",
@@ -40,6 +42,26 @@ FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
 ARTIFACT_FORMATS: tuple[FormatName, ...] = ("onnx-fp32", "onnx-int8", "torchscript-fp32")
 """Formats that are exported and cached; the others run from the model directory."""
 
+CHUNKING_FIELDS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "fixed": ("window_s", "overlap_s"),
+    "vad": ("vad_model", "max_segment_s", "merge_s", "min_silence_s", "pad_s"),
+    "funasr": (),
+}
+"""Which fields of ``Chunking`` each method has; the others are null."""
+
+SILERO = "silero"
+"""The ``vad_model`` that is a package, not a directory."""
+
+_SECONDS = {
+    "window_s": (0.5, 3600.0),
+    "overlap_s": (0.0, 60.0),
+    "max_segment_s": (1.0, 3600.0),
+    "merge_s": (0.0, 3600.0),
+    "min_silence_s": (0.03, 10.0),
+    "pad_s": (0.0, 2.0),
+}
+
 
 class Batch(Document):
     """How segments are grouped; the policy is ``recognizer/batching.py``'s."""
@@ -53,20 +75,75 @@ class Batch(Document):
 
 
 class Chunking(Document):
-    """How a recording is cut into segments."""
+    """How a recording is cut into segments; a field is null unless its method has it."""
 
-    method: Literal["none", "fixed", "vad"]
-    """``none``; ``fixed`` windows; ``vad``: FunASR's own Silero VAD path (engine ``funasr`` only)."""
-    window_s: float | None
-    """Length of a fixed window in seconds; null for the other methods."""
+    method: Literal["none", "fixed", "vad", "funasr"]
+    """``none``; ``fixed`` windows; ``vad``: where nobody speaks; ``funasr``: FunASR's own path (engine ``funasr``)."""
+    window_s: float | None = None
+    """``fixed``: longest window. Windows of a recording whose length is known are equally long."""
+    overlap_s: float | None = None
+    """``fixed``: what neighbouring windows share; what both heard is in the text once. 0 where it isn't given."""
+    vad_model: str | None = None
+    """``vad``: ``silero``, or the directory of a FunASR FSMN-VAD model."""
+    max_segment_s: float | None = None
+    """``vad``: longest segment, padding included; longer speech is cut at its deepest pause."""
+    merge_s: float | None = None
+    """``vad``: neighbours become one segment while it is no longer than this, the silence between them included."""
+    min_silence_s: float | None = None
+    """``vad``: shorter silence doesn't end a segment."""
+    pad_s: float | None = None
+    """``vad``: silence kept on either side of speech; neighbours share what is between them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_overlap_unless_given(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("method") == "fixed" and data.get("overlap_s") is None:
+            return {**data, "overlap_s": 0.0}
+        return data
 
     @model_validator(mode="after")
-    def _window_fits_method(self) -> Chunking:
-        if self.method == "fixed" and (self.window_s is None or not 0.5 <= self.window_s <= 3600):
-            raise ValueError(f"window_s must be in 0.5..3600 seconds for fixed windows, but got {self.window_s}")
-        if self.method != "fixed" and self.window_s is not None:
-            raise ValueError(f"window_s must be null for method {self.method!r}, but got {self.window_s}")
+    def _fields_fit_method(self) -> Chunking:
+        own = CHUNKING_FIELDS[self.method]
+        for name in (name for names in CHUNKING_FIELDS.values() for name in names):
+            value = getattr(self, name)
+            if name not in own and value is not None:
+                raise ValueError(f"{name} must be null for method {self.method!r}, but got {value}")
+            if name in own and name in _SECONDS:
+                low, high = _SECONDS[name]
+                if value is None or not low <= value <= high:
+                    raise ValueError(
+                        f"{name} must be in {low:g}..{high:g} seconds for method {self.method!r}, but got {value}"
+                    )
+        if self.method == "vad" and not self.vad_model:
+            raise ValueError(f'vad_model must be "silero" or a model directory, but got {self.vad_model!r}')
+        self._check_relations()
         return self
+
+    def _check_relations(self) -> None:
+        if self.window_s is not None and self.overlap_s is not None and not 2 * self.overlap_s < self.window_s:
+            raise ValueError(
+                f"overlap_s must be less than half of window_s, but got {self.overlap_s:g} of {self.window_s:g}"
+            )
+        if self.max_segment_s is None or self.merge_s is None or self.pad_s is None:
+            return
+        if self.merge_s > self.max_segment_s:
+            raise ValueError(
+                f"merge_s must be at most max_segment_s, but got {self.merge_s:g} and {self.max_segment_s:g}"
+            )
+        if 4 * self.pad_s > self.max_segment_s:
+            raise ValueError(
+                f"pad_s must be at most a quarter of max_segment_s, but got {self.pad_s:g} of {self.max_segment_s:g}"
+            )
+
+    def describe(self) -> str:
+        """A few words for tables: ``15 s −1 s overlap``, ``vad ≤30 s``, ``vad ≤30 s +15 s`` (merged), ``none``."""
+        if self.method == "fixed":
+            overlap = f" −{self.overlap_s:g} s overlap" if self.overlap_s else ""
+            return f"{self.window_s:g} s{overlap}"
+        if self.method == "vad":
+            merged = f" +{self.merge_s:g} s" if self.merge_s else ""
+            return f"{'vad' if self.vad_model == SILERO else 'fsmn-vad'} ≤{self.max_segment_s:g} s{merged}"
+        return self.method
 
 
 class Deployment(Document):
@@ -108,8 +185,11 @@ class Deployment(Document):
             )
         if (self.format == "onnx-int8") != (self.weights is not None):
             raise ValueError(f"weights must be u8 or s8 for onnx-int8 and null otherwise, but got {self.weights!r}")
-        if (self.chunking.method == "vad") != (self.engine == "funasr"):
-            raise ValueError('chunking method "vad" and engine "funasr" must come together in this version')
+        if (self.chunking.method == "funasr") != (self.engine == "funasr"):
+            raise ValueError(
+                'chunking method "funasr" and engine "funasr" must come together, but got '
+                f"method {self.chunking.method!r} with engine {self.engine!r}"
+            )
         return self
 
     @cached_property
@@ -135,10 +215,10 @@ class Deployment(Document):
     def describe(self) -> str:
         """One short line for tables and logs."""
         name = f"{self.format}:{self.weights}" if self.weights else self.format
-        chunk = f"{self.chunking.window_s:g} s" if self.chunking.window_s else self.chunking.method
         if self.engine == "funasr":
             return f"FunASR AutoModel, ncpu={self.intra_op_num_threads}, {self.device}"
         threads = f"{self.instances}×{self.intra_op_num_threads} threads"
+        chunk = self.chunking.describe()
         return f"{name} · {self.engine} · {self.device} · {threads} · batch {self.batch.max_size} · chunk {chunk}"
 
 
@@ -161,7 +241,7 @@ def baseline_deployment(*, ncpu: int, device: DeviceName = "cpu", language: Any 
         session_options={},
         provider_options={},
         batch=Batch(max_size=1, max_audio_s=300.0, max_wait_s=0.0),
-        chunking=Chunking(method="vad", window_s=None),
+        chunking=Chunking(method="funasr"),
         language=language,
         text_norm="woitn",
     )

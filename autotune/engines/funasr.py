@@ -16,7 +16,7 @@ from autotune.engines.out_of_memory import allocation_failures_as_memory_error
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 
-__all__ = ["FunasrEngine"]
+__all__ = ["FunasrEngine", "quiet"]
 
 
 class FunasrEngine:
@@ -42,7 +42,7 @@ class FunasrEngine:
         check_no_provider_options(deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, deployment.device)
-        with _quiet():
+        with quiet():
             model = _auto_model(request)
         # Importing silero_vad sets one thread for the whole process; FunASR sets ncpu again in every generate().
         set_threads(torch, deployment)
@@ -139,7 +139,7 @@ def _auto_model(request: EngineRequest) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Loading, FunASR prints versions and hints, logs through the root logger, and its imports warn."""
     root = logging.getLogger()
     level = root.level

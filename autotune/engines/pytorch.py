@@ -1,70 +1,30 @@
-"""PyTorch eager: FunASR's own network, run from the model directory."""
+"""PyTorch eager: FunASR's own network in float32, run from the model directory."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.inputs import check_no_provider_options, model_inputs
-from autotune.engines.torch_session import (
-    device_of_module,
-    import_torch,
-    open_device,
-    run_module,
-    set_threads,
-    torch_facts,
-)
+from autotune.engines.base import EngineRequest
+from autotune.engines.torch_engine import TorchEngine
 from autotune.errors import EngineUnavailableError
 
 __all__ = ["PyTorchEngine"]
 
 
-class PyTorchEngine:
-    """One network in eager mode, float32; see ``Engine`` for ownership and thread-safety.
-
-    torch's thread numbers belong to the process: engines of one process must ask for the same.
-    """
+class PyTorchEngine(TorchEngine):
+    """FunASR's network in eager mode, float32."""
 
     name: ClassVar[str] = "pytorch"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
-    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
-
-    def __init__(self, request: EngineRequest, module: Any, device: Any, facts: EngineFacts) -> None:
-        self._request = request
-        self._module = module
-        self._device = device
-        self._facts = facts
 
     @classmethod
-    def load(cls, request: EngineRequest) -> PyTorchEngine:
-        """Build the network and verify threads and device; see ``Engine.load`` for what it raises."""
-        check_no_provider_options(request.deployment)
-        torch = import_torch(cls.name)
-        device = open_device(torch, request.deployment.device)
-        set_threads(torch, request.deployment)
+    def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
+        """Build the network from the model directory."""
         from autotune.engines.network import export_module
 
         try:
-            module = export_module(request.model).eval().to(device)
+            return export_module(request.model).eval().to(device)
         except ImportError as error:
             raise EngineUnavailableError(
                 f"Engine pytorch needs FunASR's networks, but they cannot be imported ({error}). "
                 "Install them: pip install funasr."
             ) from error
-        return cls(request, module, device, torch_facts(torch, device_of_module(module, device)))
-
-    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
-        """Execute one batch; see ``Engine.run``."""
-        if self._module is None:
-            raise RuntimeError("The engine must be open to run, but it was closed.")
-        inputs = model_inputs(self._request, batch)
-        threads = self._request.deployment.intra_op_num_threads
-        return run_module(self._module, self._device, inputs, threads=threads, scores=scores)
-
-    def facts(self) -> EngineFacts:
-        """What torch reported after loading."""
-        return self._facts
-
-    def close(self) -> None:
-        """Free the network."""
-        self._module = None

@@ -1,6 +1,9 @@
 """The whole path audio → text, used by trials and by servers alike."""
 
 from autotune.recognizer.dispatcher import RecognizerStats
-from autotune.recognizer.recognizer import AudioInput, Recognizer, Segment, Transcript
+from autotune.recognizer.intake import AudioInput
+from autotune.recognizer.recognizer import Recognizer
+from autotune.recognizer.stream import RecognizerStream
+from autotune.recognizer.transcript import Segment, Transcript
 
-__all__ = ["AudioInput", "Recognizer", "RecognizerStats", "Segment", "Transcript"]
+__all__ = ["AudioInput", "Recognizer", "RecognizerStats", "RecognizerStream", "Segment", "Transcript"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +14,22 @@ from autotune.engines.base import EngineOutput, Int32
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Decoder", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
+__all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
 
 BLANK, SOS, EOS = 0, 1, 2
 TAG = re.compile(r"<\|[^|]*\|>")
+PROMPT_POSITIONS = 4
+"""SenseVoice's tags, before the first frame."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What an engine heard in one segment."""
+
+    text: str
+    """Raw, SenseVoice's tags included."""
+    times_s: tuple[float, ...] | None = None
+    """When each character was heard, in seconds into the segment; None where the decoder doesn't know."""
 
 
 class Decoder(Protocol):
@@ -24,6 +37,10 @@ class Decoder(Protocol):
 
     def decode(self, output: EngineOutput) -> list[str]:
         """One raw text a segment, SenseVoice's tags included."""
+        ...
+
+    def decode_timed(self, output: EngineOutput, frame_s: float) -> list[Decoded]:
+        """The same with times, if it decodes CTC: a token is heard at its first frame, of ``frame_s`` seconds each."""
         ...
 
 
@@ -50,17 +67,30 @@ def join_texts(texts: Sequence[str]) -> str:
     return joined
 
 
-def _rows(output: EngineOutput, *, collapse: bool) -> list[list[int]]:
-    """Valid ids of each segment without blanks; CTC repeats collapsed first."""
+def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list[int]]]:
+    """Valid ids of each segment without blanks, and their positions; CTC repeats collapsed first."""
     if output.ids is None or output.lengths is None:
         raise ValueError("an engine that consumes features must give ids and lengths")
     rows = []
     for row, length in zip(output.ids, output.lengths, strict=True):
         ids: Int32 = row[: int(length)]
+        kept = ids != BLANK
         if collapse and len(ids):
-            ids = ids[np.concatenate(([True], ids[1:] != ids[:-1]))]
-        rows.append([int(value) for value in ids if value != BLANK])
+            kept &= np.concatenate(([True], ids[1:] != ids[:-1]))
+        rows.append((ids[kept].tolist(), np.flatnonzero(kept).tolist()))
     return rows
+
+
+def _timed(text: str, pieces: Sequence[str], positions: Sequence[int], frame_s: float) -> Decoded:
+    """Times of characters, if the text is its tokens' spellings one after another."""
+    times: list[float] = []
+    for piece, position in zip(pieces, positions, strict=True):
+        times += [max(0, position - PROMPT_POSITIONS) * frame_s] * len(piece)
+    spelled = "".join(pieces)
+    offset = len(spelled) - len(spelled.lstrip(" "))
+    if spelled[offset : offset + len(text)] != text:
+        return Decoded(text)
+    return Decoded(text, tuple(times[offset : offset + len(text)]))
 
 
 class _SentencePieceDecoder:
@@ -75,7 +105,16 @@ class _SentencePieceDecoder:
             raise ModelError(f"{model.bpe_path} must be a sentencepiece model, but: {error}") from error
 
     def decode(self, output: EngineOutput) -> list[str]:
-        return [str(self._pieces.DecodeIds(ids)) for ids in _rows(output, collapse=self._collapse)]
+        return [str(self._pieces.DecodeIds(ids)) for ids, _ in _rows(output, collapse=self._collapse)]
+
+    def decode_timed(self, output: EngineOutput, frame_s: float) -> list[Decoded]:
+        if not self._collapse:
+            return [Decoded(text) for text in self.decode(output)]
+        decoded = []
+        for ids, positions in _rows(output, collapse=True):
+            spelled = [str(self._pieces.IdToPiece(value)).replace("▁", " ") for value in ids]
+            decoded.append(_timed(str(self._pieces.DecodeIds(ids)), spelled, positions, frame_s))
+        return decoded
 
 
 class _CharDecoder:
@@ -94,11 +133,22 @@ class _CharDecoder:
         self._tokens: list[str] = [token.rstrip() if path.suffix != ".json" else token for token in tokens]
 
     def decode(self, output: EngineOutput) -> list[str]:
-        texts = []
-        for ids in _rows(output, collapse=self._collapse):
-            tokens = [self._tokens[value] for value in ids if value not in (SOS, EOS)]
-            texts.append(sentence_from_tokens(tokens))
-        return texts
+        return [sentence_from_tokens(tokens) for tokens, _ in self._spelled(output)]
+
+    def decode_timed(self, output: EngineOutput, frame_s: float) -> list[Decoded]:
+        if not self._collapse:
+            return [Decoded(text) for text in self.decode(output)]
+        return [
+            _timed(sentence_from_tokens(tokens), tokens, positions, frame_s)
+            for tokens, positions in self._spelled(output)
+        ]
+
+    def _spelled(self, output: EngineOutput) -> list[tuple[list[str], list[int]]]:
+        rows = []
+        for ids, positions in _rows(output, collapse=self._collapse):
+            kept = [(self._tokens[value], place) for value, place in zip(ids, positions, strict=True) if value > EOS]
+            rows.append(([token for token, _ in kept], [place for _, place in kept]))
+        return rows
 
 
 def sentence_from_tokens(tokens: Sequence[str]) -> str:
@@ -175,4 +225,7 @@ def _all_alpha(parts: Sequence[str]) -> bool:
 
 
 def _is_cjk(character: str) -> bool:
-    return "\u3040" <= character <= "\u30ff" or "\u3400" <= character <= "\u9fff" or "\uf900" <= character <= "\ufaff"
+    """Chinese and Japanese characters, and their punctuation, which stand without spaces."""
+    return any(
+        low <= character <= high for low, high in ("\u3000\u30ff", "\u3400\u9fff", "\uf900\ufaff", "\uff00\uffef")
+    )

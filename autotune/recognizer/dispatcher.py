@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from autotune.deployment import Batch
 from autotune.engines.base import Engine, Float32
 from autotune.recognizer.batching import Queued, Wait, decide
+from autotune.recognizer.decoding import Decoded
 
 __all__ = ["STAGES", "Dispatcher", "RecognizerStats", "SegmentJob"]
 
@@ -22,14 +24,14 @@ class SegmentJob:
 
     waveform: Float32
     """float32 [samples], 16 kHz."""
-    start_s: float
-    """Where it starts in its recording."""
     audio_s: float
     arrival_s: float
     """``time.perf_counter()`` of its arrival, or ``batching.OFFLINE``."""
-    done: Callable[[int, str | BaseException], None]
-    """Called once, with ``position`` and the raw text or the error."""
+    done: Callable[[int, Decoded | BaseException], None]
+    """Called once, with ``position`` and the text or the error."""
     position: int
+    owner: object
+    """Whose segment it is, see ``withdraw``."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class RecognizerStats:
     """Size × longest, summed over finished batches."""
     batches: int
     busy_s: float
-    """Wall seconds during which at least one segment was waiting or running."""
+    """Wall seconds during which at least one batch was running; waiting for company is no work."""
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Dispatcher:
         self,
         engines: Sequence[Engine],
         policy: Batch,
-        run: Callable[[Engine, Sequence[SegmentJob]], list[str]],
+        run: Callable[[Engine, Sequence[SegmentJob]], list[Decoded]],
     ) -> None:
         self._policy = policy
         self._run = run
@@ -80,14 +82,24 @@ class Dispatcher:
         for thread in self._threads:
             thread.start()
 
-    def put(self, jobs: Sequence[SegmentJob]) -> None:
-        """Queue segments. Raises RuntimeError after ``close``."""
+    def put(self, jobs: Sequence[SegmentJob], *, limit_s: float = math.inf) -> None:
+        """Queue segments, waiting until at most ``limit_s`` seconds of audio wait with them, or nothing else does.
+
+        Raises:
+            RuntimeError: the dispatcher is closed.
+        """
+        needed_s = sum(job.audio_s for job in jobs)
         with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._queue or self._waiting_s() + needed_s <= limit_s)
             if self._closed:
                 raise RuntimeError("the recognizer must be open to take audio, but it is closed")
-            if jobs and self._busy_since is None:
-                self._busy_since = time.perf_counter()
             self._queue.extend(jobs)
+            self._changed.notify_all()
+
+    def withdraw(self, owner: object) -> None:
+        """Forget what waits of an owner; its segments' ``done`` isn't called."""
+        with self._changed:
+            self._queue = [job for job in self._queue if job.owner is not owner]
             self._changed.notify_all()
 
     def add_time(self, **stages_s: float) -> None:
@@ -131,7 +143,7 @@ class Dispatcher:
 
     def _work(self, engine: Engine) -> None:
         while (jobs := self._next()) is not None:
-            results: Sequence[str | BaseException]
+            results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
@@ -155,17 +167,23 @@ class Dispatcher:
                 jobs = [self._queue[index] for index in decision.indices]
                 self._queue = [job for index, job in enumerate(self._queue) if index not in taken]
                 self._running += 1
+                if self._busy_since is None:
+                    self._busy_since = time.perf_counter()
+                self._changed.notify_all()  # there is room now
                 return jobs
             return None
 
-    def _finish(self, jobs: Sequence[SegmentJob], results: Sequence[str | BaseException]) -> None:
+    def _finish(self, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
         with self._changed:
             self._running -= 1
             self._counters.batches += 1
             self._counters.audio_s += sum(job.audio_s for job in jobs)
             self._counters.padded_s += len(jobs) * max(job.audio_s for job in jobs)
-            if self._running == 0 and not self._queue and self._busy_since is not None:
+            if self._running == 0 and self._busy_since is not None:
                 self._counters.busy_s += time.perf_counter() - self._busy_since
                 self._busy_since = None
             for job, result in zip(jobs, results, strict=True):
                 job.done(job.position, result)
+
+    def _waiting_s(self) -> float:
+        return sum(job.audio_s for job in self._queue)

@@ -20,6 +20,9 @@ PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 FLOOR = float(np.finfo(np.float32).eps)
 BLOCK_FRAMES = 128  # frames per FFT call: small enough that all buffers stay in the L2 cache
+# Frames per matrix product. OpenBLAS wakes its threads for larger ones, and they spin for 0.1 s afterwards on the cores
+# that the engine is about to use (114 ms of CPU time for 15 s of audio instead of 7 ms).
+MATMUL_FRAMES = 8
 
 
 class Frontend:
@@ -72,7 +75,9 @@ def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
     size = 1 << (length - 1).bit_length()
     window, mel = _window(config.window, length), _mel_banks(config.n_mels, config.sample_rate_hz, size)
     out = np.empty((len(frames), config.n_mels), np.float32)
-    buffer = np.zeros((min(BLOCK_FRAMES, len(frames)), size), np.float32)
+    buffer = np.zeros((BLOCK_FRAMES, size), np.float32)
+    power = np.zeros((BLOCK_FRAMES // MATMUL_FRAMES, MATMUL_FRAMES, size // 2), np.float32)
+    power_rows = power.reshape(BLOCK_FRAMES, size // 2)
     for start in range(0, len(frames), BLOCK_FRAMES):
         block = frames[start : start + BLOCK_FRAMES]
         block = block - block.mean(axis=1, keepdims=True)
@@ -81,8 +86,9 @@ def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
         padded[:, 0] = block[:, 0] * np.float32(1 - PREEMPHASIS)
         padded[:, :length] *= window
         spectrum = np.fft.rfft(padded, axis=1)[:, : size // 2]
-        power = spectrum.real**2 + spectrum.imag**2
-        np.log(np.maximum(power @ mel, FLOOR), out=out[start : start + len(block)])
+        power_rows[: len(block)] = spectrum.real**2 + spectrum.imag**2
+        energies = (power @ mel).reshape(BLOCK_FRAMES, -1)[: len(block)]
+        np.log(np.maximum(energies, FLOOR), out=out[start : start + len(block)])
     return out
 
 

@@ -104,7 +104,7 @@ class Workshop:
             "session_options": options,
             "provider_options": {},
             "batch": Batch(max_size=4, max_audio_s=300, max_wait_s=0),
-            "chunking": Chunking(method="vad" if engine == "funasr" else "none", window_s=None),
+            "chunking": Chunking(method="funasr" if engine == "funasr" else "none"),
             "language": "auto",
             "text_norm": "woitn",
         }

@@ -1,0 +1,66 @@
+"""What both engines on torch do alike: a module with FunASR's inputs, on one device, with threads set and verified."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.inputs import check_no_provider_options, model_inputs
+from autotune.engines.torch_session import (
+    device_of_module,
+    import_torch,
+    open_device,
+    run_module,
+    set_threads,
+    torch_facts,
+)
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """One torch module; see ``Engine`` for ownership and thread-safety. Subclasses say how it is opened.
+
+    torch's thread numbers belong to the process: engines of one process must ask for the same.
+    """
+
+    name: ClassVar[str]
+    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
+
+    def __init__(self, request: EngineRequest, module: Any, device: Any, facts: EngineFacts) -> None:
+        self._request = request
+        self._module = module
+        self._device = device
+        self._facts = facts
+
+    @classmethod
+    def load(cls, request: EngineRequest) -> Self:
+        """Open the module and verify threads and device; see ``Engine.load`` for what it raises."""
+        check_no_provider_options(request.deployment)
+        torch = import_torch(cls.name)
+        device = open_device(torch, request.deployment.device)
+        set_threads(torch, request.deployment)
+        module = cls.open_module(torch, request, device)
+        return cls(request, module, device, torch_facts(torch, device_of_module(module, device)))
+
+    @classmethod
+    def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
+        """The module on ``device``, in evaluation mode: FunASR's inputs → logits, lengths, …"""
+        raise NotImplementedError
+
+    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+        """Execute one batch; see ``Engine.run``."""
+        if self._module is None:
+            raise RuntimeError("The engine must be open to run, but it was closed.")
+        inputs = model_inputs(self._request, batch)
+        threads = self._request.deployment.intra_op_num_threads
+        return run_module(self._module, self._device, inputs, threads=threads, scores=scores)
+
+    def facts(self) -> EngineFacts:
+        """What torch reported after loading."""
+        return self._facts
+
+    def close(self) -> None:
+        """Free the module."""
+        self._module = None

@@ -1,0 +1,147 @@
+"""FSMN-VAD from a directory of FunASR's own class, with random weights: the same segments as FunASR gives."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.audio.reading import Float32
+from autotune.deployment import Chunking
+from autotune.errors import ModelError
+from autotune.recognizer.chunking import Chunkers
+
+CONFIG = """
+model: FsmnVADStreaming
+model_conf: {sample_rate: 16000, detect_mode: 1, snr_mode: 0, max_end_silence_time: 800, max_start_silence_time: 3000,
+  window_size_ms: 200, sil_to_speech_time_thres: 150, speech_to_sil_time_thres: 150, speech_2_noise_ratio: 1.0,
+  do_extend: 1, lookback_time_start_point: 200, lookahead_time_end_point: 100, max_single_segment_time: 60000,
+  snr_thres: -100.0, noise_frame_num_used_for_snr: 100, decibel_thres: -100.0, speech_noise_thres: 0.6,
+  fe_prior_thres: 0.0001, silence_pdf_num: 1, sil_pdf_ids: [0], output_frame_probs: false, frame_in_ms: 10,
+  frame_length_ms: 25}
+encoder: FSMN
+encoder_conf: {input_dim: 400, input_affine_dim: 16, fsmn_layers: 2, linear_dim: 24, proj_dim: 12, lorder: 20,
+  rorder: 0, lstride: 1, rstride: 0, output_affine_dim: 16, output_dim: 2, use_softmax: true}
+frontend: WavFrontendOnline
+frontend_conf: {fs: 16000, window: hamming, n_mels: 80, frame_length: 25, frame_shift: 10, dither: 0.0, lfr_m: 5,
+  lfr_n: 1}
+"""
+
+MAKE = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np, torch, yaml
+from pathlib import Path
+from funasr.models.fsmn_vad_streaming.model import FsmnVADStreaming
+from autotune.model_directory import FrontendConfig
+from autotune.recognizer.frontend import fbank, stack_frames
+folder = Path(sys.argv[1])
+config = yaml.safe_load((folder / "config.yaml").read_text())
+torch.manual_seed(3)
+model = FsmnVADStreaming(encoder="FSMN", encoder_conf=config["encoder_conf"], **config["model_conf"])
+# Random layers; the last one is fitted to loudness, since random weights alone call everything the same.
+frames = fbank(np.load(sys.argv[2]), FrontendConfig(16000, "hamming", 80, 25, 10, 1, 1, None))
+hidden = []
+model.encoder.out_linear1.register_forward_hook(lambda module, inputs, output: hidden.append(output[0].numpy()))
+with torch.no_grad():
+    model.encoder(torch.from_numpy(stack_frames(frames, 5, 1))[None], cache={})
+    loudness = frames.mean(axis=1)
+    inputs = np.concatenate([hidden[0], np.ones((len(frames), 1), np.float32)], axis=1)
+    weights = np.linalg.lstsq(inputs, 3 * (loudness - loudness.mean()) / loudness.std(), rcond=None)[0]
+    last = model.encoder.out_linear2.linear
+    last.weight[0], last.weight[1] = 0.0, torch.from_numpy(weights[:-1])
+    last.bias[0], last.bias[1] = 0.0, float(weights[-1])
+torch.save(model.state_dict(), folder / "model.pt")
+"""
+
+RUN = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import numpy as np
+from pathlib import Path
+from autotune.deployment import Chunking
+from autotune.recognizer.chunking import Chunkers
+folder, audio = sys.argv[1:]
+samples = np.load(audio)
+chunking = Chunking(method="vad", vad_model=folder, max_segment_s=5, merge_s=0, min_silence_s=0.8, pad_s=0)
+chunkers = Chunkers(chunking)
+
+def cut(count, sizes):
+    chunker, pieces, at = chunkers.new(None), [], 0
+    for size in sizes:
+        pieces += chunker.push(samples[at : min(at + size, count)])
+        at += size
+    pieces += chunker.push(samples[min(at, count) : count]) + chunker.finish()
+    assert all(np.array_equal(piece.samples, samples[piece.start : piece.stop]) for piece in pieces)
+    return [(piece.start, piece.stop) for piece in pieces]
+
+counts = [0, 1, 399, 400, 16000, 16001, 32000, 40123, len(samples)]
+ours = [[cut(count, sizes) for sizes in ([], [4000] * 200, [100] * 3 + [77777])] for count in counts]
+vad = chunkers._vad
+theirs = []
+for count in counts:
+    value = []
+    if count >= 400:
+        with vad._lock:
+            result = vad._model.generate(input=samples[:count], is_final=True, max_end_silence_time=800)
+        value = result[0]["value"]
+    theirs.append(value)
+print("RESULT" + json.dumps([counts, ours, theirs]))
+"""
+
+
+def child(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_segments_are_funasrs_own_however_they_are_pushed(speech: Float32, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    np.save(tmp_path / "speech.npy", speech)
+    printed = child(MAKE + RUN, str(tmp_path), str(tmp_path / "speech.npy"))
+    counts, ours, theirs = json.loads(printed.rpartition("RESULT")[2])
+    assert any(ours[-1])
+    for count, ways, expected in zip(counts, ours, theirs, strict=True):
+        assert ways[0] == ways[1] == ways[2]
+        covered = np.zeros(count, int)
+        for start, stop in ways[0]:
+            assert 0 < stop - start <= 5 * 16000
+            covered[start:stop] += 1
+        assert covered.max(initial=0) <= 1
+        wanted = np.zeros(count, int)
+        for begin_ms, end_ms in expected:
+            wanted[begin_ms * 16 : end_ms * 16] = 1
+        # FunASR's last segment ends with its last whole frame, ours with the recording.
+        assert np.sum(covered != wanted) <= max(0.02 * count, 800)
+
+
+def wrong(folder: Path) -> dict[str, str]:
+    (folder / "file").write_text("", encoding="utf-8")
+    (folder / "empty").mkdir()
+    for name, content in [("asr", "model: SenseVoiceSmall"), ("list", "- 1"), ("damaged", "a: ["), ("bare", CONFIG)]:
+        (folder / name).mkdir()
+        (folder / name / "config.yaml").write_text(content, encoding="utf-8")
+    return {
+        "absent": "must be a directory",
+        "file": "must be a directory",
+        "empty": "must hold config.yaml",
+        "asr": "must be a FsmnVADStreaming, but .* says 'SenseVoiceSmall'",
+        "list": "says None",
+        "damaged": "must be YAML",
+        "bare": "must hold model.pt",
+    }
+
+
+def test_what_is_no_vad_is_named(tmp_path: Path) -> None:
+    for name, message in wrong(tmp_path).items():
+        path = str(tmp_path / name)
+        chunking = Chunking(method="vad", vad_model=path, max_segment_s=5, merge_s=0, min_silence_s=0.5, pad_s=0)
+        with pytest.raises(ModelError, match=message) as caught:
+            Chunkers(chunking)
+        assert name in str(caught.value)
