@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
 from autotune import __version__
+from autotune.accuracy import Verdict
 from autotune.audio.workload import Workload
+from autotune.confirming import HeldBack
 from autotune.deployment_file import (
     ArtifactRecord,
     AudioRecord,
     BaselineRecord,
+    CerRecord,
     DeploymentFile,
     HardwareRecord,
     IntervalRecord,
@@ -22,6 +26,7 @@ from autotune.deployment_file import (
     MeasurementRecord,
     OtherBaselineRecord,
     ProvenanceRecord,
+    RateRecord,
 )
 from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement
@@ -30,7 +35,7 @@ from autotune.models import Artifact, ModelInfo
 from autotune.search.finalists import Comparison, Finalist
 from autotune.search.records import StudyResult
 
-__all__ = ["Outcome", "deployment_file", "pooled_latency"]
+__all__ = ["Outcome", "cer_record", "deployment_file", "pooled_latency"]
 
 PACKAGES = ("funasr", "torch", "onnxruntime-gpu", "onnxruntime", "onnx", "optuna", "numpy", "kaldi-native-fbank")
 
@@ -44,6 +49,7 @@ class Outcome:
     hardware: HardwareProfile
     comparison: Comparison
     result: StudyResult
+    held_back: tuple[HeldBack, ...]
     artifact: Artifact | None
     study: str
     seed: int
@@ -56,6 +62,7 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
     tuned = not comparison.nothing_is_faster
     return DeploymentFile(
         recommended="tuned" if tuned else "baseline",
+        reason=_reason(outcome),
         model=outcome.model,
         audio_profile=_audio(outcome.workload),
         hardware=HardwareRecord.of(outcome.hardware),
@@ -66,6 +73,7 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
             rtfx=IntervalRecord.of(comparison.baseline.rtfx),
             latency_s=pooled_latency(comparison.baseline.measurements),
             peak_memory_bytes=_peak(comparison.baseline),
+            cer=cer_record(comparison.baseline.verdict),
             other=_other_baseline(outcome),
         ),
         speedup=IntervalRecord.of(winner.speedup) if tuned else None,
@@ -95,12 +103,49 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
         latency_s=pooled_latency(measurements),
         peak_memory_bytes=_peak(finalist),
         load_s=median(measurement.load_s for measurement in measurements),
-        accuracy="not checked",
-        cer=None,
+        accuracy="not checked" if finalist.verdict is None else "checked",
+        cer=cer_record(finalist.verdict),
         stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
         padding_share=median(measurement.padding_share for measurement in measurements),
         noise={name: max(m.noise[name] for m in measurements if name in m.noise) for name in sorted(noise)},
         blocks=blocks,
+    )
+
+
+def cer_record(verdict: Verdict | None) -> CerRecord | None:
+    """What the file keeps of a verdict; None if the texts were not checked."""
+    if verdict is None:
+        return None
+    accuracy, limit = verdict.accuracy, verdict.allowed
+    return CerRecord(
+        unit=accuracy.unit,
+        rate=RateRecord.of(verdict.rate),
+        reference=accuracy.reference_rate,
+        increase=RateRecord.of(verdict.increase),
+        allowed=None if limit == math.inf else limit,
+        verdict=verdict.outcome,
+        visible=verdict.visible,
+        more_audio=verdict.more_audio,
+        clips=len(accuracy.clips),
+        tokens=accuracy.tokens,
+    )
+
+
+def _reason(outcome: Outcome) -> str:
+    """Why this deployment is recommended, in one sentence or two."""
+    comparison, held = outcome.comparison, outcome.held_back
+    if not comparison.nothing_is_faster:
+        verdict = comparison.winner.verdict
+        told = "its accuracy was not checked" if verdict is None else verdict.describe()
+        return f"Faster than FunASR's default with 95 % confidence; {told}."
+    if not held:
+        return "Nothing measured was faster than FunASR's default with 95 % confidence."
+    first = held[0]
+    unclear = sum(one.verdict.outcome == "unclear" for one in held)
+    return (
+        f"{len(held)} faster deployments were held back by the accuracy guard ({len(held) - unclear} rejected, "
+        f"{unclear} not to be told with this audio). The fastest, {first.deployment.describe()}, with RTFx "
+        f"{first.rtfx:.1f}: {first.verdict.describe()}."
     )
 
 

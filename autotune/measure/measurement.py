@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotune.documents import Document
+from autotune.measure.accuracy import Accuracy
 from autotune.metrics import percentile
 
 __all__ = ["Measurement", "ShardSample"]
@@ -44,6 +45,8 @@ class Measurement(Document):
     """``EngineFacts`` of the first instance, as read back from the runtime."""
     noise: dict[str, float]
     """steal_share, other_cpu_share, involuntary_switches, during the measured shards."""
+    accuracy: Accuracy | None = None
+    """Errors of its texts; None where there is nothing to judge them by."""
 
     @property
     def audio_s(self) -> float:

@@ -1,24 +1,43 @@
-"""Pacing: a shard's recordings one after another (closed loop) or at their arrival times (open loop)."""
+"""Pacing: a shard's recordings one after another, at their arrival times, or as they are spoken."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from autotune.audio.workload import Recording
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32, read_audio
+from autotune.audio.recording import Recording
 
-__all__ = ["Arrival", "Spoken", "Transcribed", "Transcriber", "busy_seconds", "closed_loop", "open_loop", "replay"]
+__all__ = [
+    "Arrival",
+    "Busy",
+    "Clock",
+    "Spoken",
+    "SpokenStream",
+    "Transcribed",
+    "Transcriber",
+    "busy_seconds",
+    "closed_loop",
+    "open_loop",
+    "realtime",
+    "replay",
+    "spoken_at_once",
+]
 
-Arrival = Literal["closed", "open"]
+Arrival = Literal["closed", "open", "realtime"]
 
 LEAD_S = 0.01
 """Between deciding to begin and the first scheduled arrival, so that the first is not late already."""
+
+BLOCK_SAMPLES = SAMPLE_RATE_HZ // 10
+"""What a client sends at once: 0.1 s."""
 
 
 class Spoken(Protocol):
@@ -27,6 +46,24 @@ class Spoken(Protocol):
     @property
     def text(self) -> str:
         """The recording's text."""
+
+
+class SpokenStream(Protocol):
+    """A recording that is still being spoken."""
+
+    def feed(self, samples: Float32) -> None:
+        """The next samples, float32 [any], 16 kHz mono."""
+
+    def finish(self) -> Future[Any]:
+        """There are no more; the future gives a Spoken."""
+
+
+class Busy(Protocol):
+    """What this module needs of a recognizer's counters."""
+
+    @property
+    def busy_s(self) -> float:
+        """Wall seconds during which at least one batch was running."""
 
 
 class Transcriber(Protocol):
@@ -38,6 +75,30 @@ class Transcriber(Protocol):
     def submit(self, audio: Path) -> Future[Any]:
         """Queue one recording; the future gives a Spoken. (Future is invariant, so it cannot be typed as that.)"""
 
+    def stream(self) -> SpokenStream:
+        """Begin a recording that comes block by block."""
+
+    def stats(self) -> Busy:
+        """Counters so far."""
+
+
+class Clock(Protocol):
+    """Time, for tests to move."""
+
+    def now(self) -> float:
+        """Seconds since some moment."""
+
+    def wait(self, until_s: float, woken: threading.Event) -> bool:
+        """Return at ``until_s`` with False, or with True as soon as ``woken`` is set."""
+
+
+class _WallClock:
+    def now(self) -> float:
+        return time.perf_counter()
+
+    def wait(self, until_s: float, woken: threading.Event) -> bool:
+        return woken.wait(max(0.0, until_s - time.perf_counter()))
+
 
 @dataclass(frozen=True)
 class Transcribed:
@@ -45,14 +106,16 @@ class Transcribed:
 
     texts: tuple[str, ...]
     latencies_s: tuple[float, ...]
-    """Closed loop: from the start of each; open loop: from its *scheduled* arrival, to its text."""
+    """To its text: from the start of each (closed loop), from its *scheduled* arrival (open loop), or from the moment
+    when its last sample was to be spoken (real time)."""
     processing_s: float
-    """Wall seconds during which at least one recording was being read, waiting or running."""
+    """Wall seconds during which the recognizer had something to do: at least one recording was being read, waiting or
+    running; in real time, at least one batch was running, or samples were being taken in."""
 
 
 def replay(recognizer: Transcriber, recordings: Sequence[Recording], arrival: Arrival) -> Transcribed:
     """Transcribe ``recordings`` at the pace that ``arrival`` says; what the recognizer raises is passed on."""
-    return (open_loop if arrival == "open" else closed_loop)(recognizer, recordings)
+    return {"closed": closed_loop, "open": open_loop, "realtime": realtime}[arrival](recognizer, recordings)
 
 
 def closed_loop(recognizer: Transcriber, recordings: Sequence[Recording]) -> Transcribed:
@@ -73,51 +136,127 @@ def open_loop(recognizer: Transcriber, recordings: Sequence[Recording]) -> Trans
     (no coordinated omission). The end is taken in the future's callback, not when this thread gets to look.
     """
     order = sorted(range(len(recordings)), key=lambda index: recordings[index].arrival_s)
-    ends = _Ends(len(recordings))
-    futures: dict[int, Future[Any]] = {}
+    clock = _WallClock()
+    ends = _Ends(len(recordings), clock)
     submitted = [0.0] * len(recordings)
-    begin = time.perf_counter() + LEAD_S
+    begin = clock.now() + LEAD_S
     for index in order:
-        if ends.failed.wait(max(0.0, begin + recordings[index].arrival_s - time.perf_counter())):
+        if clock.wait(begin + recordings[index].arrival_s, ends.failed):
             break
-        submitted[index] = time.perf_counter()
-        futures[index] = recognizer.submit(Path(recordings[index].path))
-        futures[index].add_done_callback(functools.partial(ends.stamp, index))
-    ends.wait(len(futures))
-    for future in futures.values():
-        if future.done() and (error := future.exception()) is not None:
-            raise error
-    texts = {index: future.result().text for index, future in futures.items()}
+        submitted[index] = clock.now()
+        ends.expect(index, recognizer.submit(Path(recordings[index].path)))
+    texts = ends.texts()
     return Transcribed(
-        texts=tuple(texts[index] for index in range(len(recordings))),
+        texts=texts,
         latencies_s=tuple(ends.at[i] - begin - recording.arrival_s for i, recording in enumerate(recordings)),
         processing_s=busy_seconds(zip(submitted, ends.at, strict=True)),
     )
 
 
-class _Ends:
-    """When each future was done; callbacks run in the recognizer's threads."""
+def realtime(recognizer: Transcriber, recordings: Sequence[Recording], clock: Clock | None = None) -> Transcribed:
+    """Each recording from its ``arrival_s`` on in blocks of 0.1 s, each when its last sample has been spoken.
 
-    def __init__(self, count: int) -> None:
+    The clock is absolute: a recognizer that takes its time with one stream's samples makes all of them late, and
+    their latencies show it. The audio is read before the clock starts (that is the client's work) and stays in memory.
+    How long speech takes says nothing of the recognizer: ``processing_s`` counts what it was busy for.
+    """
+    clock = clock or _WallClock()
+    waveforms = [read_audio(Path(recording.path)) for recording in recordings]
+    ends = _Ends(len(recordings), clock)
+    work = _Work(recognizer, clock)
+    streams: dict[int, SpokenStream] = {}
+    begin = clock.now() + LEAD_S
+    starts_s = [begin + recording.arrival_s for recording in recordings]
+    for due_s, index, first in _blocks(starts_s, waveforms):
+        if clock.wait(due_s, ends.failed):
+            break
+        with work.taking_in():
+            if first == 0:
+                streams[index] = recognizer.stream()
+            streams[index].feed(waveforms[index][first : first + BLOCK_SAMPLES])
+            ended = first + BLOCK_SAMPLES >= len(waveforms[index])
+            future = streams.pop(index).finish() if ended else None
+        if future is not None:
+            ends.expect(index, future)
+    texts = ends.texts()
+    spoken_s = [start_s + len(waveform) / SAMPLE_RATE_HZ for start_s, waveform in zip(starts_s, waveforms, strict=True)]
+    return Transcribed(
+        texts=texts,
+        latencies_s=tuple(at - end_s for at, end_s in zip(ends.at, spoken_s, strict=True)),
+        processing_s=work.seconds(),
+    )
+
+
+def spoken_at_once(recognizer: Transcriber, audio: Path) -> Future[Any]:
+    """A recording through a stream without waiting for anybody to speak: for warming up."""
+    stream, waveform = recognizer.stream(), read_audio(audio)
+    for first in range(0, len(waveform), BLOCK_SAMPLES):
+        stream.feed(waveform[first : first + BLOCK_SAMPLES])
+    return stream.finish()
+
+
+def _blocks(starts_s: Sequence[float], waveforms: Sequence[Float32]) -> list[tuple[float, int, int]]:
+    """(when it has been spoken, which recording, its first sample) of every block, in the order of time."""
+    return sorted(
+        (start_s + min(first + BLOCK_SAMPLES, len(waveform)) / SAMPLE_RATE_HZ, index, first)
+        for index, (start_s, waveform) in enumerate(zip(starts_s, waveforms, strict=True))
+        for first in range(0, len(waveform), BLOCK_SAMPLES)
+    )
+
+
+class _Work:
+    """How long the recognizer worked: its own busy seconds, and those spent in calls to it while no batch ran."""
+
+    def __init__(self, recognizer: Transcriber, clock: Clock) -> None:
+        self._recognizer, self._clock = recognizer, clock
+        self._before_s = recognizer.stats().busy_s
+        self._taking_in_s = 0.0
+
+    @contextlib.contextmanager
+    def taking_in(self) -> Iterator[None]:
+        busy_s, started = self._recognizer.stats().busy_s, self._clock.now()
+        yield
+        took_s, also_s = self._clock.now() - started, self._recognizer.stats().busy_s - busy_s
+        self._taking_in_s += max(0.0, took_s - also_s)
+
+    def seconds(self) -> float:
+        return self._recognizer.stats().busy_s - self._before_s + self._taking_in_s
+
+
+class _Ends:
+    """When each recording's text was there; callbacks run in the recognizer's threads."""
+
+    def __init__(self, count: int, clock: Clock) -> None:
         self.at = [0.0] * count
         self.failed = threading.Event()
         """Set by the first recording that failed: the rest need not be waited for."""
+        self._clock = clock
+        self._futures: dict[int, Future[Any]] = {}
         self._done = 0
         self._changed = threading.Condition()
 
-    def stamp(self, index: int, future: Future[Any]) -> None:
-        now = time.perf_counter()
+    def expect(self, index: int, future: Future[Any]) -> None:
+        self._futures[index] = future
+        future.add_done_callback(functools.partial(self._stamp, index))
+
+    def texts(self) -> tuple[str, ...]:
+        """Of every recording, once all are there; raises what the first one that failed raised."""
+        # Not Future.result(): it may return before the callbacks have run.
+        with self._changed:
+            self._changed.wait_for(lambda: self._done >= len(self._futures) or self.failed.is_set())
+        for future in self._futures.values():
+            if future.done() and (error := future.exception()) is not None:
+                raise error
+        return tuple(self._futures[index].result().text for index in range(len(self.at)))
+
+    def _stamp(self, index: int, future: Future[Any]) -> None:
+        now = self._clock.now()
         if future.exception() is not None:
             self.failed.set()
         with self._changed:
             self.at[index] = now
             self._done += 1
             self._changed.notify_all()
-
-    def wait(self, count: int) -> None:
-        # Not Future.result(): it may return before the callbacks have run.
-        with self._changed:
-            self._changed.wait_for(lambda: self._done >= count or self.failed.is_set())
 
 
 def busy_seconds(intervals: Iterable[tuple[float, float]]) -> float:

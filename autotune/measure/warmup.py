@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.audio.workload import Recording
-from autotune.measure.pacing import Arrival, Transcriber
+from autotune.audio.recording import Recording
+from autotune.measure.pacing import Arrival, Transcriber, spoken_at_once
 
 __all__ = ["WarmUp", "is_steady", "warm_up"]
 
@@ -40,7 +41,8 @@ def warm_up(
 ) -> WarmUp:
     """Pass over ``recordings`` until the last two passes agree within 10 %, at most 4 passes or 20 s, at least once.
 
-    In an open loop all recordings of a pass are submitted at once, so that batches form as they will later.
+    In an open loop all recordings of a pass are submitted at once, so that batches form as they will later; in real
+    time they go through streams, one behind the other without a pause.
     """
     if not recordings:
         raise ValueError("a workload must have at least one warm-up recording, but it has none")
@@ -48,14 +50,19 @@ def warm_up(
     passes: list[float] = []
     while not passes or not (is_steady(passes) or len(passes) == MAX_PASSES or sum(passes) >= MAX_S):
         started = now()
-        if arrival == "open":
-            for future in [recognizer.submit(path) for path in paths]:
-                future.result()
-        else:
-            for path in paths:
-                recognizer.transcribe([path])
+        _pass(recognizer, paths, arrival)
         passes.append(now() - started)
     return WarmUp(tuple(passes))
+
+
+def _pass(recognizer: Transcriber, paths: Sequence[Path], arrival: Arrival) -> None:
+    if arrival == "closed":
+        for path in paths:
+            recognizer.transcribe([path])
+        return
+    send = recognizer.submit if arrival == "open" else functools.partial(spoken_at_once, recognizer)
+    for future in [send(path) for path in paths]:
+        future.result()
 
 
 def is_steady(passes_s: Sequence[float]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 import soundfile
 
 from autotune.audio.workload import Recording, Shard, Workload
-from autotune.deployment import Batch, Chunking, Deployment
+from autotune.deployment import Chunking, Deployment
+from tests.fake_engine import fake_deployment, write_fake_model
 
 MakeWorkload = Callable[..., Workload]
 MakeDeployment = Callable[..., Deployment]
@@ -20,18 +20,7 @@ MakeDeployment = Callable[..., Deployment]
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Paraformer directory without weights: the fake engine needs configuration and tokens only."""
-    folder = tmp_path_factory.mktemp("model")
-    config = {
-        "model": "Paraformer",
-        "tokenizer": "CharTokenizer",
-        "frontend": "WavFrontend",
-        "frontend_conf": {"fs": 16000, "n_mels": 80, "lfr_m": 7, "lfr_n": 6},
-    }
-    (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
-    tokens = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + number) for number in range(29)), "<unk>"]
-    (folder / "tokens.json").write_text(json.dumps(tokens), encoding="utf-8")
-    (folder / "model.pt").write_bytes(b"")
-    return folder
+    return write_fake_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +35,7 @@ def make_workload(tmp_path_factory: pytest.TempPathFactory) -> MakeWorkload:
         return Recording(id=name, path=str(path), audio_s=audio_s, arrival_s=arrival_s, text=None)
 
     def make(arrival: str = "closed", shards: int = 2) -> Workload:
-        step = 0.02 if arrival == "open" else 0.0
+        step = 0.0 if arrival == "closed" else 0.02
         drawn = []
         for index in range(shards):
             names = [f"s{index}-r{number}" for number in range(3)]
@@ -71,21 +60,10 @@ def make_workload(tmp_path_factory: pytest.TempPathFactory) -> MakeWorkload:
 @pytest.fixture(scope="session")
 def make_deployment() -> MakeDeployment:
     def make(fault: str = "none", **changes: object) -> Deployment:
-        plain = Deployment(
-            format="pytorch-fp32",
-            weights=None,
-            engine="fake",
-            device="cpu",
-            instances=1,
-            intra_op_num_threads=1,
-            inter_op_num_threads=1,
-            session_options={"speed": "1000x", "fault": fault},
-            provider_options={},
-            batch=Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0),
-            chunking=Chunking(method="fixed", window_s=1.0),
-            language="auto",
-            text_norm="woitn",
-        )
-        return Deployment.model_validate(plain.model_dump() | changes)
+        plain = {
+            "session_options": {"speed": "1000x", "fault": fault},
+            "chunking": Chunking(method="fixed", window_s=1.0),
+        }
+        return fake_deployment(**{**plain, **changes})
 
     return make

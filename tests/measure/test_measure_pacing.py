@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.audio.workload import Recording
-from autotune.measure.pacing import busy_seconds, closed_loop, open_loop, replay
+from autotune.measure.pacing import Busy, SpokenStream, busy_seconds, closed_loop, open_loop, replay
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class OneWorker:
         self._read(audio.name)
         self.submitted.append(audio.name)
         return self._pool.submit(self._one, audio.name)
+
+    def stream(self) -> SpokenStream:
+        raise NotImplementedError("nothing is streamed to it")
+
+    def stats(self) -> Busy:
+        raise NotImplementedError("it counts nothing")
 
     def _one(self, name: str) -> Text:
         self._service(name)

@@ -29,7 +29,7 @@ from autotune.errors import (
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure.measurement import Measurement
 from autotune.measure.trial import TrialRequest, measure, run_trial
-from autotune.recognizer import RecognizerStats, Transcript
+from autotune.recognizer import RecognizerStats, RecognizerStream, Transcript
 
 MakeWorkload = Callable[..., Workload]
 MakeDeployment = Callable[..., Deployment]
@@ -167,6 +167,9 @@ class Silent:
         future: Future[Transcript] = Future()
         future.set_result(self._transcript)
         return future
+
+    def stream(self) -> RecognizerStream:
+        raise NotImplementedError("nothing is streamed to it")
 
     def stats(self) -> RecognizerStats:
         return RecognizerStats(stages_s={}, audio_s=0.0, padded_s=0.0, batches=0, busy_s=0.0)

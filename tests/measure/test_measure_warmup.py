@@ -7,18 +7,34 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.audio.reading import Float32
 from autotune.audio.workload import Recording
-from autotune.measure.pacing import Arrival
+from autotune.measure.pacing import Arrival, Busy
 from autotune.measure.warmup import is_steady, warm_up
 
 
 @dataclass(frozen=True)
 class Text:
     text: str = ""
+
+
+class Heard:
+    """A stream to ``Scripted``, which takes it for the file whose first sample tells its number."""
+
+    def __init__(self, recognizer: Scripted) -> None:
+        self._recognizer, self._samples = recognizer, list[float]()
+
+    def feed(self, samples: Float32) -> None:
+        self._samples += samples.tolist()
+
+    def finish(self) -> Future[Text]:
+        return self._recognizer.submit(Path(f"/{round(self._samples[0] * 10)}"))
 
 
 class Scripted:
@@ -31,16 +47,22 @@ class Scripted:
 
     def transcribe(self, audio: Sequence[Path]) -> list[Text]:
         for path in audio:
-            self._take(path)
+            self.take(path)
         return [Text()] * len(audio)
 
     def submit(self, audio: Path) -> Future[Text]:
-        self._take(audio)
+        self.take(audio)
         future: Future[Text] = Future()
         future.set_result(Text())
         return future
 
-    def _take(self, path: Path) -> None:
+    def stream(self) -> Heard:
+        return Heard(self)
+
+    def stats(self) -> Busy:
+        raise NotImplementedError("it counts nothing")
+
+    def take(self, path: Path) -> None:
         self.calls.append(path)
         self.clock += next(self._seconds)
 
@@ -75,6 +97,16 @@ def test_it_stops_when_steady_or_after_four_passes_or_20_s(
 def test_a_pass_is_every_recording_once(arrival: Arrival) -> None:
     recognizer = Scripted([1, 2, 1, 2])
     warmth = warm_up(recognizer, recordings(2), arrival, now=lambda: recognizer.clock)
+    assert recognizer.calls == [Path("/0"), Path("/1")] * 2
+    assert warmth.passes_s == (3, 3)
+
+
+def test_in_real_time_a_pass_goes_through_streams(tmp_path: Path) -> None:
+    for number in range(2):
+        soundfile.write(tmp_path / str(number), np.full(3_000, number / 10), 16_000, format="WAV", subtype="FLOAT")
+    recognizer = Scripted([1, 2, 1, 2])
+    files = [one.model_copy(update={"path": f"{tmp_path}{one.path}"}) for one in recordings(2)]
+    warmth = warm_up(recognizer, files, "realtime", now=lambda: recognizer.clock)
     assert recognizer.calls == [Path("/0"), Path("/1")] * 2
     assert warmth.passes_s == (3, 3)
 

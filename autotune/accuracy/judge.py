@@ -1,0 +1,160 @@
+"""Judging a measurement's texts: expected and reference texts of a workload, each utterance's errors, the worst."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.accuracy.alignment import Alignment, align
+from autotune.accuracy.normalising import normalise, token_name, tokenise
+from autotune.audio.workload import Recording, Workload
+from autotune.errors import TrialMismatch
+from autotune.measure.accuracy import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText
+
+__all__ = ["Judge", "ReferenceTexts"]
+
+ReferenceTexts = Mapping[str, Sequence[str]]
+"""Recording id → the reference's text of each of its turns, or of the whole recording where it has none."""
+
+_SHOWN_TOKENS = 40
+"""Of a longer utterance, the stretch with the most errors is shown."""
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """A stretch of a recording that has a text of its own."""
+
+    clip: str
+    tokens: tuple[str, ...]
+    reference: Alignment
+
+
+class Judge:
+    """Counts the errors of texts of one workload. Read-only after construction.
+
+    Turns are aligned with the text of the whole recording, so that neither chunking nor joining is told apart from
+    recognition: each error counts for the clip at whose place it is. With transcripts of some of the user's files,
+    only those files count; without any, the reference's own text is what is expected.
+    """
+
+    def __init__(self, workload: Workload, reference: ReferenceTexts) -> None:
+        recordings = [recording for shard in workload.shards for recording in shard.recordings]
+        known = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
+        self.against: str = "transcripts" if known else "fp32 PyTorch's text"
+        """What the texts are compared with."""
+        texts = _expected(recordings, reference, known)
+        self.tokens: TokenName = token_name(text for pieces in texts.values() for _, text in pieces)
+        """What is counted."""
+        self.unit: UnitName = ("cer" if self.tokens == "characters" else "wer") if known else "disagreement"
+        self._utterances: dict[str, list[_Utterance]] = {}
+        for name, pieces in texts.items():
+            self._utterances[name] = [
+                self._utterance(clip, text, heard) for (clip, text), heard in zip(pieces, reference[name], strict=True)
+            ]
+        everything = [one for utterances in self._utterances.values() for one in utterances]
+        self.length: int = sum(len(one.tokens) for one in everything)
+        """Characters or words that are expected in all; 0 means that nothing can be judged."""
+        self.clips: int = len({one.clip for one in everything})
+        """Distinct clips."""
+        self.reference_errors: int = sum(one.reference.total for one in everything)
+        """Of fp32 PyTorch."""
+
+    @property
+    def reference_rate(self) -> float:
+        """The reference's error rate, a fraction."""
+        return self.reference_errors / self.length
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that is expected: equal digests judge alike."""
+        expected = [[name, [[one.clip, *one.tokens] for one in found]] for name, found in self._utterances.items()]
+        return hashlib.sha256(json.dumps([self.unit, expected]).encode()).hexdigest()
+
+    def assess(self, texts: Mapping[str, str], recordings: Collection[str] | None = None) -> Accuracy:
+        """Errors of one text for each recording.
+
+        Args:
+            texts: recording id → text.
+            recordings: ids of those that were transcribed; None for the whole workload.
+
+        Raises:
+            TrialMismatch: a recording has no text (silence has an empty one).
+            ValueError: nothing is expected in these recordings.
+        """
+        judged = {name: found for name, found in self._utterances.items() if recordings is None or name in recordings}
+        if not any(one.tokens for found in judged.values() for one in found):
+            raise ValueError("something must be said in the recordings for texts to be judged, but nothing is")
+        counts: dict[str, tuple[int, int, int]] = {}
+        worse: list[WorseText] = []
+        for name, utterances in judged.items():
+            if name not in texts:
+                raise TrialMismatch(f"every recording must be transcribed to be judged, but {name} was not")
+            tokens = [token for utterance in utterances for token in utterance.tokens]
+            alignment = align(tokens, tokenise(texts[name], self.tokens))
+            position = 0
+            for utterance in utterances:
+                stop = position + len(utterance.tokens)
+                # A recording without a word has no place for its insertions.
+                errors = alignment.errors(position, stop) if tokens else alignment.total
+                before = counts.get(utterance.clip, (0, 0, 0))
+                added = (errors, utterance.reference.total, len(utterance.tokens))
+                counts[utterance.clip] = (before[0] + added[0], before[1] + added[1], before[2] + added[2])
+                if errors > utterance.reference.total:
+                    worse.append(self._worse(utterance, alignment, position, errors))
+                position = stop
+        worse.sort(key=lambda text: (text.reference_errors - text.errors, text.clip))
+        return Accuracy(
+            unit=self.unit,
+            tokens=self.tokens,
+            utterances=sum(len(utterances) for utterances in judged.values()),
+            clips=tuple(ClipCount(clip, *counts[clip]) for clip in sorted(counts)),
+            worst=tuple(worse[:WORST]),
+        )
+
+    def _utterance(self, clip: str, text: str, heard: str) -> _Utterance:
+        tokens = tokenise(text, self.tokens)
+        return _Utterance(clip, tokens, align(tokens, tokenise(heard, self.tokens)))
+
+    def _worse(self, utterance: _Utterance, alignment: Alignment, position: int, errors: int) -> WorseText:
+        start, stop = _densest(alignment, position, len(utterance.tokens))
+        glue = "" if self.tokens == "characters" else " "
+        said = alignment.said(start, stop) if utterance.tokens else alignment.hypothesis
+        return WorseText(
+            clip=utterance.clip,
+            errors=errors,
+            reference_errors=utterance.reference.total,
+            expected=glue.join(utterance.tokens[start - position : stop - position]),
+            got=glue.join(said[: 3 * _SHOWN_TOKENS]),
+            reference_got=glue.join(utterance.reference.said(start - position, stop - position)[: 3 * _SHOWN_TOKENS]),
+        )
+
+
+def _spoken(recording: Recording) -> list[tuple[str, str]]:
+    """(clip, transcript) of each stretch whose text is known."""
+    if recording.turns:
+        return [(turn.clip, turn.text) for turn in recording.turns]
+    return [] if recording.text is None else [(recording.id, recording.text)]
+
+
+def _expected(
+    recordings: Sequence[Recording], reference: ReferenceTexts, known: bool
+) -> dict[str, list[tuple[str, str]]]:
+    """Recording id → (clip, text that it should have) of each stretch; recordings without any are left out."""
+    if known:
+        spoken = {recording.id: _spoken(recording) for recording in recordings}
+        return {name: pieces for name, pieces in spoken.items() if pieces}
+    found = {}
+    for recording in recordings:
+        clips = [turn.clip for turn in recording.turns] or [recording.id]
+        found[recording.id] = list(zip(clips, reference[recording.id], strict=True))
+    return found
+
+
+def _densest(alignment: Alignment, position: int, length: int) -> tuple[int, int]:
+    """The stretch of at most 40 expected tokens of an utterance that has the most errors."""
+    stop = position + length
+    starts = range(position, max(position, stop - _SHOWN_TOKENS) + 1)
+    start = max(starts, key=lambda start: alignment.errors(start, min(start + _SHOWN_TOKENS, stop)))
+    return start, min(start + _SHOWN_TOKENS, stop)

@@ -1,0 +1,183 @@
+"""The reference: what fp32 PyTorch makes of a workload's audio, transcribed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune.accuracy.judge import ReferenceTexts
+from autotune.audio.workload import Recording, Shard, Workload
+from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
+from autotune.errors import AutotuneError
+from autotune.hardware import HardwareProfile
+from autotune.isolation import run_task
+from autotune.measure import TrialRequest, run_trial
+from autotune.models import ModelInfo
+from autotune.paths import atomic_write, cache_dir
+
+__all__ = ["ReferenceRequest", "reference_texts"]
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+
+_RECIPES = {"turns": "turns/1", "baseline": "baseline/1"}
+"""Goes up with every change that can change a text."""
+
+_START_S = 1200.0
+_SLOWEST = 10.0
+"""A reference may take this many times as long as the audio."""
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """What is transcribed by which model."""
+
+    model: ModelInfo
+    workload: Workload
+    hardware: HardwareProfile
+    device: str
+    language: str
+    text_norm: str
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """Of all shards; the warm-up is never judged."""
+        return tuple(recording for shard in self.workload.shards for recording in shard.recordings)
+
+    @property
+    def recipe(self) -> str:
+        """``turns`` for embedded audio, ``baseline`` for the user's own, with the recipe's version."""
+        return _RECIPES["turns" if any(recording.turns for recording in self.recordings) else "baseline"]
+
+
+def reference_texts(request: ReferenceRequest, *, on_event: OnEvent | None = None) -> tuple[ReferenceTexts, bool]:
+    """The reference's texts of all recordings, and whether they were known already.
+
+    ``turns``: fp32 PyTorch, batch 1, each turn cut out at its true boundaries with at most 0.1 s around it.
+    ``baseline``: the user's own files have no known boundaries, so FunASR's own path cuts them, segment by segment.
+    Either runs in a child process; the texts lie in ``cache_dir()/references``, by model, workload and recipe.
+
+    Raises:
+        TrialError: the child failed.
+        AutotuneError: what loading the model or reading the audio raised, or the cache can't be written.
+    """
+    path = cache_dir() / "references" / f"{_key(request)}.json"
+    known = _read(path, request)
+    if known is not None:
+        return known, True
+    transcribed = (
+        _of_turns(request, on_event) if request.recipe.startswith("turns") else _of_baseline(request, on_event)
+    )
+    content = json.dumps({"recipe": request.recipe, "texts": transcribed}, ensure_ascii=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content.encode())
+    except OSError as error:
+        raise AutotuneError(
+            f"The reference's texts must be written to {path.parent}, but: {error.strerror}. Free disk space there, "
+            "or set XDG_CACHE_HOME."
+        ) from error
+    return transcribed, False
+
+
+def _key(request: ReferenceRequest) -> str:
+    parts = [
+        request.model.sha256,
+        request.workload.sha256,
+        request.language,
+        request.text_norm,
+        request.recipe,
+        request.device.partition(":")[0],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+def _read(path: Path, request: ReferenceRequest) -> ReferenceTexts | None:
+    """What lies there, if it is whole and of these recordings."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["texts"]
+        texts = {str(name): tuple(map(str, pieces)) for name, pieces in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    wanted = {recording.id: max(1, len(recording.turns)) for recording in request.recordings}
+    return texts if {name: len(pieces) for name, pieces in texts.items()} == wanted else None
+
+
+def _of_turns(request: ReferenceRequest, on_event: OnEvent | None) -> dict[str, tuple[str, ...]]:
+    threads = request.hardware.usable_cores
+    deployment = Deployment.model_validate(
+        {
+            "format": "pytorch-fp32",
+            "weights": None,
+            "engine": "pytorch",
+            "device": request.device,
+            "instances": 1,
+            "intra_op_num_threads": threads,
+            "inter_op_num_threads": 1,
+            "session_options": {},
+            "provider_options": {},
+            "batch": Batch(max_size=1, max_audio_s=1.0, max_wait_s=0.0),
+            "chunking": Chunking(method="none"),
+            "language": request.language,
+            "text_norm": request.text_norm,
+        }
+    )
+    answer = run_task(
+        "autotune.accuracy.reference_task:transcribe_turns_task",
+        {
+            "deployment": deployment.model_dump(mode="json"),
+            "model_path": str(Path(request.model.path).absolute()),
+            "recordings": [recording.model_dump(mode="json") for recording in request.recordings],
+        },
+        timeout_s=_timeout_s(request),
+        on_event=on_event,
+        cpus=request.hardware.cpus,
+        threads=threads,
+    )
+    return {str(name): tuple(map(str, pieces)) for name, pieces in answer["texts"].items()}
+
+
+def _of_baseline(request: ReferenceRequest, on_event: OnEvent | None) -> dict[str, tuple[str, ...]]:
+    plain = baseline_deployment(
+        ncpu=request.hardware.usable_cores, device=request.device, language=request.language
+    ).model_dump()
+    # FunASR batches segments on a GPU by seconds: with one second, each is a batch of its own.
+    plain |= {"text_norm": request.text_norm, "batch": Batch(max_size=1, max_audio_s=1.0, max_wait_s=0.0)}
+    # One recording a shard, and closed loop whatever the profile says: it is not timed, but shows how far it is.
+    shards = tuple(
+        Shard(index=index, recordings=(recording,), audio_s=recording.audio_s)
+        for index, recording in enumerate(request.recordings)
+    )
+    measurement = run_trial(
+        TrialRequest(
+            deployment=Deployment.model_validate(plain),
+            model_path=request.model.path,
+            artifact_path=None,
+            workload=request.workload.model_copy(update={"arrival": "closed", "shards": shards}),
+            shards=tuple(range(len(shards))),
+            repeats=1,
+            keep_texts=True,
+        ),
+        hardware=request.hardware,
+        timeout_s=_timeout_s(request),
+        on_event=None if on_event is None else _Counted(on_event, len(shards)),
+    )
+    return {recording.id: (measurement.texts[recording.id],) for recording in request.recordings}
+
+
+def _timeout_s(request: ReferenceRequest) -> float:
+    return _START_S + _SLOWEST * sum(recording.audio_s for recording in request.recordings)
+
+
+class _Counted:
+    """Turns a trial's shard events into "3 of 12 recordings"."""
+
+    def __init__(self, on_event: OnEvent, total: int) -> None:
+        self._on_event, self._total, self._done = on_event, total, 0
+
+    def __call__(self, name: str, data: dict[str, Any]) -> None:
+        self._done += name == "shard"
+        self._on_event(name, {**data, "text": f"{self._done} of {self._total} recordings"})

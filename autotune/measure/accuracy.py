@@ -1,0 +1,102 @@
+"""Accuracy: errors of one measurement's texts beside those of the reference, clip by clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from autotune.documents import Document
+
+__all__ = ["Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "pooled"]
+
+UnitName = Literal["cer", "wer", "disagreement"]
+TokenName = Literal["characters", "words"]
+
+WORST = 3
+"""Utterances that are kept to be shown."""
+
+
+class ClipCount(NamedTuple):
+    """Errors in one distinct clip, summed over its occurrences; a list of four in JSON."""
+
+    clip: str
+    errors: int
+    reference_errors: int
+    length: int
+    """Characters or words that should have been there."""
+
+
+class WorseText(Document):
+    """An utterance whose text got worse, normalised as it was counted."""
+
+    clip: str
+    errors: int
+    reference_errors: int
+    expected: str
+    """The transcript; without one, the reference's own text."""
+    got: str
+    reference_got: str
+    """What fp32 PyTorch makes of it."""
+
+
+class Accuracy(Document):
+    """How well a measurement's texts agree with what was said, and how well the reference's do."""
+
+    unit: UnitName
+    """``cer`` and ``wer`` are counted against transcripts, ``disagreement`` against the reference's text."""
+    tokens: TokenName
+    """What is counted."""
+    utterances: int
+    """Stretches of audio with a text of their own, recurring ones included."""
+    clips: tuple[ClipCount, ...]
+    """One for each distinct clip, by name."""
+    worst: tuple[WorseText, ...]
+    """Those that lost the most, at most three."""
+
+    @property
+    def length(self) -> int:
+        """Characters or words in all."""
+        return sum(count.length for count in self.clips)
+
+    @property
+    def rate(self) -> float:
+        """Errors / length. Raises ZeroDivisionError where nothing was said."""
+        return sum(count.errors for count in self.clips) / self.length
+
+    @property
+    def reference_rate(self) -> float:
+        """The reference's errors / length."""
+        return sum(count.reference_errors for count in self.clips) / self.length
+
+    @property
+    def increase(self) -> float:
+        """Rate minus the reference's, from the paired counts."""
+        return sum(count.errors - count.reference_errors for count in self.clips) / self.length
+
+
+def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
+    """Several measurements of one deployment on one workload as one: counts add up, clips stay the same clips.
+
+    Raises:
+        ValueError: none, or counted differently.
+    """
+    if not accuracies:
+        raise ValueError("there must be at least one accuracy to pool, but there is none")
+    if len({(one.unit, one.tokens) for one in accuracies}) > 1:
+        raise ValueError("accuracies must be counted alike to be pooled, but their units differ")
+    sums: dict[str, tuple[int, int, int]] = {}
+    worst: dict[tuple[str, str], WorseText] = {}
+    for accuracy in accuracies:
+        for count in accuracy.clips:
+            errors, reference, length = sums.get(count.clip, (0, 0, 0))
+            sums[count.clip] = (errors + count.errors, reference + count.reference_errors, length + count.length)
+        for text in accuracy.worst:
+            worst.setdefault((text.clip, text.expected), text)
+    ranked = sorted(worst.values(), key=lambda text: text.reference_errors - text.errors)
+    return Accuracy(
+        unit=accuracies[0].unit,
+        tokens=accuracies[0].tokens,
+        utterances=sum(one.utterances for one in accuracies),
+        clips=tuple(ClipCount(clip, *sums[clip]) for clip in sorted(sums)),
+        worst=tuple(ranked[:WORST]),
+    )

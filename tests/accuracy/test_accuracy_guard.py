@@ -1,0 +1,178 @@
+"""The guard's statistics: intervals that hold, clips that count once, verdicts and the power behind them."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotune.accuracy import Guard
+from autotune.measure.accuracy import Accuracy, ClipCount, pooled
+from autotune.metrics import ratio_interval
+
+counts = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 40))
+
+
+def accuracy(rows: list[tuple[int, int, int]], *, unit: str = "cer", times: int = 1) -> Accuracy:
+    """One clip a row: errors, reference's errors, length; ``times``: how often each clip occurs."""
+    clips = [ClipCount(f"c{index:03d}", *(times * value for value in row)) for index, row in enumerate(rows)]
+    return Accuracy.model_validate(
+        {"unit": unit, "tokens": "characters", "utterances": times * len(rows), "clips": clips, "worst": ()}
+    )
+
+
+def test_rates() -> None:
+    one = accuracy([(2, 1, 10), (0, 1, 30)])
+    assert one.rate == 2 / 40
+    assert one.reference_rate == 2 / 40
+    assert one.increase == 0
+    assert Accuracy.model_validate_json(one.model_dump_json()) == one
+    assert one.model_dump(mode="json")["clips"][0] == ["c000", 2, 1, 10]
+
+
+def test_the_interval_covers_the_truth() -> None:
+    """95 % intervals of 25 clips with errors in lumps: between 90 and 99 % of 150 hold the true rate."""
+    generator = np.random.default_rng(3)
+    held = 0
+    for round_ in range(150):
+        lengths = generator.integers(5, 30, 25)
+        # A clip is hit with probability 0.3, and then a third of it is wrong.
+        errors = np.where(generator.random(25) < 0.3, lengths / 3, 0.0)
+        found = ratio_interval(errors.tolist(), lengths.tolist(), resamples=2000, seed=round_)
+        held += found.low <= 0.1 <= found.high
+    assert 135 <= held <= 149
+
+
+@given(st.lists(counts, min_size=2, max_size=12))
+@settings(max_examples=40)
+def test_the_interval_is_ordered_and_no_order_matters(rows: list[tuple[int, int, int]]) -> None:
+    first, again = Guard().verdict([accuracy(rows)]), Guard().verdict([accuracy(rows[::-1])])
+    assert first is not None
+    assert again is not None
+    assert first.increase == again.increase
+    assert first.increase.low <= first.increase.value <= first.increase.high
+    assert first.increase.value == pytest.approx(first.accuracy.increase)
+
+
+@given(st.lists(counts, min_size=2, max_size=12), st.integers(2, 5))
+@settings(max_examples=30)
+def test_a_clip_that_recurs_is_no_new_evidence(rows: list[tuple[int, int, int]], times: int) -> None:
+    once, often = Guard().verdict([accuracy(rows)]), Guard().verdict([accuracy(rows, times=times)])
+    blocks = Guard().verdict([accuracy(rows)] * times)
+    assert once is not None
+    assert often is not None
+    assert blocks is not None
+    for more in (often, blocks):
+        assert more.increase.low == pytest.approx(once.increase.low)
+        assert more.increase.high == pytest.approx(once.increase.high)
+        assert more.visible == pytest.approx(once.visible)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, max_size=12))
+def test_no_difference_passes(rows: list[tuple[int, int]]) -> None:
+    verdict = Guard(0.0).verdict([accuracy([(errors, errors, length) for errors, length in rows])])
+    assert verdict is not None
+    assert (verdict.increase.low, verdict.increase.value, verdict.increase.high) == (0, 0, 0)
+    assert verdict.outcome == "passed"
+    assert verdict.visible > 0
+
+
+def test_more_clips_see_more() -> None:
+    rows = [(2, 1, 20), (1, 1, 20), (0, 0, 20), (1, 2, 20)]
+    few, many = Guard().verdict([accuracy(rows * 5)]), Guard().verdict([accuracy(rows * 80)])
+    assert few is not None
+    assert many is not None
+    assert many.visible == pytest.approx(few.visible / 4, rel=0.15)
+    assert few.more_audio == pytest.approx((few.visible / 0.005) ** 2)
+    assert few.more_audio is not None
+    assert many.more_audio is not None
+    assert many.more_audio == pytest.approx(few.more_audio / 16, rel=0.3)
+
+
+def test_without_any_difference_power_still_depends_on_the_clips() -> None:
+    """Ten clips of twenty characters without a difference: one wrong character in 16 % of clips may go unseen."""
+    verdict = Guard().verdict([accuracy([(1, 1, 20)] * 10)])
+    assert verdict is not None
+    assert verdict.outcome == "passed"
+    assert verdict.visible == pytest.approx(-math.log(0.2) / 10 / 20)
+    assert verdict.more_audio == pytest.approx(verdict.visible / 0.005)
+
+
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        ([(1, 1, 20)] * 50, "passed"),
+        ([(4, 1, 20)] * 50, "rejected"),
+        ([(0, 1, 20)] * 50, "passed"),
+        ([(1, 1, 20)] * 9 + [(2, 1, 30)], "unclear"),
+        ([(2, 1, 20)], "rejected"),
+        ([(1, 0, 400)], "unclear"),
+        ([(2, 2, 20)], "passed"),
+    ],
+)
+def test_verdicts(rows: list[tuple[int, int, int]], outcome: str) -> None:
+    guard = Guard(0.005)
+    verdict = guard.verdict([accuracy(rows)])
+    assert verdict is not None
+    assert verdict.outcome == outcome
+    assert guard.passes([accuracy(rows)]) == (outcome == "passed")
+    assert guard.feasible(accuracy(rows)) == (outcome != "rejected")
+    assert {"passed": "passed", "rejected": "rejected", "unclear": "cannot be told"}[outcome] in verdict.describe()
+
+
+def test_an_unclear_verdict_says_how_much_audio_would_settle_it() -> None:
+    rows = [(1, 1, 20)] * 19 + [(2, 1, 20)]
+    few = Guard().verdict([accuracy(rows)])
+    assert few is not None
+    assert few.outcome == "unclear"
+    assert few.more_audio is not None
+    enough = Guard().verdict([accuracy(rows * (2 * math.ceil(few.more_audio)))])
+    assert enough is not None
+    assert enough.outcome == "passed"
+    assert f"needs {few.more_audio:.1f} ×" in few.describe()
+
+
+def test_constraints() -> None:
+    half = accuracy([(2, 1, 200)])
+    assert Guard(0.005).constraint(half) == pytest.approx(0)
+    assert Guard(0.01).constraint(half) == pytest.approx(-0.5)
+    assert Guard(0.0025).constraint(half) == pytest.approx(1)
+    assert Guard(0.0).constraint(half) == pytest.approx(0.005)
+    assert Guard(math.inf).constraint(half) == -1
+    assert Guard(0.0).feasible(accuracy([(1, 1, 20)]))
+    assert not Guard(0.0).feasible(half)
+    assert Guard(math.inf).passes([accuracy([(20, 0, 20)])])
+    with pytest.raises(ValueError, match="at least 0"):
+        Guard(-0.1)
+    with pytest.raises(ValueError, match="at least 0"):
+        Guard(math.nan)
+
+
+def test_what_was_not_checked_is_not_judged() -> None:
+    assert Guard().feasible(None)
+    assert Guard().verdict([None]) is None
+    assert Guard().verdict([]) is None
+    assert Guard().verdict([accuracy([(1, 1, 20)]), None]) is None
+    assert Guard().passes([None, None])
+
+
+def test_only_what_was_counted_alike_is_pooled() -> None:
+    with pytest.raises(ValueError, match="counted alike"):
+        pooled([accuracy([(1, 1, 20)]), accuracy([(1, 1, 20)], unit="wer")])
+    with pytest.raises(ValueError, match="at least one"):
+        pooled([])
+
+
+@pytest.mark.parametrize(("above", "below"), [([1.0], [1.0, 2.0]), ([1.0], [0.0]), ([], [])])
+def test_ratios_of_nothing_are_refused(above: list[float], below: list[float]) -> None:
+    with pytest.raises(ValueError, match="positive sum"):
+        ratio_interval(above, below)
+
+
+def test_one_clip_alone_tells_nothing() -> None:
+    verdict = Guard().verdict([accuracy([(1, 0, 400)])])
+    assert verdict is not None
+    assert (verdict.increase.low, verdict.increase.high) == (-1, 1)
+    assert verdict.more_audio is None
+    assert "from one clip alone" in verdict.describe()
