@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotune.accuracy import (
+    ALLOWED_INCREASE,
+    Guard,
+    Judge,
+    ReferenceRequest,
+    describe_accuracy,
+    reference_texts,
+)
 from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.workload import Workload, build_workload, workload_from_audio
-from autotune.deployment import ARTIFACT_FORMATS, Deployment, baseline_deployment
+from autotune.confirming import HeldBack, confirm, held_back
+from autotune.deployment import Deployment, baseline_deployment
 from autotune.deployment_file import DeploymentFile, check_writable, write_deployment_file
-from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError, TrialError
+from autotune.errors import DocumentError, EngineUnavailableError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.measure import Measurement, TrialRequest, run_trial
-from autotune.models import DEFAULT_MODEL, Artifact, ModelInfo, ensure_artifact, resolve_model
+from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.outcome import Outcome, deployment_file
 from autotune.paths import cache_dir, state_dir
 from autotune.reporting import Reporter, progress
-from autotune.search.finalists import Comparison, FinalistEvent, compare
+from autotune.search.finalists import Blocks, Comparison
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
 from autotune.search.study import EFFORTS, Budget, Effort, StudyEvent, StudyResult, TuningStudy
+from autotune.trial_runner import TrialRunner, TrialSubject
 
 __all__ = ["TuneOptions", "TuneResult", "tune"]
 
-BASELINE_TIMEOUT_S = 1200.0
-INTERRUPTED_BLOCKS = 2
-FINALISTS = 2
+HOPELESS = 0.5
+"""Error rate of the reference above which its losses say little about what people will hear."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,8 @@ class TuneOptions:
     seed: int = 0
     study_name: str | None = None
     fresh: bool = False
+    max_cer_increase: float = ALLOWED_INCREASE
+    """Absolute, against fp32 PyTorch; ``inf``: texts are judged, but nothing is rejected."""
     out: Path = Path("deploy.yaml")
 
 
@@ -58,6 +71,8 @@ class TuneResult:
 
     document: DeploymentFile
     comparison: Comparison
+    held_back: tuple[HeldBack, ...]
+    """Faster than what is recommended, but not proven as accurate as was asked for."""
     study: StudyResult
     study_path: Path
     out: Path
@@ -71,6 +86,7 @@ class _Job:
     options: TuneOptions
     effort: Effort
     budget: Budget
+    guard: Guard
     profile: AudioProfile
     hardware: HardwareProfile
     devices: tuple[str, ...]
@@ -78,6 +94,7 @@ class _Job:
     workload: Workload
     space: ResolvedSpace
     baselines: tuple[Deployment, ...]
+    judge: Judge | None
 
 
 def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
@@ -95,9 +112,16 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
     started = time.monotonic()
     job = _prepare(options, reporter)
     name, path = _study_file(job)
-    runner = _Runner(job, reporter)
+    subject = TrialSubject(job.model, job.workload, job.hardware, job.judge, job.effort.shards)
+    runner = TrialRunner(subject, reporter)
     with TuningStudy.open(
-        path, name=name, space=job.space, seed=options.seed, identity=_identity(job), fresh=options.fresh
+        path,
+        name=name,
+        space=job.space,
+        seed=options.seed,
+        identity=_identity(job),
+        guard=job.guard,
+        fresh=options.fresh,
     ) as study:
         result = study.run(
             runner,
@@ -105,14 +129,15 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
             baselines=job.baselines,
             on_event=lambda event: _report_trial(reporter, event, job.budget),
         )
-        baseline = _better_baseline(result)
-        comparison = _confirm(job, result, baseline, runner, reporter)
+        comparison = confirm(result, runner, reporter, Blocks(job.effort.blocks, options.seed, job.guard))
+        held = held_back(result, comparison)
         outcome = Outcome(
             model=job.model,
             workload=job.workload,
             hardware=job.hardware,
             comparison=comparison,
             result=result,
+            held_back=tuple(held),
             artifact=runner.artifact_of(comparison.winner.deployment),
             study=name,
             seed=options.seed,
@@ -120,12 +145,12 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult:
         )
         document = deployment_file(outcome)
         write_deployment_file(options.out, document)
-    return TuneResult(document, comparison, result, path, options.out, time.monotonic() - started)
+    return TuneResult(document, comparison, tuple(held), result, path, options.out, time.monotonic() - started)
 
 
 def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
     check_writable(options.out)
-    effort = _effort(options)
+    effort, guard = _effort(options), _guard(options)
     profile = load_profile(options.audio_profile)
     hardware = probe_hardware()
     devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
@@ -134,12 +159,12 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
         load_space(options.search_space),
         hardware,
         devices=devices,
-        arrival="open" if profile.arrival.process == "poisson" else "closed",
+        arrival="closed" if profile.arrival.process == "closed" else "open",
     )
     reporter.note(hardware.describe())
     if options.model is None:
         reporter.note(
-            f"No --model given: tuning {DEFAULT_MODEL}, a tiny model with RANDOM weights. "
+            f"No --model given: tuning the {DEFAULT_MODEL} model, a small one trained on synthesized speech. "
             "It shows how autotune works; for your own figures pass --model DIR.",
             loud=True,
         )
@@ -147,11 +172,13 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
     size = f"{model.parameters / 1e6:.1f} M parameters"
     reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
     workload = _workload(options, effort, profile, reporter)
+    judge = _judge(_reference_request(model, workload, hardware, devices, space), reporter)
     reporter.working("")
     return _Job(
         options=options,
         effort=effort,
         budget=Budget(trials=options.trials or effort.trials, timeout_s=options.timeout_s),
+        guard=guard,
         profile=profile,
         hardware=hardware,
         devices=devices,
@@ -159,6 +186,7 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
         workload=workload,
         space=space,
         baselines=_baselines(hardware, devices),
+        judge=judge,
     )
 
 
@@ -172,6 +200,16 @@ def _effort(options: TuneOptions) -> Effort:
     if options.timeout_s is not None and not options.timeout_s > 0:
         raise DocumentError(f"--timeout must be positive, but got {options.timeout_s:g} s.")
     return EFFORTS[options.effort]
+
+
+def _guard(options: TuneOptions) -> Guard:
+    allowed = options.max_cer_increase
+    if not (0 <= allowed <= 1 or allowed == math.inf):
+        raise DocumentError(
+            f"--max-cer-increase must be in 0..1, or inf for no limit, but got {allowed:g}. It is a fraction: 0.005 "
+            "allows half a percentage point."
+        )
+    return Guard(allowed)
 
 
 def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
@@ -191,7 +229,7 @@ def _workload(options: TuneOptions, effort: Effort, profile: AudioProfile, repor
         workload = build_workload(
             profile,
             seed=options.seed,
-            shards=effort.shards,
+            shards=effort.workload_shards,
             recordings_per_shard=effort.recordings_per_shard,
             cache=cache,
         )
@@ -200,7 +238,7 @@ def _workload(options: TuneOptions, effort: Effort, profile: AudioProfile, repor
             options.audio,
             profile,
             seed=options.seed,
-            shards=effort.shards,
+            shards=effort.workload_shards,
             recordings_per_shard=effort.recordings_per_shard,
             cache=cache,
         )
@@ -210,7 +248,8 @@ def _workload(options: TuneOptions, effort: Effort, profile: AudioProfile, repor
             reporter.note(f"{len(scan.skipped)} of {len(scan.skipped) + len(scan.files)} files skipped", loud=True)
     total = sum(shard.audio_s for shard in workload.shards)
     count = sum(len(shard.recordings) for shard in workload.shards)
-    reporter.note(f"audio profile {profile.name}: {count} recordings, {total:.0f} s in {len(workload.shards)} shard(s)")
+    shards = len(workload.shards)
+    reporter.note(f"audio profile {profile.name}: {count} recordings, {total:.0f} s in {shards} shard(s)")
     return workload
 
 
@@ -218,6 +257,54 @@ def _baselines(hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deplo
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for."""
     counts = dict.fromkeys((4, hardware.usable_cores))
     return tuple(baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
+
+
+def _reference_request(
+    model: ModelInfo,
+    workload: Workload,
+    hardware: HardwareProfile,
+    devices: Sequence[str],
+    space: ResolvedSpace,
+) -> ReferenceRequest:
+    """With the prompts of the space's experts; on the CPU if it is among the devices, for its plain float32."""
+    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
+    return ReferenceRequest(
+        model=model,
+        workload=workload,
+        hardware=hardware,
+        device="cpu" if "cpu" in devices else devices[0],
+        language=prompts.language,
+        text_norm=prompts.text_norm,
+    )
+
+
+def _judge(request: ReferenceRequest, reporter: Reporter) -> Judge | None:
+    if request.model.weights == "random":
+        reporter.note("accuracy: not checked, since random weights give no meaningful text")
+        return None
+    try:
+        reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
+    except TrialError as error:
+        raise TrialError(
+            f"fp32 PyTorch must transcribe the audio, since every text is compared with its, but: {error}",
+            stderr_tail=error.stderr_tail,
+        ) from error
+    judge = Judge(request.workload, reference)
+    if not judge.length:
+        reporter.note(
+            "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
+        )
+        return None
+    size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
+    if judge.unit == "disagreement":
+        reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
+    else:
+        reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
+        if judge.reference_rate > HOPELESS:
+            reporter.note(
+                "Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True
+            )
+    return judge
 
 
 def _identity(job: _Job) -> dict[str, Any]:
@@ -228,13 +315,11 @@ def _identity(job: _Job) -> dict[str, Any]:
         "hardware": job.hardware.fingerprint,
         "space": job.space.hash,
         "devices": list(job.devices),
+        "texts": job.judge.sha256 if job.judge else None,
     }
 
 
 def _study_file(job: _Job) -> tuple[str, Path]:
-    import hashlib
-    import json
-
     digest = hashlib.sha256(json.dumps([_identity(job), job.options.seed], sort_keys=True).encode()).hexdigest()[:10]
     slug = "".join(letter if letter.isalnum() else "-" for letter in Path(job.model.id).name).strip("-").lower()
     name = job.options.study_name or f"{slug}-{job.profile.name}-{digest}"
@@ -246,119 +331,6 @@ def _study_file(job: _Job) -> tuple[str, Path]:
     return name, folder / f"{name}.journal"
 
 
-class _Runner:
-    """Deployment → Measurement: exports what it needs, then one isolated trial."""
-
-    def __init__(self, job: _Job, reporter: Reporter) -> None:
-        self._job = job
-        self._reporter = reporter
-        self._failed: dict[tuple[str, str | None, str], AutotuneError] = {}
-        self._baseline_wall_s = 0.0
-
-    def __call__(self, deployment: Deployment) -> Measurement:
-        artifact = self.artifact_of(deployment)
-        request = TrialRequest(
-            deployment=deployment,
-            model_path=self._job.model.path,
-            artifact_path=artifact.path if artifact else None,
-            workload=self._job.workload,
-            shards=tuple(range(len(self._job.workload.shards))),
-            repeats=1,
-            keep_texts=True,
-        )
-        self._reporter.working(deployment.describe())
-        started = time.monotonic()
-        try:
-            return run_trial(request, hardware=self._job.hardware, timeout_s=self._timeout_s(deployment))
-        finally:
-            if deployment.engine == "funasr":
-                self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
-            self._reporter.working("")
-
-    def artifact_of(self, deployment: Deployment) -> Artifact | None:
-        """The deployment's artifact, exported if need be; a failed export is not tried again."""
-        if deployment.format not in ARTIFACT_FORMATS:
-            return None
-        wanted = (deployment.format, deployment.weights, deployment.device.partition(":")[0])
-        if wanted in self._failed:
-            raise self._failed[wanted]
-        name = f"{deployment.format}{':' + deployment.weights if deployment.weights else ''}"
-        try:
-            artifact, cached = ensure_artifact(
-                self._job.model,
-                deployment.format,
-                deployment.weights,
-                device=deployment.device,
-                on_event=progress(self._reporter, f"exporting {name}"),
-            )
-        except AutotuneError as error:
-            self._failed[wanted] = error
-            raise
-        finally:
-            self._reporter.working("")
-        if not cached:
-            self._reporter.note(
-                f"exported {name}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
-                f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
-            )
-        return artifact
-
-    def _timeout_s(self, deployment: Deployment) -> float:
-        """Three times as long as the slower baseline took is hopeless; the baselines have a limit of their own."""
-        audio_s = sum(shard.audio_s for shard in self._job.workload.shards)
-        if deployment.engine == "funasr" or not self._baseline_wall_s:
-            return BASELINE_TIMEOUT_S + audio_s
-        return 60.0 + 3 * self._baseline_wall_s
-
-
-def _better_baseline(result: StudyResult) -> Deployment:
-    if result.interrupted and not result.baselines:
-        raise KeyboardInterrupt
-    if not result.baselines:
-        failed = [trial for trial in result.trials if trial.role == "baseline"]
-        reasons = "; ".join(f"{trial.deployment.describe()}: {trial.reason}" for trial in failed)
-        raise TrialError(
-            f"FunASR's own path must run, since everything is compared with it, but no baseline could be measured. "
-            f"{reasons}",
-            stderr_tail=failed[-1].stderr_tail if failed else "",
-        )
-    return max(result.baselines, key=lambda trial: trial.rtfx).deployment
-
-
-def _confirm(
-    job: _Job,
-    result: StudyResult,
-    baseline: Deployment,
-    runner: Callable[[Deployment], Measurement],
-    reporter: Reporter,
-) -> Comparison:
-    """Interleaved blocks of fresh processes: the finalists against the better baseline."""
-    finalists = [trial.deployment for trial in result.best(FINALISTS)]
-    blocks = job.effort.blocks
-    if result.interrupted:
-        finalists, blocks = finalists[:1], INTERRUPTED_BLOCKS
-        reporter.note(
-            f"Stopped. Confirming the best so far against the baseline in {blocks} blocks; Ctrl-C again to leave now.",
-            loud=True,
-        )
-    comparison = compare(
-        finalists,
-        baseline,
-        runner,
-        blocks=blocks,
-        seed=job.options.seed,
-        on_event=lambda event: _report_block(reporter, event),
-    )
-    if not comparison.conclusive:
-        if comparison.interrupted:
-            raise KeyboardInterrupt
-        raise TrialError(
-            "The baseline must be measured in two blocks at least to give an interval, but it was in "
-            f"{comparison.blocks}. The study is kept: run the same command again."
-        )
-    return comparison
-
-
 def _report_trial(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
     record = event.record
     if event.kind == "exhausted":
@@ -366,11 +338,7 @@ def _report_trial(reporter: Reporter, event: StudyEvent, budget: Budget) -> None
     if event.kind != "finished" or record is None:
         return
     got = f"RTFx {record.rtfx:.1f}" if record.measurement else f"{record.kind or record.state}: {record.reason}"
+    if record.measurement and record.measurement.accuracy:
+        got += f", {describe_accuracy(record.measurement.accuracy)}"
     best = f" (best so far {event.best.rtfx:.1f})" if event.best else ""
     reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}: {got:.200}{best}")
-
-
-def _report_block(reporter: Reporter, event: FinalistEvent) -> None:
-    got = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
-    done = event.block + 1
-    reporter.step("finalists, block", done, event.blocks, f"{event.deployment.describe()}: {got:.200}")

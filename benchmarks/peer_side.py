@@ -37,14 +37,15 @@ def autotune_side(setup: dict[str, Any]) -> Transcribe:
 def funasr_onnx_side(setup: dict[str, Any]) -> Transcribe:
     import funasr_onnx
 
+    options = {"quantize": setup["quantize"], "intra_op_num_threads": setup["threads"]}
     if setup["architecture"] == "SenseVoiceSmall":
-        sense_voice = funasr_onnx.SenseVoiceSmall(setup["model"], quantize=setup["quantize"])
+        sense_voice = funasr_onnx.SenseVoiceSmall(setup["model"], **options)
 
         def transcribe(waveforms: list[np.ndarray]) -> list[str]:
             return [sense_voice(waveform, language="auto", textnorm="woitn")[0] for waveform in waveforms]
 
         return transcribe
-    paraformer = funasr_onnx.Paraformer(setup["model"], quantize=setup["quantize"])
+    paraformer = funasr_onnx.Paraformer(setup["model"], **options)
 
     def transcribe_paraformer(waveforms: list[np.ndarray]) -> list[str]:
         texts = []

@@ -6,7 +6,9 @@ Same model, same segments, same ONNX file, same ONNX Runtime version. funasr_onn
 (made on the first run): it would install a second ONNX Runtime beside onnxruntime-gpu. Every side runs every segment
 once a round, one segment after another, in random order of sides, in processes that were loaded and warmed up before.
 Ratios are paired by segment and round: four threads on fewer cores are so noisy that longer pairs show nothing.
-Run it alone on the machine: with a busy neighbour the intervals tell, but the figures mean nothing.
+A process keeps its luck (where its memory lies, on which cores its threads spin) as long as it lives, so all sides are
+started anew several times, and the interval is over these starts. Run it alone on the machine: with a busy neighbour
+the intervals tell, but the figures mean nothing.
 """
 
 import argparse
@@ -132,79 +134,95 @@ def segments_of(seconds: float, window_s: float, path: Path) -> list[float]:
     return [len(cut) / 16000 for cut in cuts]
 
 
-def start(folder: Path, model: str | None, *, quantize: bool) -> dict[str, Side]:
-    info = resolve_model(model)
+def setups(folder: Path, options: argparse.Namespace) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Side → its Python and what it is told."""
+    info, threads = resolve_model(options.model), options.threads
     fp32, _ = ensure_artifact(info, "onnx-fp32", None)
     int8, _ = ensure_artifact(info, "onnx-int8", "u8")
     peer_model = folder / "peer-model"
     shutil.copytree(info.path, peer_model, ignore=shutil.ignore_patterns("model.pt"))
     (peer_model / "model.onnx").symlink_to(fp32.path)
     (peer_model / "model_quant.onnx").symlink_to(int8.path)
-    common = {"segments": str(folder / "segments.npz"), "architecture": info.architecture}
+    common = {"segments": str(folder / "segments.npz"), "architecture": info.architecture, "threads": threads}
     here, peers = Path(sys.executable), peer_python()
-    cores = probe_hardware().usable_cores
 
-    def autotune(weights: Literal["u8"] | None) -> dict[str, Any]:
+    def autotune(weights: Literal["u8"] | None) -> tuple[Path, dict[str, Any]]:
         artifact = int8.path if weights else fp32.path
-        deployment = ours(weights, 4).model_dump(mode="json")
-        return {**common, "side": "autotune", "model": info.path, "artifact": artifact, "deployment": deployment}
+        deployment = ours(weights, threads).model_dump(mode="json")
+        return here, {**common, "side": "autotune", "model": info.path, "artifact": artifact, "deployment": deployment}
 
-    def funasr_onnx(quantized: bool) -> dict[str, Any]:
-        return {**common, "side": "funasr_onnx", "model": str(peer_model), "quantize": quantized}
+    def funasr_onnx(quantized: bool) -> tuple[Path, dict[str, Any]]:
+        return peers, {**common, "side": "funasr_onnx", "model": str(peer_model), "quantize": quantized}
 
-    sides = {
-        "autotune fp32": Side("autotune fp32", here, autotune(None)),
-        "funasr_onnx fp32": Side("funasr_onnx fp32", peers, funasr_onnx(False)),
-    }
-    if quantize:
-        sides["autotune int8"] = Side("autotune int8", here, autotune("u8"))
-        sides["funasr_onnx int8"] = Side("funasr_onnx int8", peers, funasr_onnx(True))
-    for ncpu in dict.fromkeys((4, cores)):
-        name = f"AutoModel ncpu={ncpu}"
-        sides[name] = Side(name, here, {**common, "side": "AutoModel", "model": info.path, "ncpu": ncpu})
+    sides = {"autotune fp32": autotune(None), "funasr_onnx fp32": funasr_onnx(False)}
+    if options.int8:
+        sides |= {"autotune int8": autotune("u8"), "funasr_onnx int8": funasr_onnx(True)}
+    if options.automodel:
+        for ncpu in dict.fromkeys((4, probe_hardware().usable_cores)):
+            setup = {**common, "side": "AutoModel", "model": info.path, "ncpu": ncpu}
+            sides[f"AutoModel ncpu={ncpu}"] = (here, setup)
     return sides
+
+
+def run_once(
+    sides: dict[str, Side], segments: int, rounds: int, generator: random.Random
+) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+    """Every side, every segment, ``rounds`` times: seconds and texts."""
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    texts: dict[str, list[str]] = {side: [] for side in sides}
+    for _ in range(rounds):
+        for segment in range(segments):
+            for side in generator.sample(list(sides), len(sides)):
+                time.sleep(0.2)  # threads of the side before stop spinning
+                took, text = sides[side].run(segment)
+                seconds[side].append(took)
+                texts[side].append(text)
+    return seconds, texts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small")
-    parser.add_argument("--seconds", type=float, default=60.0, help="audio a round")
+    parser.add_argument("--seconds", type=float, default=45.0, help="audio a round")
     parser.add_argument("--window", type=float, default=15.0, help="longest segment in seconds")
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--starts", type=int, default=8, help="how often all sides are started anew")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds a start")
+    parser.add_argument("--threads", type=int, default=4, help="of both ONNX Runtimes; 4 is funasr_onnx's default")
     parser.add_argument("--int8", action="store_true", help="compare FunASR's int8 too")
+    parser.add_argument("--automodel", action="store_true", help="compare AutoModel too")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     options = parser.parse_args()
+    generator = random.Random(1)
+    seconds: list[dict[str, list[float]]] = []
+    texts: list[dict[str, list[str]]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         durations = segments_of(options.seconds, options.window, folder / "segments.npz")
-        sides = start(folder, options.model, quantize=options.int8)
-        seconds: dict[str, list[float]] = {side: [] for side in sides}
-        texts: dict[str, list[str]] = {side: [] for side in sides}
-        generator = random.Random(1)
-        for done in range(options.rounds):
-            for segment in range(len(durations)):
-                for side in generator.sample(list(sides), len(sides)):
-                    time.sleep(0.2)  # threads of the side before stop spinning
-                    took, text = sides[side].run(segment)
-                    seconds[side].append(took)
-                    texts[side].append(text)
-            audio_s = sum(durations) * (done + 1)
-            line = ", ".join(f"{side} {audio_s / sum(seconds[side]):.2f}" for side in sides)
-            print(f"round {done + 1}/{options.rounds}: RTFx {line}", file=sys.stderr, flush=True)
-        for child in sides.values():
-            child.close()
+        told = setups(folder, options)
+        for done in range(options.starts):
+            sides = {side: Side(side, python, setup) for side, (python, setup) in told.items()}
+            took, got = run_once(sides, len(durations), options.rounds, generator)
+            seconds.append(took)
+            texts.append(got)
+            for child in sides.values():
+                child.close()
+            audio_s = sum(durations) * options.rounds
+            line = ", ".join(f"{side} {audio_s / sum(values):.2f}" for side, values in took.items())
+            print(f"start {done + 1}/{options.starts}: RTFx {line}", file=sys.stderr, flush=True)
     report(options, durations, seconds, texts)
 
 
 def report(
-    options: argparse.Namespace, durations: list[float], seconds: dict[str, list[float]], texts: dict[str, list[str]]
+    options: argparse.Namespace,
+    durations: list[float],
+    seconds: list[dict[str, list[float]]],
+    texts: list[dict[str, list[str]]],
 ) -> None:
-    each = durations * options.rounds
-    hardware = probe_hardware()
+    audio_s = sum(durations) * options.rounds * options.starts
     result: dict[str, Any] = {
         "model": options.model,
         "date": datetime.now(UTC).date().isoformat(),
-        "hardware": hardware.describe(),
+        "hardware": probe_hardware().describe(),
         "versions": {
             **{package: version(package) for package in ("funasr", "torch", "onnxruntime-gpu", "numpy")},
             "peer": PEER,
@@ -212,20 +230,22 @@ def report(
         },
         "audio_s": sum(durations),
         "segments": len(durations),
+        "starts": options.starts,
         "rounds": options.rounds,
-        "rtfx": {},
+        "threads": options.threads,
+        "rtfx": {side: audio_s / sum(sum(took[side]) for took in seconds) for side in seconds[0]},
         "ratio": {},
         "same_text": {},
     }
-    for side, values in seconds.items():
-        result["rtfx"][side] = sum(each) / sum(values)
-    pairs = [("autotune fp32", other) for other in seconds if other not in ("autotune fp32", "autotune int8")]
-    pairs += [("autotune int8", "funasr_onnx int8")] if "autotune int8" in seconds else []
+    sides = list(seconds[0])
+    pairs = [("autotune fp32", other) for other in sides if not other.startswith("autotune") and "int8" not in other]
+    pairs += [("autotune int8", "funasr_onnx int8")] if "autotune int8" in sides else []
     for mine, other in pairs:
-        ratio = geometric_interval([b / a for a, b in zip(seconds[mine], seconds[other], strict=True)])
+        each = [[b / a for a, b in zip(took[mine], took[other], strict=True)] for took in seconds]
+        ratio = geometric_interval([geometric_interval(ratios).median for ratios in each])
         result["ratio"][f"{mine} / {other}"] = [ratio.median, ratio.low, ratio.high]
-        same = sum(a.strip() == b.strip() for a, b in zip(texts[mine], texts[other], strict=True))
-        result["same_text"][f"{mine} / {other}"] = f"{same}/{len(each)}"
+        same = [a.strip() == b.strip() for got in texts for a, b in zip(got[mine], got[other], strict=True)]
+        result["same_text"][f"{mine} / {other}"] = f"{sum(same)}/{len(same)}"
     text = json.dumps(result, indent=2, ensure_ascii=False)
     print(text)
     if options.out:

@@ -1,6 +1,7 @@
 """What every test shares: caches of its own, never the user's, and versions in the header."""
 
 import os
+import signal
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,10 @@ from hypothesis import settings
 # A busy machine is no failure: examples have no deadline.
 settings.register_profile("autotune", deadline=None)
 settings.load_profile("autotune")
+
+# A job in the background ignores Ctrl-C, and so would all its children: some tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:

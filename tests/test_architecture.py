@@ -20,9 +20,10 @@ FLOORS = [
     ["models"],
     ["recognizer"],
     ["measure"],
+    ["accuracy"],
     ["search"],
     ["deployment_file"],
-    ["render", "plan", "loading", "outcome", "exporting", "tuning"],
+    ["render", "plan", "loading", "outcome", "exporting", "trial_runner", "confirming", "tuning"],
     ["cli"],
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -51,4 +51,4 @@ print(autotune.__file__, len(load_space("all").branches), builtin_profiles())
     )
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stdout
-    assert "['long', 'short']" in done.stdout
+    assert "['long', 'mixed', 'short', 'streaming']" in done.stdout

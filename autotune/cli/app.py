@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
-from autotune.cli import export, plan, probe, render, tune
+from autotune.cli import export, plan, probe, profile, render, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("tune", "export", "probe", "render", "plan")
+COMMANDS = ("tune", "export", "probe", "profile", "render", "plan")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("tune")(tune.tune)
 app.command("export")(export.export)
 app.command("probe")(probe.probe)
+app.command("profile")(profile.profile)
 app.command("render")(render.render)
 app.command("plan")(plan.plan)
 

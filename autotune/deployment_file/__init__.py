@@ -14,9 +14,9 @@ from autotune.deployment_file.document import (
     MeasurementRecord,
     OtherBaselineRecord,
     ProvenanceRecord,
+    RateRecord,
     StageName,
 )
-from autotune.deployment_file.example import example_deployment, example_file
 from autotune.deployment_file.files import (
     check_writable,
     read_deployment_file,
@@ -39,10 +39,9 @@ __all__ = [
     "MeasurementRecord",
     "OtherBaselineRecord",
     "ProvenanceRecord",
+    "RateRecord",
     "StageName",
     "check_writable",
-    "example_deployment",
-    "example_file",
     "read_deployment_file",
     "schema_text",
     "write_deployment_file",

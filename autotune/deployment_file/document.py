@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
-from autotune.metrics import Interval
+from autotune.measure.accuracy import TokenName, UnitName
+from autotune.metrics import Interval, RatioEstimate
 from autotune.models import ModelInfo, Parity
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "MeasurementRecord",
     "OtherBaselineRecord",
     "ProvenanceRecord",
+    "RateRecord",
     "StageName",
 ]
 
@@ -67,7 +69,7 @@ class AudioRecord(Document):
     seed: int
     audio_s: float = Field(gt=0)
     recordings: int = Field(ge=1)
-    arrival: Literal["closed", "open"]
+    arrival: Literal["closed", "open", "realtime"]
     source: str | None
     sha256: str | None
 
@@ -95,14 +97,38 @@ class HardwareRecord(Document):
         return HardwareProfile(**self.model_dump(exclude={"fingerprint"}))
 
 
-class CerRecord(Document):
-    """Character error rate as a fraction, with its 95 % interval."""
+class RateRecord(Document):
+    """An error rate, or a difference of two, as a fraction with its 95 % interval."""
 
-    value: float = Field(ge=0)
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
-    reference: str
-    characters: int = Field(ge=1)
+    value: float
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RateRecord:
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"low ≤ value ≤ high must hold, but got {self.low}, {self.value}, {self.high}")
+        return self
+
+    @classmethod
+    def of(cls, estimate: RatioEstimate) -> RateRecord:
+        """The same numbers as a document."""
+        return cls(value=estimate.value, low=estimate.low, high=estimate.high)
+
+
+class CerRecord(Document):
+    """Errors of the texts beside those of fp32 PyTorch, and what the guard makes of them."""
+
+    unit: UnitName
+    rate: RateRecord
+    reference: float = Field(ge=0)
+    increase: RateRecord
+    allowed: float | None = Field(ge=0)
+    verdict: Literal["passed", "rejected", "unclear"]
+    visible: float = Field(ge=0)
+    more_audio: float | None = Field(gt=1)
+    clips: int = Field(ge=1)
+    tokens: TokenName
 
 
 class MeasurementRecord(Document):
@@ -140,6 +166,7 @@ class BaselineRecord(Document):
     rtfx: IntervalRecord
     latency_s: LatencyRecord
     peak_memory_bytes: int = Field(ge=1)
+    cer: CerRecord | None
     other: OtherBaselineRecord | None
 
 
@@ -172,6 +199,7 @@ class DeploymentFile(Document):
 
     schema_version: Literal["autotune/deployment/v1"] = Field(default=SCHEMA, alias="schema")
     recommended: Literal["tuned", "baseline"]
+    reason: str
     model: ModelInfo
     audio_profile: AudioRecord
     hardware: HardwareRecord

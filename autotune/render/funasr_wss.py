@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 
-from autotune.deployment import Deployment
+from autotune.deployment import SILERO, Chunking, Deployment
 from autotune.deployment_file import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.render.rendering import Rendering
@@ -81,6 +81,9 @@ def server_flags(deployment: Deployment) -> Flags:
         flags.append(("--quantize", "true" if deployment.format == "onnx-int8" else "false"))
     else:
         flags += [("--gpu", None), ("--bladedisc", "false"), ("--batch-size", str(deployment.batch.max_size))]
+    if deployment.chunking.method == "vad":
+        # Without quantisation, as it was measured.
+        flags += [("--vad-dir", deployment.chunking.vad_model), ("--vad-quant", "false")]
     flags += [
         ("--decoder-thread-num", str(deployment.instances)),
         ("--model-thread-num", str(deployment.intra_op_num_threads)),
@@ -102,18 +105,43 @@ def lost_choices(document: DeploymentFile) -> list[str]:
             else "batches only the VAD segments of one request"
         )
         lost.append(f"batch.max_size: {deployment.batch.max_size} (the server {where})")
-    if deployment.chunking.method == "fixed":
-        lost.append(
-            f"chunking.method: fixed, {deployment.chunking.window_s:g} s (the server cuts only by its FSMN VAD)"
-        )
-    elif deployment.chunking.method == "vad":
-        lost.append("chunking.method: vad (measured with Silero VAD, the server has FSMN VAD)")
+    lost += _lost_chunking(deployment.chunking)
     if deployment.device == "cpu" and deployment.instances > 1 and deployment.intra_op_num_threads > 1:
         lost.append(
             f"instances: {deployment.instances} with intra_op_num_threads: {deployment.intra_op_num_threads} "
             "(the server has one session, whose threads all decoder threads share: one of the two must be 1)"
         )
     return lost + _lost_options(deployment)
+
+
+def _lost_chunking(chunking: Chunking) -> list[str]:
+    """The server cuts only by its FSMN VAD, with its settings and nothing added."""
+    if chunking.method == "none":
+        return []
+    if chunking.method == "fixed":
+        return [f"chunking.method: fixed, {chunking.describe()} (the server cuts only by its FSMN VAD)"]
+    if chunking.method == "funasr":
+        return ["chunking.method: funasr (measured with Silero VAD, the server has FSMN VAD)"]
+    if chunking.vad_model == SILERO:
+        return ["chunking.vad_model: silero (the server has FSMN VAD)"]
+    lost = []
+    if chunking.merge_s:
+        lost.append(f"chunking.merge_s: {chunking.merge_s:g} (the server doesn't put segments together)")
+    if chunking.pad_s:
+        lost.append(f"chunking.pad_s: {chunking.pad_s:g} (the server adds nothing to its VAD's segments)")
+    return lost
+
+
+def _vad_settings(chunking: Chunking) -> dict[str, int]:
+    """What ``model_conf`` in the VAD's ``config.yaml`` must say, in ms; empty without a VAD."""
+    if chunking.method != "vad":
+        return {}
+    assert chunking.max_segment_s is not None
+    assert chunking.min_silence_s is not None
+    return {
+        "max_single_segment_time": round(chunking.max_segment_s * 1000),
+        "max_end_silence_time": round(chunking.min_silence_s * 1000),
+    }
 
 
 def _lost_engine(deployment: Deployment, architecture: str) -> list[str]:
@@ -164,8 +192,9 @@ def _nearest(document: DeploymentFile) -> str:
         flags = [("--quantize", "true" if deployment.format == "onnx-int8" else "false")]
     flags += [("--decoder-thread-num", str(instances)), ("--model-thread-num", str(threads))]
     text = f"The nearest that it can: {shlex.join(_words(flags))}"
-    if deployment.chunking.window_s is not None:
-        limit_ms = round(deployment.chunking.window_s * 1000)
+    longest_s = deployment.chunking.window_s or deployment.chunking.max_segment_s
+    if longest_s is not None:
+        limit_ms = round(longest_s * 1000)
         text += f" with model_conf.max_single_segment_time: {limit_ms} in config.yaml of --vad-dir"
     return f"{text}."
 
@@ -194,9 +223,18 @@ def _notes(document: DeploymentFile, *, tls: bool) -> tuple[str, ...]:
         f"The server loads {file} from the model directory, or has FunASR export it there (its start-up runs "
         '"python -m funasr.download.runtime_sdk_download_tool"), and runs it with its own runtime '
         "(FunASR builds it with ONNX Runtime 1.14.0): measure again before relying on the figures.",
-        "No VAD, punctuation, inverse text normalisation, language model or hot words: none was measured. "
-        "Recordings are not cut, so a long one needs memory for its whole length.",
     ]
+    vad = _vad_settings(deployment.chunking)
+    if vad:
+        notes.append(
+            "No punctuation, inverse text normalisation, language model or hot words: none was measured. "
+            "Speech that is too long is cut where the server's limit falls; measured were cuts at the deepest pause."
+        )
+    else:
+        notes.append(
+            "No VAD, punctuation, inverse text normalisation, language model or hot words: none was measured. "
+            "Recordings are not cut, so a long one needs memory for its whole length."
+        )
     if document.model.architecture == "SenseVoiceSmall":
         itn = "true" if deployment.text_norm == "withitn" else "false"
         notes.append(
@@ -216,19 +254,38 @@ def _script(document: DeploymentFile, server: str, flags: Flags, notes: tuple[st
         f"# model {_one_line(document.model.id)}, deployment {deployment.key}",
         *[f"# {_one_line(note)}" for note in notes],
         "set -eu",
-        "# Without --vad-dir and --punc-dir the server takes what it finds here, which was not measured.",
-        "for unmeasured in /workspace/models/vad /workspace/models/punc; do",
-        '  if [ -e "$unmeasured/config.yaml" ]; then',
-        '    echo "$unmeasured must not be there: the server would load it, and it was not measured." >&2',
-        "    exit 1",
-        "  fi",
-        "done",
+        *_vad_lines(deployment.chunking),
     ]
     if deployment.device != "cpu":
         lines.append(f"export CUDA_VISIBLE_DEVICES={deployment.device.removeprefix('cuda:')}")
     arguments = [shlex.join(_words([flag])) for flag in flags]
     lines.append(" \\\n  ".join([f"exec {shlex.quote(server)}", *arguments]))
     return "\n".join(lines) + "\n"
+
+
+def _vad_lines(chunking: Chunking) -> list[str]:
+    """Refuse to start with another VAD than the measured one, or with other settings of it."""
+    settings = _vad_settings(chunking)
+    places = ["punc"] if settings else ["vad", "punc"]
+    options = "--punc-dir" if settings else "--vad-dir and --punc-dir"
+    lines = [
+        f"# Without {options} the server takes what it finds here, which was not measured.",
+        f"for unmeasured in {' '.join(f'/workspace/models/{place}' for place in places)}; do",
+        '  if [ -e "$unmeasured/config.yaml" ]; then',
+        '    echo "$unmeasured must not be there: the server would load it, and it was not measured." >&2',
+        "    exit 1",
+        "  fi",
+        "done",
+    ]
+    for key, value in settings.items():
+        config = shlex.quote(f"{chunking.vad_model}/config.yaml")
+        lines += [
+            f"if ! grep -Eq '^ *{key}: *{value} *(#.*)?$' {config}; then",
+            f"  echo {config} 'must hold model_conf.{key}: {value}, as measured.' >&2",
+            "  exit 1",
+            "fi",
+        ]
+    return lines
 
 
 def _words(flags: Flags) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from autotune.accuracy.guard import Guard, Verdict
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
 from autotune.metrics import Interval, geometric_interval, percentile
 
-__all__ = ["Comparison", "Finalist", "FinalistEvent", "compare"]
+__all__ = ["BlockRunner", "Blocks", "Comparison", "Finalist", "FinalistEvent", "compare"]
 
 NEAR_TIE = 1.05
 """Deployments whose medians differ by less may be tied; beyond it a wide interval is noise, not a tie."""
@@ -27,6 +29,26 @@ _PLAIN: dict[str, str | bool] = {
     "cudnn_conv_use_max_workspace": "1",
 }
 """ONNX Runtime's defaults."""
+
+
+BlockRunner = Callable[[Deployment, int], Measurement]
+"""Measures a deployment on the audio of a block, or raises."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How finalists are compared."""
+
+    count: int
+    """At least 2: one block has no interval."""
+    seed: int = 0
+    """Of the order within blocks."""
+    guard: Guard = field(default_factory=Guard)
+    """What must hold of a winner's texts."""
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise ValueError(f"blocks must be at least 2 for an interval, but got {self.count}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +74,8 @@ class Finalist:
     """RTFx over the baseline's of the same block."""
     dropped: str = ""
     """Why it left the comparison, empty if it stayed."""
+    guard: Guard = field(default_factory=Guard)
+    """What its texts are judged by."""
 
     @property
     def rtfx(self) -> Interval:
@@ -62,6 +86,21 @@ class Finalist:
     def speedup(self) -> Interval:
         """Paired ratio to the baseline, 95 % interval. Raises ValueError for fewer than two blocks."""
         return geometric_interval(self.ratios)
+
+    @cached_property
+    def verdict(self) -> Verdict | None:
+        """The guard's, over all blocks; None if the texts were not checked."""
+        return self.guard.verdict([measurement.accuracy for measurement in self.measurements])
+
+    @property
+    def acceptable(self) -> bool:
+        """The guard's interval passed, or the texts were not checked."""
+        return self.verdict is None or self.verdict.outcome == "passed"
+
+    @property
+    def faster(self) -> bool:
+        """The whole interval of the speed-up lies above 1."""
+        return self.speedup.low > 1
 
     @property
     def peak_memory_bytes(self) -> float:
@@ -80,6 +119,8 @@ class Comparison:
     blocks: int
     """Complete blocks: those in which the baseline and every candidate that stayed were measured."""
     interrupted: bool
+    earlier: tuple[Finalist, ...] = ()
+    """Faster ones that the guard held back in comparisons before this one."""
 
     @property
     def conclusive(self) -> bool:
@@ -88,15 +129,16 @@ class Comparison:
 
     @property
     def winner(self) -> Finalist:
-        """The recommended deployment; the baseline if no candidate is proven faster.
+        """The recommended deployment; the baseline, whose texts are what people have, if no candidate qualifies.
 
-        1. Only candidates whose speed-up's interval lies above 1 qualify.
+        1. Only candidates whose speed-up's interval lies above 1 qualify, and only if the whole interval of their
+           loss of accuracy is allowed (or their texts were not checked).
         2. The best median speed-up leads; those whose paired ratio to it has an interval that contains 1, and a
            median within 5 %, are tied with it.
         3. Of the tied, the least peak memory wins (2 % apart is the same), then the fewest non-default knobs, then
            the best median.
         """
-        faster = [finalist for finalist in self.candidates if finalist.speedup.low > 1]
+        faster = [finalist for finalist in self.candidates if finalist.faster and finalist.acceptable]
         if not faster:
             return self.baseline
         tied = [faster[0], *(finalist for finalist in faster[1:] if _tied(faster[0], finalist))]
@@ -110,6 +152,12 @@ class Comparison:
         return self.winner is self.baseline
 
     @property
+    def held_back(self) -> tuple[Finalist, ...]:
+        """Proven faster than the baseline, but not proven as accurate as is asked for; fastest first."""
+        mine = [finalist for finalist in self.candidates if finalist.faster and not finalist.acceptable]
+        return tuple(sorted([*mine, *self.earlier], key=lambda finalist: -finalist.speedup.median))
+
+    @property
     def runner_up(self) -> Finalist | None:
         """The best candidate besides the winner."""
         winner = self.winner
@@ -119,36 +167,31 @@ class Comparison:
 def compare(
     candidates: Sequence[Deployment],
     baseline: Deployment,
-    runner: Callable[[Deployment], Measurement],
+    runner: BlockRunner,
     *,
-    blocks: int,
-    seed: int,
+    blocks: Blocks,
     on_event: Callable[[FinalistEvent], None],
 ) -> Comparison:
     """Measure the baseline and every candidate once a block, in random order, and compare within blocks.
 
-    Blocks see the machine in the same state, so that slow drift cancels in the ratio. A candidate that fails is
-    dropped with its reason; a block whose baseline fails doesn't count. KeyboardInterrupt keeps the complete blocks.
+    A block sees the machine in the same state and hears the same audio, so that both cancel in the ratio. A candidate
+    that fails is dropped with its reason; a block whose baseline fails doesn't count. KeyboardInterrupt keeps the
+    complete blocks.
 
     Args:
         candidates: distinct deployments; the baseline among them is left out.
         baseline: what speed-ups are quoted against.
-        runner: measures a deployment in a fresh process, or raises.
-        blocks: at least 2.
-        seed: of the order within blocks.
+        runner: measures a deployment on the audio of a block (from 0) in a fresh process, or raises.
+        blocks: how many, in which order, and the guard.
         on_event: called after each measurement.
-
-    Raises:
-        ValueError: fewer than two blocks.
     """
-    if blocks < 2:
-        raise ValueError(f"blocks must be at least 2 for an interval, but got {blocks}")
-    rounds = _Rounds(baseline, [item for item in dict.fromkeys(candidates) if item != baseline], runner, on_event)
-    generator = random.Random(seed)
+    distinct = [item for item in dict.fromkeys(candidates) if item != baseline]
+    rounds = _Rounds(baseline, distinct, runner, on_event, blocks.guard)
+    generator = random.Random(blocks.seed)
     interrupted = False
     try:
-        for block in range(blocks):
-            rounds.run(block, blocks, generator)
+        for block in range(blocks.count):
+            rounds.run(block, blocks.count, generator)
     except KeyboardInterrupt:
         interrupted = True
     return rounds.comparison(interrupted)
@@ -158,8 +201,9 @@ def compare(
 class _Rounds:
     baseline: Deployment
     alive: list[Deployment]
-    runner: Callable[[Deployment], Measurement]
+    runner: BlockRunner
     on_event: Callable[[FinalistEvent], None]
+    guard: Guard
     complete: list[dict[Deployment, Measurement]] = field(default_factory=list)
     reasons: dict[Deployment, str] = field(default_factory=dict)
 
@@ -168,7 +212,7 @@ class _Rounds:
         generator.shuffle(order)
         measured: dict[Deployment, Measurement] = {}
         for deployment in order:
-            measurement, reason = self._measure(deployment)
+            measurement, reason = self._measure(deployment, block)
             if measurement is not None:
                 measured[deployment] = measurement
             elif deployment != self.baseline:
@@ -178,9 +222,9 @@ class _Rounds:
         if self.baseline in measured:
             self.complete.append(measured)
 
-    def _measure(self, deployment: Deployment) -> tuple[Measurement | None, str]:
+    def _measure(self, deployment: Deployment, block: int) -> tuple[Measurement | None, str]:
         try:
-            measurement = self.runner(deployment)
+            measurement = self.runner(deployment, block)
             if not measurement.rtfx > 0:
                 return None, f"RTFx must be positive, but got {measurement.rtfx}"
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the other blocks
@@ -204,6 +248,7 @@ class _Rounds:
             measurements=tuple(mine for mine, _ in pairs),
             ratios=tuple(mine.rtfx / base.rtfx for mine, base in pairs),
             dropped=self.reasons.get(deployment, ""),
+            guard=self.guard,
         )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
+from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
+from autotune.measure.accuracy import Accuracy
 from autotune.measure.measurement import Measurement
 
 __all__ = ["INTERRUPTED", "EventKind", "Role", "State", "StudyEvent", "StudyResult", "TrialRecord", "read_record"]
@@ -71,7 +73,7 @@ class StudyEvent:
     done: int
     """Trials that count against the budget so far, baselines included."""
     best: TrialRecord | None
-    """Fastest so far, baselines excluded."""
+    """Fastest that the guard allows so far, baselines excluded."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class StudyResult:
 
     trials: tuple[TrialRecord, ...]
     """In order of their numbers, failed ones included, repeats not."""
+    guard: Guard = field(default_factory=Guard)
+    """What the search was told to allow."""
     interrupted: bool = False
     exhausted: bool = False
     """Every deployment of the search space has been tried."""
@@ -101,13 +105,22 @@ class StudyResult:
         return [trial for trial in self.trials if trial.state == "pruned"]
 
     def best(self, count: int) -> list[TrialRecord]:
-        """The fastest measured deployments, baselines excluded, best first."""
-        return _fastest(self.trials)[:count]
+        """The fastest deployments whose point estimate the guard allows, baselines excluded, best first."""
+        return [trial for trial in _fastest(self.trials) if self.guard.feasible(_accuracy(trial))][:count]
+
+    @property
+    def rejected(self) -> list[TrialRecord]:
+        """Deployments that lose more accuracy than is allowed, baselines excluded, fastest first."""
+        return [trial for trial in _fastest(self.trials) if not self.guard.feasible(_accuracy(trial))]
 
 
 def _fastest(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     measured = [trial for trial in trials if trial.role != "baseline" and trial.measurement is not None]
     return sorted(measured, key=lambda trial: -trial.rtfx)
+
+
+def _accuracy(trial: TrialRecord) -> Accuracy | None:
+    return None if trial.measurement is None else trial.measurement.accuracy
 
 
 def read_record(trial: FrozenTrial) -> TrialRecord | None:

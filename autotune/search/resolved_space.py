@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +25,12 @@ Values = dict[str, Any]
 Pick = Callable[["ResolvedParameter"], Value]
 
 _INSTANCES, _THREADS = "instances", "intra_op_num_threads"
+_FITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
+    ("chunking.overlap_s", "chunking.window_s", lambda overlap_s, window_s: 2 * overlap_s < window_s),
+    ("chunking.merge_s", "chunking.max_segment_s", lambda merge_s, longest_s: merge_s <= longest_s),
+    ("chunking.pad_s", "chunking.max_segment_s", lambda pad_s, longest_s: 4 * pad_s <= longest_s),
+)
+"""What ``Chunking`` demands: the value at the first path gives way to the one at the second."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +83,11 @@ class ResolvedBranch:
         Raises:
             DocumentError: the values don't make a complete, consistent deployment.
         """
-        values = self.repair(self.values(pick))
+        return self._built(self.values(pick))
+
+    def _built(self, values: Values) -> Deployment:
         try:
-            return build_deployment(values)
+            return build_deployment(self.repair(values))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, item['loc'])) or 'deployment'}: {item['msg'].removeprefix('Value error, ')}"
@@ -99,19 +106,30 @@ class ResolvedBranch:
         return values
 
     def repair(self, values: Values) -> Values:
-        """Fewer threads, then fewer instances, until instances × threads fit the usable cores.
+        """Values that go together, each still among its choices (the smallest one even if it doesn't fit).
 
-        Values stay among the choices; the smallest ones are kept even if they don't fit.
+        Fewer threads, then fewer instances, until instances × threads fit the usable cores; less overlap than half of
+        the window; segments merged no longer than the longest, and padded by at most a quarter of it.
         """
+        repaired = {**values, **self._fitting_threads(values)}
+        for path, other, fits in _FITS:
+            value, limit = repaired.get(path), repaired.get(other)
+            if value is None or limit is None or fits(value, limit):
+                continue
+            fitting = [choice for choice in self.choices(path) if fits(choice, limit)]
+            repaired[path] = max(fitting) if fitting else min(self.choices(path))
+        return repaired
+
+    def _fitting_threads(self, values: Values) -> Values:
         if not {_INSTANCES, _THREADS} <= values.keys():
-            return values
+            return {}
         instances, threads = values[_INSTANCES], values[_THREADS]
         if instances * threads <= self.usable_cores:
-            return values
+            return {}
         smallest = min(int(choice) for choice in self.choices(_THREADS))
         instances = _largest([instances, *self.choices(_INSTANCES)], min(instances, self.usable_cores // smallest))
         threads = _largest([threads, *self.choices(_THREADS)], min(threads, self.usable_cores // instances))
-        return {**values, _INSTANCES: instances, _THREADS: threads}
+        return {_INSTANCES: instances, _THREADS: threads}
 
     def choices(self, path: str) -> tuple[Value, ...]:
         """Every value that a path may have: searched, fixed or otherwise."""
@@ -135,23 +153,51 @@ class ResolvedBranch:
 
         return params if self.build(pick) == deployment else None
 
+    def everything(self) -> Iterator[Deployment]:
+        """Every deployment, some more than once; for small branches."""
+        for values in self._walk([parameter.path for parameter in self.parameters], 0, dict(self.fixed)):
+            yield self._built(values)
+
     def expert_deployment(self) -> Deployment:
         """What an expert would try first; values that this machine lacks give way to the nearest."""
-        preferred = dict(self.expert)
-        return self.build(lambda parameter: _preferred(parameter, preferred.get(parameter.path, ())))
+        return self.build(self._expert_choice)
 
     def combinations(self, linked: Sequence[ResolvedParameter]) -> Iterator[Values]:
         """Every distinct combination of the linked parameters, repaired; all others at the expert's value."""
-        preferred, seen = dict(self.expert), set[str]()
-        for picked in itertools.product(*(parameter.choices for parameter in linked)):
-            chosen = dict(zip((parameter.path for parameter in linked), picked, strict=True))
-            values = self.repair(
-                self.values(lambda item: chosen.get(item.path, _preferred(item, preferred.get(item.path, ()))))  # noqa: B023
-            )
-            identity = json.dumps([values.get(path) for path in sorted(chosen)])
+        names = sorted(parameter.path for parameter in linked)
+        seen = set[str]()
+        for picked in self._walk(names, 0, dict(self.fixed)):
+            values = self.repair(picked)
+            identity = json.dumps([values.get(path) for path in names])
             if identity not in seen:
                 seen.add(identity)
                 yield values
+
+    def _walk(self, free: Collection[str], index: int, values: Values) -> Iterator[Values]:
+        """Every combination of the free parameters that are active, from the ``index``-th parameter on."""
+        if index == len(self.parameters):
+            yield values
+            return
+        parameter = self.parameters[index]
+        picks: Sequence[Value | None]
+        if not parameter.active(values):
+            picks = [parameter.otherwise]
+        elif parameter.path in free:
+            picks = parameter.choices
+        else:
+            picks = [self._expert_choice(parameter)]
+        for pick in picks:
+            yield from self._walk(free, index + 1, values if pick is None else {**values, parameter.path: pick})
+
+    def _expert_choice(self, parameter: ResolvedParameter) -> Value:
+        return _preferred(parameter, dict(self.expert).get(parameter.path, ()))
+
+    def near(self, item: ResolvedParameter, current: Values, changed: ResolvedParameter, choice: Value) -> Value:
+        """A pick that changes one parameter of ``current``; what that makes active is as an expert would have it."""
+        if item.path == changed.path:
+            return choice
+        value: Value | None = current.get(item.path)
+        return value if value is not None and value in item.choices else self._expert_choice(item)
 
     def linked(self) -> list[list[ResolvedParameter]]:
         """Groups of parameters that condition each other; groups are independent of one another."""
@@ -161,7 +207,8 @@ class ResolvedBranch:
             return path if group[path] == path else root(group[path])
 
         pairs = [(item.path, path) for item in self.parameters for path, _ in item.when]
-        for first, second in [*pairs, (_INSTANCES, _THREADS)]:
+        pairs += [(_INSTANCES, _THREADS), *((path, other) for path, other, _ in _FITS)]
+        for first, second in pairs:
             if first in group and second in group:
                 group[root(first)] = root(second)
         groups: dict[str, list[ResolvedParameter]] = {}
@@ -241,7 +288,7 @@ class ResolvedSpace:
         found: dict[str, Deployment] = {}
         for changed in branch.parameters:
             for choice in changed.choices:
-                near = branch.build(lambda item: _near(item, current, changed, choice))  # noqa: B023
+                near = branch.build(lambda item: branch.near(item, current, changed, choice))  # noqa: B023
                 if near != deployment:
                     found[near.key] = near
         return list(found.values())
@@ -249,16 +296,7 @@ class ResolvedSpace:
     def everything(self) -> Iterator[Deployment]:
         """Every deployment, some more than once; for small spaces."""
         for branch in self.branches:
-            for picked in itertools.product(*(parameter.choices for parameter in branch.parameters)):
-                chosen = dict(zip((parameter.path for parameter in branch.parameters), picked, strict=True))
-                yield branch.build(lambda item: chosen[item.path])  # noqa: B023
-
-
-def _near(item: ResolvedParameter, current: Values, changed: ResolvedParameter, choice: Value) -> Value:
-    if item.path == changed.path:
-        return choice
-    value: Value = current.get(item.path, item.choices[0])
-    return value if value in item.choices else item.choices[0]
+            yield from branch.everything()
 
 
 def _preferred(parameter: ResolvedParameter, wanted: Sequence[Value]) -> Value:

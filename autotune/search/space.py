@@ -174,6 +174,8 @@ class _Task:
     def _choices(self, branch: str, path: str, parameter: Parameter) -> tuple[Value, ...]:
         values: list[Value] = []
         for choice in parameter.values:
+            if choice.arrival not in (None, self.arrival):
+                continue
             reason = self._lacks(choice)
             if reason is not None:
                 self.dropped.append(Dropped(f"{branch}: {path}={choice.value}", reason))

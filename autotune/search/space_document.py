@@ -54,6 +54,8 @@ class Choice(Document):
     """``cuda``: only with an NVIDIA GPU."""
     requires_isa: IsaNames = ()
     """Only on a CPU with at least one of these instruction sets."""
+    arrival: Arrival | None = None
+    """Only for audio profiles with this kind of arrival."""
 
 
 class Parameter(Document):

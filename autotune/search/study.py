@@ -16,6 +16,7 @@ from typing import Any, Self
 import optuna
 from optuna.trial import Trial, TrialState
 
+from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import (
     ArtifactError,
@@ -26,6 +27,7 @@ from autotune.errors import (
     TrialMismatch,
 )
 from autotune.measure.measurement import Measurement
+from autotune.search.adoption import adopt, constraints_of
 from autotune.search.history import ATTEMPTS, History
 from autotune.search.journal import StudyJournal, open_journal
 from autotune.search.records import INTERRUPTED, EventKind, Role, StudyEvent, StudyResult, TrialRecord, read_record
@@ -64,6 +66,11 @@ class Effort:
     recordings_per_shard: int | None = None
     """None: as many as the audio profile says."""
 
+    @property
+    def workload_shards(self) -> int:
+        """Shards that are drawn: one measurement's, and others for the finalists' blocks to hear."""
+        return max(4, self.blocks, self.shards)
+
 
 EFFORTS: dict[str, Effort] = {
     "quick": Effort(trials=12, shards=1, blocks=3),
@@ -79,8 +86,10 @@ class TuningStudy:
     journal alone: a study that is resumed between two trials goes on as an uninterrupted one.
     """
 
-    def __init__(self, journal: StudyJournal, study: optuna.Study, space: ResolvedSpace, seed: int) -> None:
-        self._journal, self._study, self._space, self._seed = journal, study, space, seed
+    def __init__(
+        self, journal: StudyJournal, study: optuna.Study, space: ResolvedSpace, seed: int, guard: Guard
+    ) -> None:
+        self._journal, self._study, self._space, self._seed, self._guard = journal, study, space, seed, guard
         self._history = History()
 
     @classmethod
@@ -92,6 +101,7 @@ class TuningStudy:
         space: ResolvedSpace,
         seed: int,
         identity: Mapping[str, Any],
+        guard: Guard | None = None,
         fresh: bool = False,
     ) -> Self:
         """Open or create the study ``name`` of a search space in the journal at ``path``.
@@ -100,10 +110,12 @@ class TuningStudy:
 
         Args:
             path: the journal's file; its directory is made.
-            name: the study's name, to which the space's hash is added.
+            name: the study's name, to which the space's hash and the guard's allowance are added.
             space: what is searched.
             seed: of every suggestion.
             identity: what measurements depend on besides the deployment (model, workload, …), as JSON values.
+            guard: which loss of accuracy is allowed; None: the default. Trials that were measured with another
+                allowance are adopted.
             fresh: forget what the journal holds and start anew.
 
         Raises:
@@ -111,17 +123,20 @@ class TuningStudy:
             DocumentError: the study was made with another identity, or the journal is damaged.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        guard = guard or Guard()
         journal = open_journal(path, fresh=fresh)
+        base = f"{name}-{space.hash}"
         try:
             study = optuna.create_study(
                 storage=journal,
-                study_name=f"{name}-{space.hash}",
+                study_name=f"{base}-{guard.allowed:g}",
                 direction="maximize",
                 pruner=optuna.pruners.NopPruner(),
                 load_if_exists=True,
             )
+            adopt(study, journal, base, guard)
             _check_identity(study, dict(identity), path)
-            opened = cls(journal, study, space, seed)
+            opened = cls(journal, study, space, seed, guard)
             opened._fail_unfinished("Abandoned", "the process that ran it died")
             return opened
         except BaseException:
@@ -140,7 +155,7 @@ class TuningStudy:
 
     @property
     def name(self) -> str:
-        """The study's name in the journal, the space's hash included."""
+        """The study's name in the journal, the space's hash and the allowance included."""
         return self._study.study_name
 
     @property
@@ -164,7 +179,8 @@ class TuningStudy:
         2. A suggestion that is already known is answered from its record and costs no budget; after three in a row
            an unmeasured neighbour is measured.
         3. If every baseline fails, nothing is searched: see ``StudyResult.baselines_failed``.
-        4. KeyboardInterrupt ends the run; what was running is measured again on resume.
+        4. What the guard rejects is a result, but never the best: TPE is told by how much its accuracy fails.
+        5. KeyboardInterrupt ends the run; what was running is measured again on resume.
 
         Raises:
             OSError: the journal can't be written.
@@ -176,10 +192,10 @@ class TuningStudy:
                     exhausted = not self._step(runner, on_event)
         except KeyboardInterrupt:
             self._fail_unfinished(INTERRUPTED, "stopped by the user")
-            return StudyResult(self.records, interrupted=True)
+            return StudyResult(self.records, guard=self._guard, interrupted=True)
         if exhausted:
             on_event(self._event("exhausted", "search"))
-        return StudyResult(self.records, exhausted=exhausted)
+        return StudyResult(self.records, guard=self._guard, exhausted=exhausted)
 
     def _measure_baselines(
         self, runner: Runner, baselines: Sequence[Deployment], on_event: Callable[[StudyEvent], None]
@@ -273,7 +289,7 @@ class TuningStudy:
         else:
             trial.set_user_attr("wall_s", time.monotonic() - start)
             trial.set_user_attr("measurement", measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}})
-            trial.set_constraint("ran", 0)
+            self._set_constraints(trial, measurement)
             self._study.tell(trial, math.log(rtfx / self._anchor(rtfx)))
         record = read_record(self._study.get_trials(deepcopy=False)[trial.number])
         assert record is not None
@@ -287,7 +303,7 @@ class TuningStudy:
         trial.set_user_attr("reason", str(error) or type(error).__name__)
         trial.set_user_attr("stderr_tail", getattr(error, "stderr_tail", ""))
         if state == TrialState.PRUNED:
-            trial.set_constraint("ran", 1)
+            self._set_constraints(trial, None)
         self._study.tell(trial, state=state)
 
     def _answer(self, trial: Trial, deployment: Deployment, on_event: Callable[[StudyEvent], None]) -> None:
@@ -295,12 +311,16 @@ class TuningStudy:
         record = self._history.last(deployment)
         trial.set_user_attr("role", "repeat")
         trial.set_user_attr("repeats", record.number)
-        trial.set_constraint("ran", 0 if record.measurement else 1)
+        self._set_constraints(trial, record.measurement)
         if record.measurement:
             self._study.tell(trial, math.log(record.rtfx / self._anchor(record.rtfx)))
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
         on_event(self._event("repeated", "repeat", trial.number, deployment, record))
+
+    def _set_constraints(self, trial: Trial, measurement: Measurement | None) -> None:
+        for name, value in constraints_of(measurement, self._guard).items():
+            trial.set_constraint(name, value)
 
     def _anchor(self, rtfx: float) -> float:
         """RTFx that values are relative to: the first that was ever measured, which is a baseline's."""
@@ -333,7 +353,7 @@ class TuningStudy:
         deployment: Deployment | None = None,
         record: TrialRecord | None = None,
     ) -> StudyEvent:
-        best = StudyResult(self.records).best(1)
+        best = StudyResult(self.records, guard=self._guard).best(1)
         return StudyEvent(
             kind, number, role, deployment, record, self._history.done(baselines=True), best[0] if best else None
         )

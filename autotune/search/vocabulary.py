@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from autotune.deployment import FORMATS_OF_ENGINE, Deployment
+from autotune.deployment import CHUNKING_FIELDS, FORMATS_OF_ENGINE, Deployment
 from autotune.documents import suggest
 from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
@@ -23,19 +23,30 @@ NEUTRAL: dict[str, Any] = {
     "weights": None,
     "inter_op_num_threads": 1,
     "batch.max_wait_s": 0.0,
-    "chunking.window_s": None,
+    **{f"chunking.{field}": None for fields in CHUNKING_FIELDS.values() for field in fields},
 }
 """What a deployment has where a search space says nothing."""
 
 _INTEGERS = ("instances", "intra_op_num_threads", "inter_op_num_threads", "batch.max_size")
-_SECONDS = ("batch.max_audio_s", "batch.max_wait_s", "chunking.window_s")
+_SECONDS = (
+    "batch.max_audio_s",
+    "batch.max_wait_s",
+    "chunking.window_s",
+    "chunking.overlap_s",
+    "chunking.max_segment_s",
+    "chunking.merge_s",
+    "chunking.min_silence_s",
+    "chunking.pad_s",
+)
 _WORDS: dict[str, tuple[str, ...]] = {
     "weights": ("u8", "s8"),
-    # "vad" is FunASR's own path, and that is never searched.
-    "chunking.method": ("none", "fixed"),
+    # "funasr" is FunASR's own path, and that is never searched.
+    "chunking.method": ("none", "fixed", "vad"),
     "language": get_args(Deployment.model_fields["language"].annotation),
     "text_norm": get_args(Deployment.model_fields["text_norm"].annotation),
 }
+_DIRECTORIES = ("chunking.vad_model",)
+"""A word, or the path of a directory: only the trial can tell whether it is good."""
 _OF_THREADS = ("instances", "intra_op_num_threads", "inter_op_num_threads")
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 _SEARCHED_ENGINES = sorted(set(ENGINES) - {"funasr"})
@@ -66,7 +77,7 @@ class Vocabulary:
         """Every path that may be named."""
         options = [f"session_options.{key}" for key in self.session_options]
         options += [f"provider_options.{key}" for key in self.provider_options]
-        return ["engine", "device", "format", *_INTEGERS, *_SECONDS, *_WORDS, *options]
+        return ["engine", "device", "format", *_INTEGERS, *_SECONDS, *_WORDS, *_DIRECTORIES, *options]
 
     def check_path(self, path: str, *, where: str) -> None:
         """Raises DocumentError, with the nearest known path, for an unknown one."""
@@ -86,6 +97,10 @@ class Vocabulary:
                     else "a number of seconds"
                 )
                 raise DocumentError(f"{where}: must be {must}, but got {value!r}.")
+            return
+        if path in _DIRECTORIES:
+            if not isinstance(value, str) or not value:
+                raise DocumentError(f'{where}: must be "silero" or the path of a directory, but got {value!r}.')
             return
         if path == "device":
             if not isinstance(value, str) or not _DEVICE.fullmatch(value):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import main
-from autotune.deployment_file import example_file, write_deployment_file
+from autotune.deployment_file import write_deployment_file
+from tests.deployment_example import example_file
 
 SPACE = """
 schema: autotune/search-space/v1
@@ -42,6 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--audio-profile", "long", "--trials", "0"], 2, ["--trials must be at least 1"]),
         (["--audio-profile", "long", "--timeout", "soon"], 2, ["--timeout", "20m"]),
         (["--audio-profile", "long", "--effort", "heroic"], 2, ["quick, standard, thorough"]),
+        (["--audio-profile", "long", "--max-cer-increase", "-0.1"], 2, ["--max-cer-increase", "0..1", "0.005"]),
+        (["--audio-profile", "long", "--max-cer-increase", "5"], 2, ["fraction"]),
         (["--audio-profile", "long", "--out", "no/such/dir/deploy.yaml"], 2, ["no/such/dir"]),
         (["--audio-profile", "long", "--out", "."], 2, ["must be a file"]),
         (["--audio-profile", "long", "--devices", "cuda:7"], 1, ["cuda:7", "devices of this machine"]),

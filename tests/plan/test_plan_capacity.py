@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.deployment_file import DeploymentFile, IntervalRecord, example_file
+from autotune.deployment_file import DeploymentFile, IntervalRecord
 from autotune.errors import DocumentError
 from autotune.plan import Demand, Plan, parse_demand, plan
+from tests.deployment_example import example_file
 
 rates = st.floats(min_value=1e-6, max_value=1e6)
 speeds = st.floats(min_value=1e-1, max_value=1e5)
@@ -78,8 +79,18 @@ def test_a_demand_is_positive_and_finite(rate: float) -> None:
         demand(rate)
 
 
+def unchecked(*, weights: str, **changes: str) -> DeploymentFile:
+    document = example_file(**changes)
+    return document.model_copy(
+        update={
+            "model": document.model.model_copy(update={"weights": weights}),
+            "measurement": document.measurement.model_copy(update={"accuracy": "not checked", "cer": None}),
+        }
+    )
+
+
 def test_method_and_limits_are_told() -> None:
-    result = plan(example_file(), parse_demand("200 streams"))
+    result = plan(unchecked(weights="random"), parse_demand("200 streams"))
     assert "no queueing model yet" in result.method
     assert "\n" not in result.method
     notes = " ".join(result.notes)
@@ -90,12 +101,11 @@ def test_method_and_limits_are_told() -> None:
 
 
 def test_notes_follow_the_document() -> None:
-    document = example_file(recommended="baseline")
-    pretrained = document.model_copy(update={"model": document.model.model_copy(update={"weights": "pretrained"})})
-    notes = " ".join(plan(pretrained, demand(1.0)).notes)
+    notes = " ".join(plan(unchecked(weights="pretrained", recommended="baseline"), demand(1.0)).notes)
     assert "Accuracy was not checked" in notes
     assert "random" not in notes
     assert "FunASR's own default" in notes
+    assert "ccuracy" not in " ".join(plan(example_file(), demand(1.0)).notes)
 
 
 def test_json_form() -> None:

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
-from autotune.deployment_file import DeploymentFile, example_deployment, example_file
+from autotune.deployment_file import DeploymentFile
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError
 from autotune.models import ModelInfo
 from autotune.render import render
 from autotune.render.funasr_wss import SERVER_OPTIONS, lost_choices
+from tests.deployment_example import example_deployment, example_file
 
 VALUE_OPTIONS = [
     "download-model-dir",
@@ -50,6 +51,14 @@ SWITCHES = ["gpu"]
 """Declared in FunASR 3c58cb56, runtime/websocket/bin/funasr-wss-server.cpp (cmd.add) with the names of
 runtime/onnxruntime/include/com-define.h; TCLAP accepts nothing else and nothing twice."""
 
+FSMN = {
+    "method": "vad",
+    "vad_model": "/models/fsmn vad",
+    "max_segment_s": 30,
+    "merge_s": 0,
+    "min_silence_s": 0.8,
+    "pad_s": 0,
+}
 SERVER_SESSION = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
 ALONE = {
     "batch": Batch(max_size=1, max_audio_s=60.0, max_wait_s=0.0),
@@ -171,6 +180,11 @@ def test_a_model_name_cannot_leave_its_comment() -> None:
         ({"weights": "s8"}, ["weights: s8"]),
         ({"batch": Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0)}, ["batch.max_size: 4", "on the CPU"]),
         ({"chunking": Chunking(method="fixed", window_s=15.0)}, ["chunking.method: fixed, 15 s", "FSMN VAD"]),
+        ({"chunking": Chunking(**FSMN | {"vad_model": "silero"})}, ["chunking.vad_model: silero", "FSMN VAD"]),
+        (
+            {"chunking": Chunking(**FSMN | {"merge_s": 15, "pad_s": 0.1})},
+            ["chunking.merge_s: 15", "chunking.pad_s: 0.1"],
+        ),
         ({"instances": 2, "intra_op_num_threads": 2}, ["instances: 2 with intra_op_num_threads: 2"]),
         (
             {"engine": "pytorch", "format": "pytorch-fp32", "weights": None, "session_options": {}},
@@ -228,6 +242,34 @@ def test_every_lost_choice_is_listed_with_the_nearest_flags() -> None:
         "--target kubernetes",
     ]:
         assert part in message
+
+
+@pytest.mark.parametrize(
+    ("config", "starts"),
+    [
+        ("model_conf:\n    max_single_segment_time: 30000\n    max_end_silence_time: 800 # ms\n", True),
+        ("model_conf:\n    max_single_segment_time: 60000\n    max_end_silence_time: 800\n", False),
+        ("model_conf:\n    max_single_segment_time: 30000\n", False),
+        (None, False),
+    ],
+)
+def test_an_fsmn_vad_is_the_servers_if_it_is_set_as_measured(tmp_path: Path, config: str | None, starts: bool) -> None:
+    vad = tmp_path / "fsmn vad"
+    vad.mkdir()
+    if config is not None:
+        (vad / "config.yaml").write_text(config, encoding="utf-8")
+    measured = document(chunking=Chunking(**FSMN | {"vad_model": str(vad)}))
+    rendering = render(measured, "funasr-wss", server=str(tmp_path / "server with space"))
+    text = rendering.files["funasr-wss-server.sh"]
+    assert "/workspace/models/vad" not in text
+    assert "/workspace/models/punc" in text
+    if starts:
+        flags, _ = started(text, tmp_path)
+        assert (flags["vad-dir"], flags["vad-quant"]) == (str(vad), "false")
+    else:
+        with pytest.raises(subprocess.CalledProcessError) as caught:
+            started(text, tmp_path)
+        assert "must hold model_conf.max_" in caught.value.stderr
 
 
 def test_the_baseline_is_refused() -> None:

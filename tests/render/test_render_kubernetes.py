@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import baseline_deployment
-from autotune.deployment_file import DeploymentFile, MeasurementRecord, example_deployment, example_file
+from autotune.deployment_file import DeploymentFile, MeasurementRecord
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import TARGETS, render, target_options
+from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 

@@ -8,7 +8,7 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
 from autotune.measure.measurement import Measurement
-from autotune.search.finalists import Comparison, FinalistEvent, compare
+from autotune.search.finalists import Blocks, Comparison, FinalistEvent, compare
 from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]
@@ -27,7 +27,7 @@ class Machine:
         self._noise, self._drift = noise, drift
         self._generator = random.Random(5)
 
-    def __call__(self, deployment: Deployment) -> Measurement:
+    def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
         self.calls.append(deployment)
         if self.calls.count(deployment) == self.fails.get(deployment):
             raise TrialCrashed("killed by SIGSEGV", exit_code=-11)
@@ -36,13 +36,13 @@ class Machine:
 
 
 def run(machine: Machine, *candidates: Deployment, blocks: int = 4, seed: int = 1) -> Comparison:
-    return compare(candidates, BASELINE, machine, blocks=blocks, seed=seed, on_event=ignore)
+    return compare(candidates, BASELINE, machine, blocks=Blocks(blocks, seed), on_event=ignore)
 
 
 def test_the_fastest_wins_and_every_measurement_is_kept() -> None:
     machine = Machine({A: 30.0, B: 20.0, C: 12.0})
     events: list[FinalistEvent] = []
-    result = compare([C, A, B], BASELINE, machine, blocks=4, seed=1, on_event=events.append)
+    result = compare([C, A, B], BASELINE, machine, blocks=Blocks(4, 1), on_event=events.append)
     assert result.winner.deployment == A
     assert result.runner_up is not None
     assert result.runner_up.deployment == B
@@ -142,12 +142,12 @@ def test_a_block_without_its_baseline_does_not_count() -> None:
 def test_interrupted(calls: int, blocks: int, conclusive: bool) -> None:
     machine = Machine({A: 30.0, B: 20.0})
 
-    def stopped(deployment: Deployment) -> Measurement:
+    def stopped(deployment: Deployment, block: int) -> Measurement:
         if len(machine.calls) == calls:
             raise KeyboardInterrupt
         return machine(deployment)
 
-    result = compare([A, B], BASELINE, stopped, blocks=4, seed=1, on_event=ignore)
+    result = compare([A, B], BASELINE, stopped, blocks=Blocks(4, 1), on_event=ignore)
     assert result.interrupted
     assert result.blocks == blocks
     assert result.conclusive == conclusive

@@ -54,10 +54,19 @@ def load(folder: Path, text: str) -> None:
         ("      weights: [s8, u8]", "      weight: u8", r'expert: unknown parameter "weight". Did you mean "weights"'),
         ("requires_isa: [avx", "requires: rocm, requires_isa: [avx", r"requires"),
         ("schema: autotune/search-space/v1", "schema: autotune/search-space/v2", r"schema"),
-        ("device: cpu, chunking.method: fixed}", "chunking.method: fixed}", r'fixed must hold "device"'),
+        ("engine: onnxruntime, device: cpu}", "engine: onnxruntime}", r'fixed must hold "device"'),
         ("  batch.max_size: {values: [1, 2, 4, 8, 16, 32]}\n", "", r"must fix or search batch.max_size"),
-        ("chunking.method: fixed", "chunking.method: vad", r"chunking.method: must be one of none, fixed"),
-        ("chunking.method: fixed", "chunking.method: none", r"window_s must be null"),
+        ("[fixed, vad, {value", "[fixed, funasr, {value", r"chunking.method: must be one of none, fixed, vad"),
+        ("{value: none, arrival: open}", "{value: none, arival: open}", r'Did you mean "arrival"'),
+        ("{value: none, arrival: open}", "{value: none, arrival: opened}", r"chunking.method.values.2.arrival"),
+        (
+            "    when: {chunking.method: fixed}\n    values:\n",
+            "    values:\n",
+            r"window_s must be null for method 'vad'",
+        ),
+        (", when: {chunking.method: vad}}\n  chunking.merge_s", "}\n  chunking.merge_s", r"max_segment_s must be null"),
+        ("values: silero", "values: 7", r'vad_model: must be "silero" or the path of a directory, but got 7'),
+        ("[10, 15, 20, 30, 60], when", "[0.5, 15, 20, 30, 60], when", r"max_segment_s must be in 1..3600 seconds"),
     ],
 )
 def test_typos_name_file_path_and_the_nearest_word(tmp_path: Path, correct: str, typo: str, message: str) -> None:

@@ -18,6 +18,7 @@ from tests.search.synthetic_search import machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
 EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)
+ALL = load_space("all")
 
 machines = st.builds(
     machine,
@@ -43,7 +44,7 @@ def test_shipped_names() -> None:
 @settings(max_examples=40, deadline=None)
 @given(machines, arrivals, st.integers(0, 2**32))
 def test_random_deployments_are_valid_repaired_and_encodable(hardware, arrival, seed) -> None:  # type: ignore[no-untyped-def]
-    space = resolve(load_space("all"), hardware, devices=None, arrival=arrival)
+    space = resolve(ALL, hardware, devices=None, arrival=arrival)
     generator = random.Random(seed)
     for _ in range(10):
         deployment = space.sample(generator)
@@ -86,6 +87,53 @@ def test_threads_give_way_before_instances() -> None:
     assert branch.repair({"instances": 4, "intra_op_num_threads": 8})["intra_op_num_threads"] == 2
     assert branch.repair({"instances": 8, "intra_op_num_threads": 8}) == {"instances": 8, "intra_op_num_threads": 1}
     assert branch.repair({"instances": 2, "intra_op_num_threads": 4}) == {"instances": 2, "intra_op_num_threads": 4}
+
+
+def test_chunking_that_does_not_go_together_gives_way() -> None:
+    branch = shipped_space(8).branches[0]
+
+    def repaired(**changes: float) -> dict[str, object]:
+        return branch.repair({f"chunking.{name}": value for name, value in changes.items()})
+
+    assert repaired(max_segment_s=15, merge_s=30)["chunking.merge_s"] == 15
+    assert repaired(max_segment_s=60, merge_s=30)["chunking.merge_s"] == 30
+    assert repaired(window_s=3, overlap_s=2)["chunking.overlap_s"] == 1
+    assert repaired(window_s=5, overlap_s=2)["chunking.overlap_s"] == 2
+    assert repaired(max_segment_s=1, pad_s=0.3)["chunking.pad_s"] == 0.2
+
+
+@pytest.mark.parametrize(("arrival", "methods"), [("closed", {"fixed", "vad"}), ("open", {"fixed", "vad", "none"})])
+def test_only_requests_may_stay_whole(arrival, methods) -> None:  # type: ignore[no-untyped-def]
+    space = resolve(load_space("cpu"), machine(4), devices=None, arrival=arrival)
+    drawn = [space.sample(random.Random(seed)).chunking for seed in range(200)]
+    assert {chunking.method for chunking in drawn} == methods
+    windows = {chunking.window_s for chunking in drawn if chunking.method == "fixed"}
+    assert windows == ({30} if arrival == "open" else {5, 10, 15, 20, 30, 45, 60})
+    assert not any(item.what.startswith("onnxruntime-cpu: chunking") for item in space.dropped)
+
+
+def test_experts_cut_at_speech() -> None:
+    for expert in resolve(load_space("all"), EVERYTHING, devices=None, arrival="closed").experts():
+        chunking = expert.chunking
+        assert (chunking.method, chunking.vad_model) == ("vad", "silero")
+        assert (chunking.max_segment_s, chunking.merge_s) == (30, 0)
+
+
+def test_a_neighbour_with_another_method_has_the_experts_settings() -> None:
+    space = shipped_space(8)
+    expert = space.experts()[0]
+    fixed = next(near for near in space.neighbours(expert) if near.chunking.method == "fixed")
+    back = [near for near in space.neighbours(fixed) if near.chunking.method == "vad"]
+    assert [near.chunking for near in back] == [expert.chunking]
+
+
+def test_another_vad_is_a_directory(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    text = (search_spaces_dir() / "cpu.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.replace("values: silero", "values: [silero, /models/fsmn]"))
+    space = resolve(load_space(str(tmp_path / "mine.yaml")), machine(4), devices=None, arrival="closed")
+    drawn = {space.sample(random.Random(seed)).chunking.vad_model for seed in range(50)}
+    assert drawn == {None, "silero", "/models/fsmn"}
+    assert space.experts()[0].chunking.vad_model == "silero"
 
 
 def test_cores_are_powers_of_two_and_all() -> None:

@@ -323,7 +323,7 @@ def test_identity_is_kept(tmp_path: Path) -> None:
         TuningStudy.open(tmp_path / "s.journal", name="test", space=shipped_space(), seed=1, identity={"model": "y"})
     with open_study(tmp_path, shipped_space(4)) as other:
         assert other.records == ()
-        assert other.name == f"test-{shipped_space(4).hash}"
+        assert other.name == f"test-{shipped_space(4).hash}-0.005"
 
 
 def test_nonsense_measurements_are_no_results(tmp_path: Path) -> None:

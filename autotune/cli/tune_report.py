@@ -1,0 +1,207 @@
+"""What ``autotune tune`` says at its end: the table, the guard's words, and the same as JSON."""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from autotune.accuracy import Accuracy, Verdict, describe_accuracy
+from autotune.cli.terminal import bytes_text
+from autotune.confirming import HeldBack
+from autotune.outcome import cer_record, pooled_latency
+from autotune.search.finalists import Finalist
+from autotune.tuning import TuneResult
+
+__all__ = ["print_report", "report_json"]
+
+LOG_WIDTH = 100
+"""In a log there is no terminal to fit."""
+SHOWN = 3
+"""Held-back deployments and failures that are shown; ``--json`` has all."""
+
+
+def report_json(result: TuneResult) -> dict[str, Any]:
+    """The document, and everything that the study and the guard know."""
+    study = result.study
+    return {
+        **result.document.to_json(),
+        "out": str(result.out.resolve()),
+        "wall_s": result.wall_s,
+        "interrupted": study.interrupted,
+        "study_path": str(result.study_path),
+        "held_back": [_held_back_json(held) for held in result.held_back],
+        "trials": [
+            {
+                "number": trial.number,
+                "role": trial.role,
+                "state": trial.state,
+                "deployment": trial.deployment.model_dump(mode="json"),
+                "rtfx": trial.rtfx if trial.measurement else None,
+                "accuracy": _accuracy_json(trial.measurement.accuracy) if trial.measurement else None,
+                "reason": trial.reason,
+                "wall_s": trial.wall_s,
+            }
+            for trial in study.trials
+        ],
+    }
+
+
+def print_report(result: TuneResult, console: Console | None = None) -> None:
+    """The table of baseline, winner and runner-up, what the guard held back, and what can be done next.
+
+    Args:
+        result: of the study.
+        console: where to; by default stdout, 100 columns wide unless it is a terminal.
+    """
+    width = None if sys.stdout.isatty() else LOG_WIDTH
+    console = console or Console(highlight=False, emoji=False, width=width)
+    document, comparison = result.document, result.comparison
+    model, audio = document.model, document.audio_profile
+    console.print(
+        f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks"
+    )
+    rows = _rows(result)
+    table = _table(result, rows, wide=True)
+    if Measurement.get(console, console.options.update(width=400), table).maximum > console.width:
+        table = _table(result, rows, wide=False)
+    console.print(table)
+    other = document.baseline.other
+    described = [(name, finalist.deployment.describe()) for name, finalist in rows]
+    for name, text in [("baseline", other.deployment.describe()), *described] if other else described:
+        console.print(f"  {name}: {text}", soft_wrap=True)
+    _print_accuracy(result, console)
+    for held in result.held_back[:SHOWN]:
+        _print_held_back(held, console)
+    if len(result.held_back) > SHOWN:
+        console.print(f"… and {len(result.held_back) - SHOWN} more faster ones held back; --json lists all.")
+    _print_failures(result, console)
+    if comparison.nothing_is_faster:
+        why = "faster and accurate enough" if result.held_back else "faster than the better baseline"
+        console.print(f"Nothing measured was {why}: the file holds the baseline.")
+    console.print(f"Written to {result.out} after {result.wall_s:.0f} s. Next:", soft_wrap=True)
+    console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True)
+    console.print(f"  autotune render {result.out} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
+
+
+def _rows(result: TuneResult) -> list[tuple[str, Finalist]]:
+    comparison = result.comparison
+    rows = [("better baseline", comparison.baseline)]
+    if not comparison.nothing_is_faster:
+        rows.append(("winner", comparison.winner))
+    if comparison.runner_up is not None:
+        held = comparison.runner_up.faster and not comparison.runner_up.acceptable
+        rows.append(("held back" if held else "runner-up", comparison.runner_up))
+    return rows
+
+
+def _table(result: TuneResult, rows: list[tuple[str, Finalist]], *, wide: bool) -> Table:
+    """Narrow: RTFx without its interval, and columns close together."""
+    table = Table(box=box.SIMPLE, padding=(0, 1) if wide else 0)
+    accuracy = next((finalist.verdict.accuracy for _, finalist in rows if finalist.verdict), None)
+    rate = "CER" if accuracy is None else {"cer": "CER", "wer": "WER", "disagreement": "differs"}[accuracy.unit]
+    columns = ["", "RTFx (95 %)", "p95", "memory", rate, "speed-up (95 %)"]
+    for column in columns:
+        table.add_column(column if wide else column.replace("RTFx (95 %)", "RTFx"), no_wrap=True)
+    other = result.document.baseline.other
+    if other is not None:
+        table.add_row("baseline", f"{other.rtfx:.1f}")
+    for name, finalist in rows:
+        table.add_row(*_cells(name, finalist, wide=wide))
+    return table
+
+
+def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
+    rtfx, paired = finalist.rtfx, finalist.speedup
+    return [
+        name,
+        f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})" if wide else f"{rtfx.median:.1f}",
+        f"{pooled_latency(finalist.measurements).p95:.3g} s",
+        bytes_text(finalist.peak_memory_bytes),
+        _rate(finalist.verdict),
+        "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
+    ]
+
+
+def _rate(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "–"
+    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * verdict.increase.value:+.2f})"
+    return f"{100 * verdict.rate.value:.2f} %{increase}"
+
+
+def _print_accuracy(result: TuneResult, console: Console) -> None:
+    measured = result.document.measurement
+    verdict = result.comparison.winner.verdict
+    if verdict is None:
+        why = " (random weights)" if result.document.model.weights == "random" else ""
+        console.print(f"  accuracy: {measured.accuracy}{why}")
+        return
+    exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
+    accuracy = verdict.accuracy
+    console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
+    sees = (
+        f"  {len(accuracy.clips)} distinct clips show an increase of {100 * verdict.visible:.2f} points or more "
+        "with 80 % probability"
+    )
+    if verdict.more_audio is None:
+        console.print(f"{sees}.", soft_wrap=True)
+        return
+    audio_s = result.document.audio_profile.audio_s
+    console.print(
+        f"{sees}: the allowance of {100 * verdict.allowed:.2f} needs {verdict.more_audio:.1f} × as much audio, about "
+        f"{math.ceil(verdict.more_audio * audio_s / 60)} minutes with "
+        f"{math.ceil(verdict.more_audio * len(accuracy.clips))} distinct clips.",
+        soft_wrap=True,
+    )
+
+
+def _print_held_back(held: HeldBack, console: Console) -> None:
+    console.print(
+        f"held back: {held.deployment.describe()}: RTFx {held.rtfx:.1f}; {held.verdict.describe()}",
+        markup=False,
+        soft_wrap=True,
+    )
+    without = held.verdict.accuracy.unit == "disagreement"
+    for text in held.verdict.accuracy.worst:
+        lines = [("reference" if without else "said", text.expected), ("here", text.got)]
+        if not without:
+            lines.append(("fp32 PyTorch", text.reference_got))
+        console.print(f"    {text.clip}:", markup=False)
+        for name, words in lines:
+            console.print(f"      {name + ':':14}{words or '(nothing)'}", markup=False, soft_wrap=True)
+
+
+def _print_failures(result: TuneResult, console: Console) -> None:
+    failed = result.study.failed
+    for trial in failed[:5]:
+        console.print(f"failed: {trial.deployment.describe()}: {trial.kind}: {trial.reason}"[:300], markup=False)
+    if len(failed) > 5:
+        console.print(f"… and {len(failed) - 5} more failed; --json lists all.")
+
+
+def _held_back_json(held: HeldBack) -> dict[str, Any]:
+    record = cer_record(held.verdict)
+    return {
+        "deployment": held.deployment.model_dump(mode="json"),
+        "rtfx": held.rtfx,
+        "cer": None if record is None else record.model_dump(mode="json"),
+        "worst": [text.model_dump(mode="json") for text in held.verdict.accuracy.worst],
+    }
+
+
+def _accuracy_json(accuracy: Accuracy | None) -> dict[str, Any] | None:
+    if accuracy is None:
+        return None
+    return {
+        **accuracy.model_dump(mode="json"),
+        "rate": accuracy.rate,
+        "reference": accuracy.reference_rate,
+        "increase": accuracy.increase,
+        "told": describe_accuracy(accuracy),
+    }

@@ -1,0 +1,94 @@
+"""Studies and comparisons of invented deployments with invented texts: what comes after the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from autotune.accuracy import Guard
+from autotune.confirming import confirm, held_back
+from autotune.deployment import Deployment
+from autotune.measure.accuracy import Accuracy, ClipCount, WorseText
+from autotune.measure.measurement import Measurement
+from autotune.outcome import Outcome, deployment_file
+from autotune.reporting import Silent
+from autotune.search.finalists import Blocks
+from autotune.search.records import Role, StudyResult, TrialRecord
+from autotune.tuning import TuneResult
+from tests.accuracy.workloads import recording, workload
+from tests.deployment_example import example_file
+from tests.search.synthetic_search import BASELINES, machine, measured, shipped_space
+
+EXPERT = shipped_space().experts()[0]
+
+
+def variant(size: int) -> Deployment:
+    """Deployments that differ in their batch size."""
+    return EXPERT.model_copy(update={"batch": EXPERT.batch.model_copy(update={"max_size": size})})
+
+
+def heard(wrong: int | None, *, clips: int = 200, unit: str = "cer") -> Accuracy | None:
+    """Clips of ten characters, of which the reference has one wrong in each; in ``wrong`` of them there is one more."""
+    if wrong is None:
+        return None
+    base = 0 if unit == "disagreement" else 1
+    counts = [ClipCount(f"c{index:03d}", base + (index < wrong), base, 10) for index in range(clips)]
+    worst = [
+        WorseText(
+            clip=count.clip,
+            errors=count.errors,
+            reference_errors=base,
+            expected="打开客厅的灯",
+            got="打开客厅灯",
+            reference_got="打开客厅的灯",
+        )
+        for count in counts[: min(wrong, 3)]
+    ]
+    return Accuracy.model_validate(
+        {"unit": unit, "tokens": "characters", "utterances": clips, "clips": counts, "worst": worst}
+    )
+
+
+class Bench:
+    """RTFx and texts of each deployment; counts what it is asked."""
+
+    def __init__(self, known: Mapping[Deployment, tuple[float, Accuracy | None]]) -> None:
+        self.known = {BASELINES[0]: (10.0, heard(3)), BASELINES[1]: (20.0, heard(3)), **known}
+        self.asked: list[Deployment] = []
+
+    def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
+        self.asked.append(deployment)
+        rtfx, accuracy = self.known[deployment]
+        spread = 1 + 0.001 * (len(self.asked) % 5)
+        return measured(rtfx * spread, texts={}).model_copy(update={"accuracy": accuracy})
+
+    def study(self, guard: Guard | None = None, *, interrupted: bool = False) -> StudyResult:
+        """Everything measured once, the baselines first."""
+        trials = []
+        for number, deployment in enumerate(self.known):
+            role: Role = "baseline" if deployment.engine == "funasr" else "search"
+            trials.append(TrialRecord(number, role, deployment, self(deployment), "complete", "", 1.0))
+        self.asked.clear()
+        return StudyResult(tuple(trials), guard=guard or Guard(), interrupted=interrupted)
+
+
+def outcome(bench: Bench, guard: Guard | None = None) -> TuneResult:
+    """The whole rest of the main job after the study of ``bench``."""
+    result = bench.study(guard)
+    comparison = confirm(result, bench, Silent(), Blocks(3, 1, result.guard))
+    held = tuple(held_back(result, comparison))
+    document = deployment_file(
+        Outcome(
+            model=example_file().model,
+            workload=workload(recording("one")),
+            hardware=machine(),
+            comparison=comparison,
+            result=result,
+            held_back=held,
+            artifact=None,
+            study="test",
+            seed=0,
+            command="autotune",
+        )
+    )
+    return TuneResult(document, comparison, held, result, Path("s.journal"), Path("deploy.yaml"), 1.0)

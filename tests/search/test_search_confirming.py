@@ -1,0 +1,115 @@
+"""From the study to the recommendation: who becomes a finalist, and what is said of those who don't win."""
+
+import math
+
+import pytest
+
+from autotune.accuracy import Guard
+from autotune.confirming import confirm, line_up
+from autotune.errors import TrialError
+from autotune.reporting import Silent
+from autotune.search.finalists import Blocks
+from autotune.search.records import StudyResult
+from tests.search.outcomes import Bench, heard, outcome, variant
+from tests.search.synthetic_search import BASELINES
+
+BAD, UNSURE, FINE, SLOW = variant(1), variant(2), variant(4), variant(8)
+
+
+def bench() -> Bench:
+    """The fastest loses 2 %, the next 0.45 % ± 0.3 %, the others 0.1 %."""
+    return Bench({BAD: (90.0, heard(40)), UNSURE: (80.0, heard(9)), FINE: (70.0, heard(2)), SLOW: (60.0, heard(2))})
+
+
+def test_the_list_goes_down_to_what_passes() -> None:
+    assert line_up(bench().study()) == [FINE, SLOW, UNSURE]
+    assert line_up(bench().study(Guard(math.inf))) == [BAD, UNSURE, FINE, SLOW]
+
+
+def test_the_fastest_that_is_proven_wins_and_the_faster_ones_are_told() -> None:
+    result = outcome(bench())
+    assert result.document.deployment == FINE
+    assert result.document.recommended == "tuned"
+    assert [held.deployment for held in result.held_back] == [BAD, UNSURE]
+    assert [held.verdict.outcome for held in result.held_back] == ["rejected", "unclear"]
+    assert all(held.verdict.accuracy.worst for held in result.held_back)
+    cer = result.document.measurement.cer
+    assert cer is not None
+    assert cer.verdict == "passed"
+    assert cer.increase.value == pytest.approx(0.001)
+    assert cer.increase.high <= 0.005
+    assert cer.reference == pytest.approx(0.1)
+    assert cer.clips == 200
+    assert cer.allowed == 0.005
+    assert result.document.baseline.cer is not None
+    assert "passed" in result.document.reason
+
+
+def test_without_the_guard_the_harmful_one_wins() -> None:
+    result = outcome(bench(), Guard(math.inf))
+    assert result.document.deployment == BAD
+    assert result.held_back == ()
+    assert result.document.measurement.cer is not None
+    assert result.document.measurement.cer.allowed is None
+
+
+def test_if_nothing_passes_the_baseline_is_recommended_and_the_reason_told() -> None:
+    result = outcome(Bench({BAD: (90.0, heard(40)), UNSURE: (80.0, heard(9))}))
+    assert result.document.recommended == "baseline"
+    assert result.document.deployment == BASELINES[1]
+    assert "2 faster deployments were held back" in result.document.reason
+    assert "1 rejected, 1 not to be told with this audio" in result.document.reason
+    assert [held.deployment for held in result.held_back] == [BAD, UNSURE]
+    assert len(result.held_back[1].verdict.describe()) > 0
+
+
+def test_with_few_clips_the_verdict_is_honest() -> None:
+    few = Bench({UNSURE: (80.0, heard(1, clips=20))})
+    result = outcome(few)
+    assert result.document.recommended == "baseline"
+    assert result.held_back[0].verdict.outcome == "unclear"
+    assert result.held_back[0].verdict.more_audio is not None
+    assert "cannot be told with this audio, which needs" in result.document.reason
+
+
+def test_random_weights_are_not_checked() -> None:
+    result = outcome(Bench({BASELINES[1]: (20.0, None), FINE: (70.0, None)}))
+    assert result.document.deployment == FINE
+    assert result.document.measurement.accuracy == "not checked"
+    assert result.document.measurement.cer is None
+    assert result.document.baseline.cer is None
+    assert "not checked" in result.document.reason
+
+
+class Worsening(Bench):
+    """In the blocks the first two hear worse than in their trials."""
+
+    def study(self, guard: Guard | None = None, *, interrupted: bool = False) -> StudyResult:
+        found = super().study(guard, interrupted=interrupted)
+        self.known |= {BAD: (90.0, heard(40)), UNSURE: (80.0, heard(40))}
+        return found
+
+
+def test_if_the_blocks_disprove_the_finalists_the_next_are_compared() -> None:
+    worsening = Worsening(
+        {BAD: (90.0, heard(2)), UNSURE: (80.0, heard(2)), FINE: (70.0, heard(2)), SLOW: (60.0, heard(2))}
+    )
+    result = outcome(worsening)
+    assert result.document.deployment == FINE
+    assert [held.deployment for held in result.held_back] == [BAD, UNSURE]
+    assert worsening.asked.count(BASELINES[1]) == 6
+    assert worsening.asked.count(BAD) == 3
+
+
+def test_stopped_confirms_the_best_alone() -> None:
+    stopped = bench()
+    comparison = confirm(stopped.study(interrupted=True), stopped, Silent(), Blocks(4, 1))
+    assert comparison.blocks == 2
+    assert comparison.winner.deployment == FINE
+    assert set(stopped.asked) == {FINE, BASELINES[1]}
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with() -> None:
+    found = StudyResult(tuple(trial for trial in bench().study().trials if trial.role != "baseline"))
+    with pytest.raises(TrialError, match="no baseline could be measured"):
+        confirm(found, bench(), Silent(), Blocks(2))
