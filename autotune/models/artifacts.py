@@ -13,6 +13,7 @@ from typing import Any
 from autotune.deployment import ARTIFACT_FORMATS
 from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
+from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
 from autotune.model_directory import ModelDirectory
 from autotune.models.cache import file_sha256, locked, no_space_left, publish, staging, sweep
@@ -131,7 +132,10 @@ def ensure_artifact(
 
 def artifact_key(model: ModelInfo, fmt: str, weights: str | None, device: str) -> str:
     """Digest of everything that decides the file's content: other content, other key."""
-    parts = [model.sha256, fmt, weights, device, RECIPE, OPSET, _tool_versions()]
+    # What an 8-bit matrix product gives depends on the CPU: without VNNI, signed weights saturate. Parity found on
+    # one kind of CPU says nothing about another that shares the cache.
+    isa = probe_hardware().isa if fmt == "onnx-int8" else ()
+    parts = [model.sha256, fmt, weights, device, RECIPE, OPSET, isa, _tool_versions()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

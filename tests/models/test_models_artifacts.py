@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from autotune.errors import ArtifactError, DocumentError, ModelError, TrialCrashed
+from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
 from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact
 from autotune.models.artifacts import artifact_key
@@ -21,6 +22,11 @@ from autotune.models.source import RunTask
 from tests.models.models_types import InProcess, MakeInfo
 
 SPECS = [("onnx-fp32", None), ("torchscript-fp32", None), ("onnx-int8", "u8"), ("onnx-int8", "s8")]
+
+
+def has_8_bit_products() -> bool:
+    """Whether this CPU multiplies 8-bit integers without saturating: VNNI, AMX, or ARM's dot product."""
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"} & set(probe_hardware().isa))
 
 
 def refuse(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -52,8 +58,11 @@ def test_every_format_is_exported_checked_and_cached(
         assert parity.argmax_agreement >= 0.999
     else:
         assert parity.reference == "onnx-fp32"
-        assert 1e-4 < parity.max_relative_error < 1.0
-        assert parity.argmax_agreement > 0.8
+        if weights == "s8" and not has_8_bit_products():
+            assert parity.argmax_agreement < 0.95  # sums of signed products saturate, and the record tells
+        else:
+            assert 1e-4 < parity.max_relative_error < 1.0
+            assert parity.argmax_agreement > 0.8
     assert "checking parity" in heard
     path = Path(artifact.path)
     assert path.stat().st_size == artifact.size_bytes

@@ -35,9 +35,11 @@ class Listener(SyntheticRunner):
         return measurement.model_copy(update={"accuracy": heard(wrong)})
 
 
-def run(folder: Path, runner: SyntheticRunner, guard: Guard | None = None, *, trials: int = 20) -> StudyResult:
+def run(
+    folder: Path, runner: SyntheticRunner, guard: Guard | None = None, *, trials: int = 20, seed: int = 1
+) -> StudyResult:
     with TuningStudy.open(
-        folder / "s.journal", name="test", space=shipped_space(), seed=1, identity={"model": "x"}, guard=guard
+        folder / f"s{seed}.journal", name="test", space=shipped_space(), seed=seed, identity={"model": "x"}, guard=guard
     ) as study:
         return study.run(runner, Budget(trials=trials), baselines=BASELINES, on_event=ignore)
 
@@ -54,8 +56,10 @@ def test_what_hears_worse_is_never_the_best(tmp_path: Path) -> None:
 
 
 def test_the_search_turns_away_from_what_is_rejected(tmp_path: Path) -> None:
-    later = run(tmp_path, Listener(), trials=40).trials[20:]
+    later = [trial for seed in range(4) for trial in run(tmp_path, Listener(), trials=40, seed=seed).trials[20:]]
     rejected = [trial for trial in later if trial.deployment.batch.max_size >= 4]
+    # Two thirds of the space, and three quarters of these trials without a guard. One study may end anywhere between
+    # 0.2 and 0.5: its suggestions hang on the last bits of the CPU's floating point.
     assert len(rejected) < 0.5 * len(later)
 
 
@@ -84,7 +88,7 @@ def test_another_allowance_measures_nothing_again(tmp_path: Path) -> None:
 def test_records_survive_the_journal(tmp_path: Path) -> None:
     result = run(tmp_path, Listener(), trials=4)
     with TuningStudy.open(
-        tmp_path / "s.journal", name="test", space=shipped_space(), seed=1, identity={"model": "x"}
+        tmp_path / "s1.journal", name="test", space=shipped_space(), seed=1, identity={"model": "x"}
     ) as study:
         assert study.records == result.trials
         assert study.name.endswith("-0.005")
