@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -15,32 +17,57 @@ __all__ = [
     "ARTIFACT_FORMATS",
     "CHUNKING_FIELDS",
     "FORMATS_OF_ENGINE",
+    "GRAPHS_OF_FORMAT",
     "SILERO",
+    "WEIGHT_TYPES",
+    "ArtifactSpec",
     "Batch",
     "Chunking",
     "Deployment",
     "DeviceName",
     "EngineName",
     "FormatName",
+    "GraphName",
+    "WeightType",
     "baseline_deployment",
 ]
 
-EngineName = Literal["onnxruntime", "torchscript", "pytorch", "funasr", "fake"]
-FormatName = Literal["onnx-fp32", "onnx-int8", "torchscript-fp32", "pytorch-fp32"]
-WeightType = Literal["u8", "s8"]
+EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funasr", "fake"]
+FormatName = Literal["onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
+WeightType = Literal["u8", "s8", "s7"]
+GraphName = Literal["funasr", "lean", "fused", "unmasked"]
 DeviceName = str
+
+WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
+"""Of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less, so that the 16-bit sums
+of CPUs with neither don't saturate."""
 
 FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
     "onnxruntime": ("onnx-fp32", "onnx-int8"),
-    "torchscript": ("torchscript-fp32",),
+    "openvino": ("onnx-fp32", "onnx-int8"),
+    "torchscript": ("torchscript-fp32", "torchscript-bf16"),
     "pytorch": ("pytorch-fp32",),
     "funasr": ("pytorch-fp32",),
-    "fake": ("onnx-fp32", "onnx-int8", "torchscript-fp32", "pytorch-fp32"),
+    "fake": ("onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"),
 }
 """Which formats each engine executes; ``pytorch-fp32`` is the model directory itself, no artifact."""
 
-ARTIFACT_FORMATS: tuple[FormatName, ...] = ("onnx-fp32", "onnx-int8", "torchscript-fp32")
+ARTIFACT_FORMATS: tuple[FormatName, ...] = ("onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16")
 """Formats that are exported and cached; the others run from the model directory."""
+
+GRAPHS_OF_FORMAT: dict[str, tuple[GraphName, ...]] = {
+    "onnx-fp32": ("funasr", "lean", "fused", "unmasked"),
+    "onnx-int8": ("funasr", "lean", "fused", "unmasked"),
+    "torchscript-fp32": ("funasr", "lean"),
+    "torchscript-bf16": ("lean",),
+    "pytorch-fp32": (),
+}
+"""How the exported network computes the same: ``funasr``: FunASR's own operators, logits out; ``lean``: one additive
+mask, and the argmax inside; ``fused``: lean, with ONNX Runtime's attention operator; ``unmasked``: fused, without a
+mask, so batches are split by length."""
+
+_ONNX_RUNTIMES_OWN: tuple[GraphName, ...] = ("fused", "unmasked")
+"""Graphs with an operator that only ONNX Runtime has."""
 
 CHUNKING_FIELDS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -63,6 +90,33 @@ _SECONDS = {
 }
 
 
+@dataclass(frozen=True)
+class ArtifactSpec:
+    """What is exported: everything of a deployment that its file depends on, but for the device of a trace."""
+
+    format: FormatName
+    weights: WeightType | None = None
+    """Only ``onnx-int8`` has one."""
+    graph: GraphName = "funasr"
+
+    def __post_init__(self) -> None:
+        if self.format not in ARTIFACT_FORMATS:
+            raise ValueError(f"format must be one of {', '.join(ARTIFACT_FORMATS)}, but got {self.format!r}")
+        if (self.format == "onnx-int8") != (self.weights in WEIGHT_TYPES):
+            raise ValueError(
+                f"weights must be {', '.join(WEIGHT_TYPES)} for onnx-int8 and null otherwise, but got {self.weights!r}"
+            )
+        if self.graph not in GRAPHS_OF_FORMAT[self.format]:
+            allowed = ", ".join(GRAPHS_OF_FORMAT[self.format])
+            raise ValueError(f"graph must be one of {allowed} for {self.format}, but got {self.graph!r}")
+
+    @property
+    def label(self) -> str:
+        """``onnx-int8:s8:lean``; FunASR's own graph isn't named."""
+        graph = "" if self.graph == "funasr" else self.graph
+        return ":".join(part for part in (self.format, self.weights, graph) if part)
+
+
 class Batch(Document):
     """How segments are grouped; the policy is ``recognizer/batching.py``'s."""
 
@@ -72,6 +126,12 @@ class Batch(Document):
     """Most *padded* seconds in one batch (size × longest); one longer segment still forms a batch of its own."""
     max_wait_s: float = Field(ge=0)
     """Longest that the oldest request waits for company; 0 runs at once. Unused when all audio is there already."""
+    pad_to_s: float = Field(default=0.0, ge=0, le=60)
+    """Batches are padded to a multiple of this many seconds, so that an engine sees few shapes; 0: to their longest."""
+
+    def padded_s(self, longest_s: float) -> float:
+        """Seconds that each segment of a batch takes, ``longest_s`` being its longest."""
+        return longest_s if self.pad_to_s == 0 else math.ceil(longest_s / self.pad_to_s - 1e-9) * self.pad_to_s
 
 
 class Chunking(Document):
@@ -152,7 +212,9 @@ class Deployment(Document):
     format: FormatName
     """What the model was exported to; ``pytorch-fp32`` is the model directory itself."""
     weights: WeightType | None
-    """int8 weight type: ``u8`` is FunASR's recipe, ``s8`` lets ONNX Runtime use VNNI/AMX; null unless int8."""
+    """int8 weight type, see ``WEIGHT_TYPES``; null unless int8."""
+    graph: GraphName | None
+    """How the exported network computes the same, see ``GRAPHS_OF_FORMAT``; null where nothing is exported."""
     engine: EngineName
     """What executes the format."""
     device: DeviceName = Field(pattern=r"^(cpu|cuda:\d+)$")
@@ -163,6 +225,8 @@ class Deployment(Document):
     """Threads inside one operator, for each instance (``ncpu`` for FunASR)."""
     inter_op_num_threads: int = Field(ge=1)
     """Threads across operators, for each instance."""
+    pinning: bool = False
+    """Whether each instance's threads keep to CPUs of their own."""
     session_options: dict[str, str | bool]
     """The engine's own options, see each engine's ``SESSION_OPTIONS``; empty for engines without any."""
     provider_options: dict[str, str]
@@ -183,8 +247,19 @@ class Deployment(Document):
             raise ValueError(
                 f"engine {self.engine!r} must have one of the formats {', '.join(allowed)}, but got {self.format!r}"
             )
-        if (self.format == "onnx-int8") != (self.weights is not None):
-            raise ValueError(f"weights must be u8 or s8 for onnx-int8 and null otherwise, but got {self.weights!r}")
+        if self.format in ARTIFACT_FORMATS:
+            ArtifactSpec(self.format, self.weights, self.graph or "")  # type: ignore[arg-type]
+        elif self.weights is not None or self.graph is not None:
+            raise ValueError(
+                f"weights and graph must be null for {self.format}, but got {self.weights!r} and {self.graph!r}"
+            )
+        if self.engine == "openvino" and self.graph in _ONNX_RUNTIMES_OWN:
+            raise ValueError(f"graph must be funasr or lean for engine openvino, but got {self.graph!r}")
+        if self.batch.pad_to_s and self.graph not in ("lean", "fused"):
+            raise ValueError(
+                f"batch.pad_to_s must be 0 unless graph is lean or fused, but got {self.batch.pad_to_s:g} with "
+                f"{self.graph!r}"
+            )
         if (self.chunking.method == "funasr") != (self.engine == "funasr"):
             raise ValueError(
                 'chunking method "funasr" and engine "funasr" must come together, but got '
@@ -208,13 +283,20 @@ class Deployment(Document):
         return isinstance(other, Deployment) and self.canonical() == other.canonical()
 
     @property
+    def artifact(self) -> ArtifactSpec | None:
+        """What must be exported for it; None where the model directory itself is run."""
+        if self.graph is None:
+            return None
+        return ArtifactSpec(self.format, self.weights, self.graph)
+
+    @property
     def threads(self) -> int:
         """Threads that compute at once: instances × intra-op threads."""
         return self.instances * self.intra_op_num_threads
 
     def describe(self) -> str:
         """One short line for tables and logs."""
-        name = f"{self.format}:{self.weights}" if self.weights else self.format
+        name = self.artifact.label if self.artifact else self.format
         if self.engine == "funasr":
             return f"FunASR AutoModel, ncpu={self.intra_op_num_threads}, {self.device}"
         threads = f"{self.instances}×{self.intra_op_num_threads} threads"
@@ -233,6 +315,7 @@ def baseline_deployment(*, ncpu: int, device: DeviceName = "cpu", language: Any 
     return Deployment(
         format="pytorch-fp32",
         weights=None,
+        graph=None,
         engine="funasr",
         device=device,
         instances=1,

@@ -14,7 +14,7 @@ __all__ = ["export_all"]
 def export_all(
     model: str | None, formats: Sequence[str] | None, *, device: str, reporter: Reporter
 ) -> tuple[ModelInfo, list[tuple[Artifact, bool]]]:
-    """The artifacts of ``formats`` (None: all), and whether each came from the cache.
+    """The artifacts of ``formats`` (None: all, in FunASR's own graph), and whether each came from the cache.
 
     Raises:
         DocumentError: an unknown format.
@@ -24,13 +24,12 @@ def export_all(
     specs = artifact_specs(ARTIFACT_FORMATS if formats is None else formats)
     info = resolve_model(model, on_event=progress(reporter, "preparing the model"))
     artifacts = []
-    for done, (fmt, weights) in enumerate(specs):
-        name = f"{fmt}:{weights}" if weights else fmt
-        on_event = progress(reporter, f"exporting {name}")
-        artifact, cached = ensure_artifact(info, fmt, weights, device=device, on_event=on_event)
+    for done, spec in enumerate(specs):
+        on_event = progress(reporter, f"exporting {spec.label}")
+        artifact, cached = ensure_artifact(info, spec, device=device, on_event=on_event)
         artifacts.append((artifact, cached))
         reporter.working("")
         reporter.step(
-            "formats", done + 1, len(specs), f"{name}: {'cached' if cached else f'{artifact.export_s:.0f} s'}"
+            "formats", done + 1, len(specs), f"{spec.label}: {'cached' if cached else f'{artifact.export_s:.0f} s'}"
         )
     return info, artifacts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autotune.deployment import ARTIFACT_FORMATS
 from autotune.deployment_file import read_deployment_file
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
@@ -41,7 +40,6 @@ def load(path: str | Path) -> Recognizer:
         )
     deployment = document.deployment
     artifact = None
-    if deployment.format in ARTIFACT_FORMATS:
-        device = deployment.device
-        artifact = Path(ensure_artifact(model, deployment.format, deployment.weights, device=device)[0].path)
+    if deployment.artifact is not None:
+        artifact = Path(ensure_artifact(model, deployment.artifact, device=deployment.device)[0].path)
     return Recognizer.load(deployment, ModelDirectory.open(Path(model.path)), artifact)

@@ -24,6 +24,7 @@ from autotune.deployment_file import (
     IntervalRecord,
     LatencyRecord,
     MeasurementRecord,
+    NewShapesRecord,
     OtherBaselineRecord,
     ProvenanceRecord,
     RateRecord,
@@ -107,8 +108,16 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
         cer=cer_record(finalist.verdict),
         stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
         padding_share=median(measurement.padding_share for measurement in measurements),
+        new_shapes=_new_shapes(measurements),
         noise={name: max(m.noise[name] for m in measurements if name in m.noise) for name in sorted(noise)},
         blocks=blocks,
+    )
+
+
+def _new_shapes(measurements: Sequence[Measurement]) -> NewShapesRecord:
+    costs = [found.new_shapes.cost for found in measurements if found.new_shapes.cost is not None]
+    return NewShapesRecord(
+        share=median(found.new_shapes.share for found in measurements), cost=median(costs) if costs else None
     )
 
 

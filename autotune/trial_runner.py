@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune.accuracy import Judge
 from autotune.audio.workload import Workload
-from autotune.deployment import ARTIFACT_FORMATS, Deployment
+from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement, TrialRequest, run_trial
@@ -38,7 +38,7 @@ class TrialRunner:
     def __init__(self, subject: TrialSubject, reporter: Reporter) -> None:
         self._subject = subject
         self._reporter = reporter
-        self._failed: dict[tuple[str, str | None, str], AutotuneError] = {}
+        self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
         self._baseline_wall_s = 0.0
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
@@ -79,19 +79,18 @@ class TrialRunner:
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""
-        if deployment.format not in ARTIFACT_FORMATS:
+        spec = deployment.artifact
+        if spec is None:
             return None
-        wanted = (deployment.format, deployment.weights, deployment.device.partition(":")[0])
+        wanted = (spec, deployment.device.partition(":")[0])
         if wanted in self._failed:
             raise self._failed[wanted]
-        name = f"{deployment.format}{':' + deployment.weights if deployment.weights else ''}"
         try:
             artifact, cached = ensure_artifact(
                 self._subject.model,
-                deployment.format,
-                deployment.weights,
+                spec,
                 device=deployment.device,
-                on_event=progress(self._reporter, f"exporting {name}"),
+                on_event=progress(self._reporter, f"exporting {spec.label}"),
             )
         except AutotuneError as error:
             self._failed[wanted] = error
@@ -100,7 +99,7 @@ class TrialRunner:
             self._reporter.working("")
         if not cached:
             self._reporter.note(
-                f"exported {name}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
+                f"exported {spec.label}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
                 f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
             )
         return artifact

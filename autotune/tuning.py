@@ -32,8 +32,10 @@ from autotune.paths import cache_dir, state_dir
 from autotune.reporting import Reporter, progress
 from autotune.search.finalists import Blocks, Comparison
 from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.space import load_space, resolve
+from autotune.search.space import core_counts, load_space, resolve
+from autotune.search.space_document import Arrival
 from autotune.search.study import EFFORTS, Budget, Effort, StudyEvent, StudyResult, TuningStudy
+from autotune.search.targets import Target, find_target, restrict
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 __all__ = ["TuneOptions", "TuneResult", "tune"]
@@ -52,6 +54,10 @@ class TuneOptions:
     model: str | None = None
     audio: Path | None = None
     search_space: str = "all"
+    target: str = "autotune"
+    """What will run the winner: only what it can express is searched."""
+    vad_model: str | None = None
+    """Directory of an FSMN-VAD model that is searched as well."""
     devices: tuple[str, ...] | None = None
     """None: the CPU, and the first GPU where there is one."""
     effort: str = "standard"
@@ -155,12 +161,8 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
     hardware = probe_hardware()
     devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
     _check_devices(devices, hardware)
-    space = resolve(
-        load_space(options.search_space),
-        hardware,
-        devices=devices,
-        arrival="closed" if profile.arrival.process == "closed" else "open",
-    )
+    target = find_target(options.target)
+    space = _space(options, target, hardware, devices, profile)
     reporter.note(hardware.describe())
     if options.model is None:
         reporter.note(
@@ -185,7 +187,7 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
         model=model,
         workload=workload,
         space=space,
-        baselines=_baselines(hardware, devices),
+        baselines=_baselines(target, hardware, devices),
         judge=judge,
     )
 
@@ -253,9 +255,42 @@ def _workload(options: TuneOptions, effort: Effort, profile: AudioProfile, repor
     return workload
 
 
-def _baselines(hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
-    """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for."""
+def _space(
+    options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
+) -> ResolvedSpace:
+    space = restrict(load_space(options.search_space), target, vad_model=_vad_model(options))
+    if not space.branches:
+        return ResolvedSpace(space.name, ())
+    arrival: Arrival = "closed" if profile.arrival.process == "closed" else "open"
+    try:
+        return resolve(space, hardware, devices=devices, arrival=arrival)
+    except DocumentError as error:
+        if target.cuts_by_fsmn and options.vad_model is None:
+            hint = f"{target.name} cuts recordings by FSMN-VAD: give its directory with --vad-model."
+            raise DocumentError(f"{error} {hint}") from error
+        raise
+
+
+def _vad_model(options: TuneOptions) -> str | None:
+    if options.vad_model is None:
+        return None
+    folder = Path(options.vad_model)
+    if not folder.is_dir():
+        raise DocumentError(
+            f"--vad-model must be the directory of a FunASR FSMN-VAD model (config.yaml, model.pt, am.mvn), but "
+            f"{folder} is none."
+        )
+    return str(folder.resolve())
+
+
+def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
+    """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
+
+    Where nothing else can be chosen, every number of threads up to the usable cores is measured.
+    """
     counts = dict.fromkeys((4, hardware.usable_cores))
+    if target.alternatives == ():
+        counts |= dict.fromkeys(core_counts(hardware.usable_cores))
     return tuple(baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
 
 

@@ -70,6 +70,7 @@ def deployment(chunking: Chunking, threads: int) -> Deployment:
     return Deployment(
         format="onnx-fp32",
         weights=None,
+        graph="funasr",
         engine="onnxruntime",
         device="cpu",
         instances=1,
@@ -79,6 +80,9 @@ def deployment(chunking: Chunking, threads: int) -> Deployment:
             "graph_optimization_level": "all",
             "execution_mode": "sequential",
             "allow_spinning": True,
+            "dynamic_block_base": "0",
+            "denormal_as_zero": False,
+            "cpu_mem_arena": True,
         },
         provider_options={},
         batch=Batch(max_size=8, max_audio_s=120.0, max_wait_s=0.0),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
-from autotune.deployment import ARTIFACT_FORMATS, Batch, Chunking, Deployment
+from autotune.deployment import Batch, Chunking, Deployment
 from autotune.deployment_file import read_deployment_file
 from autotune.hardware import probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
@@ -34,6 +34,7 @@ CONFIG = {
 FAKE = Deployment(
     format="pytorch-fp32",
     weights=None,
+    graph=None,
     engine="fake",
     device="cpu",
     instances=1,
@@ -80,8 +81,8 @@ def _request(arguments: argparse.Namespace, folder: Path) -> TrialRequest:
         document = read_deployment_file(arguments.deployment)
         source = resolve_model(document.model.id)
         deployment, model = document.deployment, Path(source.path)
-        if deployment.format in ARTIFACT_FORMATS:
-            ready, _ = ensure_artifact(source, deployment.format, deployment.weights, device=deployment.device)
+        if deployment.artifact is not None:
+            ready, _ = ensure_artifact(source, deployment.artifact, device=deployment.device)
             artifact = ready.path
     return TrialRequest(
         deployment=deployment,

@@ -86,7 +86,7 @@ def main() -> None:
     setup = json.loads(sys.stdin.readline())
     segments = list(np.load(setup["segments"]).values())
     transcribe = SIDES[setup["side"]](setup)
-    transcribe(segments[:3])  # warm-up
+    transcribe(segments[:1])  # warm-up
     reply.write(json.dumps({"ready": True}) + "\n")
     for line in sys.stdin:
         index = json.loads(line)["segment"]

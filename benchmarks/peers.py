@@ -31,7 +31,7 @@ import numpy as np
 from autotune.audio.profile import load_profile
 from autotune.audio.reading import read_audio
 from autotune.audio.workload import build_workload
-from autotune.deployment import Batch, Chunking, Deployment
+from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
 from autotune.hardware import probe_hardware
 from autotune.metrics import geometric_interval
 from autotune.models import ensure_artifact, resolve_model
@@ -70,6 +70,8 @@ class Side:
         os.close(write_fd)
         self._reply = os.fdopen(read_fd)
         self._send(setup)
+
+    def wait_until_ready(self) -> None:
         self._receive()
 
     def run(self, segment: int) -> tuple[float, str]:
@@ -96,10 +98,11 @@ class Side:
 
 
 def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
-    """funasr_onnx's knobs: batch 1, 4 threads, every graph optimisation."""
+    """funasr_onnx's knobs: batch 1, 4 threads, every graph optimisation, no arena."""
     return Deployment(
         format="onnx-int8" if weights else "onnx-fp32",
         weights=weights,
+        graph="funasr",
         engine="onnxruntime",
         device="cpu",
         instances=1,
@@ -109,6 +112,9 @@ def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
             "graph_optimization_level": "all",
             "execution_mode": "sequential",
             "allow_spinning": True,
+            "dynamic_block_base": "0",
+            "denormal_as_zero": False,
+            "cpu_mem_arena": False,
         },
         provider_options={},
         batch=Batch(max_size=1, max_audio_s=300.0, max_wait_s=0.0),
@@ -137,8 +143,8 @@ def segments_of(seconds: float, window_s: float, path: Path) -> list[float]:
 def setups(folder: Path, options: argparse.Namespace) -> dict[str, tuple[Path, dict[str, Any]]]:
     """Side → its Python and what it is told."""
     info, threads = resolve_model(options.model), options.threads
-    fp32, _ = ensure_artifact(info, "onnx-fp32", None)
-    int8, _ = ensure_artifact(info, "onnx-int8", "u8")
+    fp32, _ = ensure_artifact(info, ArtifactSpec("onnx-fp32"))
+    int8, _ = ensure_artifact(info, ArtifactSpec("onnx-int8", "u8"))
     peer_model = folder / "peer-model"
     shutil.copytree(info.path, peer_model, ignore=shutil.ignore_patterns("model.pt"))
     (peer_model / "model.onnx").symlink_to(fp32.path)
@@ -183,10 +189,10 @@ def run_once(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small")
-    parser.add_argument("--seconds", type=float, default=45.0, help="audio a round")
+    parser.add_argument("--seconds", type=float, default=20.0, help="audio a round")
     parser.add_argument("--window", type=float, default=15.0, help="longest segment in seconds")
-    parser.add_argument("--starts", type=int, default=8, help="how often all sides are started anew")
-    parser.add_argument("--rounds", type=int, default=2, help="rounds a start")
+    parser.add_argument("--starts", type=int, default=36, help="how often all sides are started anew")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds a start")
     parser.add_argument("--threads", type=int, default=4, help="of both ONNX Runtimes; 4 is funasr_onnx's default")
     parser.add_argument("--int8", action="store_true", help="compare FunASR's int8 too")
     parser.add_argument("--automodel", action="store_true", help="compare AutoModel too")
@@ -201,6 +207,8 @@ def main() -> None:
         told = setups(folder, options)
         for done in range(options.starts):
             sides = {side: Side(side, python, setup) for side, (python, setup) in told.items()}
+            for child in sides.values():
+                child.wait_until_ready()
             took, got = run_once(sides, len(durations), options.rounds, generator)
             seconds.append(took)
             texts.append(got)

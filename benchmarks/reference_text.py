@@ -14,25 +14,35 @@ from typing import Any
 
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
-from autotune.deployment import ARTIFACT_FORMATS, Batch, Deployment
+from autotune.deployment import Batch, Deployment
 from autotune.deployment_file import read_deployment_file
 from autotune.hardware import probe_hardware
 from autotune.measure import TrialRequest, run_trial
 from autotune.models import ensure_artifact, resolve_model
 from autotune.paths import cache_dir
 
-ORT_OPTIONS = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
+ORT_OPTIONS = {
+    "graph_optimization_level": "all",
+    "execution_mode": "sequential",
+    "allow_spinning": True,
+    "dynamic_block_base": "0",
+    "denormal_as_zero": False,
+    "cpu_mem_arena": True,
+}
 
 
 def variants(winner: Deployment) -> dict[str, Deployment]:
     base = winner.model_dump()
-    plain: dict[str, Any] = {"weights": None, "session_options": {}, "provider_options": {}, "device": "cpu"}
+    plain: dict[str, Any] = {"weights": None, "graph": None, "provider_options": {}, "device": "cpu"}
     plain["inter_op_num_threads"] = 1
     reference = {**base, **plain, "format": "pytorch-fp32", "engine": "pytorch", "instances": 1}
+    reference["session_options"] = {"precision": "fp32"}
     reference["intra_op_num_threads"] = probe_hardware().usable_cores
     reference["batch"] = Batch(max_size=1, max_audio_s=3600.0, max_wait_s=0.0)
-    onnx = {**base, **plain, "format": "onnx-fp32", "engine": "onnxruntime", "session_options": ORT_OPTIONS}
-    script = {**base, **plain, "format": "torchscript-fp32", "engine": "torchscript"}
+    onnx = {**base, **plain, "format": "onnx-fp32", "graph": "funasr", "engine": "onnxruntime"}
+    onnx["session_options"] = ORT_OPTIONS
+    script = {**base, **plain, "format": "torchscript-fp32", "graph": "funasr", "engine": "torchscript"}
+    script["session_options"] = {"optimize": "none"}
     made = {"reference": reference, "winner": base, "onnx-fp32": onnx, "torchscript-fp32": script}
     return {name: Deployment.model_validate(fields) for name, fields in made.items()}
 
@@ -47,8 +57,8 @@ def main() -> None:
     texts: dict[str, dict[str, str]] = {}
     for name, deployment in variants(document.deployment).items():
         artifact = None
-        if deployment.format in ARTIFACT_FORMATS:
-            artifact = ensure_artifact(model, deployment.format, deployment.weights)[0].path
+        if deployment.artifact is not None:
+            artifact = ensure_artifact(model, deployment.artifact)[0].path
         request = TrialRequest(
             deployment=deployment,
             model_path=model.path,

@@ -16,6 +16,7 @@ from autotune.deployment_file import (
     IntervalRecord,
     LatencyRecord,
     MeasurementRecord,
+    NewShapesRecord,
     OtherBaselineRecord,
     ProvenanceRecord,
     RateRecord,
@@ -31,6 +32,7 @@ def example_deployment(**changes: Any) -> Deployment:
     fields: dict[str, Any] = {
         "format": "onnx-int8",
         "weights": "s8",
+        "graph": "fused",
         "engine": "onnxruntime",
         "device": "cpu",
         "instances": 2,
@@ -40,6 +42,9 @@ def example_deployment(**changes: Any) -> Deployment:
             "graph_optimization_level": "all",
             "execution_mode": "sequential",
             "allow_spinning": False,
+            "dynamic_block_base": "0",
+            "denormal_as_zero": False,
+            "cpu_mem_arena": True,
         },
         "provider_options": {},
         "batch": Batch(max_size=4, max_audio_s=120.0, max_wait_s=0.0),
@@ -133,6 +138,7 @@ def _measurement() -> MeasurementRecord:
         cer=_cer(0.0521, 0.0012),
         stages={"read": 0.0002, "chunk": 0.00001, "features": 0.0018, "engine": 0.0109, "decode": 0.0003},
         padding_share=0.04,
+        new_shapes=NewShapesRecord(share=0.25, cost=0.02),
         noise={"steal_share": 0.0, "other_cpu_share": 0.01, "involuntary_switches": 212.0},
         blocks=4,
     )

@@ -30,6 +30,7 @@ def fake_deployment(**changes: object) -> Deployment:
     plain = Deployment(
         format="pytorch-fp32",
         weights=None,
+        graph=None,
         engine="fake",
         device="cpu",
         instances=1,

@@ -23,6 +23,7 @@ from autotune.deployment_file import (
     yaml_text,
 )
 from autotune.documents import parse_document
+from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from tests.deployment_example import example_deployment, example_file
@@ -111,6 +112,8 @@ def values_of(path: str) -> tuple[Any, ...]:
             model = next(choice for choice in get_args(model) if choice is not type(None))
         annotation = model.model_fields[name].annotation
         model = annotation
+    if annotation is bool:
+        return (True, False)
     found: list[Any] = []
     for argument in get_args(annotation):
         found += get_args(argument) or [None if argument is type(None) else argument]
@@ -140,6 +143,7 @@ def test_comments_are_on_the_lines_of_their_keys() -> None:
 
 def test_no_comment_is_for_a_key_that_does_not_exist() -> None:
     data = example_file().to_json()
+    data["deployment"]["session_options"] = {key: "" for name in ENGINES for key in engine_class(name).SESSION_OPTIONS}
     for path in COMMENTS:
         here: Any = data
         for name in path.split("."):
@@ -250,7 +254,7 @@ def test_hardware_record_holds_the_whole_profile() -> None:
 def test_example_changes_are_validated() -> None:
     deployment = example_deployment(format="onnx-fp32", weights=None)
     assert example_file(deployment=deployment).artifact is None
-    with pytest.raises(ValueError, match="weights must be u8 or s8"):
+    with pytest.raises(ValueError, match="weights must be u8, s8, s7"):
         example_deployment(weights=None)
 
 

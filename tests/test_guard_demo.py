@@ -22,7 +22,7 @@ from autotune.accuracy import Guard, Judge, ReferenceRequest, reference_texts
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
 from autotune.confirming import confirm, held_back
-from autotune.deployment import Deployment, baseline_deployment
+from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
@@ -74,6 +74,7 @@ branches:
       engine: pytorch
       device: cpu
       format: pytorch-fp32
+      session_options.precision: fp32
       instances: 1
       intra_op_num_threads: 1
       batch.max_size: 1
@@ -132,7 +133,7 @@ class Demo:
         workload = build_workload(
             load_profile(str(folder / "demo.yaml")), seed=0, shards=1, recordings_per_shard=None, cache=cache_dir()
         )
-        coarsen(Path(ensure_artifact(model, "onnx-int8", "u8")[0].path))
+        coarsen(Path(ensure_artifact(model, ArtifactSpec("onnx-int8", "u8"))[0].path))
         subject = TrialSubject(model, workload, self.hardware, judge(model, workload, self.hardware))
         self.measured: dict[Deployment, Measurement] = {}
         self._measure: Callable[[Deployment], Measurement] = TrialRunner(subject, Silent())

@@ -15,7 +15,10 @@ def export(
     model: ModelOption = None,
     formats: Annotated[
         str | None,
-        typer.Option(help="Comma-separated: onnx-fp32, onnx-int8:u8, onnx-int8:s8, torchscript-fp32. Default: all."),
+        typer.Option(
+            help="Comma-separated format[:weights][:graph], such as onnx-fp32, onnx-int8:s8, onnx-fp32:lean. "
+            "Default: every format, in FunASR's own graph."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="Device that TorchScript is traced on: cpu or cuda:N.")] = "cpu",
     json_: JsonOption = False,
@@ -44,7 +47,7 @@ def export(
     for artifact, cached in artifacts:
         parity = artifact.parity
         table.add_row(
-            f"{artifact.format}{':' + artifact.weights if artifact.weights else ''}",
+            artifact.spec.label,
             bytes_text(artifact.size_bytes),
             f"{parity.max_relative_error:.1e}{'' if parity.gated else ' (not gated)'}",
             f"{parity.argmax_agreement:.2%} of {parity.frames}",

@@ -30,6 +30,16 @@ def tune(
         str | None, typer.Option(help="Comma-separated, such as cpu,cuda:0. Default: all there are.")
     ] = None,
     search_space: Annotated[str, typer.Option(help="cpu, gpu, all, or a search space's YAML file.")] = "all",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="What will run the winner: autotune, funasr-wss, funasr-onnx or funasr-python. Only what it can "
+            "express is searched."
+        ),
+    ] = "autotune",
+    vad_model: Annotated[
+        str | None, typer.Option(help="Directory of a FunASR FSMN-VAD model, to cut recordings by.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of workload, search and block order.")] = 0,
     study_name: Annotated[
         str | None, typer.Option(help="Name of the study; default: from model, audio and machine.")
@@ -63,6 +73,8 @@ def tune(
         model=model,
         audio=audio,
         search_space=search_space,
+        target=target,
+        vad_model=vad_model,
         devices=tuple(part.strip() for part in devices.split(",")) if devices else None,
         effort=effort,
         trials=trials,

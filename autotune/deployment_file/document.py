@@ -24,6 +24,7 @@ __all__ = [
     "IntervalRecord",
     "LatencyRecord",
     "MeasurementRecord",
+    "NewShapesRecord",
     "OtherBaselineRecord",
     "ProvenanceRecord",
     "RateRecord",
@@ -131,6 +132,13 @@ class CerRecord(Document):
     tokens: TokenName
 
 
+class NewShapesRecord(Document):
+    """Batches of a shape that the engine had not run before."""
+
+    share: float = Field(ge=0, le=1)
+    cost: float | None
+
+
 class MeasurementRecord(Document):
     """The finalists' measurement of the deployment, over interleaved blocks of fresh processes."""
 
@@ -142,6 +150,7 @@ class MeasurementRecord(Document):
     cer: CerRecord | None
     stages: dict[StageName, float]
     padding_share: float = Field(ge=0, le=1)
+    new_shapes: NewShapesRecord
     noise: dict[str, float]
     blocks: int = Field(ge=1)
 

@@ -94,6 +94,8 @@ class Engine(Protocol):
     consumes: ClassVar[Literal["features", "waveforms"]]
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]]
+    """What a deployment has for those of them of which a search space may be silent."""
 
     @classmethod
     def load(cls, request: EngineRequest) -> Engine:
@@ -104,6 +106,13 @@ class Engine(Protocol):
             DocumentError: an option is unknown or out of range.
             ModelError: the model's files are damaged.
             TrialMismatch: something asked for is not in force.
+        """
+        ...
+
+    def twin(self) -> Engine:
+        """Another instance of the same deployment, for a thread of its own; shares weights where the runtime can.
+
+        Raises what ``load`` raises.
         """
         ...
 

@@ -47,6 +47,7 @@ class FakeEngine:
             "sigkill",
         ),
     }
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
 
     def __init__(self, request: EngineRequest) -> None:
         self._request = request
@@ -65,6 +66,10 @@ class FakeEngine:
         if deployment.session_options["fault"] == "crash_load":
             os.abort()
         return cls(request)
+
+    def twin(self) -> FakeEngine:
+        """Loaded anew."""
+        return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch, or the fault."""

@@ -29,6 +29,7 @@ class FunasrEngine:
     name: ClassVar[str] = "funasr"
     consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
         self._request = request
@@ -55,6 +56,10 @@ class FunasrEngine:
             model,
             EngineFacts(runtime, found, facts.intra_op_num_threads, facts.inter_op_num_threads, details),
         )
+
+    def twin(self) -> FunasrEngine:
+        """Loaded anew: AutoModel is not made to be shared."""
+        return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Transcribe the waveforms one by one; silence gives ``""``. There are no scores to return.

@@ -12,7 +12,15 @@ from autotune.engines.base import EngineInput, EngineRequest
 from autotune.errors import DocumentError, ModelError
 from autotune.model_directory import Architecture
 
-__all__ = ["INPUT_NAMES", "LANGUAGE_IDS", "TEXT_NORM_IDS", "artifact_of", "check_no_provider_options", "model_inputs"]
+__all__ = [
+    "INPUT_NAMES",
+    "LANGUAGE_IDS",
+    "TEXT_NORM_IDS",
+    "artifact_of",
+    "check_no_provider_options",
+    "equal_groups",
+    "model_inputs",
+]
 
 LANGUAGE_IDS = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
 """SenseVoice's language prompt (``SenseVoiceSmall.lid_dict``)."""
@@ -49,14 +57,27 @@ def model_inputs(request: EngineRequest, batch: EngineInput) -> tuple[npt.NDArra
     longest = int(lengths.max())
     if int(lengths.min()) < 1 or longest > features.shape[1]:
         raise ValueError(f"lengths must be in 1..{features.shape[1]} frames, but got {lengths.tolist()}.")
-    # FunASR's masks are as long as the longest utterance, so frames that belong to nobody must go.
-    speech = np.ascontiguousarray(features[:, :longest])
+    # FunASR's masks are as long as the longest utterance, so frames that belong to nobody must go; lean graphs take
+    # padding to any length.
+    keep = features.shape[1] if request.deployment.graph in ("lean", "fused") else longest
+    speech = np.ascontiguousarray(features[:, :keep])
     if request.model.architecture != "SenseVoiceSmall":
         return speech, lengths
     deployment = request.deployment
     language = np.full(len(lengths), LANGUAGE_IDS[deployment.language], dtype=np.int32)
     text_norm = np.full(len(lengths), TEXT_NORM_IDS[deployment.text_norm], dtype=np.int32)
     return speech, lengths, language, text_norm
+
+
+def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineInput]]:
+    """The rows of each length, and a batch of them without any padding; for graphs that have no masks."""
+    assert batch.features is not None
+    assert batch.lengths is not None
+    found = []
+    for length in np.unique(batch.lengths):
+        rows = np.flatnonzero(batch.lengths == length)
+        found.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
+    return found
 
 
 def artifact_of(request: EngineRequest) -> str:

@@ -20,6 +20,7 @@ from autotune.model_directory import ModelDirectory
 if TYPE_CHECKING:
     import torch
 
+    from autotune.deployment import GraphName
     from autotune.engines.network_export import ExportModule
 
 __all__ = ["build_network", "count_parameters", "empty_network", "export_module", "read_weights", "vocabulary_size"]
@@ -39,15 +40,15 @@ def build_network(model: ModelDirectory) -> torch.nn.Module:
     return network.eval()
 
 
-def export_module(model: ModelDirectory) -> ExportModule:
-    """The network in the form that is exported, traced and run: plain tensors in, plain tensors out.
+def export_module(model: ModelDirectory, graph: GraphName = "funasr") -> ExportModule:
+    """The network in a form that is exported, traced and run: plain tensors in, plain tensors out.
 
     Raises:
         ModelError: see ``build_network``.
     """
     from autotune.engines.network_export import wrap
 
-    return wrap(build_network(model), model)
+    return wrap(build_network(model), model, graph)
 
 
 def count_parameters(network: torch.nn.Module) -> int:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autotune.deployment import GraphName
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire", "wrap"]
+__all__ = ["CifExport", "ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire", "wrap"]
 
 
 class ExportModule(torch.nn.Module):
@@ -40,6 +41,10 @@ class ExportModule(torch.nn.Module):
     def prompts(self, batch: int) -> tuple[Tensor, ...]:
         """The inputs after speech and its lengths, with the default of each, for ``batch`` rows."""
         return ()
+
+    def in_bfloat16(self) -> ExportModule:
+        """The same in 16 bits. Raises ModelError where FunASR's own code mixes them with float32."""
+        raise ModelError("bfloat16 must be of the lean graph: FunASR's own masks are float32. Choose graph lean.")
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """ONNX's name of every axis that may vary."""
@@ -99,28 +104,35 @@ class ParaformerExport(ExportModule):
         from funasr.register import tables
         from funasr.utils.torch_function import sequence_mask
 
-        predictor = network.predictor
-        if float(predictor.threshold) != 1.0:
-            raise ModelError(f"predictor_conf.threshold must be 1.0, but got {predictor.threshold}.")
         self.encoder = _export_class(tables.encoder_classes, config["encoder"])(network.encoder, onnx=True)
         self.decoder = _export_class(tables.decoder_classes, config["decoder"])(network.decoder, onnx=True)
+        self.cif = CifExport(network.predictor)
+        self.pad_mask = sequence_mask(512, flip=False)
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        hidden, lengths = self.encoder(speech, speech_lengths)
+        embeds, token_num = self.cif(hidden, self.pad_mask(lengths))
+        # Where no row has a token (silence), the decoder still gets one position: its convolution refuses none.
+        logits, _ = self.decoder(hidden, lengths, embeds, token_num.clamp(min=1))
+        return logits, token_num
+
+
+class CifExport(torch.nn.Module):
+    """FunASR's CIF predictor, its integration in closed form."""
+
+    def __init__(self, predictor: Any) -> None:
+        super().__init__()
+        if float(predictor.threshold) != 1.0:
+            raise ModelError(f"predictor_conf.threshold must be 1.0, but got {predictor.threshold}.")
         self.pad = predictor.pad
         self.cif_conv1d = predictor.cif_conv1d
         self.cif_output = predictor.cif_output
         self.smooth_factor = float(predictor.smooth_factor)
         self.noise_threshold = float(predictor.noise_threshold)
         self.tail_threshold = float(predictor.tail_threshold)
-        self.pad_mask = sequence_mask(512, flip=False)
 
-    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
-        hidden, lengths = self.encoder(speech, speech_lengths)
-        embeds, token_num = self.predict(hidden, self.pad_mask(lengths))
-        # Where no row has a token (silence), the decoder still gets one position: its convolution refuses none.
-        logits, _ = self.decoder(hidden, lengths, embeds, token_num.clamp(min=1))
-        return logits, token_num
-
-    def predict(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Token embeddings [batch, tokens, dim] and token_num int32 [batch] from encoder output and 0/1 mask."""
         # Frames of padding are not zero after the encoder, and both the convolution and the tail would see them.
         hidden = hidden * mask.unsqueeze(-1)
@@ -164,9 +176,16 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
     return torch.matmul(weights * complete, hidden), token_num
 
 
-def wrap(network: torch.nn.Module, model: ModelDirectory) -> ExportModule:
+def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "funasr") -> ExportModule:
     """The export form of a network, which it takes over: FunASR's export classes replace layers in place."""
     feature_dim = model.frontend.feature_dim
+    if graph != "funasr":
+        from autotune.engines.lean_export import LeanParaformerExport, LeanSenseVoiceExport
+
+        kind = {"fused": graph != "lean", "masked": graph != "unmasked"}
+        if model.architecture == "SenseVoiceSmall":
+            return LeanSenseVoiceExport(network, feature_dim, **kind).eval()
+        return LeanParaformerExport(network, feature_dim, model.config, **kind).eval()
     if model.architecture == "SenseVoiceSmall":
         return SenseVoiceExport(network, feature_dim).eval()
     return ParaformerExport(network, feature_dim, model.config).eval()

@@ -13,8 +13,9 @@ import numpy as np
 from autotune.deployment import Deployment
 from autotune.documents import suggest
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, model_inputs
+from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, equal_groups, model_inputs
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.engines.outputs import joined_rows
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 
 __all__ = ["PROVIDER_OPTIONS", "OnnxRuntimeEngine"]
@@ -52,7 +53,7 @@ _INSTALL_CUDA = (
 class OnnxRuntimeEngine:
     """One session of an ONNX file; see ``Engine`` for ownership and thread-safety.
 
-    The vocabulary's argmax is taken on the host: the exported graphs give logits.
+    The vocabulary's argmax is taken on the host where the graph gives scores only (``graph: funasr``).
     """
 
     name: ClassVar[str] = "onnxruntime"
@@ -61,11 +62,20 @@ class OnnxRuntimeEngine:
         "graph_optimization_level": tuple(_LEVELS),
         "execution_mode": tuple(_MODES),
         "allow_spinning": (True, False),
+        "dynamic_block_base": ("0", "2", "4", "8"),
+        "denormal_as_zero": (False, True),
+        "cpu_mem_arena": (True, False),
+    }
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {
+        "dynamic_block_base": "0",
+        "denormal_as_zero": False,
+        "cpu_mem_arena": True,
     }
 
     def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
         self._request = request
         self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
         self._facts = facts
 
     @classmethod
@@ -80,24 +90,46 @@ class OnnxRuntimeEngine:
         _verify_signature(session, request)
         return cls(request, session, _verified_facts(ort, session, deployment))
 
+    def twin(self) -> OnnxRuntimeEngine:
+        """Shares the session if that has no threads of its own: it then runs on whichever thread calls it.
+
+        A session's pool of threads would serve all its callers at once, so instances with several threads each get a
+        session of their own.
+        """
+        deployment = self._request.deployment
+        if deployment.intra_op_num_threads > 1 or deployment.session_options["execution_mode"] != "sequential":
+            return self.load(self._request)
+        return OnnxRuntimeEngine(self._request, self._session, self._facts)
+
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch. Raises RuntimeError with ONNX Runtime's message, MemoryError when an allocation failed."""
         if self._session is None:
             raise RuntimeError("The engine must be open to run, but it was closed.")
-        inputs = model_inputs(self._request, batch)
+        model_inputs(self._request, batch)
+        if self._request.deployment.graph != "unmasked":
+            return self._run(batch, scores)
+        groups = equal_groups(batch)
+        return joined_rows([(rows, self._run(part, scores)) for rows, part in groups])
+
+    def _run(self, batch: EngineInput, scores: bool) -> EngineOutput:
         names = INPUT_NAMES[self._request.model.architecture]
+        feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
+        inside = self._request.deployment.graph != "funasr"
+        # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
+        wanted = self._outputs if scores or not inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), _runtime_errors():
-            logits, lengths = self._session.run(None, dict(zip(names, inputs, strict=True)))[:2]
-        ids = logits.argmax(axis=-1).astype(np.int32)
+            first, lengths, *rest = self._session.run(wanted, feed)
+        ids = first if inside else first.argmax(axis=-1).astype(np.int32)
+        found = (rest[0] if inside else first) if scores else None
         valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
-        return EngineOutput(ids=ids, lengths=valid, scores=logits if scores else None)
+        return EngineOutput(ids=ids, lengths=valid, scores=found)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
         return self._facts
 
     def close(self) -> None:
-        """Free the session."""
+        """Free the session, unless a twin uses it."""
         self._session = None
 
 
@@ -143,6 +175,7 @@ def _session_options(ort: Any, deployment: Deployment) -> Any:
     asked = _asked(deployment)
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, asked["graph_optimization_level"])
     options.execution_mode = getattr(ort.ExecutionMode, asked["execution_mode"])
+    options.enable_cpu_mem_arena = asked["cpu_mem_arena"]
     for key, value in _config_entries(deployment).items():
         options.add_session_config_entry(key, value)
     return options
@@ -153,6 +186,9 @@ def _config_entries(deployment: Deployment) -> dict[str, str]:
     return {
         "session.intra_op.allow_spinning": spinning,
         "session.inter_op.allow_spinning": spinning,
+        # Threads take smaller and smaller blocks of an operator, so that a slow core delays the others less.
+        "session.dynamic_block_base": str(deployment.session_options["dynamic_block_base"]),
+        "session.set_denormal_as_zero": "1" if deployment.session_options["denormal_as_zero"] else "0",
         # Without it get_provider_graph_assignment_info raises; costs nothing while running.
         _RECORD_ASSIGNMENT: "1",
     }
@@ -195,6 +231,12 @@ def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
 
 def _verify_signature(session: Any, request: EngineRequest) -> None:
     expected, got = INPUT_NAMES[request.model.architecture], tuple(node.name for node in session.get_inputs())
+    outputs = len(session.get_outputs())
+    if outputs != (2 if request.deployment.graph == "funasr" else 3):
+        raise ModelError(
+            f"{request.artifact} must be of graph {request.deployment.graph}, but it has {outputs} outputs. "
+            f"Export the model again: autotune export --model {request.model.path}"
+        )
     if got != expected:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} of a {request.model.architecture}, "
@@ -239,6 +281,7 @@ def _asked(deployment: Deployment) -> dict[str, Any]:
         "inter_op_num_threads": deployment.inter_op_num_threads,
         "graph_optimization_level": _LEVELS[str(deployment.session_options["graph_optimization_level"])],
         "execution_mode": _MODES[str(deployment.session_options["execution_mode"])],
+        "cpu_mem_arena": deployment.session_options["cpu_mem_arena"],
         **_config_entries(deployment),
     }
 
@@ -250,6 +293,7 @@ def _in_force(session: Any, deployment: Deployment) -> dict[str, Any]:
         "inter_op_num_threads": options.inter_op_num_threads,
         "graph_optimization_level": options.graph_optimization_level.name,
         "execution_mode": options.execution_mode.name,
+        "cpu_mem_arena": options.enable_cpu_mem_arena,
         **{key: options.get_session_config_entry(key) for key in _config_entries(deployment)},
     }
 

@@ -13,6 +13,7 @@ __all__ = ["ENGINES", "check_session_options", "engine_class", "load_engine"]
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "autotune.engines.onnxruntime:OnnxRuntimeEngine",
+    "openvino": "autotune.engines.openvino:OpenVinoEngine",
     "torchscript": "autotune.engines.torchscript:TorchScriptEngine",
     "pytorch": "autotune.engines.pytorch:PyTorchEngine",
     "funasr": "autotune.engines.funasr:FunasrEngine",

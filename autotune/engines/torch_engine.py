@@ -26,7 +26,8 @@ class TorchEngine:
 
     name: ClassVar[str]
     consumes: ClassVar[Literal["features", "waveforms"]] = "features"
-    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
 
     def __init__(self, request: EngineRequest, module: Any, device: Any, facts: EngineFacts) -> None:
         self._request = request
@@ -42,25 +43,42 @@ class TorchEngine:
         device = open_device(torch, request.deployment.device)
         set_threads(torch, request.deployment)
         module = cls.open_module(torch, request, device)
-        return cls(request, module, device, torch_facts(torch, device_of_module(module, device)))
+        facts = torch_facts(torch, device_of_module(module, device))
+        return cls(request, cls.optimized(torch, module, request), device, facts)
 
     @classmethod
     def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
         """The module on ``device``, in evaluation mode: FunASR's inputs → logits, lengths, …"""
         raise NotImplementedError
 
+    @classmethod
+    def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
+        """The module as the deployment's options want it, once it is known to be where it should."""
+        return module
+
+    def twin(self) -> Self:
+        """Shares the module: running it changes nothing of it."""
+        return type(self)(self._request, self._module, self._device, self._facts)
+
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch; see ``Engine.run``."""
         if self._module is None:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         inputs = model_inputs(self._request, batch)
-        threads = self._request.deployment.intra_op_num_threads
-        return run_module(self._module, self._device, inputs, threads=threads, scores=scores)
+        deployment = self._request.deployment
+        return run_module(
+            self._module,
+            self._device,
+            inputs,
+            threads=deployment.intra_op_num_threads,
+            scores=scores,
+            autocast=deployment.session_options.get("precision") == "bf16-autocast",
+        )
 
     def facts(self) -> EngineFacts:
         """What torch reported after loading."""
         return self._facts
 
     def close(self) -> None:
-        """Free the module."""
+        """Free the module, unless a twin uses it."""
         self._module = None

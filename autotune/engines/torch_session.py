@@ -82,9 +82,12 @@ def torch_facts(torch: Any, device: str) -> EngineFacts:
 
 
 def run_module(
-    module: Any, device: Any, inputs: tuple[npt.NDArray[Any], ...], *, threads: int, scores: bool
+    module: Any, device: Any, inputs: tuple[npt.NDArray[Any], ...], *, threads: int, scores: bool, autocast: bool
 ) -> EngineOutput:
-    """Run ``module(*inputs) -> (logits, lengths, …)`` on ``device`` and bring back the argmax.
+    """Run ``module(*inputs)`` on ``device`` and bring back the argmax.
+
+    The module gives (scores, lengths, …), or with a lean graph (ids, lengths, scores). With ``autocast`` its matrix
+    products are in bfloat16.
 
     Raises:
         MemoryError: an allocation failed.
@@ -96,17 +99,20 @@ def run_module(
     # OpenMP keeps the number per thread, and another engine of the process may have changed it.
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    with torch.inference_mode(), allocation_failures_as_memory_error():
-        logits, lengths = module(*(_tensor(torch, array).to(device) for array in inputs))[:2]
-        if logits.device != device:
-            raise TrialMismatch(f"The model must run on {device}, but its outputs are on {logits.device}.")
-        # On the device: ids are a vocabulary's size smaller than logits to copy back.
-        ids = logits.argmax(dim=-1).to(torch.int32).cpu().numpy()
+    cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast)
+    with torch.inference_mode(), cast, allocation_failures_as_memory_error():
+        first, lengths, *rest = module(*(_tensor(torch, array).to(device) for array in inputs))
+        if first.device != device:
+            raise TrialMismatch(f"The model must run on {device}, but its outputs are on {first.device}.")
+        inside = not first.is_floating_point()
+        # On the device: ids are a vocabulary's size smaller than scores to copy back.
+        ids = (first if inside else first.argmax(dim=-1).to(torch.int32)).cpu().numpy()
+        found = rest[0] if inside else first
         positions = np.rint(lengths.cpu().numpy()).astype(np.int32).reshape(-1)
         return EngineOutput(
             ids=ids,
             lengths=np.minimum(positions, ids.shape[1]),
-            scores=logits.cpu().numpy() if scores else None,
+            scores=found.float().cpu().numpy() if scores else None,
         )
 
 

@@ -8,7 +8,7 @@ from autotune.documents import Document
 from autotune.measure.accuracy import Accuracy
 from autotune.metrics import percentile
 
-__all__ = ["Measurement", "ShardSample"]
+__all__ = ["Measurement", "NewShapes", "ShardSample"]
 
 
 class ShardSample(Document):
@@ -23,6 +23,16 @@ class ShardSample(Document):
     """One a recording: from its scheduled arrival (open loop) or its start (closed loop) to its text."""
 
 
+class NewShapes(Document):
+    """What batches cost whose shape (size × frames) the engine had not run before, warm-up included."""
+
+    share: float
+    """Of all batches."""
+    cost: float | None
+    """Engine seconds per padded second, above those of known shapes, as a fraction of them; None if either is
+    missing."""
+
+
 class Measurement(Document):
     """What a trial produced. Times are wall seconds in the child unless said otherwise."""
 
@@ -35,10 +45,12 @@ class Measurement(Document):
     peak_memory_bytes: int
     """Peak resident set of the child."""
     stages_s: dict[str, float]
-    """Wall seconds spent in read, chunk, features, engine and decode, summed over the measured shards."""
+    """Core-seconds spent in read, chunk, features, engine and decode, summed over the measured shards: CPU time of all
+    threads, ``engine`` being what no other stage used."""
     padding_share: float
     """Padded seconds that held no audio / all padded seconds."""
     batches: int
+    new_shapes: NewShapes
     texts: dict[str, str]
     """Recording id → text of the first time it was transcribed."""
     engine: dict[str, Any]

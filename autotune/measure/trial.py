@@ -17,7 +17,7 @@ from autotune.errors import TrialMismatch
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
-from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.measure.memory import peak_memory_bytes
 from autotune.measure.noise import NoiseMeter
 from autotune.measure.pacing import Transcriber, replay
@@ -146,6 +146,7 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         stages_s=stats.stages_s,
         padding_share=_padding_share(stats),
         batches=stats.batches,
+        new_shapes=_new_shapes(stats),
         texts=texts if request.keep_texts else {},
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
@@ -179,6 +180,15 @@ def _shards(
 def _padding_share(stats: RecognizerStats) -> float:
     # No batch ran: every recording was shorter than one frame or empty, so nothing was padded either.
     return max(0.0, 1 - stats.audio_s / stats.padded_s) if stats.padded_s > 0 else 0.0
+
+
+def _new_shapes(stats: RecognizerStats) -> NewShapes:
+    shapes = stats.shapes
+    count = shapes.new + shapes.known
+    cost = None
+    if shapes.new_padded_s > 0 and shapes.known_s > 0:
+        cost = (shapes.new_s / shapes.new_padded_s) / (shapes.known_s / shapes.known_padded_s) - 1
+    return NewShapes(share=shapes.new / count if count else 0.0, cost=cost)
 
 
 def _require_texts(deployment: Deployment, texts: dict[str, str]) -> None:

@@ -7,10 +7,19 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from autotune.deployment import ARTIFACT_FORMATS
+from autotune.deployment import (
+    ARTIFACT_FORMATS,
+    GRAPHS_OF_FORMAT,
+    WEIGHT_TYPES,
+    ArtifactSpec,
+    FormatName,
+    GraphName,
+    WeightType,
+)
 from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
 from autotune.hardware import probe_hardware
@@ -24,7 +33,7 @@ from autotune.paths import cache_dir
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever an export comes out different: artifacts of older recipes are not used any more."""
 
 SPACE_FACTOR = 3
@@ -37,9 +46,9 @@ _RECORD = "artifact.json"
 class Artifact(Document):
     """A model exported to a format."""
 
-    format: str
-    weights: str | None
-    """``u8`` or ``s8`` for onnx-int8, else None."""
+    format: FormatName
+    weights: WeightType | None
+    graph: GraphName
     device: str
     """Where it was traced; ONNX files are ``cpu`` and run anywhere."""
     path: str
@@ -53,32 +62,40 @@ class Artifact(Document):
     key: str
     """Digest of the model, the recipe and the versions of the tools."""
 
+    @property
+    def spec(self) -> ArtifactSpec:
+        """What was exported."""
+        return ArtifactSpec(self.format, self.weights, self.graph)
 
-def artifact_specs(formats: Iterable[str]) -> list[tuple[str, str | None]]:
-    """(format, weights) of each artifact that is meant; ``onnx-int8`` means both weight types.
+
+def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
+    """The artifacts that ``format[:weights][:graph]`` mean: every weight type if none is given, but only the first graph.
 
     Raises:
         DocumentError: an unknown name.
     """
-    known: dict[str, tuple[str, str | None]] = {
-        "onnx-fp32": ("onnx-fp32", None),
-        "onnx-int8:u8": ("onnx-int8", "u8"),
-        "onnx-int8:s8": ("onnx-int8", "s8"),
-        "torchscript-fp32": ("torchscript-fp32", None),
-    }
-    chosen: dict[str, tuple[str, str | None]] = {}
-    for name in formats:
-        found = {key: spec for key, spec in known.items() if key == name or key.startswith(f"{name}:")}
+    every = [
+        ArtifactSpec(fmt, weights, graph)
+        for fmt in ARTIFACT_FORMATS
+        for weights in (WEIGHT_TYPES if fmt == "onnx-int8" else (None,))
+        for graph in GRAPHS_OF_FORMAT[fmt]
+    ]
+    chosen: dict[ArtifactSpec, None] = {}
+    for name in names:
+        fmt, *rest = name.split(":")
+        found = [spec for spec in every if spec.format == fmt and {*rest} <= {spec.weights, spec.graph}]
+        if found and not {*rest} & {*GRAPHS_OF_FORMAT[fmt]}:
+            found = [spec for spec in found if spec.graph == GRAPHS_OF_FORMAT[fmt][0]]
         if not found:
-            raise DocumentError(f"A format must be known, but got {name!r}. {suggest(name, list(known))}")
-        chosen |= found
-    return list(chosen.values())
+            hint = suggest(name, [spec.label for spec in every])
+            raise DocumentError(f"A format must be known, but got {name!r}. {hint}")
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
 
 
 def ensure_artifact(
     model: ModelInfo,
-    fmt: str,
-    weights: str | None,
+    spec: ArtifactSpec,
     *,
     device: str = "cpu",
     run: RunTask = run_task,
@@ -90,8 +107,7 @@ def ensure_artifact(
 
     Args:
         model: what is exported.
-        fmt: ``onnx-fp32``, ``onnx-int8`` (made from onnx-fp32, which is ensured first) or ``torchscript-fp32``.
-        weights: ``u8`` or ``s8`` for onnx-int8, else None.
+        spec: to what; ``onnx-int8`` is made from the ``onnx-fp32`` of the same graph, which is ensured first.
         device: where torchscript is traced; ignored for ONNX.
         run: runs the export.
         on_event: hears of its progress.
@@ -100,27 +116,22 @@ def ensure_artifact(
         ArtifactError: too little disk space, the export failed, or its parity check did not pass; nothing is kept.
         ModelError: the model's files are damaged.
     """
-    if fmt not in ARTIFACT_FORMATS or (fmt == "onnx-int8") != (weights in ("u8", "s8")):
-        raise ArtifactError(
-            f"An artifact must be one of {', '.join(ARTIFACT_FORMATS)} (onnx-int8 with weights u8 or s8), "
-            f"but got {fmt!r} with weights {weights!r}."
-        )
-    device = device if fmt == "torchscript-fp32" else "cpu"
+    device = device if spec.format.startswith("torchscript") else "cpu"
     source: str | None = None
-    if fmt == "onnx-int8":
-        base, _ = ensure_artifact(model, "onnx-fp32", None, run=run, on_event=on_event)
+    if spec.format == "onnx-int8":
+        base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
         source = str(Path(base.path).parent)
-    root, key = cache_dir() / "artifacts", artifact_key(model, fmt, weights, device)
+    root, key = cache_dir() / "artifacts", artifact_key(model, spec, device)
     try:
         sweep(root)
         with locked(root, key):
             cached = _cached(root / key)
             if cached is not None:
                 return cached, True
-            _require_space(root, ModelDirectory.open(Path(model.path)), fmt)
-            payload = {"model_path": model.path, "format": fmt, "weights": weights, "device": device, "source": source}
+            _require_space(root, ModelDirectory.open(Path(model.path)), spec)
+            payload = {"model_path": model.path, **asdict(spec), "device": device, "source": source}
             with staging(root, key) as folder:
-                _export_into(folder, payload, key, run, on_event)
+                _export_into(folder, spec, payload, key, run, on_event)
                 publish(folder, root / key)
     except OSError as error:
         raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
@@ -130,13 +141,13 @@ def ensure_artifact(
     return made, False
 
 
-def artifact_key(model: ModelInfo, fmt: str, weights: str | None, device: str) -> str:
-    """Digest of everything that decides the file's content: other content, other key."""
+def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str) -> str:
+    """Digest of everything that decides the file's content and its parity: other content, other key."""
     # What an 8-bit matrix product gives depends on the CPU: without VNNI, signed weights saturate. Parity found on
     # one kind of CPU says nothing about another that shares the cache.
-    isa = probe_hardware().isa if fmt == "onnx-int8" else ()
-    parts = [model.sha256, fmt, weights, device, RECIPE, OPSET, isa, _tool_versions()]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    isa = probe_hardware().isa if spec.format == "onnx-int8" else ()
+    parts = [model.sha256, asdict(spec), device, RECIPE, OPSET, isa, _tool_versions()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _tool_versions() -> dict[str, str]:
@@ -149,8 +160,9 @@ def _tool_versions() -> dict[str, str]:
     return found
 
 
-def _export_into(folder: Path, payload: dict[str, Any], key: str, run: RunTask, on_event: OnEvent | None) -> None:
-    label = payload["format"] + (f":{payload['weights']}" if payload["weights"] else "")
+def _export_into(
+    folder: Path, spec: ArtifactSpec, payload: dict[str, Any], key: str, run: RunTask, on_event: OnEvent | None
+) -> None:
     try:
         result = run(
             "autotune.models.export:export_task",
@@ -160,12 +172,11 @@ def _export_into(folder: Path, payload: dict[str, Any], key: str, run: RunTask, 
         )
     except TrialError as error:
         if no_space_left(folder):  # torch.jit.save aborts the process
-            raise ArtifactError(disk_full(label, folder.parent)) from error
-        raise ArtifactError(f"{label} must be exportable, but: {error} Use another format.") from error
-    file = folder / FILE_NAMES[payload["format"]]
+            raise ArtifactError(disk_full(spec.label, folder.parent)) from error
+        raise ArtifactError(f"{spec.label} must be exportable, but: {error} Use another format.") from error
+    file = folder / FILE_NAMES[spec.format]
     record = Artifact(
-        format=payload["format"],
-        weights=payload["weights"],
+        **asdict(spec),
         device=payload["device"],
         path=str(file),
         size_bytes=file.stat().st_size,
@@ -190,11 +201,11 @@ def _cached(folder: Path) -> Artifact | None:
     return artifact.model_copy(update={"path": str(file)})
 
 
-def _require_space(root: Path, model: ModelDirectory, fmt: str) -> None:
+def _require_space(root: Path, model: ModelDirectory, spec: ArtifactSpec) -> None:
     need = SPACE_FACTOR * model.weights_path.stat().st_size
     free = shutil.disk_usage(root).free
     if free < need:
         raise ArtifactError(
-            f"Exporting {fmt} needs {need / 2**20:.0f} MiB of free disk ({SPACE_FACTOR} times the weights), but "
+            f"Exporting {spec.label} needs {need / 2**20:.0f} MiB of free disk ({SPACE_FACTOR} times the weights), but "
             f"{root} has {free / 2**20:.0f} MiB. Free some, or point XDG_CACHE_HOME elsewhere."
         )

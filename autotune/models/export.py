@@ -6,13 +6,15 @@ import errno
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotune.engines.base import Float32, Int32
+from autotune.deployment import ArtifactSpec
+from autotune.engines.base import EngineInput, Float32, Int32
+from autotune.engines.inputs import equal_groups
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
@@ -25,7 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task", "write_onnx"]
 
 OPSET = 17
-FILE_NAMES = {"onnx-fp32": "model.onnx", "onnx-int8": "model.onnx", "torchscript-fp32": "model.torchscript.pt"}
+FILE_NAMES = {
+    "onnx-fp32": "model.onnx",
+    "onnx-int8": "model.onnx",
+    "torchscript-fp32": "model.torchscript.pt",
+    "torchscript-bf16": "model.torchscript.pt",
+}
 """Name of the exported file of each format."""
 BATCHES_FILE = "parity-inputs.npz"
 """The inputs of the parity check, kept beside onnx-fp32 for the formats that are derived from it."""
@@ -47,8 +54,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Export one format into a directory and measure its parity.
 
     Args:
-        payload: model_path; format; weights (``u8`` or ``s8`` for onnx-int8, else None); device; out (an existing
-            directory); source (directory of the onnx-fp32 artifact, for onnx-int8).
+        payload: model_path; format, weights, graph (an ``ArtifactSpec``); device; out (an existing directory); source
+            (directory of the onnx-fp32 artifact of the same graph, for onnx-int8).
         emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, parity) and ``text``.
 
     Returns:
@@ -59,16 +66,17 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         ModelError: the model is damaged.
     """
     out = Path(payload["out"])
-    label = payload["format"] + (f":{payload['weights']}" if payload["weights"] else "")
+    spec = ArtifactSpec(payload["format"], payload["weights"], payload["graph"])
+    label = spec.label
 
     def step(name: str) -> None:
         emit("export", {"format": label, "step": name, "text": _STEPS[name]})
 
     try:
-        if payload["format"] == "onnx-int8":
-            result = _quantize(Path(payload["source"]), out, payload["weights"], step)
+        if spec.format == "onnx-int8":
+            result = _quantize(Path(payload["source"]), out, spec, step)
         else:
-            result = _export(payload, out, step)
+            result = _export(ModelDirectory.open(Path(payload["model_path"])), spec, payload["device"], out, step)
     except AutotuneError:
         raise
     except Exception as error:
@@ -91,31 +99,36 @@ def disk_full(label: str, root: Path) -> str:
     )
 
 
-def _export(payload: dict[str, Any], out: Path, step: Callable[[str], None]) -> tuple[Parity, float]:
+def _export(
+    model: ModelDirectory, spec: ArtifactSpec, device: str, out: Path, step: Callable[[str], None]
+) -> tuple[Parity, float]:
     from autotune.engines.network import build_network
     from autotune.engines.network_export import wrap
 
     step("load")
-    model = ModelDirectory.open(Path(payload["model_path"]))
-    target = out / FILE_NAMES[payload["format"]]
+    target = out / FILE_NAMES[spec.format]
     network = build_network(model)
     given = parity.batches(model)
     expected = parity.reference_outputs(network, model, given)
-    module = wrap(network, model)
+    module = wrap(network, model, spec.graph)
+    if spec.format == "torchscript-bf16":
+        module = module.in_bfloat16()
     step("export")
     started = time.perf_counter()
-    if payload["format"] == "onnx-fp32":
+    if spec.format == "onnx-fp32":
         write_onnx(module, target)
     else:
-        _write_torchscript(module, target, payload["device"])
+        _write_torchscript(module, target, device)
     export_s = time.perf_counter() - started
     step("parity")
-    if payload["format"] == "onnx-fp32":
+    if spec.format == "onnx-fp32":
         parity.save_batches(out / BATCHES_FILE, given)
         forward = _onnx_forward(target)
     else:
-        forward = _torchscript_forward(target, module, payload["device"])
-    return parity.compare(forward, given, expected, reference="pytorch", gated=True), export_s
+        forward = _torchscript_forward(target, module, device)
+    forward = _by_length(forward) if spec.graph == "unmasked" else forward
+    exact = spec.format.endswith("fp32")
+    return parity.compare(forward, given, expected, reference="pytorch", gated=exact), export_s
 
 
 def write_onnx(module: ExportModule, target: Path) -> None:
@@ -134,6 +147,7 @@ def write_onnx(module: ExportModule, target: Path) -> None:
             input_names=list(module.input_names),
             output_names=list(module.output_names),
             dynamic_axes=module.dynamic_axes(),
+            custom_opsets={"com.microsoft": 1} if getattr(module, "fused", False) else None,
         )
 
 
@@ -157,8 +171,8 @@ def _silence_tracing() -> None:
     warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
 
 
-def _quantize(source: Path, out: Path, weights: str, step: Callable[[str], None]) -> tuple[Parity, float]:
-    """FunASR's recipe (``u8``), or the same with signed weights (``s8``), which x86 runs on VNNI and AMX."""
+def _quantize(source: Path, out: Path, spec: ArtifactSpec, step: Callable[[str], None]) -> tuple[Parity, float]:
+    """FunASR's recipe (``u8``), or the same with signed weights of 8 bits (``s8``) or 7 (``s7``)."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -175,17 +189,19 @@ def _quantize(source: Path, out: Path, weights: str, step: Callable[[str], None]
         model_output=target,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
-        reduce_range=False,
-        weight_type={"u8": QuantType.QUInt8, "s8": QuantType.QInt8}[weights],
+        reduce_range=spec.weights == "s7",
+        weight_type=QuantType.QUInt8 if spec.weights == "u8" else QuantType.QInt8,
         nodes_to_exclude=[name for name in names if any(part in name for part in NOT_QUANTIZED)],
     )
     shutil.rmtree(work)
     export_s = time.perf_counter() - started
     step("parity")
     given = parity.load_batches(source / BATCHES_FILE)
-    exact = _onnx_forward(original)
+    exact, quantized = _onnx_forward(original), _onnx_forward(target)
+    if spec.graph == "unmasked":
+        exact, quantized = _by_length(exact), _by_length(quantized)
     expected = [[row[: int(length)] for row, length in zip(*exact(batch), strict=True)] for batch in given]
-    measured = parity.compare(_onnx_forward(target), given, expected, reference="onnx-fp32", gated=False)
+    measured = parity.compare(quantized, given, expected, reference="onnx-fp32", gated=False)
     return measured, export_s
 
 
@@ -196,16 +212,46 @@ def _onnx_forward(path: Path) -> parity.Forward:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = {item.name for item in session.get_inputs()}
+    outputs = [item.name for item in session.get_outputs()]
 
     def forward(batch: Batch) -> tuple[Float32, Int32]:
         feed = {"speech": batch.speech, "speech_lengths": batch.lengths}
         prompts = {"language": 0, "textnorm": 15}
         size = len(batch.lengths)
         feed |= {name: np.full(size, value, np.int32) for name, value in prompts.items() if name in names}
-        scores, lengths = session.run(None, feed)
-        return scores, lengths
+        return _scores_and_lengths(session.run(outputs, feed))
 
     return forward
+
+
+def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
+    """Of FunASR's graph (scores, lengths) or a lean one (ids, lengths, scores), whose ids must be the argmax."""
+    if len(outputs) == 2:
+        return outputs[0], outputs[1]
+    ids, lengths, scores = outputs
+    wrong = int(np.sum(ids != scores.argmax(axis=-1)))
+    if wrong:
+        raise ArtifactError(f"A lean graph's ids must be the argmax of its scores, but {wrong} of {ids.size} are not.")
+    return scores, lengths
+
+
+def _by_length(forward: parity.Forward) -> parity.Forward:
+    """A graph without masks takes rows of equal length only."""
+
+    def split(batch: Batch) -> tuple[Float32, Int32]:
+        scores: list[Float32] = [np.empty(0, np.float32)] * len(batch.lengths)
+        lengths = np.zeros(len(batch.lengths), np.int32)
+        for rows, part in equal_groups(EngineInput(features=batch.speech, lengths=batch.lengths)):
+            assert part.features is not None
+            assert part.lengths is not None
+            got, counts = forward(Batch(part.features, part.lengths))
+            for row, values, count in zip(rows, got, counts, strict=True):
+                scores[row], lengths[row] = values, count
+        longest = max(len(values) for values in scores)
+        padded = [np.pad(values, ((0, longest - len(values)), (0, 0))) for values in scores]
+        return np.stack(padded), lengths
+
+    return split
 
 
 def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parity.Forward:
@@ -218,8 +264,9 @@ def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parit
     def forward(batch: Batch) -> tuple[Float32, Int32]:
         tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))
         with torch.inference_mode():
-            scores, lengths = loaded(*(tensor.to(device) for tensor in tensors))
-        return scores.cpu().numpy(), lengths.cpu().numpy()
+            outputs = loaded(*(tensor.to(device) for tensor in tensors))
+        # Only scores can be of 16 bits, which numpy has no type for.
+        return _scores_and_lengths([(out.float() if out.is_floating_point() else out).cpu().numpy() for out in outputs])
 
     return forward
 

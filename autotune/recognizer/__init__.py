@@ -1,8 +1,8 @@
 """The whole path audio → text, used by trials and by servers alike."""
 
-from autotune.recognizer.dispatcher import RecognizerStats
 from autotune.recognizer.intake import AudioInput
 from autotune.recognizer.recognizer import Recognizer
+from autotune.recognizer.stats import RecognizerStats
 from autotune.recognizer.stream import RecognizerStream
 from autotune.recognizer.transcript import Segment, Transcript
 

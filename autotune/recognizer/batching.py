@@ -44,7 +44,8 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
 
     1. The segment that has waited longest is always in the batch (nobody starves); of equals, the longest.
     2. Others join it by nearness of length, which keeps padding small, while the batch holds at most ``max_size``
-       segments and ``max_audio_s`` padded seconds (size × longest). A segment longer than that runs alone.
+       segments and ``max_audio_s`` padded seconds (size × longest, padded as ``pad_to_s`` says). A segment longer
+       than that runs alone.
     3. A batch that could still grow waits until its oldest segment is ``max_wait_s`` old; a full one runs at once.
 
     Args:
@@ -65,12 +66,12 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
     chosen, longest, full = [oldest], oldest.audio_s, False
     for item in others:
         grown = max(longest, item.audio_s)
-        if len(chosen) >= policy.max_size or grown * (len(chosen) + 1) > policy.max_audio_s:
+        if len(chosen) >= policy.max_size or policy.padded_s(grown) * (len(chosen) + 1) > policy.max_audio_s:
             full = True
             break
         chosen.append(item)
         longest = grown
-    full = full or len(chosen) >= policy.max_size or longest * (len(chosen) + 1) > policy.max_audio_s
+    full = full or len(chosen) >= policy.max_size or policy.padded_s(longest) * (len(chosen) + 1) > policy.max_audio_s
     deadline = oldest.arrival_s + policy.max_wait_s
     if not full and now_s < deadline:
         return Wait(deadline)

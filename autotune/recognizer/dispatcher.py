@@ -6,24 +6,24 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from autotune.deployment import Batch
 from autotune.engines.base import Engine, Float32
 from autotune.recognizer.batching import Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded
+from autotune.recognizer.placement import Cpus, keep_on
+from autotune.recognizer.stats import Stats
 
-__all__ = ["STAGES", "Dispatcher", "RecognizerStats", "SegmentJob"]
-
-STAGES = ("read", "chunk", "features", "engine", "decode")
+__all__ = ["Dispatcher", "SegmentJob"]
 
 
 @dataclass(frozen=True)
 class SegmentJob:
     """One segment waiting for an engine."""
 
-    waveform: Float32
-    """float32 [samples], 16 kHz."""
+    content: Float32
+    """float32 [frames, feature_dim]; or [samples], 16 kHz, for an engine that consumes waveforms."""
     audio_s: float
     arrival_s: float
     """``time.perf_counter()`` of its arrival, or ``batching.OFFLINE``."""
@@ -34,30 +34,6 @@ class SegmentJob:
     """Whose segment it is, see ``withdraw``."""
 
 
-@dataclass(frozen=True)
-class RecognizerStats:
-    """What happened since the last reset."""
-
-    stages_s: dict[str, float]
-    """Wall seconds in each of ``STAGES``, summed over threads."""
-    audio_s: float
-    """Seconds of audio in finished batches, padding not counted."""
-    padded_s: float
-    """Size × longest, summed over finished batches."""
-    batches: int
-    busy_s: float
-    """Wall seconds during which at least one batch was running; waiting for company is no work."""
-
-
-@dataclass
-class _Counters:
-    stages_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    audio_s: float = 0.0
-    padded_s: float = 0.0
-    batches: int = 0
-    busy_s: float = 0.0
-
-
 class Dispatcher:
     """Feeds engines from one queue by ``batching.decide``. Thread-safe; owns its threads until ``close``."""
 
@@ -66,18 +42,21 @@ class Dispatcher:
         engines: Sequence[Engine],
         policy: Batch,
         run: Callable[[Engine, Sequence[SegmentJob]], list[Decoded]],
+        *,
+        stats: Stats,
+        cpus: Sequence[Cpus | None] = (),
     ) -> None:
+        """Start a thread for each engine, on its own ``cpus`` where they are given."""
         self._policy = policy
         self._run = run
+        self._stats = stats
         self._changed = threading.Condition()
         self._queue: list[SegmentJob] = []
-        self._running = 0
-        self._busy_since: float | None = None
         self._closed = False
-        self._counters = _Counters()
+        places = cpus or [None] * len(engines)
         self._threads = [
-            threading.Thread(target=self._work, args=(engine,), name=f"autotune-engine-{number}", daemon=True)
-            for number, engine in enumerate(engines)
+            threading.Thread(target=self._work, args=(engine, place), name=f"autotune-engine-{number}", daemon=True)
+            for number, (engine, place) in enumerate(zip(engines, places, strict=True))
         ]
         for thread in self._threads:
             thread.start()
@@ -102,33 +81,6 @@ class Dispatcher:
             self._queue = [job for job in self._queue if job.owner is not owner]
             self._changed.notify_all()
 
-    def add_time(self, **stages_s: float) -> None:
-        """Add wall seconds to stages."""
-        with self._changed:
-            for stage, seconds in stages_s.items():
-                self._counters.stages_s[stage] += seconds
-
-    def stats(self) -> RecognizerStats:
-        """A snapshot of the counters."""
-        with self._changed:
-            counters, running = self._counters, 0.0
-            if self._busy_since is not None:
-                running = time.perf_counter() - self._busy_since
-            return RecognizerStats(
-                stages_s=dict(counters.stages_s),
-                audio_s=counters.audio_s,
-                padded_s=counters.padded_s,
-                batches=counters.batches,
-                busy_s=counters.busy_s + running,
-            )
-
-    def reset_stats(self) -> None:
-        """Zero the counters."""
-        with self._changed:
-            self._counters = _Counters()
-            if self._busy_since is not None:
-                self._busy_since = time.perf_counter()
-
     def close(self) -> None:
         """Let running batches finish, fail what still waits, end the threads; idempotent."""
         with self._changed:
@@ -141,7 +93,8 @@ class Dispatcher:
             if thread is not threading.current_thread():
                 thread.join()
 
-    def _work(self, engine: Engine) -> None:
+    def _work(self, engine: Engine, place: Cpus | None) -> None:
+        keep_on(place)
         while (jobs := self._next()) is not None:
             results: Sequence[Decoded | BaseException]
             try:
@@ -166,22 +119,15 @@ class Dispatcher:
                 taken = set(decision.indices)
                 jobs = [self._queue[index] for index in decision.indices]
                 self._queue = [job for index, job in enumerate(self._queue) if index not in taken]
-                self._running += 1
-                if self._busy_since is None:
-                    self._busy_since = time.perf_counter()
+                self._stats.batch_started()
                 self._changed.notify_all()  # there is room now
                 return jobs
             return None
 
     def _finish(self, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
+        longest_s = max(job.audio_s for job in jobs)
+        self._stats.batch_ended(sum(job.audio_s for job in jobs), len(jobs) * self._policy.padded_s(longest_s))
         with self._changed:
-            self._running -= 1
-            self._counters.batches += 1
-            self._counters.audio_s += sum(job.audio_s for job in jobs)
-            self._counters.padded_s += len(jobs) * max(job.audio_s for job in jobs)
-            if self._running == 0 and self._busy_since is not None:
-                self._counters.busy_s += time.perf_counter() - self._busy_since
-                self._busy_since = None
             for job, result in zip(jobs, results, strict=True):
                 job.done(job.position, result)
 

@@ -14,7 +14,7 @@ from autotune.engines.base import Float32, Int32
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
 
-__all__ = ["Frontend", "fbank", "read_cmvn", "stack_frames"]
+__all__ = ["Frontend", "fbank", "padded", "read_cmvn", "stack_frames"]
 
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
@@ -26,7 +26,7 @@ MATMUL_FRAMES = 8
 
 
 class Frontend:
-    """Waveforms → padded feature batches. Stateless after construction, safe to share between threads."""
+    """Waveforms → features. Stateless after construction, safe to share between threads."""
 
     def __init__(self, config: FrontendConfig) -> None:
         self.config = config
@@ -43,15 +43,6 @@ class Frontend:
             stacked += shift
             stacked *= scale
         return stacked
-
-    def batch(self, waveforms: Sequence[Float32]) -> tuple[Float32, Int32]:
-        """Features of several waveforms, zero-padded: float32 [batch, frames, feature_dim], int32 [batch]."""
-        rows = [self.features(waveform) for waveform in waveforms]
-        lengths = np.array([len(row) for row in rows], dtype=np.int32)
-        out = np.zeros((len(rows), int(lengths.max()), self.config.feature_dim), dtype=np.float32)
-        for index, row in enumerate(rows):
-            out[index, : len(row)] = row
-        return out, lengths
 
 
 def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
@@ -90,6 +81,24 @@ def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
         energies = (power @ mel).reshape(BLOCK_FRAMES, -1)[: len(block)]
         np.log(np.maximum(energies, FLOOR), out=out[start : start + len(block)])
     return out
+
+
+def padded(rows: Sequence[Float32], multiple: int = 1) -> tuple[Float32, Int32]:
+    """Features of several segments as one batch, zero-padded to a multiple of frames.
+
+    Args:
+        rows: float32 [frames ≥1, feature_dim] each.
+        multiple: what the number of frames is a multiple of.
+
+    Returns:
+        float32 [batch, frames, feature_dim], and int32 [batch]: how many frames of each are valid.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int32)
+    frames = -(-int(lengths.max()) // multiple) * multiple
+    out = np.zeros((len(rows), frames, rows[0].shape[1]), dtype=np.float32)
+    for index, row in enumerate(rows):
+        out[index, : len(row)] = row
+    return out, lengths
 
 
 def stack_frames(frames: Float32, lfr_m: int, lfr_n: int) -> Float32:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,9 @@ from autotune.errors import AudioError
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
 from autotune.recognizer.request import Request
+from autotune.recognizer.stats import Stats
 
-__all__ = ["AudioInput", "Intake", "check_samples", "queue_limit_s"]
+__all__ = ["AudioInput", "Intake", "IntakePath", "check_samples", "queue_limit_s"]
 
 AudioInput = Path | str | Float32
 """A file's path, or float32 samples [samples], 16 kHz mono, in −1..1."""
@@ -37,16 +38,28 @@ def queue_limit_s(deployment: Deployment) -> float:
     return max(min(BATCHES_AHEAD * deployment.instances * batch_s, LIMIT_S), 2 * batch_s)
 
 
+@dataclass(frozen=True)
+class IntakePath:
+    """What audio passes on its way to the engines; may be used by many threads."""
+
+    chunkers: Chunkers
+    content: Callable[[Float32], Float32]
+    """Waveform → what the engine gets of it."""
+    dispatcher: Dispatcher
+    stats: Stats
+
+
 class Intake:
     """Brings recordings to the dispatcher in lots of half the queue: whole batches, and the next lot while they run.
 
-    For one thread and one call of ``transcribe``.
+    The first lot is half as large, one batch for each engine: until it is there, they have nothing to do. Features
+    are computed here too, so they are ready when an engine is. For one thread and one call of ``transcribe``.
     """
 
-    def __init__(self, dispatcher: Dispatcher, chunkers: Chunkers, limit_s: float) -> None:
-        self._dispatcher = dispatcher
-        self._chunkers = chunkers
+    def __init__(self, path: IntakePath, limit_s: float) -> None:
+        self._path = path
         self._limit_s = limit_s
+        self._full_s = limit_s / BATCHES_AHEAD
         self._lot: list[SegmentJob] = []
         self._lot_s = 0.0
         self._requests: list[Request] = []
@@ -60,10 +73,10 @@ class Intake:
         """
         request = Request(arrival_s)
         self._requests.append(request)
-        clock = _Clock(time.perf_counter())
+        clock = _Clock(time.thread_time())
         total = 0
         with _open(audio) as opened:
-            chunker = self._chunkers.new(opened.samples)
+            chunker = self._path.chunkers.new(opened.samples)
             for block in opened.blocks:
                 clock.lap("read")
                 total += len(block)
@@ -73,43 +86,45 @@ class Intake:
             clock.lap("read")
         self._cut(request, chunker, None, clock)
         request.seal(total)
-        self._dispatcher.add_time(read=clock.seconds["read"], chunk=clock.seconds["chunk"])
+        self._path.stats.add_stages(**{name: clock.seconds[name] for name in ("read", "chunk", "features")})
         return request
 
     def flush(self) -> None:
         """Queue what is left, waiting for room."""
         lot, self._lot, self._lot_s = self._lot, [], 0.0
         if lot:
-            self._dispatcher.put(lot, limit_s=self._limit_s)
+            self._path.dispatcher.put(lot, limit_s=self._limit_s)
 
     def abandon(self) -> None:
         """Withdraw what waits of every recording taken; what runs comes to nothing."""
         self._lot = []
         for request in self._requests:
-            self._dispatcher.withdraw(request)
+            self._path.dispatcher.withdraw(request)
 
     def _cut(self, request: Request, chunker: Chunker, block: Float32 | None, clock: _Clock) -> None:
         pieces = chunker.finish() if block is None else chunker.push(block)
         clock.lap("chunk")
         for piece in pieces:
-            self._lot.append(request.add(piece))
+            self._lot.append(request.add(piece, self._path.content(piece.samples)))
+            clock.lap("features")
             self._lot_s += self._lot[-1].audio_s
-            if 2 * self._lot_s >= self._limit_s:
+            if self._lot_s >= self._full_s:
                 self.flush()
-        clock.lap("wait")
+                self._full_s = self._limit_s / 2
+                clock.lap("wait")
 
 
 @dataclass
 class _Clock:
-    """Wall seconds by stage."""
+    """Core-seconds of this thread by stage."""
 
     last: float
 
     def __post_init__(self) -> None:
-        self.seconds = {"read": 0.0, "chunk": 0.0, "wait": 0.0}
+        self.seconds = {"read": 0.0, "chunk": 0.0, "features": 0.0, "wait": 0.0}
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
+        now = time.thread_time()
         self.seconds[stage] += now - self.last
         self.last = now
 

@@ -12,14 +12,16 @@ from typing import Self
 
 from autotune.deployment import Deployment
 from autotune.engines import EngineFacts, EngineInput, EngineRequest, load_engine
-from autotune.engines.base import Engine, EngineOutput
+from autotune.engines.base import Engine, EngineOutput, Float32
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
-from autotune.recognizer.decoding import Decoded, decoder_for
-from autotune.recognizer.dispatcher import Dispatcher, RecognizerStats, SegmentJob
-from autotune.recognizer.frontend import Frontend
-from autotune.recognizer.intake import AudioInput, Intake, queue_limit_s
+from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
+from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
+from autotune.recognizer.frontend import Frontend, padded
+from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
+from autotune.recognizer.placement import instance_cpus, placed_on
+from autotune.recognizer.stats import RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream
 from autotune.recognizer.transcript import Transcript
 
@@ -38,14 +40,24 @@ class Recognizer:
         self.model = model
         self._engines = list(engines)
         waveforms = engines[0].consumes == "waveforms"
-        self._frontend = None if waveforms else Frontend(model.frontend)
         self._decoder = None if waveforms else decoder_for(model)
-        self._chunkers = Chunkers(deployment.chunking)
-        self._dispatcher = Dispatcher(self._engines, deployment.batch, self._run)
+        self._multiple = max(1, round(deployment.batch.pad_to_s / model.frontend.frame_s))
+        self._stats = Stats()
+        self._dispatcher = Dispatcher(
+            self._engines, deployment.batch, self._run, stats=self._stats, cpus=instance_cpus(deployment)
+        )
+        self._path = IntakePath(
+            chunkers=Chunkers(deployment.chunking),
+            content=_as_it_is if waveforms else Frontend(model.frontend).features,
+            dispatcher=self._dispatcher,
+            stats=self._stats,
+        )
 
     @classmethod
     def load(cls, deployment: Deployment, model: ModelDirectory, artifact: Path | None = None) -> Self:
-        """Load every instance's engine and verify it; see ``Engine.load`` for what it raises.
+        """Load every instance's engine, on its own CPUs if they are pinned, and verify it.
+
+        See ``Engine.load`` for what it raises.
 
         Args:
             deployment: the configuration.
@@ -55,7 +67,9 @@ class Recognizer:
         request = EngineRequest(deployment=deployment, model=model, artifact=artifact)
         engines: list[Engine] = []
         try:
-            engines.extend(load_engine(request) for _ in range(deployment.instances))
+            for cpus in instance_cpus(deployment):
+                with placed_on(cpus):
+                    engines.append(engines[0].twin() if engines else load_engine(request))
             return cls(deployment, model, engines)
         except BaseException:
             for engine in engines:
@@ -72,7 +86,7 @@ class Recognizer:
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
         """
-        intake = Intake(self._dispatcher, self._chunkers, queue_limit_s(self.deployment))
+        intake = Intake(self._path, queue_limit_s(self.deployment))
         try:
             requests = [intake.take(item, OFFLINE) for item in audio]
             intake.flush()
@@ -89,22 +103,22 @@ class Recognizer:
         Raises:
             AudioError: it cannot be read; names it.
         """
-        intake = Intake(self._dispatcher, self._chunkers, math.inf)
+        intake = Intake(self._path, math.inf)
         request = intake.take(audio, time.perf_counter())
         intake.flush()
         return request.future
 
     def stream(self) -> RecognizerStream:
         """A recording that arrives at its own pace; its segments are recognised as soon as they are settled."""
-        return RecognizerStream(self._dispatcher, self._chunkers.new(None, live=True))
+        return RecognizerStream(self._path)
 
     def stats(self) -> RecognizerStats:
         """What happened since loading or ``reset_stats``."""
-        return self._dispatcher.stats()
+        return self._stats.snapshot()
 
     def reset_stats(self) -> None:
         """Start counting anew."""
-        self._dispatcher.reset_stats()
+        self._stats.reset()
 
     def facts(self) -> EngineFacts:
         """What the first instance's runtime says is in force."""
@@ -126,24 +140,23 @@ class Recognizer:
 
     def _run(self, engine: Engine, jobs: Sequence[SegmentJob]) -> list[Decoded]:
         """One batch on one engine, in the dispatcher's thread of that engine: texts in the order of jobs."""
-        clock = [time.perf_counter()]
-        waveforms = [job.waveform for job in jobs]
-        if self._frontend is None:
-            output = engine.run(EngineInput(waveforms=tuple(waveforms)))
-            clock += [clock[0], time.perf_counter()]
-        else:
-            features, lengths = self._frontend.batch(waveforms)
-            clock.append(time.perf_counter())
-            output = engine.run(EngineInput(features=features, lengths=lengths))
-            clock.append(time.perf_counter())
-        decoded = self._decode(output)
-        clock.append(time.perf_counter())
-        self._dispatcher.add_time(features=clock[1] - clock[0], engine=clock[2] - clock[1], decode=clock[3] - clock[2])
-        return decoded
-
-    def _decode(self, output: EngineOutput) -> list[Decoded]:
+        contents = [job.content for job in jobs]
         if self._decoder is None:
-            return [Decoded(text) for text in output.texts]
+            return [Decoded(text) for text in engine.run(EngineInput(waveforms=tuple(contents))).texts]
+        with self._stats.stage("features"):
+            features, lengths = padded(contents, self._multiple)
+        started = time.perf_counter()
+        output = engine.run(EngineInput(features=features, lengths=lengths))
+        took_s, padded_s = time.perf_counter() - started, features.shape[1] * len(jobs) * self.model.frontend.frame_s
+        self._stats.add_run((len(jobs), features.shape[1]), took_s, padded_s)
+        with self._stats.stage("decode"):
+            return self._decode(self._decoder, output)
+
+    def _decode(self, decoder: Decoder, output: EngineOutput) -> list[Decoded]:
         if self.deployment.chunking.overlap_s:
-            return self._decoder.decode_timed(output, self.model.frontend.frame_s)
-        return [Decoded(text) for text in self._decoder.decode(output)]
+            return decoder.decode_timed(output, self.model.frontend.frame_s)
+        return [Decoded(text) for text in decoder.decode(output)]
+
+
+def _as_it_is(waveform: Float32) -> Float32:
+    return waveform

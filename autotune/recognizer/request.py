@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 
-from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import SegmentJob
@@ -30,15 +30,21 @@ class Request:
         self._audio_s: float | None = None
         self._settled = False
 
-    def add(self, piece: Piece, arrival_s: float | None = None) -> SegmentJob:
-        """The next segment as a job for the dispatcher; ``arrival_s`` if it is another than the recording's."""
+    def add(self, piece: Piece, content: Float32, arrival_s: float | None = None) -> SegmentJob:
+        """The next segment as a job for the dispatcher.
+
+        Args:
+            piece: where it lies.
+            content: what the engine gets of it, see ``SegmentJob``.
+            arrival_s: if it is another than the recording's.
+        """
         start_s = piece.start / SAMPLE_RATE_HZ
         end_s = piece.stop / SAMPLE_RATE_HZ
         with self._lock:
             position = len(self._places)
             self._places.append(Place(start_s, end_s, piece.shared / SAMPLE_RATE_HZ))
         return SegmentJob(
-            waveform=piece.samples,
+            content=content,
             audio_s=len(piece.samples) / SAMPLE_RATE_HZ,
             arrival_s=self._arrival_s if arrival_s is None else arrival_s,
             done=self._done,

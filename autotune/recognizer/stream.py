@@ -6,9 +6,8 @@ import time
 from concurrent.futures import Future
 
 from autotune.audio.reading import Float32
-from autotune.recognizer.chunking import Chunker, Piece
-from autotune.recognizer.dispatcher import Dispatcher
-from autotune.recognizer.intake import check_samples
+from autotune.recognizer.chunking import Piece
+from autotune.recognizer.intake import IntakePath, check_samples
 from autotune.recognizer.request import Request
 from autotune.recognizer.transcript import Transcript
 
@@ -18,9 +17,9 @@ __all__ = ["RecognizerStream"]
 class RecognizerStream:
     """One recording, fed piece by piece; for one thread. Made by ``Recognizer.stream``."""
 
-    def __init__(self, dispatcher: Dispatcher, chunker: Chunker) -> None:
-        self._dispatcher = dispatcher
-        self._chunker = chunker
+    def __init__(self, path: IntakePath) -> None:
+        self._path = path
+        self._chunker = path.chunkers.new(None, live=True)
         self._request = Request(time.perf_counter())
         self._samples = 0
         self._finished = False
@@ -36,20 +35,24 @@ class RecognizerStream:
             raise RuntimeError("the stream must be open to take audio, but finish() was called")
         own = check_samples(samples).copy()
         self._samples += len(own)
-        started = time.perf_counter()
-        self._send(self._chunker.push(own), started)
+        with self._path.stats.stage("chunk"):
+            pieces = self._chunker.push(own)
+        self._send(pieces)
 
     def finish(self) -> Future[Transcript]:
         """Recognise the rest; the future gives the whole transcript. Calling it again gives the same future."""
         if not self._finished:
             self._finished = True
-            started = time.perf_counter()
-            self._send(self._chunker.finish(), started)
+            with self._path.stats.stage("chunk"):
+                pieces = self._chunker.finish()
+            self._send(pieces)
             self._request.seal(self._samples)
         return self._request.future
 
-    def _send(self, pieces: list[Piece], started: float) -> None:
+    def _send(self, pieces: list[Piece]) -> None:
+        if not pieces:
+            return
         now = time.perf_counter()
-        self._dispatcher.add_time(chunk=now - started)
-        if pieces:
-            self._dispatcher.put([self._request.add(piece, now) for piece in pieces])
+        with self._path.stats.stage("features"):
+            jobs = [self._request.add(piece, self._path.content(piece.samples), now) for piece in pieces]
+        self._path.dispatcher.put(jobs)

@@ -24,6 +24,9 @@ SERVER_OPTIONS: dict[str, str | bool] = {
     "graph_optimization_level": "all",
     "execution_mode": "sequential",
     "allow_spinning": True,
+    "dynamic_block_base": "0",
+    "denormal_as_zero": False,
+    "cpu_mem_arena": False,
 }
 """The session options that the server's own code sets or leaves at ONNX Runtime's default."""
 
@@ -96,8 +99,10 @@ def lost_choices(document: DeploymentFile) -> list[str]:
     """Every choice of the deployment that the server has no way to express, each as one phrase."""
     deployment = document.deployment
     lost = _lost_engine(deployment, document.model.architecture)
-    if deployment.weights == "s8":
-        lost.append("weights: s8 (FunASR's own export, which --quantize true loads, writes u8)")
+    if deployment.weights not in (None, "u8"):
+        lost.append(f"weights: {deployment.weights} (FunASR's own export, which --quantize true loads, writes u8)")
+    if deployment.graph not in (None, "funasr"):
+        lost.append(f"graph: {deployment.graph} (the server reads the scores of FunASR's own export)")
     if deployment.batch.max_size > 1:
         where = (
             "runs one segment at a time on the CPU"

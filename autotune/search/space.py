@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from autotune.search.space_check import check_space
 from autotune.search.space_document import Arrival, Branch, Choice, Parameter, SearchSpace, read_space
 from autotune.search.vocabulary import CORES
 
-__all__ = ["ResolvedSpace", "SearchSpace", "load_space", "resolve"]
+__all__ = ["ResolvedSpace", "SearchSpace", "core_counts", "load_space", "resolve"]
 
 
 def load_space(name_or_path: str) -> SearchSpace:
@@ -139,8 +140,12 @@ class _Task:
     def _lacks(self, needed: Branch | Choice) -> str | None:
         if needed.requires == "cuda" and not self.hardware.gpus:
             return "it needs an NVIDIA GPU, and there is none"
+        if needed.requires == "openvino" and importlib.util.find_spec("openvino") is None:
+            return 'it needs OpenVINO, which is not installed (pip install "funasr-autotune[openvino]")'
         if needed.requires_isa and not set(needed.requires_isa) & set(self.hardware.isa):
             return f"it needs a CPU with {' or '.join(needed.requires_isa)}"
+        if set(needed.unless_isa) & set(self.hardware.isa):
+            return f"it is for CPUs without {' or '.join(needed.unless_isa)}"
         return None
 
     def _devices_of(self, device: str) -> tuple[str, ...]:
@@ -180,7 +185,7 @@ class _Task:
             if reason is not None:
                 self.dropped.append(Dropped(f"{branch}: {path}={choice.value}", reason))
             elif choice.value == CORES:
-                values += _ladder(self.hardware.usable_cores)
+                values += core_counts(self.hardware.usable_cores)
             else:
                 values.append(choice.value)
         ordinal = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -190,7 +195,8 @@ class _Task:
         return tuple(self.hardware.usable_cores if value == CORES else value for value in values)
 
 
-def _ladder(cores: int) -> list[int]:
+def core_counts(cores: int) -> list[int]:
+    """1, 2, 4, … and all: what ``cores`` stands for in a search space."""
     powers = [1]
     while powers[-1] * 2 < cores:
         powers.append(powers[-1] * 2)

@@ -109,7 +109,9 @@ class _BranchCheck:
         return [choice.value for choice in parameter.values] + [parameter.otherwise] * (parameter.otherwise is not None)
 
     def _check_complete(self) -> None:
-        options = [f"session_options.{key}" for key in self.vocabulary.session_options]
+        vocabulary = self.vocabulary
+        needed = [key for key in vocabulary.session_options if key not in vocabulary.neutral_options]
+        options = [f"session_options.{key}" for key in needed]
         missing = [
             path
             for path in (*_ALWAYS_NEEDED, *options)

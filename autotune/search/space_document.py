@@ -45,15 +45,20 @@ Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_as_list)]
 IsaNames = Annotated[tuple[Annotated[str, PlainValidator(_isa_name)], ...], BeforeValidator(_as_list)]
 
 
+Runtime = Literal["cuda", "openvino"]
+
+
 class Choice(Document):
     """One value of a parameter, perhaps only for some hardware. A plain scalar in YAML is a choice for all."""
 
     value: Scalar
     """The value, or the word ``cores``: 1, 2, 4, … and all usable cores."""
-    requires: Literal["cuda"] | None = None
-    """``cuda``: only with an NVIDIA GPU."""
+    requires: Runtime | None = None
+    """``cuda``: only with an NVIDIA GPU; ``openvino``: only where OpenVINO is installed."""
     requires_isa: IsaNames = ()
     """Only on a CPU with at least one of these instruction sets."""
+    unless_isa: IsaNames = ()
+    """Only on a CPU with none of these instruction sets."""
     arrival: Arrival | None = None
     """Only for audio profiles with this kind of arrival."""
 
@@ -74,10 +79,12 @@ class Parameter(Document):
 class Branch(Document):
     """One engine on one kind of device, with what is searched for it."""
 
-    requires: Literal["cuda"] | None = None
-    """``cuda``: the whole branch needs an NVIDIA GPU."""
+    requires: Runtime | None = None
+    """``cuda``: the whole branch needs an NVIDIA GPU; ``openvino``: it needs OpenVINO."""
     requires_isa: IsaNames = ()
     """The whole branch needs a CPU with at least one of these instruction sets."""
+    unless_isa: IsaNames = ()
+    """The whole branch is for CPUs with none of these instruction sets."""
     fixed: dict[str, Scalar]
     """Values that aren't searched; ``engine`` and ``device`` are always here."""
     parameters: dict[str, Parameter] = Field(default={})

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from autotune.deployment import CHUNKING_FIELDS, FORMATS_OF_ENGINE, Deployment
+from autotune.deployment import (
+    ARTIFACT_FORMATS,
+    CHUNKING_FIELDS,
+    FORMATS_OF_ENGINE,
+    GRAPHS_OF_FORMAT,
+    WEIGHT_TYPES,
+    Deployment,
+    GraphName,
+)
 from autotune.documents import suggest
 from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
@@ -23,14 +31,17 @@ NEUTRAL: dict[str, Any] = {
     "weights": None,
     "inter_op_num_threads": 1,
     "batch.max_wait_s": 0.0,
+    "batch.pad_to_s": 0.0,
+    "pinning": False,
     **{f"chunking.{field}": None for fields in CHUNKING_FIELDS.values() for field in fields},
 }
-"""What a deployment has where a search space says nothing."""
+"""What a deployment has where a search space says nothing; ``graph`` is FunASR's own where something is exported."""
 
 _INTEGERS = ("instances", "intra_op_num_threads", "inter_op_num_threads", "batch.max_size")
 _SECONDS = (
     "batch.max_audio_s",
     "batch.max_wait_s",
+    "batch.pad_to_s",
     "chunking.window_s",
     "chunking.overlap_s",
     "chunking.max_segment_s",
@@ -39,12 +50,14 @@ _SECONDS = (
     "chunking.pad_s",
 )
 _WORDS: dict[str, tuple[str, ...]] = {
-    "weights": ("u8", "s8"),
+    "weights": WEIGHT_TYPES,
+    "graph": get_args(GraphName),
     # "funasr" is FunASR's own path, and that is never searched.
     "chunking.method": ("none", "fixed", "vad"),
     "language": get_args(Deployment.model_fields["language"].annotation),
     "text_norm": get_args(Deployment.model_fields["text_norm"].annotation),
 }
+_SWITCHES = ("pinning",)
 _DIRECTORIES = ("chunking.vad_model",)
 """A word, or the path of a directory: only the trial can tell whether it is good."""
 _OF_THREADS = ("instances", "intra_op_num_threads", "inter_op_num_threads")
@@ -58,6 +71,8 @@ class Vocabulary:
 
     engine: str
     session_options: Mapping[str, tuple[str | bool, ...]]
+    neutral_options: Mapping[str, str | bool]
+    """Of those, what a space may be silent of."""
     provider_options: Mapping[str, tuple[str, ...]]
 
     @classmethod
@@ -70,14 +85,16 @@ class Vocabulary:
             raise DocumentError(f"{where}: must be a known engine, but got {engine!r}. {hint}")
         found = engine_class(str(engine))
         table = getattr(sys.modules[found.__module__], "PROVIDER_OPTIONS", {})
-        return cls(str(engine), found.SESSION_OPTIONS, table.get(str(device).partition(":")[0], {}))
+        return cls(
+            str(engine), found.SESSION_OPTIONS, found.NEUTRAL_OPTIONS, table.get(str(device).partition(":")[0], {})
+        )
 
     @property
     def paths(self) -> list[str]:
         """Every path that may be named."""
         options = [f"session_options.{key}" for key in self.session_options]
         options += [f"provider_options.{key}" for key in self.provider_options]
-        return ["engine", "device", "format", *_INTEGERS, *_SECONDS, *_WORDS, *_DIRECTORIES, *options]
+        return ["engine", "device", "format", *_INTEGERS, *_SECONDS, *_WORDS, *_SWITCHES, *_DIRECTORIES, *options]
 
     def check_path(self, path: str, *, where: str) -> None:
         """Raises DocumentError, with the nearest known path, for an unknown one."""
@@ -119,6 +136,12 @@ class Vocabulary:
             return (self.engine,)
         if path == "format":
             return FORMATS_OF_ENGINE[self.engine]
+        if path in _SWITCHES:
+            return (False, True)
+        if path == "graph":
+            return tuple(
+                dict.fromkeys(graph for fmt in FORMATS_OF_ENGINE[self.engine] for graph in GRAPHS_OF_FORMAT[fmt])
+            )
         if head == "session_options":
             return self.session_options[key]
         if head == "provider_options":
@@ -128,8 +151,10 @@ class Vocabulary:
 
 def build_deployment(values: Mapping[str, object]) -> Deployment:
     """A deployment from path → value; raises pydantic's ValidationError if it isn't a complete, consistent one."""
-    tree: dict[str, Any] = {"session_options": {}, "provider_options": {}}
-    for path, value in {**NEUTRAL, **values}.items():
+    neutral = engine_class(str(values["engine"])).NEUTRAL_OPTIONS if values.get("engine") in ENGINES else {}
+    tree: dict[str, Any] = {"session_options": dict(neutral), "provider_options": {}}
+    graph = "funasr" if values.get("format") in ARTIFACT_FORMATS else None
+    for path, value in {"graph": graph, **NEUTRAL, **values}.items():
         head, _, key = path.partition(".")
         if key:
             tree.setdefault(head, {})[key] = value

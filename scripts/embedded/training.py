@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from autotune.audio.reading import Float32
-from autotune.recognizer.frontend import Frontend
+from autotune.recognizer.frontend import Frontend, padded
 from scripts.embedded.corpus import Example, Mixer
 from scripts.embedded.grammar import spoken
 
@@ -104,7 +104,7 @@ class Trainer:
         return settings.peak_rate * (0.5 * (1 + math.cos(math.pi * rest)) + 1e-3)
 
     def _batch(self, examples: Sequence[Example]) -> Batch:
-        features, lengths = self._frontend.batch([self._mixer.mix(example) for example in examples])
+        features, lengths = padded([self._frontend.features(self._mixer.mix(example)) for example in examples])
         for row, length in zip(features, lengths, strict=True):
             self._mask(row[:length])
         texts = ["".join(spoken(self._mixer.utterances[i].text) for i in one.utterances) for one in examples]
@@ -173,7 +173,7 @@ def error_rate(
     references, hypotheses = [], []
     with torch.inference_mode():
         for text, samples in test:
-            features, lengths = frontend.batch([samples])
+            features, lengths = padded([frontend.features(samples)])
             prompts = torch.tensor([[LANGUAGES["auto"], *EVENTS, TEXT_NORMS["<|woitn|>"]]])
             logits = logits_of(network, torch.from_numpy(features), torch.from_numpy(lengths) + PROMPTS, prompts)
             best = torch.unique_consecutive(logits[0, PROMPTS:].argmax(-1)).tolist()

@@ -48,6 +48,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--audio-profile", "long", "--out", "no/such/dir/deploy.yaml"], 2, ["no/such/dir"]),
         (["--audio-profile", "long", "--out", "."], 2, ["must be a file"]),
         (["--audio-profile", "long", "--devices", "cuda:7"], 1, ["cuda:7", "devices of this machine"]),
+        (["--audio-profile", "long", "--target", "funasr-ws"], 2, ['Did you mean "funasr-wss"']),
+        (["--audio-profile", "long", "--target", "funasr-wss"], 2, ["FSMN-VAD", "--vad-model"]),
+        (["--audio-profile", "long", "--target", "funasr-wss", "--vad-model", "no"], 2, ["--vad-model must be"]),
         (
             ["--audio-profile", "long", "--search-space", "mine.yaml"],
             2,

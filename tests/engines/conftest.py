@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import Batch, Chunking, Deployment, FormatName
+from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec, Batch, Chunking, Deployment, FormatName
 from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
 from autotune.model_directory import ModelDirectory
 
 PRESETS = {"SenseVoiceSmall": "sensevoice-tiny", "Paraformer": "paraformer-tiny"}
 FORMATS: dict[str, FormatName] = {
     "onnxruntime": "onnx-fp32",
+    "openvino": "onnx-fp32",
     "torchscript": "torchscript-fp32",
     "pytorch": "pytorch-fp32",
     "funasr": "pytorch-fp32",
@@ -43,43 +44,37 @@ class Workshop:
             self._models[architecture] = ModelDirectory.open(path)
         return self._models[architecture]
 
-    def artifact(self, architecture: str, format_name: str) -> Path | None:
-        if format_name == "pytorch-fp32":
+    def artifact(self, architecture: str, spec: ArtifactSpec | None) -> Path | None:
+        if spec is None:
             return None
-        key = (architecture, format_name)
+        key = (architecture, spec.label)
         if key not in self._artifacts:
-            self._artifacts[key] = self._export(*key)
+            self._artifacts[key] = self._export(architecture, spec)
         return self._artifacts[key]
 
-    def _export(self, architecture: str, format_name: str) -> Path:
+    def _export(self, architecture: str, spec: ArtifactSpec) -> Path:
         import torch
 
-        from autotune.engines.network import export_module
+        from autotune.engines.network import build_network
+        from autotune.engines.network_export import wrap
+        from autotune.models.export import write_onnx
 
-        module = export_module(self.model(architecture))
-        inputs = module.example_inputs()
-        path = self.folder / f"{architecture}-{format_name}"
+        model = self.model(architecture)
+        module = wrap(build_network(model), model, spec.graph)
+        path = self.folder / f"{architecture}-{spec.label}"
+        if spec.format == "onnx-fp32":
+            write_onnx(module, path)
+            return path
         with torch.inference_mode(), warnings.catch_warnings():
-            # torch's legacy exporter and tracer announce their retirement, and note constants of the trace.
+            # torch's tracer announces its retirement, and notes constants of the trace.
             warnings.simplefilter("ignore")
-            if format_name == "torchscript-fp32":
-                torch.jit.trace(module, inputs).save(str(path))  # type: ignore[no-untyped-call]
-            else:
-                torch.onnx.export(
-                    module,
-                    inputs,
-                    str(path),
-                    input_names=module.input_names,
-                    output_names=module.output_names,
-                    dynamic_axes=module.dynamic_axes(),
-                    opset_version=17,
-                    dynamo=False,
-                )
+            torch.jit.trace(module, module.example_inputs()).save(str(path))  # type: ignore[no-untyped-call]
         return path
 
     def request(self, engine: str, architecture: str, **changes: Any) -> EngineRequest:
+        """``engine``, or ``engine:graph``."""
         deployment = self.deployment(engine, **changes)
-        artifact = None if engine == "fake" else self.artifact(architecture, deployment.format)
+        artifact = None if deployment.engine == "fake" else self.artifact(architecture, deployment.artifact)
         return EngineRequest(deployment, self.model(architecture), artifact)
 
     def engine(self, engine: str, architecture: str) -> Engine:
@@ -90,12 +85,17 @@ class Workshop:
 
     @staticmethod
     def deployment(engine: str, **changes: Any) -> Deployment:
+        engine, _, graph = engine.partition(":")
         options = {key: values[0] for key, values in engine_class(engine).SESSION_OPTIONS.items()}
+        if engine == "openvino":
+            options = {"inference_precision": "f32", "hyper_threading": True, "model_cache": False}
         if engine == "onnxruntime":
             options = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
+            options |= engine_class(engine).NEUTRAL_OPTIONS
         fields: dict[str, Any] = {
             "format": FORMATS[engine],
             "weights": None,
+            "graph": (graph or "funasr") if FORMATS[engine] in ARTIFACT_FORMATS else None,
             "engine": engine,
             "device": "cpu",
             "instances": 1,

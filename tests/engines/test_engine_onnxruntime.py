@@ -9,16 +9,24 @@ from typing import Any
 
 import pytest
 
+from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.onnxruntime import PROVIDER_OPTIONS, OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
 
 CHOICES = OnnxRuntimeEngine.SESSION_OPTIONS
+NEUTRAL = OnnxRuntimeEngine.NEUTRAL_OPTIONS
+SEARCHED = [key for key in CHOICES if key not in NEUTRAL]
+PLAIN = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True, **NEUTRAL}
+COMBINED = [
+    dict(zip(SEARCHED, values, strict=True)) for values in itertools.product(*(CHOICES[key] for key in SEARCHED))
+]
+ALONE = [{key: value} for key in NEUTRAL for value in CHOICES[key]]
 
 
-@pytest.mark.parametrize("options", list(itertools.product(*CHOICES.values())), ids=str)
-def test_every_option_is_in_force_and_changes_no_id(workshop: Any, options: tuple[str | bool, ...]) -> None:
-    chosen = dict(zip(CHOICES, options, strict=True))
+@pytest.mark.parametrize("options", [*COMBINED, *ALONE], ids=str)
+def test_every_option_is_in_force_and_changes_no_id(workshop: Any, options: dict[str, str | bool]) -> None:
+    chosen = {**PLAIN, **options}
     threads = 2 if chosen["execution_mode"] == "parallel" else 1
     request = workshop.request("onnxruntime", "SenseVoiceSmall", session_options=chosen, inter_op_num_threads=threads)
     loaded: Any = load_engine(request)
@@ -26,6 +34,9 @@ def test_every_option_is_in_force_and_changes_no_id(workshop: Any, options: tupl
     assert str(chosen["graph_optimization_level"]) in read_back["graph_optimization_level"].lower()
     assert read_back["execution_mode"].lower().endswith(str(chosen["execution_mode"]))
     assert read_back["session.intra_op.allow_spinning"] == ("1" if chosen["allow_spinning"] else "0")
+    assert read_back["session.dynamic_block_base"] == chosen["dynamic_block_base"]
+    assert read_back["session.set_denormal_as_zero"] == ("1" if chosen["denormal_as_zero"] else "0")
+    assert read_back["cpu_mem_arena"] is chosen["cpu_mem_arena"]
     batch = workshop.batch([33, 8])
     reference = workshop.engine("onnxruntime", "SenseVoiceSmall").run(batch)
     assert loaded.run(batch).ids[:, :12].tolist() == reference.ids[:, :12].tolist()
@@ -33,7 +44,7 @@ def test_every_option_is_in_force_and_changes_no_id(workshop: Any, options: tupl
 
 
 def test_parallel_mode_with_one_thread_is_refused(workshop: Any) -> None:
-    options = {"graph_optimization_level": "all", "execution_mode": "parallel", "allow_spinning": True}
+    options = {**PLAIN, "execution_mode": "parallel"}
     with pytest.raises(DocumentError, match="inter_op_num_threads must be ≥2"):
         load_engine(workshop.request("onnxruntime", "SenseVoiceSmall", session_options=options))
 
@@ -75,7 +86,7 @@ def test_provider_options_are_strings_as_onnxruntime_wants_them() -> None:
 
 def test_an_artifact_of_another_architecture_is_refused(workshop: Any) -> None:
     request = workshop.request("onnxruntime", "SenseVoiceSmall")
-    other = workshop.artifact("Paraformer", "onnx-fp32")
+    other = workshop.artifact("Paraformer", ArtifactSpec("onnx-fp32"))
     with pytest.raises(ModelError, match="SenseVoiceSmall"):
         load_engine(replace(request, artifact=other))
 

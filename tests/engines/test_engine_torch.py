@@ -5,6 +5,7 @@ from collections.abc import Callable
 from subprocess import CompletedProcess
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autotune.engines import EngineOutput, load_engine
@@ -63,4 +64,33 @@ def test_facts_report_what_torch_uses(workshop: Any) -> None:
     assert loaded.facts().intra_op_num_threads == torch.get_num_threads() == 1
     assert loaded.facts().runtime == f"torch {torch.__version__}"
     assert loaded.facts().details["cpu_capability"] == torch.backends.cpu.get_cpu_capability()
+    loaded.close()
+
+
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer"])
+@pytest.mark.parametrize("precision", ["bf16-autocast", "bf16"])
+def test_sixteen_bits_hear_nearly_the_same(workshop: Any, architecture: str, precision: str) -> None:
+    loaded: Any = load_engine(workshop.request("pytorch", architecture, session_options={"precision": precision}))
+    batch = workshop.batch([60, 33, 47])
+    exact, got = workshop.engine("pytorch", architecture).run(batch, scores=True), loaded.run(batch, scores=True)
+    assert got.scores.dtype == np.float32
+    assert np.abs(got.lengths - exact.lengths).max() <= (0 if architecture == "SenseVoiceSmall" else 2)
+    shared = min(exact.scores.shape[1], got.scores.shape[1])
+    difference = np.abs(got.scores[:, : shared // 2] - exact.scores[:, : shared // 2])
+    assert 0 < np.median(difference) < 0.05 * np.abs(exact.scores).max()
+    loaded.close()
+
+
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer"])
+@pytest.mark.parametrize("optimize", ["freeze", "inference"])
+def test_a_frozen_graph_gives_the_same(workshop: Any, architecture: str, optimize: str) -> None:
+    loaded: Any = load_engine(
+        workshop.request("torchscript:lean", architecture, session_options={"optimize": optimize})
+    )
+    for lengths in ([60, 33], [12], [40, 40, 40]):
+        batch = workshop.batch(lengths, seed=len(lengths))
+        exact = workshop.engine("torchscript:lean", architecture).run(batch)
+        got = loaded.run(batch)
+        assert got.lengths.tolist() == exact.lengths.tolist()
+        assert np.mean(got.ids == exact.ids) > 0.99
     loaded.close()

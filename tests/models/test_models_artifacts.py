@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotune.deployment import GRAPHS_OF_FORMAT, WEIGHT_TYPES, ArtifactSpec
 from autotune.errors import ArtifactError, DocumentError, ModelError, TrialCrashed
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
@@ -21,7 +22,17 @@ from autotune.models.artifacts import artifact_key
 from autotune.models.source import RunTask
 from tests.models.models_types import InProcess, MakeInfo
 
-SPECS = [("onnx-fp32", None), ("torchscript-fp32", None), ("onnx-int8", "u8"), ("onnx-int8", "s8")]
+FP32, TRACED = ArtifactSpec("onnx-fp32"), ArtifactSpec("torchscript-fp32")
+INT8 = {weights: ArtifactSpec("onnx-int8", weights) for weights in WEIGHT_TYPES}
+SPECS = [
+    FP32,
+    TRACED,
+    *INT8.values(),
+    *(ArtifactSpec("onnx-fp32", None, graph) for graph in GRAPHS_OF_FORMAT["onnx-fp32"][1:]),
+    *(ArtifactSpec("onnx-int8", "s7", graph) for graph in GRAPHS_OF_FORMAT["onnx-int8"][1:]),
+    ArtifactSpec("torchscript-fp32", None, "lean"),
+    ArtifactSpec("torchscript-bf16", None, "lean"),
+]
 
 
 def has_8_bit_products() -> bool:
@@ -40,16 +51,17 @@ def entries(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny"])
-@pytest.mark.parametrize(("fmt", "weights"), SPECS)
-def test_every_format_is_exported_checked_and_cached(
-    preset: str, fmt: str, weights: str | None, tiny: MakeInfo, session_cache: Path
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label)
+def test_every_artifact_is_exported_checked_and_cached(
+    preset: str, spec: ArtifactSpec, tiny: MakeInfo, session_cache: Path
 ) -> None:
     heard: list[str] = []
     artifact, _ = ensure_artifact(
-        tiny(preset), fmt, weights, run=InProcess(), on_event=lambda _name, data: heard.append(data["text"])
+        tiny(preset), spec, run=InProcess(), on_event=lambda _name, data: heard.append(data["text"])
     )
     parity = artifact.parity
-    assert parity.gated == fmt.endswith("fp32")
+    assert artifact.spec == spec
+    assert parity.gated == spec.format.endswith("fp32")
     assert parity.frames > 100
     if parity.gated:
         assert parity.passed
@@ -58,7 +70,7 @@ def test_every_format_is_exported_checked_and_cached(
         assert parity.argmax_agreement >= 0.999
     else:
         assert parity.reference == "onnx-fp32"
-        if weights == "s8" and not has_8_bit_products():
+        if spec.weights == "s8" and not has_8_bit_products():
             assert parity.argmax_agreement < 0.95  # sums of signed products saturate, and the record tells
         else:
             assert 1e-4 < parity.max_relative_error < 1.0
@@ -67,7 +79,7 @@ def test_every_format_is_exported_checked_and_cached(
     path = Path(artifact.path)
     assert path.stat().st_size == artifact.size_bytes
     assert path.is_relative_to(session_cache / "artifacts" / artifact.key)
-    assert ensure_artifact(tiny(preset), fmt, weights, run=refuse) == (artifact, True)
+    assert ensure_artifact(tiny(preset), spec, run=refuse) == (artifact, True)
     assert not any(name.startswith(".") for name in entries(session_cache))
 
 
@@ -75,9 +87,11 @@ def test_int8_is_a_quarter_of_the_matrices_and_keeps_the_output_layer(tiny: Make
     import onnx
 
     model = tiny("paraformer-tiny")
-    exact, _ = ensure_artifact(model, "onnx-fp32", None, run=InProcess())
-    for weights, kind in (("u8", onnx.TensorProto.UINT8), ("s8", onnx.TensorProto.INT8)):
-        small, _ = ensure_artifact(model, "onnx-int8", weights, run=InProcess())
+    exact, _ = ensure_artifact(model, FP32, run=InProcess())
+    kinds = {"u8": onnx.TensorProto.UINT8, "s8": onnx.TensorProto.INT8, "s7": onnx.TensorProto.INT8}
+    for spec in INT8.values():
+        kind = kinds[str(spec.weights)]
+        small, _ = ensure_artifact(model, spec, run=InProcess())
         assert small.size_bytes < 0.5 * exact.size_bytes
         graph = onnx.load(small.path).graph
         matrices = [tensor for tensor in graph.initializer if tensor.data_type == kind and len(tensor.dims) == 2]
@@ -88,12 +102,12 @@ def test_int8_is_a_quarter_of_the_matrices_and_keeps_the_output_layer(tiny: Make
 
 def test_int8_needs_no_torch(tiny: MakeInfo) -> None:
     model = tiny("paraformer-tiny")
-    base, _ = ensure_artifact(model, "onnx-fp32", None, run=InProcess())
+    base, _ = ensure_artifact(model, FP32, run=InProcess())
     code = f"""
 import sys, tempfile
 from autotune.models.export import export_task
 with tempfile.TemporaryDirectory() as out:
-    payload = dict(model_path={model.path!r}, format="onnx-int8", weights="s8", device="cpu", out=out)
+    payload = dict(model_path={model.path!r}, format="onnx-int8", weights="s8", graph="funasr", device="cpu", out=out)
     export_task(payload | dict(source={str(Path(base.path).parent)!r}), lambda name, data: None)
 print({{"torch", "funasr"}} & set(sys.modules))
 """
@@ -110,7 +124,7 @@ print({{"torch", "funasr"}} & set(sys.modules))
 def test_the_onnx_file_takes_other_shapes_than_it_was_traced_with(tiny: MakeInfo) -> None:
     import onnxruntime
 
-    artifact, _ = ensure_artifact(tiny("sensevoice-tiny"), "onnx-fp32", None, run=InProcess())
+    artifact, _ = ensure_artifact(tiny("sensevoice-tiny"), FP32, run=InProcess())
     session = onnxruntime.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
     assert [item.name for item in session.get_inputs()] == ["speech", "speech_lengths", "language", "textnorm"]
     assert [item.name for item in session.get_outputs()] == ["ctc_logits", "encoder_out_lens"]
@@ -182,10 +196,10 @@ def damage_absence(artifact: Artifact) -> None:
 @pytest.mark.parametrize("damage", [damage_size, damage_content, damage_record, damage_absence])
 def test_a_damaged_artifact_is_never_used_but_exported_again(damage: Any, model: ModelInfo) -> None:
     export = FakeExport()
-    first, cached = ensure_artifact(model, "onnx-fp32", None, run=export)
+    first, cached = ensure_artifact(model, FP32, run=export)
     assert not cached
     damage(first)
-    again, cached = ensure_artifact(model, "onnx-fp32", None, run=export)
+    again, cached = ensure_artifact(model, FP32, run=export)
     assert not cached
     assert len(export.calls) == 2
     assert Path(again.path).read_bytes() == b"model"
@@ -193,49 +207,50 @@ def test_a_damaged_artifact_is_never_used_but_exported_again(damage: Any, model:
 
 def test_an_artifact_that_was_put_under_another_key_is_not_used(model: ModelInfo, own_cache: Path) -> None:
     export = FakeExport()
-    first, _ = ensure_artifact(model, "onnx-fp32", None, run=export)
+    first, _ = ensure_artifact(model, FP32, run=export)
     other = model.model_copy(update={"sha256": "1" * 64})
-    key = artifact_key(other, "onnx-fp32", None, "cpu")
+    key = artifact_key(other, FP32, "cpu")
     shutil.copytree(own_cache / "artifacts" / first.key, own_cache / "artifacts" / key)
-    assert ensure_artifact(other, "onnx-fp32", None, run=export)[1] is False
+    assert ensure_artifact(other, FP32, run=export)[1] is False
 
 
 def test_a_moved_cache_still_works(model: ModelInfo, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = ensure_artifact(model, "onnx-fp32", None, run=FakeExport())
+    first, _ = ensure_artifact(model, FP32, run=FakeExport())
     moved = own_cache.parent.parent / "moved"
     own_cache.parent.rename(moved)
     monkeypatch.setenv("XDG_CACHE_HOME", str(moved))
-    again, cached = ensure_artifact(model, "onnx-fp32", None, run=refuse)
+    again, cached = ensure_artifact(model, FP32, run=refuse)
     assert cached
     assert again.path == first.path.replace(str(own_cache.parent), str(moved))
 
 
-def test_keys_differ_by_model_format_weights_and_device(model: ModelInfo) -> None:
+def test_keys_differ_by_model_spec_and_device(model: ModelInfo) -> None:
     other = model.model_copy(update={"sha256": "1" * 64})
     keys = {
-        artifact_key(model, "onnx-fp32", None, "cpu"),
-        artifact_key(other, "onnx-fp32", None, "cpu"),
-        artifact_key(model, "onnx-int8", "u8", "cpu"),
-        artifact_key(model, "onnx-int8", "s8", "cpu"),
-        artifact_key(model, "torchscript-fp32", None, "cpu"),
-        artifact_key(model, "torchscript-fp32", None, "cuda:0"),
+        artifact_key(model, FP32, "cpu"),
+        artifact_key(other, FP32, "cpu"),
+        artifact_key(model, INT8["u8"], "cpu"),
+        artifact_key(model, INT8["s8"], "cpu"),
+        artifact_key(model, ArtifactSpec("onnx-fp32", None, "lean"), "cpu"),
+        artifact_key(model, TRACED, "cpu"),
+        artifact_key(model, TRACED, "cuda:0"),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
 
 
 def test_the_device_matters_to_torchscript_only(model: ModelInfo) -> None:
     export = FakeExport()
-    assert ensure_artifact(model, "onnx-fp32", None, device="cuda:0", run=export)[0].device == "cpu"
-    assert ensure_artifact(model, "onnx-fp32", None, run=export)[1]
-    assert ensure_artifact(model, "torchscript-fp32", None, device="cuda:0", run=export)[0].device == "cuda:0"
+    assert ensure_artifact(model, FP32, device="cuda:0", run=export)[0].device == "cpu"
+    assert ensure_artifact(model, FP32, run=export)[1]
+    assert ensure_artifact(model, TRACED, device="cuda:0", run=export)[0].device == "cuda:0"
 
 
 def test_int8_uses_the_cached_fp32_artifact(model: ModelInfo) -> None:
     export = FakeExport()
-    base, _ = ensure_artifact(model, "onnx-fp32", None, run=export)
-    for weights in ("u8", "s8"):
-        ensure_artifact(model, "onnx-int8", weights, run=export)
-    assert [call["format"] for call in export.calls] == ["onnx-fp32", "onnx-int8", "onnx-int8"]
+    base, _ = ensure_artifact(model, FP32, run=export)
+    for spec in INT8.values():
+        ensure_artifact(model, spec, run=export)
+    assert [call["format"] for call in export.calls] == ["onnx-fp32", *["onnx-int8"] * 3]
     assert {call["source"] for call in export.calls[1:]} == {str(Path(base.path).parent)}
 
 
@@ -249,9 +264,9 @@ def test_nothing_is_left_of_a_failed_export(error: Exception, model: ModelInfo, 
 
     expected = ModelError if isinstance(error, ModelError) else ArtifactError
     with pytest.raises(expected):
-        ensure_artifact(model, "onnx-fp32", None, run=fail)
+        ensure_artifact(model, FP32, run=fail)
     assert entries(own_cache) == []
-    assert ensure_artifact(model, "onnx-fp32", None, run=FakeExport())[1] is False
+    assert ensure_artifact(model, FP32, run=FakeExport())[1] is False
 
 
 def test_a_failing_gate_is_an_error_with_the_figures(tiny: MakeInfo, tmp_path: Path, own_cache: Path) -> None:
@@ -264,7 +279,7 @@ def test_a_failing_gate_is_an_error_with_the_figures(tiny: MakeInfo, tmp_path: P
     torch.save(state, folder / "model.pt")
     model = tiny("sensevoice-tiny").model_copy(update={"path": str(folder), "sha256": "2" * 64})
     with pytest.raises(ArtifactError, match=r"must agree with the PyTorch model.*max\|Δ\|/max\|ref\| \d.*not kept"):
-        ensure_artifact(model, "onnx-fp32", None, run=InProcess())
+        ensure_artifact(model, FP32, run=InProcess())
     assert entries(own_cache) == []
 
 
@@ -273,6 +288,7 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.models.test_models_artifacts import FakeExport
+from autotune.deployment import ArtifactSpec
 from autotune.models import ModelInfo, ensure_artifact
 model = ModelInfo.model_validate_json(sys.argv[1])
 log = Path(sys.argv[2])
@@ -283,7 +299,7 @@ class Slow(FakeExport):
             file.write(payload["out"] + "\\n")
         time.sleep(float(sys.argv[4]))
         return result
-print(ensure_artifact(model, "onnx-fp32", None, run=Slow())[1])
+print(ensure_artifact(model, ArtifactSpec("onnx-fp32"), run=Slow())[1])
 """
 
 
@@ -316,21 +332,21 @@ def test_kill_in_the_middle_leaves_nothing_that_is_used(model: ModelInfo, tmp_pa
     assert (abandoned / "model.onnx").exists(), "the kill came while the export was there, unpublished"
     export = FakeExport()
     # Another artifact's turn sweeps it too.
-    ensure_artifact(model, "torchscript-fp32", None, run=export)
+    ensure_artifact(model, TRACED, run=export)
     assert not abandoned.exists()
-    artifact, cached = ensure_artifact(model, "onnx-fp32", None, run=export)
+    artifact, cached = ensure_artifact(model, FP32, run=export)
     assert not cached
-    assert sorted(entries(own_cache)) == sorted([artifact.key, artifact_key(model, "torchscript-fp32", None, "cpu")])
+    assert sorted(entries(own_cache)) == sorted([artifact.key, artifact_key(model, TRACED, "cpu")])
 
 
 def test_a_staging_directory_in_use_is_not_swept(model: ModelInfo, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with start(model, log, 2.0) as process:
         wait_for(log)
-        ensure_artifact(model, "torchscript-fp32", None, run=FakeExport())
+        ensure_artifact(model, TRACED, run=FakeExport())
         assert Path(log.read_text(encoding="utf-8").strip()).exists()
         assert process.communicate(timeout=60)[0].strip() == "False"
-    assert ensure_artifact(model, "onnx-fp32", None, run=refuse)[1]
+    assert ensure_artifact(model, FP32, run=refuse)[1]
 
 
 @pytest.fixture
@@ -353,21 +369,21 @@ def test_too_little_disk_is_said_before_anything_starts(
     monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
     (small_disk / "others").write_bytes(bytes(10 << 20))
     with pytest.raises(ArtifactError, match=r"needs \d+ MiB of free disk.*has 1\d MiB.*XDG_CACHE_HOME"):
-        ensure_artifact(model, "onnx-fp32", None, run=refuse)
+        ensure_artifact(model, FP32, run=refuse)
     assert entries(small_disk / "autotune") == []
 
 
 @pytest.mark.parametrize(
-    ("fmt", "run"),
+    ("spec", "run"),
     [
-        ("onnx-fp32", InProcess()),
+        (FP32, InProcess()),
         # torch.jit.save aborts its process on a full disk: it needs one of its own.
-        ("torchscript-fp32", run_task),
+        (TRACED, run_task),
     ],
     ids=["onnx", "torchscript"],
 )
 def test_a_disk_that_fills_up_during_the_export(
-    fmt: str, run: RunTask, tiny: MakeInfo, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    spec: ArtifactSpec, run: RunTask, tiny: MakeInfo, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny("paraformer-tiny")
 
@@ -378,23 +394,31 @@ def test_a_disk_that_fills_up_during_the_export(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(small_disk))
     with pytest.raises(ArtifactError, match=r"needs more disk space: .* is full"):
-        ensure_artifact(model, fmt, None, run=filling)
+        ensure_artifact(model, spec, run=filling)
     assert entries(small_disk / "autotune") == []
 
 
-def test_formats_are_expanded_and_checked() -> None:
-    assert artifact_specs(["onnx-fp32", "onnx-int8", "torchscript-fp32"]) == [
-        ("onnx-fp32", None),
-        ("onnx-int8", "u8"),
-        ("onnx-int8", "s8"),
-        ("torchscript-fp32", None),
-    ]
-    assert artifact_specs(["onnx-int8:s8", "onnx-int8:s8"]) == [("onnx-int8", "s8")]
+def test_names_are_expanded_and_checked() -> None:
+    assert artifact_specs(["onnx-fp32", "onnx-int8", "torchscript-fp32"]) == [FP32, *INT8.values(), TRACED]
+    assert artifact_specs(["torchscript-bf16"]) == [ArtifactSpec("torchscript-bf16", None, "lean")]
+    assert artifact_specs(["onnx-int8:s8", "onnx-int8:s8"]) == [INT8["s8"]]
+    assert artifact_specs(["onnx-int8:s8:lean"]) == [ArtifactSpec("onnx-int8", "s8", "lean")]
+    assert artifact_specs(["onnx-int8:lean"]) == [ArtifactSpec("onnx-int8", weights, "lean") for weights in INT8]
     with pytest.raises(DocumentError, match='Did you mean "onnx-fp32"'):
         artifact_specs(["onnx-fp23"])
+    with pytest.raises(DocumentError, match="A format must be known, but got 'torchscript-fp32:fused'"):
+        artifact_specs(["torchscript-fp32:fused"])
 
 
-@pytest.mark.parametrize(("fmt", "weights"), [("onnx-int8", None), ("onnx-fp32", "s8"), ("pytorch-fp32", None)])
-def test_what_is_no_artifact_is_an_error(fmt: str, weights: str | None, model: ModelInfo) -> None:
-    with pytest.raises(ArtifactError, match="must be one of onnx-fp32, onnx-int8, torchscript-fp32"):
-        ensure_artifact(model, fmt, weights, run=refuse)
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("onnx-int8", None), "weights must be u8, s8, s7 for onnx-int8"),
+        (("onnx-fp32", "s8"), "null otherwise, but got 's8'"),
+        (("pytorch-fp32", None), "format must be one of onnx-fp32, onnx-int8, torchscript-fp32"),
+        (("torchscript-fp32", None, "fused"), "graph must be one of funasr, lean for torchscript-fp32"),
+    ],
+)
+def test_what_is_no_artifact_is_an_error(fields: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ArtifactSpec(*fields)

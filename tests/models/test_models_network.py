@@ -149,7 +149,14 @@ def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
 
     folder, out = bicif(tmp_path / "bicif"), tmp_path / "out"
     out.mkdir()
-    payload = {"model_path": str(folder), "format": "onnx-fp32", "weights": None, "device": "cpu", "out": str(out)}
+    payload = {
+        "model_path": str(folder),
+        "format": "onnx-fp32",
+        "weights": None,
+        "graph": "funasr",
+        "device": "cpu",
+        "out": str(out),
+    }
     result = export_task({**payload, "source": None}, lambda _name, _data: None)
     assert result["parity"]["passed"]
     graph = onnx.load(out / "model.onnx").graph
@@ -234,21 +241,21 @@ def test_integrate_and_fire_survives_rows_without_any_token() -> None:
     assert count.tolist() == [0]
 
 
-def test_a_batch_without_any_token_runs(tiny: MakeInfo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("graph", ["funasr", "lean", "fused"])
+def test_a_batch_without_any_token_runs(graph: Any, tiny: MakeInfo, tmp_path: Path) -> None:
     import onnxruntime
     import torch
 
-    from autotune.engines.network_export import ParaformerExport
     from autotune.models.export import write_onnx
 
-    module = export_module(ModelDirectory.open(Path(tiny("paraformer-tiny").path)))
-    assert isinstance(module, ParaformerExport)
+    module: Any = export_module(ModelDirectory.open(Path(tiny("paraformer-tiny").path)), graph)
     speech, lengths = module.example_inputs()
     with torch.inference_mode():
-        module.cif_output.bias.fill_(-30.0)
+        module.cif.cif_output.bias.fill_(-30.0)
         write_onnx(module, tmp_path / "silent.onnx")
-        logits, tokens = module(speech, lengths)
+        outputs = dict(zip(module.output_names, module(speech, lengths), strict=True))
     session = onnxruntime.InferenceSession(tmp_path / "silent.onnx", providers=["CPUExecutionProvider"])
-    got, count = session.run(None, {"speech": speech.numpy(), "speech_lengths": lengths.numpy()})
-    assert tokens.tolist() == count.tolist() == [0, 0]
-    assert got.shape == logits.shape == (2, 1, 1024)
+    names = ["logits", "token_num"] if graph == "funasr" else ["scores", "lengths"]
+    got, count = session.run(names, {"speech": speech.numpy(), "speech_lengths": lengths.numpy()})
+    assert outputs[names[1]].tolist() == count.tolist() == [0, 0]
+    assert outputs[names[0]].shape == got.shape == (2, 1, 1024)

@@ -12,7 +12,13 @@ from autotune.recognizer.batching import OFFLINE, Queued, Take, Wait, decide
 queues = st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 60)).map(lambda pair: pair), min_size=1, max_size=40).map(
     lambda pairs: [Queued(index, arrival, audio) for index, (arrival, audio) in enumerate(pairs)]
 )
-policies = st.builds(Batch, max_size=st.integers(1, 16), max_audio_s=st.floats(1, 300), max_wait_s=st.floats(0, 2))
+policies = st.builds(
+    Batch,
+    max_size=st.integers(1, 16),
+    max_audio_s=st.floats(1, 300),
+    max_wait_s=st.floats(0, 2),
+    pad_to_s=st.sampled_from([0.0, 0.5, 2.0]),
+)
 
 
 @given(queues, policies, st.floats(0, 200))
@@ -24,8 +30,9 @@ def test_a_batch_keeps_its_limits_and_never_starves_the_oldest(queue: list[Queue
         return
     chosen = [queue[index] for index in decision.indices]
     assert len(set(decision.indices)) == len(chosen) <= policy.max_size
-    longest = max(item.audio_s for item in chosen)
-    assert len(chosen) == 1 or longest * len(chosen) <= policy.max_audio_s
+    padded_s = policy.padded_s(max(item.audio_s for item in chosen))
+    assert padded_s >= max(item.audio_s for item in chosen) - 1e-6
+    assert len(chosen) == 1 or padded_s * len(chosen) <= policy.max_audio_s
     assert oldest in [item.arrival_s for item in chosen]
     assert [item.audio_s for item in chosen] == sorted((item.audio_s for item in chosen), reverse=True)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autotune.audio.reading import read_audio
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
-from autotune.recognizer.frontend import Frontend, fbank, read_cmvn, stack_frames
+from autotune.recognizer.frontend import Frontend, fbank, padded, read_cmvn, stack_frames
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))
 
@@ -78,7 +78,7 @@ def test_a_batch_is_the_padded_rows() -> None:
     frontend = Frontend(config())
     rng = np.random.default_rng(1)
     waveforms = [rng.normal(0, 0.1, size).astype(np.float32) for size in (8000, 16000, 400)]
-    features, lengths = frontend.batch(waveforms)
+    features, lengths = padded([frontend.features(waveform) for waveform in waveforms])
     assert features.dtype == np.float32
     assert lengths.dtype == np.int32
     assert features.shape == (3, lengths.max(), 560)

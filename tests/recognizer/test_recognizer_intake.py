@@ -23,8 +23,9 @@ from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers, Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
-from autotune.recognizer.intake import Intake, queue_limit_s
+from autotune.recognizer.intake import Intake, IntakePath, queue_limit_s
 from autotune.recognizer.request import Request
+from autotune.recognizer.stats import Stats
 from tests.fake_engine import fake_deployment
 from tests.recognizer.conftest import VAD
 
@@ -72,7 +73,15 @@ class Gate:
 
 
 def dispatcher(gate: Gate, policy: Batch) -> Dispatcher:
-    return Dispatcher([HeldEngine()], policy, gate)  # type: ignore[list-item]
+    return Dispatcher([HeldEngine()], policy, gate, stats=Stats())  # type: ignore[list-item]
+
+
+def path_to(ours: Dispatcher, chunking: Chunking) -> IntakePath:
+    return IntakePath(chunkers=Chunkers(chunking), content=lambda waveform: waveform, dispatcher=ours, stats=Stats())
+
+
+def job(request: Request, piece: Piece) -> SegmentJob:
+    return request.add(piece, piece.samples)
 
 
 def second(start: int) -> Piece:
@@ -93,7 +102,7 @@ def test_queue_limits_leave_room_for_whole_batches() -> None:
 def test_reading_waits_while_the_queue_is_full() -> None:
     gate = Gate(open_=False)
     ours = dispatcher(gate, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
-    intake = Intake(ours, Chunkers(Chunking(method="fixed", window_s=1)), 10.0)
+    intake = Intake(path_to(ours, Chunking(method="fixed", window_s=1)), 10.0)
     done = threading.Event()
 
     def read() -> None:
@@ -103,7 +112,7 @@ def test_reading_waits_while_the_queue_is_full() -> None:
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    # It stops by itself: a lot of 5 s running or waiting, two more waiting, and one in hand.
+    # It stops by itself: a first lot of 3 s running or waiting, another of 5 s waiting, and one in hand.
     assert not done.wait(0.3)
     assert ours._waiting_s() <= 10.0
     gate.go.set()
@@ -117,7 +126,7 @@ def test_reading_waits_while_the_queue_is_full() -> None:
 def test_a_segment_longer_than_the_queue_still_goes_through() -> None:
     gate = Gate(open_=True)
     ours = dispatcher(gate, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
-    intake = Intake(ours, Chunkers(Chunking(method="none")), 10.0)
+    intake = Intake(path_to(ours, Chunking(method="none")), 10.0)
     requests = [intake.take(np.zeros(30 * 16000, np.float32), OFFLINE) for _ in range(3)]
     intake.flush()
     assert [request.future.result(timeout=30).audio_s for request in requests] == [30.0] * 3
@@ -128,12 +137,12 @@ def test_closing_frees_whoever_waits_for_room() -> None:
     gate = Gate(open_=False)
     ours = dispatcher(gate, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
     request = Request(OFFLINE)
-    ours.put([request.add(second(index)) for index in range(3)])
+    ours.put([job(request, second(index)) for index in range(3)])
     caught: list[BaseException] = []
 
     def put() -> None:
         try:
-            ours.put([request.add(second(3))], limit_s=1.0)
+            ours.put([job(request, second(3))], limit_s=1.0)
         except RuntimeError as error:
             caught.append(error)
 

@@ -42,6 +42,7 @@ def deployment(**changes: Any) -> Deployment:
     fields: dict[str, Any] = {
         "format": "onnx-fp32",
         "weights": None,
+        "graph": "funasr",
         "engine": "onnxruntime",
         "device": "cpu",
         "instances": 1,
@@ -51,6 +52,9 @@ def deployment(**changes: Any) -> Deployment:
             "graph_optimization_level": "all",
             "execution_mode": "sequential",
             "allow_spinning": False,
+            "dynamic_block_base": "0",
+            "denormal_as_zero": False,
+            "cpu_mem_arena": True,
         },
         "provider_options": {},
         "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0),
@@ -81,7 +85,8 @@ def automodel_texts(models: dict[str, ModelInfo]) -> dict[str, list[str]]:
 
 
 def recognizer(info: ModelInfo, wanted: Deployment) -> Recognizer:
-    artifact, _ = ensure_artifact(info, wanted.format, wanted.weights)
+    assert wanted.artifact is not None
+    artifact, _ = ensure_artifact(info, wanted.artifact)
     return Recognizer.load(wanted, ModelDirectory.open(Path(info.path)), Path(artifact.path))
 
 

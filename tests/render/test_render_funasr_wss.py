@@ -59,7 +59,14 @@ FSMN = {
     "min_silence_s": 0.8,
     "pad_s": 0,
 }
-SERVER_SESSION = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
+SERVER_SESSION = {
+    "graph_optimization_level": "all",
+    "execution_mode": "sequential",
+    "allow_spinning": True,
+    "dynamic_block_base": "0",
+    "denormal_as_zero": False,
+    "cpu_mem_arena": False,
+}
 ALONE = {
     "batch": Batch(max_size=1, max_audio_s=60.0, max_wait_s=0.0),
     "chunking": Chunking(method="none", window_s=None),
@@ -85,7 +92,7 @@ def parse(words: list[str]) -> dict[str, str | bool]:
 
 
 def document(architecture: Any = "SenseVoiceSmall", path: str | None = None, **changes: Any) -> DeploymentFile:
-    changes = {"format": "onnx-int8", "weights": "u8", **ALONE, **changes}
+    changes = {"format": "onnx-int8", "weights": "u8", "graph": "funasr", **ALONE, **changes}
     model = example_file().model.model_dump()
     where = path or ("/models/SenseVoiceSmall" if architecture == "SenseVoiceSmall" else "/models/paraformer")
     record = ModelInfo(**{**model, "architecture": architecture, "path": where})
@@ -178,6 +185,7 @@ def test_a_model_name_cannot_leave_its_comment() -> None:
     ("changes", "phrases"),
     [
         ({"weights": "s8"}, ["weights: s8"]),
+        ({"graph": "fused"}, ["graph: fused"]),
         ({"batch": Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0)}, ["batch.max_size: 4", "on the CPU"]),
         ({"chunking": Chunking(method="fixed", window_s=15.0)}, ["chunking.method: fixed, 15 s", "FSMN VAD"]),
         ({"chunking": Chunking(**FSMN | {"vad_model": "silero"})}, ["chunking.vad_model: silero", "FSMN VAD"]),
@@ -187,11 +195,22 @@ def test_a_model_name_cannot_leave_its_comment() -> None:
         ),
         ({"instances": 2, "intra_op_num_threads": 2}, ["instances: 2 with intra_op_num_threads: 2"]),
         (
-            {"engine": "pytorch", "format": "pytorch-fp32", "weights": None, "session_options": {}},
+            {
+                "engine": "pytorch",
+                "format": "pytorch-fp32",
+                "weights": None,
+                "graph": None,
+                "session_options": {"precision": "fp32"},
+            },
             ["engine: pytorch (on the CPU"],
         ),
         (
-            {"engine": "torchscript", "format": "torchscript-fp32", "weights": None, "session_options": {}},
+            {
+                "engine": "torchscript",
+                "format": "torchscript-fp32",
+                "weights": None,
+                "session_options": {"optimize": "none"},
+            },
             ["engine: torchscript (on the CPU"],
         ),
         (
@@ -320,6 +339,7 @@ deployments = st.builds(
             "engine": engine,
             "format": {"onnxruntime": "onnx-fp32", "torchscript": "torchscript-fp32"}.get(engine, "pytorch-fp32"),
             "weights": None,
+            "graph": None if engine in ("pytorch", "fake") else "funasr",
             "device": device,
             "instances": instances,
             "intra_op_num_threads": threads,
@@ -329,6 +349,9 @@ deployments = st.builds(
                 "graph_optimization_level": level,
                 "execution_mode": "parallel" if parallel else "sequential",
                 "allow_spinning": spinning,
+                "dynamic_block_base": "0",
+                "denormal_as_zero": False,
+                "cpu_mem_arena": False,
             }
             if engine == "onnxruntime"
             else {},

@@ -11,7 +11,7 @@ from typing import Any
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import TrialCrashed
 from autotune.hardware import Gpu, HardwareProfile
-from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.search.space import ResolvedSpace, load_space, resolve
 
 BASELINES = (baseline_deployment(ncpu=4), baseline_deployment(ncpu=2))
@@ -76,6 +76,7 @@ def measured(rtfx: float, *, memory: int = 10**9, texts: dict[str, str] | None =
         stages_s={"engine": 1.0},
         padding_share=0.1,
         batches=3,
+        new_shapes=NewShapes(share=0.0, cost=None),
         texts={"one": "你好"} if texts is None else texts,
         engine={},
         noise={},

@@ -12,7 +12,7 @@ from autotune.search.finalists import Blocks, Comparison, FinalistEvent, compare
 from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]
-A, B, C = shipped_space().experts()
+A, _, B, C = shipped_space().experts()
 """onnx-int8:s8, torchscript, pytorch."""
 
 

@@ -16,7 +16,7 @@ from autotune.search.records import StudyResult
 from autotune.search.study import Budget, TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
-A, B, C = shipped_space().experts()
+A, _, B, C = shipped_space().experts()
 CLIPS = 200
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import random
 
 import optuna
@@ -170,8 +171,33 @@ def test_gpu_branches_and_weights_are_dropped_with_reasons() -> None:
     dropped = {item.what: item.reason for item in space.dropped}
     assert "there is none" in dropped["branch onnxruntime-cuda"]
     assert "avx512_vnni" in dropped["onnxruntime-cpu: weights=s8"]
-    assert {branch.name for branch in space.branches} == {"onnxruntime-cpu", "torchscript-cpu", "pytorch-cpu"}
-    assert space.experts()[0].weights == "u8"
+    names = {branch.name for branch in space.branches}
+    assert names - {"openvino-cpu"} == {"onnxruntime-cpu", "torchscript-cpu", "pytorch-cpu"}
+    assert space.experts()[0].weights == "s7"
+    with_dot_products = resolve(load_space("all"), machine(4), devices=None, arrival="closed")
+    assert (
+        "it is for CPUs without" in {i.what: i.reason for i in with_dot_products.dropped}["onnxruntime-cpu: weights=s7"]
+    )
+    assert with_dot_products.experts()[0].weights == "s8"
+
+
+def test_precisions_are_offered_where_they_are_native() -> None:
+    def offered(isa: list[str]) -> tuple[set[Any], set[Any]]:
+        space = resolve(load_space("cpu"), machine(4, isa=isa), devices=None, arrival="closed")
+        branches = {branch.name: branch for branch in space.branches}
+        formats = set(branches["torchscript-cpu"].choices("format"))
+        return formats, set(branches["pytorch-cpu"].choices("session_options.precision"))
+
+    assert offered(["avx2"]) == ({"torchscript-fp32"}, {"fp32"})
+    assert offered(["avx2", "amx_bf16"]) == (
+        {"torchscript-fp32", "torchscript-bf16"},
+        {"fp32", "bf16-autocast", "bf16"},
+    )
+
+
+def test_openvino_is_searched_where_it_is_installed() -> None:
+    names = {branch.name for branch in shipped_space().branches}
+    assert ("openvino-cpu" in names) == (importlib.util.find_spec("openvino") is not None)
 
 
 def test_asked_devices_decide() -> None:

@@ -52,9 +52,9 @@ def test_baselines_then_experts_then_the_search(tmp_path: Path) -> None:
     space = shipped_space()
     result = run(tmp_path, SyntheticRunner(), space=space, budget=Budget(trials=12))
     roles = [trial.role for trial in result.trials]
-    assert roles == ["baseline"] * 2 + ["expert"] * 3 + ["search"] * 7
+    assert roles == ["baseline"] * 2 + ["expert"] * 4 + ["search"] * 6
     assert [trial.deployment for trial in result.trials[:2]] == list(BASELINES)
-    assert [trial.deployment for trial in result.trials[2:5]] == space.experts()
+    assert [trial.deployment for trial in result.trials[2:6]] == space.experts()
     assert [trial.number for trial in result.trials] == list(range(12))
     assert len(set(keys(result))) == 12
     assert result.baselines == list(result.trials[:2])

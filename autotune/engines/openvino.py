@@ -1,0 +1,189 @@
+"""OpenVINO on the CPU: an ONNX file compiled for one precision, streams sharing weights. Never imports torch."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from autotune.deployment import Deployment
+from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, model_inputs
+from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+from autotune.paths import cache_dir
+
+__all__ = ["OpenVinoEngine"]
+
+_INSTALL = 'Install it: pip install openvino (pip install "funasr-autotune[openvino]").'
+_CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
+"""Precision → what OPTIMIZATION_CAPABILITIES must list: elsewhere it is emulated, 70 times as slow."""
+
+
+class OpenVinoEngine:
+    """One infer request of a compiled model; see ``Engine`` for ownership and thread-safety.
+
+    ``instances`` are the compiled model's streams, ``pinning`` is OpenVINO's own. A twin is another infer request, so
+    all instances share one copy of the weights.
+    """
+
+    name: ClassVar[str] = "openvino"
+    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
+        "inference_precision": ("f32", "bf16", "f16"),
+        "hyper_threading": (True, False),
+        "model_cache": (True, False),
+    }
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
+
+    def __init__(self, request: EngineRequest, compiled: Any, facts: EngineFacts) -> None:
+        self._request = request
+        self._compiled = compiled
+        self._infer = compiled.create_infer_request()
+        self._with_scores: Any = None
+        self._facts = facts
+
+    @classmethod
+    def load(cls, request: EngineRequest) -> OpenVinoEngine:
+        """Compile the model and verify it; see ``Engine.load`` for what it raises."""
+        check_no_provider_options(request.deployment)
+        _check(request.deployment)
+        compiled = _compile(request, scores=request.deployment.graph == "funasr")
+        return cls(request, compiled, _verified_facts(compiled, request.deployment))
+
+    def twin(self) -> OpenVinoEngine:
+        """Another stream of the same compiled model."""
+        return OpenVinoEngine(self._request, self._compiled, self._facts)
+
+    def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+        """Execute one batch. Raises RuntimeError with OpenVINO's message, MemoryError when an allocation failed."""
+        if self._infer is None:
+            raise RuntimeError("The engine must be open to run, but it was closed.")
+        names = INPUT_NAMES[self._request.model.architecture]
+        feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
+        inside = self._request.deployment.graph != "funasr"
+        infer = self._infer
+        if scores and inside:
+            # Compiled without the scores, or every call would copy them out; only parity checks ask for them.
+            self._with_scores = self._with_scores or _compile(self._request, scores=True).create_infer_request()
+            infer = self._with_scores
+        with allocation_failures_as_memory_error():
+            outputs = list(infer.infer(feed, share_inputs=True).values())
+        first, lengths = outputs[0], outputs[1]
+        ids = first if inside else first.argmax(axis=-1).astype(np.int32)
+        found = (outputs[2] if inside else first) if scores else None
+        valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
+        return EngineOutput(ids=ids, lengths=valid, scores=found)
+
+    def facts(self) -> EngineFacts:
+        """What the compiled model reports of itself."""
+        return self._facts
+
+    def close(self) -> None:
+        """Free the infer request; the compiled model goes with its last twin."""
+        self._infer = self._compiled = self._with_scores = None
+
+
+def _check(deployment: Deployment) -> None:
+    if deployment.device != "cpu":
+        raise EngineUnavailableError(
+            f"Engine openvino must run on cpu here, but got {deployment.device}. Choose device cpu, or install another "
+            "engine for NVIDIA GPUs."
+        )
+    if deployment.inter_op_num_threads != 1:
+        raise DocumentError(
+            f"deployment.inter_op_num_threads must be 1 for engine openvino, but got {deployment.inter_op_num_threads}."
+        )
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise EngineUnavailableError(f"Engine openvino cannot be imported ({error}). {_INSTALL}") from error
+    return openvino
+
+
+def _compile(request: EngineRequest, *, scores: bool) -> Any:
+    path = artifact_of(request)
+    deployment = request.deployment
+    openvino = _import_openvino()
+    core = openvino.Core()
+    precision = str(deployment.session_options["inference_precision"])
+    needed, offered = _CAPABILITIES.get(precision), core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if needed is not None and needed not in offered:
+        raise EngineUnavailableError(
+            f"inference_precision {precision} must be native to this CPU, but OpenVINO offers {', '.join(offered)}: it "
+            "would be emulated. Choose f32, or install on a machine with it."
+        )
+    try:
+        model = core.read_model(path)
+    except RuntimeError as error:
+        raise ModelError(f"{path} must be a model that OpenVINO reads, but: {_first_line(error)}") from error
+    _verify_signature(model, request)
+    if not scores and len(model.outputs) == 3:
+        model = openvino.Model(model.get_results()[:2], model.get_parameters())
+    with allocation_failures_as_memory_error():
+        return core.compile_model(model, "CPU", _properties(deployment))
+
+
+def _properties(deployment: Deployment) -> dict[str, Any]:
+    options = deployment.session_options
+    properties: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": options["inference_precision"],
+        "NUM_STREAMS": deployment.instances,
+        "INFERENCE_NUM_THREADS": deployment.threads,
+        "ENABLE_HYPER_THREADING": options["hyper_threading"],
+        "ENABLE_CPU_PINNING": deployment.pinning,
+    }
+    if options["model_cache"]:
+        properties["CACHE_DIR"] = str(cache_dir() / "openvino")
+    return properties
+
+
+def _verify_signature(model: Any, request: EngineRequest) -> None:
+    expected = INPUT_NAMES[request.model.architecture]
+    got = tuple(port.get_any_name() for port in model.inputs)
+    outputs = len(model.outputs)
+    if got != expected or outputs != (2 if request.deployment.graph == "funasr" else 3):
+        raise ModelError(
+            f"{request.artifact} must have the inputs {', '.join(expected)} and the outputs of graph "
+            f"{request.deployment.graph}, but has {', '.join(got)} and {outputs} outputs. "
+            f"Export the model again: autotune export --model {request.model.path}"
+        )
+
+
+def _verified_facts(compiled: Any, deployment: Deployment) -> EngineFacts:
+    openvino = _import_openvino()
+    asked = {key: value for key, value in _properties(deployment).items() if key != "CACHE_DIR"}
+    in_force = {key: _plain(compiled.get_property(key)) for key in asked}
+    if not in_force["ENABLE_HYPER_THREADING"]:
+        del asked["ENABLE_HYPER_THREADING"]  # allowed, but this machine has none
+    wrong = [
+        f"{key} is {in_force[key]!r} instead of {value!r}" for key, value in asked.items() if in_force[key] != value
+    ]
+    if wrong:
+        raise TrialMismatch(f"OpenVINO must run what the deployment says, but {'; '.join(wrong)}.")
+    return EngineFacts(
+        runtime=f"openvino {openvino.__version__}",
+        device="cpu",
+        intra_op_num_threads=int(in_force["INFERENCE_NUM_THREADS"]) // deployment.instances,
+        inter_op_num_threads=1,
+        details={
+            **in_force,
+            "EXECUTION_DEVICES": list(compiled.get_property("EXECUTION_DEVICES")),
+            "OPTIMIZATION_CAPABILITIES": list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    """OpenVINO's own types as JSON values: ``ov.Type`` as ``f32``."""
+    if hasattr(value, "to_string"):
+        return value.to_string()
+    return value if isinstance(value, bool | int | str) else str(value)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

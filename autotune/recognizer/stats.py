@@ -1,0 +1,131 @@
+"""Stats: what a recognizer did since the last reset, counted by all of its threads."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+__all__ = ["STAGES", "RecognizerStats", "ShapeStats", "Stats"]
+
+STAGES = ("read", "chunk", "features", "engine", "decode")
+
+
+@dataclass(frozen=True)
+class ShapeStats:
+    """Batches by whether the engine had run their shape (size × frames) before, warm-up included."""
+
+    new: int = 0
+    new_s: float = 0.0
+    """Wall seconds in the engine."""
+    new_padded_s: float = 0.0
+    """Seconds of padded audio."""
+    known: int = 0
+    known_s: float = 0.0
+    known_padded_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RecognizerStats:
+    """What happened since the last reset."""
+
+    stages_s: dict[str, float]
+    """Core-seconds in each of ``STAGES``: CPU time, not wall time. ``engine`` is all that the process used beside the
+    other stages, so its own threads and their spinning are in it."""
+    audio_s: float
+    """Seconds of audio in finished batches, padding not counted."""
+    padded_s: float
+    """Size × longest, summed over finished batches."""
+    batches: int
+    busy_s: float
+    """Wall seconds during which at least one batch was running; waiting for company is no work."""
+    shapes: ShapeStats = field(default_factory=ShapeStats)
+
+
+class Stats:
+    """Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._shapes: set[tuple[int, int]] = set()
+        """Never forgotten: an engine plans a shape once."""
+        self._running = 0
+        self._busy_since: float | None = None
+        self._zero()
+
+    def reset(self) -> None:
+        """Start counting anew; a batch that runs counts from now on."""
+        with self._lock:
+            self._zero()
+            if self._busy_since is not None:
+                self._busy_since = time.perf_counter()
+
+    def snapshot(self) -> RecognizerStats:
+        """What was counted so far."""
+        with self._lock:
+            running = 0.0 if self._busy_since is None else time.perf_counter() - self._busy_since
+            engine_s = time.process_time() - self._process_s - sum(self._stages_s.values())
+            return RecognizerStats(
+                stages_s={**self._stages_s, "engine": max(0.0, engine_s)},
+                audio_s=self._audio_s,
+                padded_s=self._padded_s,
+                batches=self._batches,
+                busy_s=self._busy_s + running,
+                shapes=ShapeStats(**self._by_shape),  # type: ignore[arg-type]
+            )
+
+    def add_stages(self, **cpu_s: float) -> None:
+        """Add core-seconds to stages other than ``engine``."""
+        with self._lock:
+            for stage, seconds in cpu_s.items():
+                self._stages_s[stage] += seconds
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Count what this thread computes in the block."""
+        started = time.thread_time()
+        yield
+        self.add_stages(**{name: time.thread_time() - started})
+
+    def batch_started(self) -> None:
+        """A batch begins to run."""
+        with self._lock:
+            self._running += 1
+            if self._busy_since is None:
+                self._busy_since = time.perf_counter()
+
+    def batch_ended(self, audio_s: float, padded_s: float) -> None:
+        """It has run, or failed."""
+        with self._lock:
+            self._running -= 1
+            self._batches += 1
+            self._audio_s += audio_s
+            self._padded_s += padded_s
+            if self._running == 0 and self._busy_since is not None:
+                self._busy_s += time.perf_counter() - self._busy_since
+                self._busy_since = None
+
+    def add_run(self, shape: tuple[int, int], wall_s: float, padded_s: float) -> None:
+        """The engine ran a batch of ``shape`` (size, frames)."""
+        with self._lock:
+            kind = "known" if shape in self._shapes else "new"
+            self._shapes.add(shape)
+            self._by_shape[kind] += 1
+            self._by_shape[f"{kind}_s"] += wall_s
+            self._by_shape[f"{kind}_padded_s"] += padded_s
+
+    def _zero(self) -> None:
+        self._stages_s = {stage: 0.0 for stage in STAGES if stage != "engine"}
+        self._process_s = time.process_time()
+        self._audio_s = self._padded_s = self._busy_s = 0.0
+        self._batches = 0
+        self._by_shape: dict[str, int | float] = {
+            "new": 0,
+            "new_s": 0.0,
+            "new_padded_s": 0.0,
+            "known": 0,
+            "known_s": 0.0,
+            "known_padded_s": 0.0,
+        }

@@ -1,0 +1,168 @@
+"""Targets: which deployments each server can express, and a search space restricted to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autotune.deployment import SILERO
+from autotune.documents import suggest
+from autotune.errors import DocumentError
+from autotune.search.space_document import Branch, Choice, Parameter, Scalar, SearchSpace
+
+__all__ = ["TARGETS", "Target", "find_target", "restrict"]
+
+Allowed = Mapping[str, tuple[Scalar, ...]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What runs a deployment in the end."""
+
+    name: str
+    runs: str
+    """For people."""
+    alternatives: tuple[Allowed, ...] | None
+    """Each: deployment path → the values that it can have; paths that aren't named are free. Several where values go
+    together. None: everything is possible; empty: only FunASR's own path, which isn't searched."""
+    cuts_by_fsmn: bool = False
+    """Its VAD is FunASR's FSMN-VAD, whose directory the user must give."""
+
+
+_FUNASR_SESSION: Allowed = {
+    "engine": ("onnxruntime",),
+    "weights": ("u8",),
+    "graph": ("funasr",),
+    "pinning": (False,),
+    "batch.pad_to_s": (0.0,),
+    "session_options.graph_optimization_level": ("all",),
+    "session_options.execution_mode": ("sequential",),
+    "session_options.allow_spinning": (True,),
+    "session_options.dynamic_block_base": ("0",),
+    "session_options.cpu_mem_arena": (False,),
+    "chunking.merge_s": (0.0,),
+    "chunking.pad_s": (0.0,),
+}
+"""Of funasr_onnx (utils/utils.py, OrtInferSession) and of the C++ runtime (runtime/onnxruntime/src/paraformer.cpp)."""
+
+_WSS: Allowed = {
+    **_FUNASR_SESSION,
+    "device": ("cpu",),
+    "batch.max_size": (1,),
+    "chunking.method": ("vad", "none"),
+}
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        Target("autotune", "autotune's own recognizer: everything", None),
+        Target(
+            "funasr-wss",
+            "FunASR's C++ server on the CPU",
+            # One session, whose threads all decoder threads share: one of the two numbers must be 1.
+            ({**_WSS, "intra_op_num_threads": (1,)}, {**_WSS, "instances": (1,)}),
+            cuts_by_fsmn=True,
+        ),
+        Target(
+            "funasr-onnx",
+            "the Python package funasr_onnx",
+            (
+                {
+                    **_FUNASR_SESSION,
+                    "instances": (1,),
+                    "provider_options.cudnn_conv_algo_search": ("EXHAUSTIVE",),
+                    "chunking.overlap_s": (0.0,),
+                },
+            ),
+            cuts_by_fsmn=True,
+        ),
+        Target("funasr-python", "FunASR's AutoModel and its Python servers: threads alone can be chosen", ()),
+    )
+}
+
+
+def find_target(name: str) -> Target:
+    """Raises DocumentError, with the nearest known name, for an unknown one."""
+    if name not in TARGETS:
+        raise DocumentError(
+            f"--target must be one of {', '.join(TARGETS)}, but got {name!r}. {suggest(name, list(TARGETS))}"
+        )
+    return TARGETS[name]
+
+
+def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None) -> SearchSpace:
+    """The part of a space that a target can express; paths that it fixes have its value even if the space had others.
+
+    Args:
+        space: as ``load_space`` gives it.
+        target: what will run the winner.
+        vad_model: directory of an FSMN-VAD model, searched beside Silero where the target has both.
+
+    Raises:
+        DocumentError: nothing is left of the space.
+    """
+    branches = {name: _with_vad(branch, target, vad_model) for name, branch in space.branches.items()}
+    if target.alternatives is None:
+        return space.model_copy(update={"branches": branches})
+    kept: dict[str, Branch] = {}
+    for number, allowed in enumerate(target.alternatives):
+        for name, branch in branches.items():
+            fitting = _fitting(branch, allowed)
+            if fitting is not None:
+                kept[name if number == 0 else f"{name}-{number + 1}"] = fitting
+    if target.alternatives and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold something that {target.name} ({target.runs}) can express, but '
+            "it doesn't."
+        )
+    return space.model_copy(update={"branches": kept})
+
+
+def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:
+    """The branch with the detectors that there are; without any, it can't cut by one."""
+    path = "chunking.vad_model"
+    known = [choice.value for choice in branch.parameters[path].values] if path in branch.parameters else []
+    if not known:
+        return branch
+    silero = [] if target.cuts_by_fsmn else [value for value in known if value == SILERO]
+    models = [*silero, *(value for value in known if value != SILERO), *([vad_model] if vad_model else [])]
+    parameters = dict(branch.parameters)
+    if models:
+        choices = tuple(Choice(value=value) for value in dict.fromkeys(models))
+        parameters[path] = parameters[path].model_copy(update={"values": choices})
+        return branch.model_copy(update={"parameters": parameters})
+    method = parameters.get("chunking.method")
+    if method is None:
+        return branch
+    left = tuple(choice for choice in method.values if choice.value != "vad")
+    parameters = {name: item for name, item in parameters.items() if "vad" not in item.when.get("chunking.method", ())}
+    parameters["chunking.method"] = method.model_copy(update={"values": left})
+    return branch.model_copy(update={"parameters": parameters})
+
+
+def _fitting(branch: Branch, allowed: Allowed) -> Branch | None:
+    """The branch with only these values; None if one of its paths has none of them and can't be given one."""
+    parameters: dict[str, Parameter] = {}
+    for path, value in branch.fixed.items():
+        if path in allowed and value not in allowed[path]:
+            return None
+    for path, parameter in branch.parameters.items():
+        if path not in allowed:
+            parameters[path] = parameter
+            continue
+        values = tuple(choice for choice in parameter.values if choice.value in allowed[path])
+        if not values and len(allowed[path]) > 1:
+            return None
+        values = values or (Choice(value=allowed[path][0]),)
+        parameters[path] = parameter.model_copy(update={"values": values})
+    return branch.model_copy(update={"parameters": _reachable(parameters)})
+
+
+def _reachable(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """Without parameters whose condition can't hold any more."""
+    values = {path: {choice.value for choice in item.values} for path, item in parameters.items()}
+    return {
+        path: item
+        for path, item in parameters.items()
+        if all(other not in values or values[other] & set(wanted) for other, wanted in item.when.items())
+    }

@@ -1,0 +1,103 @@
+"""OpenVINO: what is read back, precisions that the CPU lacks, streams that share weights, and that torch stays out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from subprocess import CompletedProcess
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotune.deployment import ArtifactSpec
+from autotune.engines import load_engine
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError
+
+openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
+
+F32 = {"inference_precision": "f32", "hyper_threading": True, "model_cache": False}
+
+
+def native(precision: str) -> bool:
+    capability = {"bf16": "BF16", "f16": "FP16"}[precision]
+    return capability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+def test_a_precision_is_native_or_refused(workshop: Any, precision: str) -> None:
+    request = workshop.request(
+        "openvino:lean", "SenseVoiceSmall", session_options={**F32, "inference_precision": precision}
+    )
+    if not native(precision):
+        with pytest.raises(EngineUnavailableError, match=f"inference_precision {precision} must be native"):
+            load_engine(request)
+        return
+    loaded: Any = load_engine(request)
+    assert loaded.facts().details["INFERENCE_PRECISION_HINT"] == precision
+    batch = workshop.batch([60, 33])
+    exact = workshop.engine("openvino:lean", "SenseVoiceSmall").run(batch)
+    same = np.mean(loaded.run(batch).ids[:, :30] == exact.ids[:, :30])
+    assert same > 0.7
+    loaded.close()
+
+
+@pytest.mark.parametrize("graph", ["funasr", "lean"])
+def test_instances_are_streams_of_one_compiled_model(workshop: Any, graph: str) -> None:
+    request = workshop.request(f"openvino:{graph}", "SenseVoiceSmall", instances=2, intra_op_num_threads=1)
+    first: Any = load_engine(request)
+    second = first.twin()
+    assert second._compiled is first._compiled
+    facts = first.facts()
+    assert (facts.details["NUM_STREAMS"], facts.details["INFERENCE_NUM_THREADS"]) == (2, 2)
+    assert facts.intra_op_num_threads == 1
+    first.close()
+    second.close()
+
+
+def test_scores_are_not_copied_out_unless_asked_for(workshop: Any) -> None:
+    loaded = workshop.engine("openvino:lean", "SenseVoiceSmall")
+    assert [str(port.get_element_type().to_string()) for port in loaded._compiled.outputs] == ["i32", "i32"]
+
+
+def test_a_compiled_model_is_kept_if_that_is_asked_for(
+    workshop: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for kept in (False, True):
+        options = {**F32, "model_cache": kept}
+        load_engine(workshop.request("openvino:lean", "SenseVoiceSmall", session_options=options)).close()
+        assert bool(list(tmp_path.rglob("*.blob"))) is kept
+
+
+@pytest.mark.parametrize("changes", [{"inter_op_num_threads": 2}])
+def test_threads_across_operators_are_refused(workshop: Any, changes: dict[str, Any]) -> None:
+    with pytest.raises(DocumentError, match="inter_op_num_threads must be 1"):
+        load_engine(workshop.request("openvino", "SenseVoiceSmall", **changes))
+
+
+def test_a_file_of_another_graph_is_refused(workshop: Any) -> None:
+    request = workshop.request("openvino:lean", "SenseVoiceSmall")
+    other = workshop.artifact("SenseVoiceSmall", ArtifactSpec("onnx-fp32"))
+    with pytest.raises(ModelError, match="outputs of graph lean"):
+        load_engine(replace(request, artifact=other))
+
+
+_RUN = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from autotune.deployment import Deployment
+from autotune.engines import EngineInput, EngineRequest, load_engine
+from autotune.model_directory import ModelDirectory
+model = ModelDirectory.open(Path(sys.argv[2]))
+request = EngineRequest(Deployment(**json.loads(sys.argv[1])), model, Path(sys.argv[3]))
+engine = load_engine(request)
+engine.run(EngineInput(features=np.zeros((1, 9, 560), np.float32), lengths=np.array([9], np.int32)))
+print("LOADED", sorted({"torch", "funasr", "onnxruntime"} & set(sys.modules)))
+"""
+
+
+def test_nothing_else_is_imported(workshop: Any, run_python: Callable[..., "CompletedProcess[str]"]) -> None:
+    request = workshop.request("openvino:lean", "SenseVoiceSmall")
+    done = run_python(_RUN, request.deployment.canonical(), str(request.model.path), str(request.artifact))
+    assert done.returncode == 0, done.stderr
+    assert "LOADED []" in done.stdout
