@@ -69,7 +69,7 @@ class Artifact(Document):
 
 
 def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
-    """The artifacts that ``format[:weights][:graph]`` mean: every weight type if none is given, but only the first graph.
+    """The artifacts of ``format[:weights][:graph]``: of every weight type if none is given, but only the first graph.
 
     Raises:
         DocumentError: an unknown name.

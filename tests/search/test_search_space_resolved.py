@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from typing import Any
 
 import optuna
 import pytest
