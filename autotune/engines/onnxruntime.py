@@ -8,14 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from autotune.deployment import Deployment
 from autotune.documents import suggest
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, equal_groups, model_inputs
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
-from autotune.engines.outputs import joined_rows
+from autotune.engines.outputs import engine_output, joined_rows
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 
 __all__ = ["PROVIDER_OPTIONS", "OnnxRuntimeEngine"]
@@ -105,11 +103,10 @@ class OnnxRuntimeEngine:
         """Execute one batch. Raises RuntimeError with ONNX Runtime's message, MemoryError when an allocation failed."""
         if self._session is None:
             raise RuntimeError("The engine must be open to run, but it was closed.")
-        model_inputs(self._request, batch)
         if self._request.deployment.graph != "unmasked":
             return self._run(batch, scores)
-        groups = equal_groups(batch)
-        return joined_rows([(rows, self._run(part, scores)) for rows, part in groups])
+        model_inputs(self._request, batch)  # refuses a batch that can't be split
+        return joined_rows([(rows, self._run(part, scores)) for rows, part in equal_groups(batch)])
 
     def _run(self, batch: EngineInput, scores: bool) -> EngineOutput:
         names = INPUT_NAMES[self._request.model.architecture]
@@ -118,11 +115,7 @@ class OnnxRuntimeEngine:
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
         wanted = self._outputs if scores or not inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), _runtime_errors():
-            first, lengths, *rest = self._session.run(wanted, feed)
-        ids = first if inside else first.argmax(axis=-1).astype(np.int32)
-        found = (rest[0] if inside else first) if scores else None
-        valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
-        return EngineOutput(ids=ids, lengths=valid, scores=found)
+            return engine_output(self._session.run(wanted, feed), scores=scores)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""

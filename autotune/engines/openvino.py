@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, model_inputs
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.engines.outputs import engine_output
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.paths import cache_dir
 
@@ -61,19 +60,13 @@ class OpenVinoEngine:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         names = INPUT_NAMES[self._request.model.architecture]
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
-        inside = self._request.deployment.graph != "funasr"
         infer = self._infer
-        if scores and inside:
+        if scores and self._request.deployment.graph != "funasr":
             # Compiled without the scores, or every call would copy them out; only parity checks ask for them.
             self._with_scores = self._with_scores or _compile(self._request, scores=True).create_infer_request()
             infer = self._with_scores
         with allocation_failures_as_memory_error():
-            outputs = list(infer.infer(feed, share_inputs=True).values())
-        first, lengths = outputs[0], outputs[1]
-        ids = first if inside else first.argmax(axis=-1).astype(np.int32)
-        found = (outputs[2] if inside else first) if scores else None
-        valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
-        return EngineOutput(ids=ids, lengths=valid, scores=found)
+            return engine_output(list(infer.infer(feed, share_inputs=True).values()), scores=scores)
 
     def facts(self) -> EngineFacts:
         """What the compiled model reports of itself."""

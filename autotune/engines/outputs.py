@@ -1,15 +1,32 @@
-"""What an engine's outputs become: rows that were run in groups, put together again."""
+"""What a runtime's outputs become: ids, lengths and scores, also of rows that were run in groups."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from autotune.engines.base import EngineOutput
 
-__all__ = ["joined_rows"]
+__all__ = ["engine_output", "joined_rows"]
+
+
+def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> EngineOutput:
+    """Of FunASR's graph (scores, lengths, …), or of a lean one (ids, lengths and perhaps scores).
+
+    Args:
+        arrays: as the graph gives them: scores float32 [batch, positions, vocabulary], lengths of any dtype [batch],
+            ids int32 [batch, positions].
+        scores: whether they are wanted.
+    """
+    first, lengths, *rest = arrays
+    inside = first.ndim == 2
+    ids = first if inside else first.argmax(axis=-1).astype(np.int32)
+    valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
+    found = (rest[0] if inside else first) if scores else None
+    return EngineOutput(ids=ids, lengths=valid, scores=found)
 
 
 def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> EngineOutput:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from dataclasses import replace
 from typing import Any
 
 import optuna
@@ -148,8 +149,14 @@ def test_cores_are_powers_of_two_and_all() -> None:
 def test_size_counts_distinct_deployments(tmp_path) -> None:  # type: ignore[no-untyped-def]
     tiny = tiny_space(tmp_path)
     assert tiny.size == len({deployment.key for deployment in tiny.everything()}) == 12
-    torch_only = shipped_space(2).branches[1]
-    alone = ResolvedSpace("one", (torch_only,))
+    torch_only = shipped_space(2).branches[-1]
+    fewer = replace(
+        torch_only,
+        parameters=tuple(item for item in torch_only.parameters if not item.path.startswith("batch.max_")),
+        fixed=(*torch_only.fixed, ("batch.max_size", 4), ("batch.max_audio_s", 60)),
+    )
+    alone = ResolvedSpace("one", (fewer,))
+    assert alone.size > 500
     assert alone.size == len({deployment.key for deployment in alone.everything()})
 
 
