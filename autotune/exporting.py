@@ -14,7 +14,7 @@ __all__ = ["export_all"]
 def export_all(
     model: str | None, formats: Sequence[str] | None, *, device: str, reporter: Reporter
 ) -> tuple[ModelInfo, list[tuple[Artifact, bool]]]:
-    """The artifacts of ``formats`` (None: all, in FunASR's own graph), and whether each came from the cache.
+    """The artifacts of ``formats`` (None: all, each of its first graph), and whether each came from the cache.
 
     Raises:
         DocumentError: an unknown format.

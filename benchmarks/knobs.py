@@ -180,8 +180,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small")
     parser.add_argument("--branches", default="onnxruntime-cpu,openvino-cpu,torchscript-cpu,pytorch-cpu")
+    parser.add_argument("--paths", default="", help="only parameters that begin with one of these, comma-separated")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=40.0, help="audio a trial: one recording of about this length")
+    parser.add_argument(
+        "--seconds", type=float, default=100.0, help="audio a trial: one recording of about this length"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "knobs.json")
     parser.add_argument("--table", type=Path, help="only write the table of this JSON into docs/search-space.md")
     options = parser.parse_args()
@@ -199,7 +202,8 @@ def main() -> None:
         cache=cache_dir() / "workloads",
     )
     runner = TrialRunner(TrialSubject(model, workload, hardware, judge=None), Silent())
-    changes = planned(options.branches.split(","))
+    prefixes = tuple(options.paths.split(","))
+    changes = [change for change in planned(options.branches.split(",")) if change.path.startswith(prefixes)]
     for deployment in {change.changed: None for change in changes}:
         runner.artifact_of(deployment)  # exported before anything is timed
     means = run_rounds(runner, changes, options.rounds)

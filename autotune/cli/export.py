@@ -17,7 +17,7 @@ def export(
         str | None,
         typer.Option(
             help="Comma-separated format[:weights][:graph], such as onnx-fp32, onnx-int8:s8, onnx-fp32:lean. "
-            "Default: every format, in FunASR's own graph."
+            "Default: every format, of FunASR's own graph where it has one."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Device that TorchScript is traced on: cpu or cuda:N.")] = "cpu",

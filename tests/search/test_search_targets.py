@@ -14,6 +14,7 @@ from autotune.render.funasr_wss import lost_choices
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
 from autotune.search.targets import TARGETS, find_target, restrict
+from autotune.tuning import _baselines
 from tests.deployment_example import example_file
 from tests.search.synthetic_search import machine
 
@@ -89,3 +90,13 @@ def test_an_unknown_target_is_an_error_with_the_nearest_name() -> None:
     with pytest.raises(DocumentError, match='Did you mean "funasr-wss"'):
         find_target("funasr-ws")
     assert "autotune" in TARGETS
+
+
+def test_every_number_of_threads_is_measured_where_nothing_else_can_be_chosen() -> None:
+    def counts(target: str) -> list[int]:
+        found = _baselines(find_target(target), machine(8), ("cpu",))
+        assert {deployment.engine for deployment in found} == {"funasr"}
+        return [deployment.intra_op_num_threads for deployment in found]
+
+    assert counts("autotune") == [4, 8]
+    assert counts("funasr-python") == [4, 8, 1, 2]
