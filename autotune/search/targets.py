@@ -108,7 +108,8 @@ def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None
     for number, allowed in enumerate(target.alternatives):
         for name, branch in branches.items():
             fitting = _fitting(branch, allowed)
-            if fitting is not None:
+            silero = target.cuts_by_fsmn and branch.fixed.get("chunking.vad_model") == SILERO
+            if fitting is not None and not silero:
                 kept[name if number == 0 else f"{name}-{number + 1}"] = fitting
     if target.alternatives and not kept:
         raise DocumentError(

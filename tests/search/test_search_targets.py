@@ -86,6 +86,18 @@ def test_a_space_that_has_nothing_for_a_target_is_an_error(tmp_path: Path) -> No
         restrict(torch_only, find_target("funasr-wss"), vad_model=FSMN)
 
 
+def test_a_branch_that_is_fixed_to_another_detector_is_left_out() -> None:
+    space = load_space("cpu")
+    branch = space.branches["onnxruntime-cpu"]
+    fixed = {**branch.fixed, "chunking.method": "vad", "chunking.vad_model": "silero"}
+    others = {path: item for path, item in branch.parameters.items() if path not in fixed}
+    mine = space.model_copy(
+        update={"branches": {"mine": branch.model_copy(update={"fixed": fixed, "parameters": others})}}
+    )
+    with pytest.raises(DocumentError, match="can express"):
+        restrict(mine, find_target("funasr-wss"), vad_model=FSMN)
+
+
 def test_an_unknown_target_is_an_error_with_the_nearest_name() -> None:
     with pytest.raises(DocumentError, match='Did you mean "funasr-wss"'):
         find_target("funasr-ws")
