@@ -48,6 +48,7 @@ class FakeEngine:
         ),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest) -> None:
         self._request = request

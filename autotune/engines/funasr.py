@@ -30,6 +30,7 @@ class FunasrEngine:
     consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
         self._request = request

@@ -69,6 +69,7 @@ class OnnxRuntimeEngine:
         "denormal_as_zero": False,
         "cpu_mem_arena": True,
     }
+    PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
         self._request = request

@@ -34,6 +34,7 @@ class OpenVinoEngine:
         "model_cache": (True, False),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
+    PINS_ITSELF: ClassVar[bool] = True
 
     def __init__(self, request: EngineRequest, compiled: Any, facts: EngineFacts) -> None:
         self._request = request

@@ -28,6 +28,7 @@ class TorchEngine:
     consumes: ClassVar[Literal["features", "waveforms"]] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, module: Any, device: Any, facts: EngineFacts) -> None:
         self._request = request

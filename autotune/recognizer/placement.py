@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from autotune.deployment import Deployment
+from autotune.engines.table import engine_class
 from autotune.errors import DocumentError, TrialMismatch
 
 __all__ = ["Cpus", "instance_cpus", "keep_on", "placed_on"]
@@ -15,7 +16,7 @@ Cpus = tuple[int, ...]
 
 
 def instance_cpus(deployment: Deployment, cpus: Sequence[int] | None = None) -> list[Cpus | None]:
-    """Each instance's own CPUs, None where they all share what the process has.
+    """Each instance's own CPUs, None where they all share what the process has, or the runtime sees to it.
 
     Args:
         deployment: ``pinning`` gives every instance as many CPUs as it has intra-op threads.
@@ -24,7 +25,7 @@ def instance_cpus(deployment: Deployment, cpus: Sequence[int] | None = None) -> 
     Raises:
         DocumentError: there are fewer CPUs than threads, or this system can't bind threads.
     """
-    if not deployment.pinning:
+    if not deployment.pinning or engine_class(deployment.engine).PINS_ITSELF:
         return [None] * deployment.instances
     if cpus is None:
         if not hasattr(os, "sched_getaffinity"):

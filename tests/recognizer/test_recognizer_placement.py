@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.recognizer.placement import instance_cpus, keep_on, placed_on
 from tests.fake_engine import fake_deployment
@@ -13,6 +14,12 @@ from tests.fake_engine import fake_deployment
 def test_each_instance_gets_as_many_cpus_as_it_has_threads() -> None:
     pinned = fake_deployment(instances=2, intra_op_num_threads=3, pinning=True)
     assert instance_cpus(pinned, [0, 2, 4, 5, 6, 7, 9]) == [(0, 2, 4), (5, 6, 7)]
+
+
+def test_a_runtime_that_pins_itself_sees_all_cpus() -> None:
+    fields = fake_deployment(instances=2, pinning=True).model_dump()
+    fields |= {"engine": "openvino", "format": "onnx-fp32", "graph": "lean"}
+    assert instance_cpus(Deployment.model_validate(fields), [0, 1]) == [None, None]
 
 
 def test_without_pinning_nobody_is_bound() -> None:

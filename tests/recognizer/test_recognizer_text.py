@@ -1,6 +1,7 @@
 """The whole path on real models: the same text as FunASR's AutoModel on the same audio, whatever the batching."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,35 @@ def test_batches_instances_and_windows_change_nothing_but_speed(preset: str, mod
     assert stats.padded_s >= stats.audio_s > 0
     assert all(stats.stages_s[stage] > 0 for stage in ("read", "features", "engine", "decode"))
     assert stats.busy_s > 0
+
+
+OPENVINO = {"inference_precision": "f32", "hyper_threading": True, "model_cache": False}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two instances need two CPUs of their own")
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"graph": "lean", "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0, pad_to_s=1)},
+        {"graph": "fused"},
+        {"graph": "unmasked"},
+        {"graph": "lean", "engine": "openvino", "session_options": OPENVINO},
+    ],
+    ids=["lean padded", "fused", "unmasked", "openvino"],
+)
+def test_lean_graphs_give_the_same_text_on_cpus_of_their_own(
+    preset: str, changes: dict[str, Any], models: dict[str, ModelInfo]
+) -> None:
+    if changes.get("engine") == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    audio: list[AudioInput] = list(CLIPS[:12])
+    with recognizer(models[preset], deployment()) as plain:
+        expected = plain.transcribe(audio)
+    before = os.sched_getaffinity(0)
+    with recognizer(models[preset], deployment(instances=2, pinning=True, **changes)) as lean:
+        assert lean.transcribe(audio) == expected
+    assert os.sched_getaffinity(0) == before
 
 
 def test_segments_cover_the_recording_in_order(models: dict[str, ModelInfo]) -> None:
