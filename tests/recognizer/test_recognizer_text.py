@@ -16,6 +16,7 @@ from autotune.errors import AudioError
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.recognizer import AudioInput, Recognizer
+from tests.models.models_types import InProcess
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:12]
 PRESETS = ["sensevoice-tiny", "paraformer-tiny"]
@@ -87,7 +88,7 @@ def automodel_texts(models: dict[str, ModelInfo]) -> dict[str, list[str]]:
 
 def recognizer(info: ModelInfo, wanted: Deployment) -> Recognizer:
     assert wanted.artifact is not None
-    artifact, _ = ensure_artifact(info, wanted.artifact)
+    artifact, _ = ensure_artifact(info, wanted.artifact, run=InProcess())
     return Recognizer.load(wanted, ModelDirectory.open(Path(info.path)), Path(artifact.path))
 
 
@@ -126,16 +127,15 @@ OPENVINO = {"inference_precision": "f32", "hyper_threading": True, "model_cache"
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two instances need two CPUs of their own")
-@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
-    "changes",
+    ("preset", "changes"),
     [
-        {"graph": "lean", "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0, pad_to_s=1)},
-        {"graph": "fused"},
-        {"graph": "unmasked"},
-        {"graph": "lean", "engine": "openvino", "session_options": OPENVINO},
+        (PRESETS[0], {"graph": "lean", "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0, pad_to_s=1)}),
+        (PRESETS[0], {"graph": "lean", "engine": "openvino", "session_options": OPENVINO}),
+        (PRESETS[1], {"graph": "fused"}),
+        (PRESETS[1], {"graph": "unmasked"}),
     ],
-    ids=["lean padded", "fused", "unmasked", "openvino"],
+    ids=["lean padded", "openvino", "fused", "unmasked"],
 )
 def test_lean_graphs_give_the_same_text_on_cpus_of_their_own(
     preset: str, changes: dict[str, Any], models: dict[str, ModelInfo]
