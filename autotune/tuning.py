@@ -266,8 +266,10 @@ def _space(
         return resolve(space, hardware, devices=devices, arrival=arrival)
     except DocumentError as error:
         if target.cuts_by_fsmn and options.vad_model is None:
-            hint = f"{target.name} cuts recordings by FSMN-VAD: give its directory with --vad-model."
-            raise DocumentError(f"{error} {hint}") from error
+            raise DocumentError(
+                f"--target {target.name} needs an FSMN-VAD to cut recordings, but none was given: name its directory "
+                f"with --vad-model. (Without it, {error})"
+            ) from error
         raise
 
 

@@ -118,7 +118,7 @@ class _Task:
         fixed = {**self.given, **branch.fixed}
         parameters = [] if reason else self._parameters(name, branch, fixed)
         if parameters is None:
-            reason = "this CPU allows none of the values of a parameter that it needs"
+            reason = "no value is left here of a parameter that it needs"
             parameters = []
         if reason is not None:
             self.dropped.append(Dropped(f"branch {name}", reason))
