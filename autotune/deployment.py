@@ -17,6 +17,7 @@ __all__ = [
     "ARTIFACT_FORMATS",
     "CHUNKING_FIELDS",
     "FORMATS_OF_ENGINE",
+    "FP32_SHARE",
     "GRAPHS_OF_FORMAT",
     "SILERO",
     "WEIGHT_TYPES",
@@ -66,6 +67,9 @@ GRAPHS_OF_FORMAT: dict[str, tuple[GraphName, ...]] = {
 mask, and the argmax inside; ``fused``: lean, with ONNX Runtime's attention operator; ``unmasked``: fused, without a
 mask, so batches are split by length."""
 
+FP32_SHARE = "fp32="
+"""Begins the part of an artifact's label that says its ``fp32_share``."""
+
 _ONNX_RUNTIMES_OWN: tuple[GraphName, ...] = ("fused", "unmasked")
 """Graphs with an operator that only ONNX Runtime has."""
 
@@ -98,6 +102,8 @@ class ArtifactSpec:
     weights: WeightType | None = None
     """Only ``onnx-int8`` has one."""
     graph: GraphName = "funasr"
+    fp32_share: float = 0.0
+    """See ``Deployment.fp32_share``."""
 
     def __post_init__(self) -> None:
         if self.format not in ARTIFACT_FORMATS:
@@ -109,12 +115,15 @@ class ArtifactSpec:
         if self.graph not in GRAPHS_OF_FORMAT[self.format]:
             allowed = ", ".join(GRAPHS_OF_FORMAT[self.format])
             raise ValueError(f"graph must be one of {allowed} for {self.format}, but got {self.graph!r}")
+        if self.fp32_share and self.format != "onnx-int8":
+            raise ValueError(f"fp32_share must be 0 unless format is onnx-int8, but got {self.fp32_share:g}")
 
     @property
     def label(self) -> str:
-        """``onnx-int8:s8:lean``; FunASR's own graph isn't named."""
+        """``onnx-int8:s8:lean:fp32=0.9``; FunASR's own graph and a share of 0 aren't named."""
         graph = "" if self.graph == "funasr" else self.graph
-        return ":".join(part for part in (self.format, self.weights, graph) if part)
+        share = f"{FP32_SHARE}{self.fp32_share:g}" if self.fp32_share else ""
+        return ":".join(part for part in (self.format, self.weights, graph, share) if part)
 
 
 class Batch(Document):
@@ -215,6 +224,9 @@ class Deployment(Document):
     """int8 weight type, see ``WEIGHT_TYPES``; null unless int8."""
     graph: GraphName | None
     """How the exported network computes the same, see ``GRAPHS_OF_FORMAT``; null where nothing is exported."""
+    fp32_share: float = Field(default=0.0, ge=0, lt=1)
+    """int8: the matrix products that cause this share of what 8 bits change stay in fp32, as few weights as possible;
+    measured one at a time (``models/sensitivity.py``)."""
     engine: EngineName
     """What executes the format."""
     device: DeviceName = Field(pattern=r"^(cpu|cuda:\d+)$")
@@ -248,10 +260,11 @@ class Deployment(Document):
                 f"engine {self.engine!r} must have one of the formats {', '.join(allowed)}, but got {self.format!r}"
             )
         if self.format in ARTIFACT_FORMATS:
-            ArtifactSpec(self.format, self.weights, self.graph or "")  # type: ignore[arg-type]
-        elif self.weights is not None or self.graph is not None:
+            ArtifactSpec(self.format, self.weights, self.graph or "", self.fp32_share)  # type: ignore[arg-type]
+        elif self.weights is not None or self.graph is not None or self.fp32_share:
             raise ValueError(
-                f"weights and graph must be null for {self.format}, but got {self.weights!r} and {self.graph!r}"
+                f"weights and graph must be null, and fp32_share 0, for {self.format}, but got {self.weights!r}, "
+                f"{self.graph!r} and {self.fp32_share:g}"
             )
         if self.engine == "openvino" and self.graph in _ONNX_RUNTIMES_OWN:
             raise ValueError(f"graph must be funasr or lean for engine openvino, but got {self.graph!r}")
@@ -287,7 +300,7 @@ class Deployment(Document):
         """What must be exported for it; None where the model directory itself is run."""
         if self.graph is None:
             return None
-        return ArtifactSpec(self.format, self.weights, self.graph)
+        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share)
 
     @property
     def threads(self) -> int:

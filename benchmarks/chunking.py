@@ -83,6 +83,7 @@ def deployment(chunking: Chunking, threads: int) -> Deployment:
             "dynamic_block_base": "0",
             "denormal_as_zero": False,
             "cpu_mem_arena": True,
+            "mapped_weights": False,
         },
         provider_options={},
         batch=Batch(max_size=8, max_audio_s=120.0, max_wait_s=0.0),

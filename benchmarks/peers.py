@@ -115,6 +115,7 @@ def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
             "dynamic_block_base": "0",
             "denormal_as_zero": False,
             "cpu_mem_arena": False,
+            "mapped_weights": False,
         },
         provider_options={},
         batch=Batch(max_size=1, max_audio_s=300.0, max_wait_s=0.0),

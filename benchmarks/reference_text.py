@@ -28,6 +28,7 @@ ORT_OPTIONS = {
     "dynamic_block_base": "0",
     "denormal_as_zero": False,
     "cpu_mem_arena": True,
+    "mapped_weights": False,
 }
 
 

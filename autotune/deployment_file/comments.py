@@ -38,6 +38,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "s7": "signed 7-bit weights: for CPUs with neither VNNI nor AMX, whose 8-bit sums saturate",
         None: "only 8-bit formats have a weight type",
     },
+    "deployment.fp32_share": "int8: what causes this share of its error stays in 32 bits; 0: nothing does",
     "deployment.graph": {
         "funasr": "FunASR's own operators, scores of every frame as output",
         "lean": "the same sums: one additive mask, the argmax inside",
@@ -74,6 +75,10 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.session_options.dynamic_block_base": "threads share an operator's work in shrinking blocks; 0: equally",
     "deployment.session_options.denormal_as_zero": "numbers next to zero count as zero",
     "deployment.session_options.cpu_mem_arena": "memory is kept for the next batch",
+    "deployment.session_options.mapped_weights": {
+        True: "instances and processes share one copy of the weights",
+        False: "each session has weights of its own",
+    },
     "deployment.session_options.inference_precision": {
         "f32": "32-bit floats",
         "bf16": "16-bit brain floats, native to this CPU",

@@ -6,12 +6,14 @@ import contextlib
 import io
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
 from autotune.documents import suggest
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, equal_groups, model_inputs
+from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
 from autotune.engines.outputs import engine_output, joined_rows
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
@@ -63,11 +65,13 @@ class OnnxRuntimeEngine:
         "dynamic_block_base": ("0", "2", "4", "8"),
         "denormal_as_zero": (False, True),
         "cpu_mem_arena": (True, False),
+        "mapped_weights": (False, True),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {
         "dynamic_block_base": "0",
         "denormal_as_zero": False,
         "cpu_mem_arena": True,
+        "mapped_weights": False,
     }
     PINS_ITSELF: ClassVar[bool] = False
 
@@ -85,15 +89,19 @@ class OnnxRuntimeEngine:
         _check_parallel_mode(deployment)
         path = artifact_of(request)
         ort = _import_onnxruntime()
+        if deployment.session_options["mapped_weights"]:
+            path = _mapped(path, deployment)
         session = _create_session(ort, path, deployment)
         _verify_signature(session, request)
+        if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
+            raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
         return cls(request, session, _verified_facts(ort, session, deployment))
 
     def twin(self) -> OnnxRuntimeEngine:
         """Shares the session if that has no threads of its own: it then runs on whichever thread calls it.
 
         A session's pool of threads would serve all its callers at once, so instances with several threads each get a
-        session of their own.
+        session of their own; with ``mapped_weights`` these share the weights.
         """
         deployment = self._request.deployment
         if deployment.intra_op_num_threads > 1 or deployment.session_options["execution_mode"] != "sequential":
@@ -158,6 +166,14 @@ def _check_parallel_mode(deployment: Deployment) -> None:
             f"{deployment.inter_op_num_threads}: ONNX Runtime would silently run sequentially. Raise it, or choose "
             "execution_mode sequential."
         )
+
+
+def _mapped(path: str, deployment: Deployment) -> str:
+    if deployment.device != "cpu":
+        raise DocumentError(
+            f"deployment.session_options.mapped_weights must be false on {deployment.device}: a GPU keeps its own copy."
+        )
+    return str(mapped_model(Path(path), _LEVELS[str(deployment.session_options["graph_optimization_level"])]))
 
 
 def _session_options(ort: Any, deployment: Deployment) -> Any:

@@ -28,6 +28,20 @@ def peak_memory_bytes() -> int:
 def _high_water(pid: str, proc: Path = Path("/proc")) -> int | None:
     try:
         text = (proc / pid / "status").read_text(encoding="ascii", errors="replace")
-        return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:"))
+        peak = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:"))
+        return peak - _mapped_again(proc / pid / "smaps")
     except (OSError, ValueError, IndexError, StopIteration):
         return None
+
+
+def _mapped_again(smaps: Path) -> int:
+    """Bytes that are resident in a second mapping of the same part of a file: two sessions that map their weights."""
+    resident: dict[tuple[str, str], list[int]] = {}
+    part = ("", "0")
+    for line in smaps.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        if len(words) >= 5 and "-" in words[0]:  # address permissions offset device inode path
+            part = (words[4], words[2])
+        elif words[0] == "Rss:" and part[0] != "0":
+            resident.setdefault(part, []).append(int(words[1]) * 1024)
+    return sum(sum(sizes) - max(sizes) for sizes in resident.values())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from autotune.deployment import (
     ARTIFACT_FORMATS,
+    FP32_SHARE,
     GRAPHS_OF_FORMAT,
     WEIGHT_TYPES,
     ArtifactSpec,
@@ -22,14 +24,14 @@ from autotune.deployment import (
 )
 from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
+from autotune.file_cache import file_sha256, locked, no_space_left, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
 from autotune.model_directory import ModelDirectory
-from autotune.models.cache import file_sha256, locked, no_space_left, publish, staging, sweep
 from autotune.models.export import FILE_NAMES, OPSET, disk_full
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, OnEvent, RunTask
-from autotune.paths import cache_dir
+from autotune.paths import atomic_write, cache_dir
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 
@@ -49,6 +51,7 @@ class Artifact(Document):
     format: FormatName
     weights: WeightType | None
     graph: GraphName
+    fp32_share: float = 0.0
     device: str
     """Where it was traced; ONNX files are ``cpu`` and run anywhere."""
     path: str
@@ -65,11 +68,12 @@ class Artifact(Document):
     @property
     def spec(self) -> ArtifactSpec:
         """What was exported."""
-        return ArtifactSpec(self.format, self.weights, self.graph)
+        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share)
 
 
 def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
-    """The artifacts of ``format[:weights][:graph]``: of every weight type if none is given, but only the first graph.
+    """The artifacts of ``format[:weights][:graph][:fp32=SHARE]``: of every weight type if none is given, but only the
+    first graph, and all in 8 bits.
 
     Raises:
         DocumentError: an unknown name.
@@ -82,15 +86,27 @@ def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
     ]
     chosen: dict[ArtifactSpec, None] = {}
     for name in names:
-        fmt, *rest = name.split(":")
+        fmt, *parts = name.split(":")
+        rest = [part for part in parts if not part.startswith(FP32_SHARE)]
         found = [spec for spec in every if spec.format == fmt and {*rest} <= {spec.weights, spec.graph}]
         if found and not {*rest} & {*GRAPHS_OF_FORMAT[fmt]}:
             found = [spec for spec in found if spec.graph == GRAPHS_OF_FORMAT[fmt][0]]
         if not found:
             hint = suggest(name, [spec.label for spec in every])
             raise DocumentError(f"A format must be known, but got {name!r}. {hint}")
-        chosen |= dict.fromkeys(found)
+        shares = [part.removeprefix(FP32_SHARE) for part in parts if part not in rest]
+        chosen |= dict.fromkeys(_with_fp32_share(spec, shares[-1], name) if shares else spec for spec in found)
     return list(chosen)
+
+
+def _with_fp32_share(spec: ArtifactSpec, share: str, name: str) -> ArtifactSpec:
+    try:
+        number = float(share)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1 or spec.format != "onnx-int8":
+        raise DocumentError(f"{FP32_SHARE} must be a number in 0..1 and belong to onnx-int8, but got {name!r}.")
+    return replace(spec, fp32_share=number)
 
 
 def ensure_artifact(
@@ -118,9 +134,12 @@ def ensure_artifact(
     """
     device = device if spec.format.startswith("torchscript") else "cpu"
     source: str | None = None
+    sensitivities: dict[str, float] = {}
     if spec.format == "onnx-int8":
         base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
         source = str(Path(base.path).parent)
+    if spec.fp32_share:
+        sensitivities = _ensure_sensitivities(model, spec, run, on_event)
     root, key = cache_dir() / "artifacts", artifact_key(model, spec, device)
     try:
         sweep(root)
@@ -130,6 +149,7 @@ def ensure_artifact(
                 return cached, True
             _require_space(root, ModelDirectory.open(Path(model.path)), spec)
             payload = {"model_path": model.path, **asdict(spec), "device": device, "source": source}
+            payload["sensitivities"] = sensitivities
             with staging(root, key) as folder:
                 _export_into(folder, spec, payload, key, run, on_event)
                 publish(folder, root / key)
@@ -158,6 +178,27 @@ def _tool_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _ensure_sensitivities(
+    model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None
+) -> dict[str, float]:
+    """Measured once a model and weight type: it takes as long as an export."""
+    root = cache_dir() / "sensitivities"
+    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, _tool_versions()]).encode()).hexdigest()[:32]
+    try:
+        with locked(root, key):
+            file = root / f"{key}.json"
+            if not file.exists():
+                payload = {"model_path": model.path, "weights": spec.weights}
+                task = "autotune.models.sensitivity:sensitivity_task"
+                found = run(task, payload, timeout_s=_TIMEOUT_S, on_event=on_event)
+                atomic_write(file, json.dumps(found).encode())
+            return {str(name): float(value) for name, value in json.loads(file.read_bytes()).items()}
+    except TrialError as error:
+        raise ArtifactError(f"{spec.label} needs the sensitivity of every layer, but: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"The cache must hold readable sensitivities, but {root} does not: {error}") from error
 
 
 def _export_into(

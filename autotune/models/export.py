@@ -6,7 +6,7 @@ import errno
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from autotune.deployment import ArtifactSpec
 from autotune.engines.base import EngineInput, Float32, Int32
 from autotune.engines.inputs import equal_groups
 from autotune.errors import ArtifactError, AutotuneError
+from autotune.file_cache import no_space_left
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
-from autotune.models.cache import no_space_left
 from autotune.models.parity import Batch, Parity
+from autotune.models.sensitivity import most_sensitive
 
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
@@ -54,8 +55,9 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Export one format into a directory and measure its parity.
 
     Args:
-        payload: model_path; format, weights, graph (an ``ArtifactSpec``); device; out (an existing directory); source
-            (directory of the onnx-fp32 artifact of the same graph, for onnx-int8).
+        payload: model_path; format, weights, graph, fp32_share (an ``ArtifactSpec``); device; out (an existing
+            directory); for onnx-int8: source (directory of the onnx-fp32 artifact of the same graph) and
+            sensitivities (of ``models/sensitivity.py``, unless fp32_share is 0).
         emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, parity) and ``text``.
 
     Returns:
@@ -66,7 +68,7 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         ModelError: the model is damaged.
     """
     out = Path(payload["out"])
-    spec = ArtifactSpec(payload["format"], payload["weights"], payload["graph"])
+    spec = ArtifactSpec(payload["format"], payload["weights"], payload["graph"], payload["fp32_share"])
     label = spec.label
 
     def step(name: str) -> None:
@@ -74,7 +76,7 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     try:
         if spec.format == "onnx-int8":
-            result = _quantize(Path(payload["source"]), out, spec, step)
+            result = _quantize(Path(payload["source"]), out, spec, payload["sensitivities"], step)
         else:
             result = _export(ModelDirectory.open(Path(payload["model_path"])), spec, payload["device"], out, step)
     except AutotuneError:
@@ -171,7 +173,9 @@ def _silence_tracing() -> None:
     warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
 
 
-def _quantize(source: Path, out: Path, spec: ArtifactSpec, step: Callable[[str], None]) -> tuple[Parity, float]:
+def _quantize(
+    source: Path, out: Path, spec: ArtifactSpec, found: Mapping[str, float], step: Callable[[str], None]
+) -> tuple[Parity, float]:
     """FunASR's recipe (``u8``), or the same with signed weights of 8 bits (``s8``) or 7 (``s7``)."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -180,6 +184,9 @@ def _quantize(source: Path, out: Path, spec: ArtifactSpec, step: Callable[[str],
     started = time.perf_counter()
     original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES["onnx-int8"]
     names = [node.name for node in onnx.load(original, load_external_data=False).graph.node]
+    exact_nodes = [name for name in names if any(part in name for part in NOT_QUANTIZED)]
+    if spec.fp32_share:
+        exact_nodes += most_sensitive(original, found, spec.fp32_share, exact_nodes)
     # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
     work = out / "work"
     work.mkdir()
@@ -191,7 +198,7 @@ def _quantize(source: Path, out: Path, spec: ArtifactSpec, step: Callable[[str],
         per_channel=True,
         reduce_range=spec.weights == "s7",
         weight_type=QuantType.QUInt8 if spec.weights == "u8" else QuantType.QInt8,
-        nodes_to_exclude=[name for name in names if any(part in name for part in NOT_QUANTIZED)],
+        nodes_to_exclude=exact_nodes,
     )
     shutil.rmtree(work)
     export_s = time.perf_counter() - started

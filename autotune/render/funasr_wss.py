@@ -27,6 +27,7 @@ SERVER_OPTIONS: dict[str, str | bool] = {
     "dynamic_block_base": "0",
     "denormal_as_zero": False,
     "cpu_mem_arena": False,
+    "mapped_weights": False,
 }
 """The session options that the server's own code sets or leaves at ONNX Runtime's default."""
 
@@ -101,6 +102,8 @@ def lost_choices(document: DeploymentFile) -> list[str]:
     lost = _lost_engine(deployment, document.model.architecture)
     if deployment.weights not in (None, "u8"):
         lost.append(f"weights: {deployment.weights} (FunASR's own export, which --quantize true loads, writes u8)")
+    if deployment.fp32_share:
+        lost.append(f"fp32_share: {deployment.fp32_share:g} (FunASR's own export quantises every matrix product)")
     if deployment.graph not in (None, "funasr"):
         lost.append(f"graph: {deployment.graph} (the server reads the scores of FunASR's own export)")
     if deployment.batch.max_size > 1:

@@ -26,6 +26,7 @@ _PLAIN: dict[str, str | bool] = {
     "dynamic_block_base": "0",
     "denormal_as_zero": False,
     "cpu_mem_arena": True,
+    "mapped_weights": False,
     "cudnn_conv_algo_search": "EXHAUSTIVE",
     "arena_extend_strategy": "kNextPowerOfTwo",
     "do_copy_in_default_stream": "1",

@@ -33,6 +33,7 @@ _FUNASR_SESSION: Allowed = {
     "engine": ("onnxruntime",),
     "weights": ("u8",),
     "graph": ("funasr",),
+    "fp32_share": (0.0,),
     "pinning": (False,),
     "batch.pad_to_s": (0.0,),
     "session_options.graph_optimization_level": ("all",),
@@ -40,6 +41,7 @@ _FUNASR_SESSION: Allowed = {
     "session_options.allow_spinning": (True,),
     "session_options.dynamic_block_base": ("0",),
     "session_options.cpu_mem_arena": (False,),
+    "session_options.mapped_weights": (False,),
     "chunking.merge_s": (0.0,),
     "chunking.pad_s": (0.0,),
 }

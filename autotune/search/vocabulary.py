@@ -29,6 +29,7 @@ CORES = "cores"
 
 NEUTRAL: dict[str, Any] = {
     "weights": None,
+    "fp32_share": 0.0,
     "inter_op_num_threads": 1,
     "batch.max_wait_s": 0.0,
     "batch.pad_to_s": 0.0,
@@ -57,6 +58,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "language": get_args(Deployment.model_fields["language"].annotation),
     "text_norm": get_args(Deployment.model_fields["text_norm"].annotation),
 }
+_SHARES = ("fp32_share",)
 _SWITCHES = ("pinning",)
 _DIRECTORIES = ("chunking.vad_model",)
 """A word, or the path of a directory: only the trial can tell whether it is good."""
@@ -94,7 +96,18 @@ class Vocabulary:
         """Every path that may be named."""
         options = [f"session_options.{key}" for key in self.session_options]
         options += [f"provider_options.{key}" for key in self.provider_options]
-        return ["engine", "device", "format", *_INTEGERS, *_SECONDS, *_WORDS, *_SWITCHES, *_DIRECTORIES, *options]
+        return [
+            "engine",
+            "device",
+            "format",
+            *_INTEGERS,
+            *_SECONDS,
+            *_WORDS,
+            *_SHARES,
+            *_SWITCHES,
+            *_DIRECTORIES,
+            *options,
+        ]
 
     def check_path(self, path: str, *, where: str) -> None:
         """Raises DocumentError, with the nearest known path, for an unknown one."""
@@ -104,6 +117,10 @@ class Vocabulary:
     def check_value(self, path: str, value: object, *, where: str) -> None:
         """Raises DocumentError, with the nearest known value, unless the path may have the value."""
         if value == CORES and path in _OF_THREADS:
+            return
+        if path in _SHARES:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise DocumentError(f"{where}: must be a number in 0..1, below 1, but got {value!r}.")
             return
         if path in _INTEGERS or path in _SECONDS:
             whole = path in _INTEGERS

@@ -4,6 +4,7 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
@@ -112,3 +113,39 @@ def test_it_runs_without_torch(workshop: Any, run_python: Callable[..., "Complet
     done = run_python(_ALONE, request.deployment.canonical(), str(request.model.path), str(request.artifact))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"lengths": [24], "heavy": []}
+
+
+def test_mapped_weights_are_one_copy_for_all_sessions(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    request = workshop.request(
+        "onnxruntime", "SenseVoiceSmall", session_options={**PLAIN, "mapped_weights": True}, intra_op_num_threads=2
+    )
+    first: Any = load_engine(request)
+    second: Any = first.twin()
+    (weights,) = tmp_path.glob("autotune/onnxruntime/*/model.weights")
+    assert Path("/proc/self/maps").read_text().count(f"{weights}\n") >= 2
+    batch = workshop.batch([33, 8])
+    plain = workshop.engine("onnxruntime", "SenseVoiceSmall").run(batch).ids.tolist()
+    assert [engine.run(batch).ids.tolist() for engine in (first, second)] == [plain, plain]
+
+
+def test_mapped_weights_are_for_the_cpu(workshop: Any) -> None:
+    request = workshop.request(
+        "onnxruntime", "SenseVoiceSmall", device="cuda:0", session_options={**PLAIN, "mapped_weights": True}
+    )
+    with pytest.raises(DocumentError, match="mapped_weights must be false on cuda:0"):
+        load_engine(request)
+
+
+def test_mapped_weights_of_a_damaged_model_name_it(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    request = workshop.request("onnxruntime", "SenseVoiceSmall", session_options={**PLAIN, "mapped_weights": True})
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"damaged\.onnx must be a model that ONNX Runtime loads"):
+        load_engine(replace(request, artifact=damaged))
+    assert not list(tmp_path.glob("autotune/onnxruntime/*/model.onnx"))

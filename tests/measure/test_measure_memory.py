@@ -46,3 +46,17 @@ child.stdout.readline()
 child.communicate(b"\\n")
 """
     assert _peak(code) >= 100 * MIB + 20 * MIB
+
+
+def test_pages_that_two_mappings_share_count_once(tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(os.urandom(4096) * (100 * MIB // 4096))
+    code = f"""
+import mmap
+held = []
+for _ in range(2):
+    with open({str(file)!r}, "rb") as opened:
+        held.append(mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ))
+sum(view[i] for view in held for i in range(0, len(view), 4096))
+"""
+    assert 100 * MIB <= _peak(code + REPORT) < 180 * MIB

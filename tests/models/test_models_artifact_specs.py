@@ -36,3 +36,14 @@ def test_names_are_expanded_and_checked() -> None:
 def test_what_is_no_artifact_is_an_error(fields: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ArtifactSpec(*fields)
+
+
+def test_a_share_in_fp32_is_part_of_the_name() -> None:
+    spec = ArtifactSpec("onnx-int8", "s8", "lean", 0.9)
+    assert artifact_specs([spec.label]) == [spec]
+    assert artifact_specs(["onnx-int8:s8:fp32=0.5"]) == [ArtifactSpec("onnx-int8", "s8", "funasr", 0.5)]
+    for wrong in ("onnx-int8:s8:fp32=1", "onnx-int8:s8:fp32=much", "onnx-fp32:fp32=0.5"):
+        with pytest.raises(DocumentError, match=r"fp32= must be a number in 0\.\.1 and belong to onnx-int8"):
+            artifact_specs([wrong])
+    with pytest.raises(ValueError, match=r"fp32_share must be 0 unless format is onnx-int8, but got 0\.5"):
+        ArtifactSpec("onnx-fp32", fp32_share=0.5)

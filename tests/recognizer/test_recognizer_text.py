@@ -57,6 +57,7 @@ def deployment(**changes: Any) -> Deployment:
             "dynamic_block_base": "0",
             "denormal_as_zero": False,
             "cpu_mem_arena": True,
+            "mapped_weights": False,
         },
         "provider_options": {},
         "batch": Batch(max_size=4, max_audio_s=60, max_wait_s=0),

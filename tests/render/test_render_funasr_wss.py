@@ -66,6 +66,7 @@ SERVER_SESSION = {
     "dynamic_block_base": "0",
     "denormal_as_zero": False,
     "cpu_mem_arena": False,
+    "mapped_weights": False,
 }
 ALONE = {
     "batch": Batch(max_size=1, max_audio_s=60.0, max_wait_s=0.0),
@@ -352,6 +353,7 @@ deployments = st.builds(
                 "dynamic_block_base": "0",
                 "denormal_as_zero": False,
                 "cpu_mem_arena": False,
+                "mapped_weights": False,
             }
             if engine == "onnxruntime"
             else {},

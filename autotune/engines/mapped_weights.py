@@ -1,0 +1,87 @@
+"""ONNX Runtime weights in a file that sessions and processes map: one copy in memory however many there are.
+
+ONNX Runtime copies and packs the weights of every session anew, unless it finds them packed in an external file
+(``session.save_external_prepacked_constant_initializers``). What it packs depends on the CPU and on its version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune.errors import ModelError
+from autotune.file_cache import locked, publish, staging, sweep
+from autotune.hardware import probe_hardware
+from autotune.isolation import run_task
+from autotune.paths import cache_dir
+
+__all__ = ["is_mapped", "mapped_model", "write_task"]
+
+_MODEL, _WEIGHTS = "model.onnx", "model.weights"
+_TIMEOUT_S = 600.0
+
+
+def mapped_model(artifact: Path, level: str) -> Path:
+    """An ONNX file whose packed weights lie beside it, made on the first call by a process of its own.
+
+    Args:
+        artifact: the ONNX file, weights inside.
+        level: name of the ``GraphOptimizationLevel`` that it is optimised with.
+
+    Raises:
+        ModelError: ONNX Runtime can't load it, or the cache can't be written.
+        TrialError: the process that writes it ended otherwise.
+    """
+    import onnxruntime
+
+    facts = artifact.stat()
+    identity = [str(artifact.resolve()), facts.st_size, facts.st_mtime_ns, level, onnxruntime.__version__]
+    key = hashlib.sha256(json.dumps([*identity, probe_hardware().isa]).encode()).hexdigest()[:32]
+    root = cache_dir() / "onnxruntime"
+    try:
+        sweep(root)
+        with locked(root, key):
+            if not (root / key).exists():
+                with staging(root, key) as folder:
+                    payload = {"artifact": str(artifact.resolve()), "level": level, "folder": str(folder)}
+                    run_task("autotune.engines.mapped_weights:write_task", payload, timeout_s=_TIMEOUT_S)
+                    publish(folder, root / key)
+    except OSError as error:
+        raise ModelError(
+            f"session_options.mapped_weights must be able to write {root}, but: {error}. Free some disk, or set it to "
+            "false."
+        ) from error
+    return root / key / _MODEL
+
+
+def is_mapped(model: Path) -> bool:
+    """Whether this process maps the weights that lie beside ``model``; true where the system doesn't tell."""
+    try:
+        return str(model.parent / _WEIGHTS) in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+
+
+def write_task(payload: dict[str, Any], _emit: Callable[[str, dict[str, Any]], None]) -> dict[str, Any]:
+    """Optimise ``artifact`` at ``level`` and write it with its packed weights into ``folder``. Raises ModelError."""
+    import onnxruntime
+
+    folder = Path(payload["folder"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, payload["level"])
+    options.optimized_model_filepath = str(folder / _MODEL)
+    for key, value in {
+        "session.save_external_prepacked_constant_initializers": "1",
+        "session.optimized_model_external_initializers_file_name": _WEIGHTS,
+        "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+    }.items():
+        options.add_session_config_entry(key, value)
+    try:
+        onnxruntime.InferenceSession(payload["artifact"], options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions derive from Exception alone
+        raise ModelError(f"{payload['artifact']} must be a model that ONNX Runtime loads, but: {error}") from error
+    return {}

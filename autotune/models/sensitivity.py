@@ -1,0 +1,140 @@
+"""Which matrix products suffer most from 8 bits, measured one at a time on speech. Child processes only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from autotune.deployment import WeightType
+from autotune.engines.base import Float32
+from autotune.model_directory import ModelDirectory
+from autotune.models import parity
+from autotune.models.parity import Batch
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
+
+_FRAMES = 100
+"""Of speech that every layer is measured on: 6 s. A full-size network has 280 layers."""
+
+
+_ANOTHER_LENGTH = 10.0
+"""Nats a position, where a Paraformer finds another number of tokens: as bad as it gets."""
+
+
+def sensitivity_task(payload: dict[str, Any], _emit: Callable[[str, dict[str, Any]], None]) -> dict[str, float]:
+    """``sensitivities`` of a model_path for a weight type, on the embedded clips. Raises ModelError."""
+    model = ModelDirectory.open(Path(payload["model_path"]))
+    return sensitivities(model, parity.batches(model)[-1], payload["weights"])
+
+
+def matrix_key(matrix: Float32) -> str:
+    """Identity of a weight matrix [inputs, outputs], whatever a file calls it."""
+    contiguous = np.ascontiguousarray(matrix)
+    return hashlib.sha256(f"{contiguous.shape}".encode() + contiguous.tobytes()).hexdigest()
+
+
+def sensitivities(model: ModelDirectory, speech: Batch, weights: WeightType) -> dict[str, float]:
+    """How far 8 bits in each linear layer alone move what the network says; by ``matrix_key``.
+
+    Args:
+        model: whose network is measured.
+        speech: features of speech; some of its rows are used.
+        weights: the type that the layers would have.
+
+    Returns:
+        Mean Kullback-Leibler divergence of the network's answers, in nats a position.
+    """
+    import torch
+
+    from autotune.engines.network import build_network
+    from autotune.engines.network_export import wrap
+
+    network = build_network(model)
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+    module = wrap(network, model, "lean")
+    rows = 1 + int(np.searchsorted(np.cumsum(speech.lengths), _FRAMES))
+    lengths = torch.from_numpy(speech.lengths[:rows])
+    inputs = (torch.from_numpy(speech.speech[:rows, : int(lengths.max())]), lengths, *module.prompts(len(lengths)))
+
+    def answers() -> torch.Tensor:
+        ids, positions, scores = module(*inputs)
+        return scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]].log_softmax(dim=-1)
+
+    found = {}
+    with torch.inference_mode():
+        exact = answers()
+        for layer in layers:
+            key = matrix_key(layer.weight.numpy().T)
+            hook = layer.register_forward_hook(_in_eight_bits(weights))
+            rough = answers()
+            hook.remove()
+            same = rough.shape == exact.shape
+            found[key] = float((exact.exp() * (exact - rough)).sum(dim=-1).mean()) if same else _ANOTHER_LENGTH
+    return found
+
+
+def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
+    """A forward hook: what ONNX Runtime's DynamicQuantizeMatMul gives instead of the layer's output."""
+    import torch
+
+    def hook(layer: Any, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(_rounded(inputs[0]), _rounded_weight(layer.weight, weights), layer.bias)
+
+    return hook
+
+
+def _rounded(x: torch.Tensor) -> torch.Tensor:
+    """Activations: unsigned, one scale for the whole tensor, 0 exact."""
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    scale = (high - low) / 255 or 1.0
+    zero = round(-low / scale)
+    return ((x / scale + zero).round().clamp(0, 255) - zero) * scale
+
+
+def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
+    """Weights [outputs, inputs], one scale an output."""
+    if weights == "u8":
+        low, high = weight.amin(dim=1, keepdim=True).clamp(max=0), weight.amax(dim=1, keepdim=True).clamp(min=0)
+        scale = ((high - low) / 255).clamp(min=1e-12)
+        zero = (-low / scale).round()
+        return ((weight / scale + zero).round().clamp(0, 255) - zero) * scale
+    largest = 127 if weights == "s8" else 64
+    scale = (weight.abs().amax(dim=1, keepdim=True) / largest).clamp(min=1e-12)
+    return (weight / scale).round().clamp(-largest, largest) * scale
+
+
+def most_sensitive(onnx_file: Path, found: Mapping[str, float], share: float, excluded: Sequence[str]) -> list[str]:
+    """Nodes that stay in fp32: those that cause most for their size, until they cause ``share`` of the whole.
+
+    Args:
+        onnx_file: with its weights inside.
+        found: of ``sensitivities``.
+        share: 0..1, of the sum of what each node alone causes.
+        excluded: names of nodes that stay in fp32 anyway.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(onnx_file).graph
+    matrices = {item.name: item for item in graph.initializer}
+    candidates: list[tuple[float, float, str]] = []
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices and node.name not in excluded:
+            matrix = numpy_helper.to_array(matrices[node.input[1]])
+            caused = max(0.0, found.get(matrix_key(matrix), 0.0))
+            candidates.append((caused / matrix.size, caused, node.name))
+    left = share * sum(caused for _, caused, _ in candidates)
+    chosen = []
+    for _, caused, name in sorted(candidates, reverse=True):
+        if left <= 0:
+            break
+        chosen.append(name)
+        left -= caused
+    return chosen
