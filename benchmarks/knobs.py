@@ -1,11 +1,17 @@
 """What each searched parameter does here: one changed at a time from the expert's deployment, interleaved.
 
-    python benchmarks/knobs.py --model random:sensevoice-small --out docs/benchmarks/knobs.json
+    python benchmarks/knobs.py                      measure, round by round, into docs/benchmarks/knobs.json
+    python benchmarks/knobs.py --paths chunking.    some parameters alone
+    python benchmarks/knobs.py --table              write docs/search-space.md's table of what has been measured
 
 Every round measures every deployment once, in random order and a fresh process each, and the expert's several times
 between them; a value's effect is its RTFx over the expert's mean of the same round. A parameter that only exists
-under a condition (a window needs fixed windows) is compared with the expert under that condition. Run it alone on the
-machine. ``docs/search-space.md`` holds the table (``python benchmarks/knobs.py --table docs/benchmarks/knobs.json``).
+under a condition (a window needs fixed windows) is compared with the expert under that condition; one that all
+branches on a device share is measured on the first of them. What fails is not tried again in the same run. Run it
+alone on the machine.
+
+Each round is added to the JSON when it ends: to the rounds that a value has under the same conditions, in place of
+those that it has under others. Delete the file to begin anew.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ import json
 import random
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,25 +29,29 @@ from pathlib import Path
 from typing import Any
 
 from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio.workload import Workload, build_workload
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import probe_hardware
 from autotune.metrics import geometric_interval
 from autotune.models import resolve_model
-from autotune.paths import cache_dir
+from autotune.paths import atomic_write, cache_dir
 from autotune.reporting import Silent
 from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
-from autotune.search.space import load_space, resolve
-from autotune.search.vocabulary import flatten
+from autotune.search.space import ResolvedSpace, SearchSpace, core_counts, load_space, resolve
+from autotune.search.vocabulary import CORES, flatten
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "search-space.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 ANCHOR_EVERY = 10
-CORNERSTONE = "onnxruntime-cpu"
-"""The branch on which parameters that all branches share are measured."""
+PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy")
+CONDITIONS = ("model", "hardware", "versions", "seconds", "against")
+"""What two rounds must have in common to say something together; ``against``: the key of what was compared with."""
+
+Entries = dict[tuple[str, str, Any], dict[str, Any]]
+"""(branch, path, value) → the ratios of its rounds, or why it failed, and the conditions."""
 
 
 @dataclass(frozen=True)
@@ -80,144 +90,238 @@ def replaced(branch: ResolvedBranch, base: Deployment, parameter: ResolvedParame
     return branch.build(lambda item: branch.near(item, current, parameter, value))
 
 
-def planned(branches: list[str]) -> list[Change]:
-    """Shared parameters on the cornerstone alone, each branch's own on that branch."""
-    space = resolve(load_space("cpu"), probe_hardware(), devices=["cpu"], arrival="closed")
-    shared = set(load_space_common())
-    found = []
-    for branch in space.branches:
-        if branch.name in branches:
-            everything = changes_of(branch)
-            found += [change for change in everything if branch.name == CORNERSTONE or change.path not in shared]
+def shared_paths(space: SearchSpace) -> dict[str, tuple[str, set[str]]]:
+    """Device → its first branch, and the parameters that all its branches have alike."""
+    found: dict[str, tuple[str, set[str]]] = {}
+    for name, branch in space.branches.items():
+        first, paths = found.setdefault(branch.device, (name, set(branch.parameters)))
+        alike = space.branches[first].parameters
+        paths &= {path for path, item in branch.parameters.items() if alike.get(path) == item}
     return found
 
 
-def load_space_common() -> list[str]:
-    import yaml
-
-    return list(yaml.safe_load((ROOT / "search_spaces" / "cpu.yaml").read_text(encoding="utf-8"))["common"])
-
-
-def measure(runner: TrialRunner, deployment: Deployment, block: int) -> float | None:
-    try:
-        return runner(deployment, block).rtfx
-    except AutotuneError as error:
-        print(f"{deployment.describe()}: {error}", file=sys.stderr)
-        return None
+def planned(space: SearchSpace, resolved: ResolvedSpace) -> list[Change]:
+    """Shared parameters on the first branch of a device alone, each branch's own on that branch."""
+    shared = shared_paths(space)
+    found = []
+    for branch in resolved.branches:
+        first, paths = shared[space.branches[branch.name].device]
+        found += [change for change in changes_of(branch) if branch.name == first or change.path not in paths]
+    return found
 
 
-def run_rounds(runner: TrialRunner, changes: list[Change], rounds: int) -> list[dict[str, float]]:
-    """Each round's mean RTFx by deployment key."""
-    generator = random.Random(0)
-    anchors = list(dict.fromkeys(change.base for change in changes))
-    others = list(dict.fromkeys(change.changed for change in changes if change.changed not in anchors))
-    got: list[dict[str, list[float]]] = []
-    for number in range(rounds):
-        order = generator.sample(others, len(others))
-        queue = [*order, *anchors * max(1, len(order) // ANCHOR_EVERY // len(anchors) + 1)]
-        generator.shuffle(queue)
+class Rounds:
+    """Measures all changes round by round; what failed once is left out from then on."""
+
+    def __init__(self, runner: TrialRunner, changes: Sequence[Change]) -> None:
+        self.runner, self.changes = runner, changes
+        self.failed: dict[str, str] = {}
+        """Deployment key → the reason."""
+        self.anchors = list(dict.fromkeys(change.base for change in changes))
+        changed = dict.fromkeys(change.changed for change in changes)
+        self.others = [deployment for deployment in changed if deployment not in self.anchors]
+        for deployment in (*self.anchors, *self.others):
+            try:
+                runner.artifact_of(deployment)  # exported before anything is timed
+            except AutotuneError as error:
+                self.failed[deployment.key] = str(error)
+
+    def run(self, number: int) -> dict[str, float]:
+        """One round's mean RTFx by deployment key."""
+        extra = len(self.others) // ANCHOR_EVERY // len(self.anchors)
+        queue = [*self.others, *self.anchors * (1 + extra)]
+        random.shuffle(queue)
         seen: dict[str, list[float]] = {}
         for done, deployment in enumerate(queue):
-            rtfx = measure(runner, deployment, number)
-            if rtfx is not None:
-                seen.setdefault(deployment.key, []).append(rtfx)
-            where = f"round {number + 1}/{rounds} {done + 1}/{len(queue)}"
-            print(f"{where}: {deployment.describe()} {rtfx}", file=sys.stderr)
-        got.append(seen)
-    return [{key: sum(values) / len(values) for key, values in seen.items()} for seen in got]
+            if deployment.key in self.failed:
+                continue
+            try:
+                seen.setdefault(deployment.key, []).append(self.runner(deployment, number).rtfx)
+                told = f"RTFx {seen[deployment.key][-1]:.1f}"
+            except AutotuneError as error:
+                told = self.failed[deployment.key] = str(error)
+            print(f"round {number + 1} {done + 1}/{len(queue)}: {deployment.describe()} {told}", file=sys.stderr)
+        return {key: sum(values) / len(values) for key, values in seen.items() if values and key not in self.failed}
+
+    def add(self, entries: Entries, means: Mapping[str, float], conditions: Mapping[str, Any]) -> None:
+        """Add a round's ratios, and what failed, to the entries."""
+        for change in self.changes:
+            changed, base = change.changed.key, change.base.key
+            known = entries.get((change.branch, change.path, change.value), {})
+            now = {**conditions, "against": base}
+            ratios = list(known["ratios"]) if all(known.get(name) == now[name] for name in CONDITIONS) else []
+            failed = self.failed.get(changed) or self.failed.get(base)
+            if failed is None:
+                ratios.append(means[changed] / means[base])
+            entries[change.branch, change.path, change.value] = {
+                "branch": change.branch,
+                "path": change.path,
+                "value": change.value,
+                "base": flatten(change.base).get(change.path),
+                "ratios": ratios,
+                "failed": failed,
+                **now,
+                "rounds": len(ratios),
+            }
 
 
-def effects(changes: list[Change], means: list[dict[str, float]]) -> list[dict[str, Any]]:
-    rows = []
-    for change in changes:
-        changed, base = change.changed.key, change.base.key
-        ratios = [mean[changed] / mean[base] for mean in means if {changed, base} <= mean.keys()]
-        row: dict[str, Any] = {"branch": change.branch, "path": change.path, "value": change.value, "ratio": None}
-        row["base"] = flatten(change.base).get(change.path)
-        if len(ratios) >= 2:
-            interval = geometric_interval(ratios)
-            row["ratio"] = [interval.median, interval.low, interval.high]
-        rows.append(row)
-    return rows
+def read_entries(path: Path) -> Entries:
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {(entry["branch"], entry["path"], entry["value"]): entry for entry in found}
 
 
-def table_of(result: dict[str, Any]) -> str:
-    """One line a parameter: what the expert has, and the RTFx of other values relative to it."""
+@dataclass(frozen=True)
+class Row:
+    """A parameter as its file has it, and which of its values the expert has on this machine."""
+
+    branch: str
+    where: str
+    """The branch, or the device whose branches all have it."""
+    path: str
+    values: tuple[Any, ...]
+    expert: Any
+
+
+def rows_of(space: SearchSpace, resolved: ResolvedSpace) -> Iterator[Row]:
+    """A row for every parameter of every branch; shared ones once a device."""
+    here = {branch.name: branch for branch in resolved.branches}
+    shared = shared_paths(space)
+    for name, branch in space.branches.items():
+        first, paths = shared[branch.device]
+        for path, parameter in branch.parameters.items():
+            if path not in paths or name == first:
+                where = f"all on `{branch.device}`" if path in paths else f"`{name}`"
+                values = tuple(choice.value for choice in parameter.values)
+                if values == (CORES,):
+                    values = tuple(core_counts(resolved.branches[0].usable_cores))
+                wanted = branch.expert.get(path, values)
+                has = value_here(here[name], path) if name in here and parameter.arrival != "open" else None
+                yield Row(name, where, path, values, wanted[0] if has is None else has)
+
+
+def value_here(branch: ResolvedBranch, path: str) -> Any:
+    """What the expert's deployment has at a path on this machine, under its condition if it has one."""
+    deployment = branch.expert_deployment()
+    for parameter in branch.parameters:
+        if parameter.path == path:
+            deployment = under_condition(branch, deployment, parameter)
+    return flatten(deployment).get(path)
+
+
+def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> str:
+    """One line a parameter: its values, the expert's in bold, and the RTFx of the others relative to it."""
     lines = [
-        f"`python benchmarks/knobs.py --model {result['model']}`; {result['hardware']}, {result['date']}, "
-        f"{result['rounds']} interleaved rounds of {result['audio_s']:.0f} s; RTFx relative to the expert's value, "
-        "with its 95 % interval where that excludes 1:",
+        'RTFx relative to the expert\'s value, which is bold, with its 95 % interval; "no effect found" where that '
+        "contains 1. What all branches on a device share is measured on the first of them:",
         "",
-        "| branch | parameter | expert | measured effect of other values |",
+        *conditions_of(entries),
+        "",
+        "| branch | parameter | values | measured effect of the others |",
         "|---|---|---|---|",
     ]
-    grouped: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for row in result["effects"]:
-        grouped.setdefault((row["branch"], row["path"], str(row["base"])), []).append(row)
-    for (branch, path, base), rows in grouped.items():
-        said = [told for row in rows if (told := tell(row))]
-        failed = [f"{row['value']}: failed" for row in rows if row["ratio"] is None]
-        lines.append(f"| `{branch}` | `{path}` | `{base}` | {'; '.join([*said, *failed]) or 'no effect found'} |")
+    for row in rows_of(space, resolved):
+        values = ", ".join(f"**`{spelt(v)}`**" if v == row.expert else f"`{spelt(v)}`" for v in row.values)
+        told = {v: tell(entries.get((row.branch, row.path, v)), row.expert) for v in row.values if v != row.expert}
+        alike = len(set(told.values())) == 1 and not any(text.startswith("×") for text in told.values())
+        effect = next(iter(told.values())) if alike else "; ".join(f"`{spelt(v)}` {text}" for v, text in told.items())
+        lines.append(f"| {row.where} | `{row.path}` | {values} | {effect or 'nothing to compare with'} |")
     return "\n".join(lines)
 
 
-def tell(row: dict[str, Any]) -> str:
-    if row["ratio"] is None or row["ratio"][1] <= 1 <= row["ratio"][2]:
-        return ""
-    median, low, high = row["ratio"]
-    return f"`{row['value']}` ×{median:.2f} ({low:.2f}–{high:.2f})"
+def conditions_of(entries: Entries) -> list[str]:
+    """What the numbers were measured with, one line for each set of conditions."""
+    found = [
+        f"- `{entry['model']}`; {entry['hardware']}; {entry['date']}; {entry['rounds']} interleaved rounds of "
+        f"{entry['seconds']:.0f} s"
+        for entry in entries.values()
+        if entry["rounds"]
+    ]
+    return [f"{line} ({found.count(line)} values)" for line in dict.fromkeys(found)] or [
+        "- None has been published yet."
+    ]
 
 
-def write_table(path: Path) -> None:
+def tell(entry: Mapping[str, Any] | None, expert: Any) -> str:
+    if entry is None or entry["base"] != expert:  # elsewhere an expert may have another value
+        return "not measured"
+    if entry["failed"]:
+        return f"failed: {short(entry['failed'])}"
+    if len(entry["ratios"]) < 2:
+        return "one round alone"
+    interval = geometric_interval(entry["ratios"])
+    if interval.low <= 1 <= interval.high:
+        return "no effect found"
+    return f"×{interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def short(reason: str) -> str:
+    """The beginning of a reason, for a cell of a table."""
+    line = " ".join(reason.split()).replace("|", "/")
+    return line if len(line) <= 80 else f"{line[:79]}…"
+
+
+def spelt(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def write_table(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> None:
     text = TABLE.read_text(encoding="utf-8")
-    table = table_of(json.loads(path.read_text(encoding="utf-8")))
-    TABLE.write_text(
-        re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL), encoding="utf-8"
+    table = f"{BEGIN}\n{table_of(space, resolved, entries)}\n{END}"
+    TABLE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+
+
+def workload_of(seconds: float, rounds: int) -> Workload:
+    """A recording of about this length a round."""
+    profile = load_profile("long")
+    durations = profile.duration_s.model_copy(update={"low": seconds, "high": 1.1 * seconds})
+    return build_workload(
+        profile.model_copy(update={"name": "knobs", "duration_s": durations}),
+        seed=0,
+        shards=rounds,
+        recordings_per_shard=1,
+        cache=cache_dir() / "workloads",
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small")
-    parser.add_argument("--branches", default="onnxruntime-cpu,openvino-cpu,torchscript-cpu,pytorch-cpu")
+    parser.add_argument("--branches", help="only these, comma-separated; all that this machine can run if left out")
     parser.add_argument("--paths", default="", help="only parameters that begin with one of these, comma-separated")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--seconds", type=float, default=100.0, help="audio a trial: one recording of about this length"
-    )
+    parser.add_argument("--seconds", type=float, default=100.0, help="audio a trial")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "knobs.json")
-    parser.add_argument("--table", type=Path, help="only write the table of this JSON into docs/search-space.md")
+    parser.add_argument("--table", action="store_true", help="measure nothing, write the table of what --out holds")
     options = parser.parse_args()
+    hardware, space, entries = probe_hardware(), load_space("all"), read_entries(options.out)
+    resolved = resolve(space, hardware, devices=None, arrival="closed")
     if options.table:
-        write_table(options.table)
+        write_table(space, resolved, entries)
         return
-    hardware, model = probe_hardware(), resolve_model(options.model)
-    profile = load_profile("long")
-    durations = profile.duration_s.model_copy(update={"low": options.seconds, "high": 1.1 * options.seconds})
-    workload = build_workload(
-        profile.model_copy(update={"name": "knobs", "duration_s": durations}),
-        seed=0,
-        shards=options.rounds,
-        recordings_per_shard=1,
-        cache=cache_dir() / "workloads",
-    )
-    runner = TrialRunner(TrialSubject(model, workload, hardware, judge=None), Silent())
+    branches = options.branches.split(",") if options.branches else [branch.name for branch in resolved.branches]
     prefixes = tuple(options.paths.split(","))
-    changes = [change for change in planned(options.branches.split(",")) if change.path.startswith(prefixes)]
-    for deployment in {change.changed: None for change in changes}:
-        runner.artifact_of(deployment)  # exported before anything is timed
-    means = run_rounds(runner, changes, options.rounds)
-    result = {
+    changes = [
+        change for change in planned(space, resolved) if change.branch in branches and change.path.startswith(prefixes)
+    ]
+    if not changes:
+        known = ", ".join(branch.name for branch in resolved.branches)
+        parser.error(f"--branches and --paths must leave something to measure on this machine, which has {known}")
+    conditions = {
         "model": options.model,
-        "date": datetime.now(UTC).date().isoformat(),
         "hardware": hardware.describe(),
-        "versions": {name: version(name) for name in ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy")},
-        "rounds": options.rounds,
-        "audio_s": workload.shards[0].audio_s,
-        "effects": effects(changes, means),
+        "versions": {name: version(name) for name in PACKAGES},
+        "seconds": options.seconds,
+        "date": datetime.now(UTC).date().isoformat(),
     }
-    options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_table(options.out)
+    workload = workload_of(options.seconds, options.rounds)
+    subject = TrialSubject(resolve_model(options.model), workload, hardware, judge=None)
+    rounds = Rounds(TrialRunner(subject, Silent()), changes)
+    for number in range(options.rounds):
+        rounds.add(entries, rounds.run(number), conditions)
+        text = json.dumps(list(entries.values()), indent=1, ensure_ascii=False) + "\n"
+        atomic_write(options.out, text.encode())
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_data_files_are_in_the_wheel(installed: Path) -> None:
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    for space in (ROOT / "search_spaces").glob("*.yaml"):
-        assert f"autotune/search_spaces/{space.name}" in names
+    for space in (ROOT / "search_spaces").rglob("*.yaml"):
+        assert f"autotune/{space.relative_to(ROOT)}" in names
     assert "autotune/audio/profiles/long.yaml" in names
     assert "autotune/audio/clips/clips.json" in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

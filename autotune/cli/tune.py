@@ -29,7 +29,10 @@ def tune(
     devices: Annotated[
         str | None, typer.Option(help="Comma-separated, such as cpu,cuda:0. Default: all there are.")
     ] = None,
-    search_space: Annotated[str, typer.Option(help="cpu, gpu, all, or a search space's YAML file.")] = "all",
+    search_space: Annotated[
+        str,
+        typer.Option(help="all, cpu, gpu, onnxruntime, openvino, torchscript, pytorch, or a search space's YAML file."),
+    ] = "all",
     target: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Search spaces: reading and checking a document, and resolving it for one machine."""
+"""Search spaces: what of one a machine can run."""
 
 from __future__ import annotations
 
@@ -12,36 +12,11 @@ from autotune.documents import suggest
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile
 from autotune.search.resolved_space import Dropped, ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
-from autotune.search.space_check import check_space
-from autotune.search.space_document import Arrival, Branch, Choice, Parameter, SearchSpace, read_space
+from autotune.search.space_document import Arrival, Branch, Choice, Parameter, SearchSpace
+from autotune.search.space_loading import load_space
 from autotune.search.vocabulary import CORES
 
 __all__ = ["ResolvedSpace", "SearchSpace", "core_counts", "load_space", "resolve"]
-
-
-def load_space(name_or_path: str) -> SearchSpace:
-    """Read a search space: the name of a shipped one, or the path of a YAML file.
-
-    Included spaces' branches are merged in, and ``common`` is folded into every branch.
-
-    Raises:
-        DocumentError: naming the file, the path in it and the nearest known word.
-    """
-    path, space = read_space(name_or_path)
-    check_space(space, where=str(path))
-    branches = _folded(space)
-    for name in space.include:
-        other_path, other = read_space(name, beside=path.parent)
-        if other.include:
-            raise DocumentError(f"{path}: include: {other_path} includes spaces itself; include those here instead.")
-        check_space(other, where=str(other_path))
-        for branch, content in _folded(other).items():
-            if branch in branches:
-                raise DocumentError(f'{path}: include: {other_path} must not hold the branch "{branch}" again.')
-            branches[branch] = content
-    if not branches:
-        raise DocumentError(f'{path}: "branches" or "include" must name at least one branch.')
-    return space.model_copy(update={"include": (), "common": {}, "branches": branches})
 
 
 def resolve(
@@ -74,13 +49,6 @@ def resolve(
         reasons = "; ".join(f"{item.what}: {item.reason}" for item in task.dropped)
         raise DocumentError(f'nothing of the search space "{space.name}" is left for this machine. {reasons}')
     return ResolvedSpace(space.name, kept, tuple(task.dropped))
-
-
-def _folded(space: SearchSpace) -> dict[str, Branch]:
-    return {
-        name: branch.model_copy(update={"parameters": space.parameters(name)})
-        for name, branch in space.branches.items()
-    }
 
 
 def _devices(asked: Sequence[str] | None, hardware: HardwareProfile) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from autotune.documents import suggest
 from autotune.errors import DocumentError
 from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
-from autotune.search.space_document import Branch, Parameter, SearchSpace
+from autotune.search.space_document import Branch, Parameter
 from autotune.search.vocabulary import CORES, Vocabulary, build_deployment
 
-__all__ = ["check_space"]
+__all__ = ["check_branch"]
 
 _ALWAYS_NEEDED = (
     "format",
@@ -26,46 +26,54 @@ _ALWAYS_NEEDED = (
 _EVERY_CORE = 64
 
 
-def check_space(space: SearchSpace, *, where: str) -> None:
-    """Check every branch, whatever this machine has.
+def check_branch(name: str, branch: Branch, *, where: str, sections: Mapping[str, str]) -> None:
+    """Check a branch, whatever this machine has.
+
+    Args:
+        name: of the branch.
+        branch: with the parameters that it shares.
+        where: the file that holds the branch.
+        sections: file and section of the parameters that the branch doesn't hold itself.
 
     Raises:
-        DocumentError: naming ``where``, the path in the document and the nearest known word.
+        DocumentError: naming the file, the path in it and the nearest known word.
     """
-    for name in space.branches:
-        _BranchCheck(space, name, where).run()
+    _BranchCheck(name, branch, where, sections).run()
 
 
 class _BranchCheck:
-    def __init__(self, space: SearchSpace, name: str, where: str) -> None:
-        self.space, self.name, self.where = space, name, where
-        self.branch: Branch = space.branches[name]
-        self.parameters: dict[str, Parameter] = space.parameters(name)
+    def __init__(self, name: str, branch: Branch, where: str, sections: Mapping[str, str]) -> None:
+        self.name, self.branch, self.sections = name, branch, sections
+        self.where = f"{where}: branches.{name}"
+        self.parameters: Mapping[str, Parameter] = branch.parameters
         for path in ("engine", "device"):
             if path not in self.branch.fixed:
-                raise DocumentError(f'{where}: branches.{name}.fixed must hold "{path}", but it is missing.')
+                raise DocumentError(f'{self.where}.fixed must hold "{path}", but it is missing.')
         self.vocabulary = Vocabulary.of_engine(
             self.branch.fixed["engine"], self.branch.fixed["device"], where=self.at("engine")
         )
 
+    def section(self, path: str) -> str:
+        own = "fixed" if path in self.branch.fixed else "parameters"
+        return self.sections.get(path, f"{self.where}.{own}")
+
     def at(self, path: str) -> str:
-        return f"{self.where}: {self.space.location(self.name, path)}"
+        return f"{self.section(path)}.{path}"
 
     def run(self) -> None:
         for path, value in self.branch.fixed.items():
-            self.vocabulary.check_path(path, where=f"{self.where}: branches.{self.name}.fixed")
+            self.vocabulary.check_path(path, where=self.section(path))
             self.vocabulary.check_value(path, value, where=self.at(path))
         for path, parameter in self.parameters.items():
             self._check_parameter(path, parameter)
         for path, values in self.branch.expert.items():
-            self._check_expert(path, values)
+            self._check_expert(path, values, at=f"{self.where}.expert")
         self._check_complete()
         self._check_circles()
         self._check_deployments()
 
     def _check_parameter(self, path: str, parameter: Parameter) -> None:
-        section = "common" if path in self.space.common else f"branches.{self.name}.parameters"
-        self.vocabulary.check_path(path, where=f"{self.where}: {section}")
+        self.vocabulary.check_path(path, where=self.section(path))
         if path in ("engine", "device"):
             raise DocumentError(f"{self.at(path)}: {path} must be fixed in a branch. Write one branch for each.")
         values = [choice.value for choice in parameter.values]
@@ -78,6 +86,7 @@ class _BranchCheck:
             raise DocumentError(f"{self.at(path)}.values must ascend, they are an ordered scale, but got {values}.")
         for other, allowed in parameter.when.items():
             self._check_condition(path, other, allowed)
+        self._check_expert_values(path, parameter.expert, at=f"{self.at(path)}.expert")
 
     def _check_condition(self, path: str, other: str, allowed: tuple[object, ...]) -> None:
         at = f"{self.at(path)}.when"
@@ -92,15 +101,17 @@ class _BranchCheck:
                 hint = suggest(str(value), [str(item) for item in values])
                 raise DocumentError(f"{at}.{other}: must be a value that {other} can have, but got {value!r}. {hint}")
 
-    def _check_expert(self, path: str, values: tuple[object, ...]) -> None:
-        at = f"{self.where}: branches.{self.name}.expert"
+    def _check_expert(self, path: str, values: Sequence[object], *, at: str) -> None:
         if path not in self.parameters:
             raise DocumentError(f'{at}: unknown parameter "{path}". {suggest(path, sorted(self.parameters))}')
+        self._check_expert_values(path, values, at=f"{at}.{path}")
+
+    def _check_expert_values(self, path: str, values: Sequence[object], *, at: str) -> None:
         known = self._values(path)
         for value in values:
             if value not in known and CORES not in known:
                 hint = suggest(str(value), [str(item) for item in known])
-                raise DocumentError(f"{at}.{path}: must be one of the searched values, but got {value!r}. {hint}")
+                raise DocumentError(f"{at}: must be one of the searched values, but got {value!r}. {hint}")
 
     def _values(self, path: str) -> list[object]:
         if path in self.branch.fixed:
@@ -119,7 +130,7 @@ class _BranchCheck:
         ]
         if missing:
             raise DocumentError(
-                f"{self.where}: branches.{self.name} must fix or search {', '.join(missing)}: "
+                f"{self.where} must fix or search {', '.join(missing)}: "
                 "a deployment leaves nothing to a default that may change."
             )
 
@@ -129,8 +140,7 @@ class _BranchCheck:
             ready = [path for path, item in waiting.items() if not item.when.keys() & waiting.keys()]
             if not ready:
                 raise DocumentError(
-                    f"{self.where}: branches.{self.name}: the conditions (when) of {', '.join(waiting)} "
-                    "must not form a circle."
+                    f"{self.where}: the conditions (when) of {', '.join(waiting)} must not form a circle."
                 )
             waiting = {path: item for path, item in waiting.items() if path not in ready}
 
@@ -148,7 +158,7 @@ class _BranchCheck:
         item = error.errors()[0]
         path = ".".join(map(str, item["loc"]))
         known = path in self.parameters or path in self.branch.fixed
-        at = self.at(path) if known else f"{self.where}: branches.{self.name}"
+        at = self.at(path) if known else self.where
         chosen = ", ".join(f"{part.path}={values.get(part.path)}" for part in linked)
         return f"{at}: {item['msg'].removeprefix('Value error, ')} (with {chosen})."
 

@@ -46,6 +46,7 @@ IsaNames = Annotated[tuple[Annotated[str, PlainValidator(_isa_name)], ...], Befo
 
 
 Runtime = Literal["cuda", "openvino"]
+Device = Literal["cpu", "cuda"]
 
 
 class Choice(Document):
@@ -74,6 +75,8 @@ class Parameter(Document):
     """Searched only for audio profiles with this kind of arrival."""
     otherwise: Scalar | None = None
     """The value while it isn't searched; the deployment's neutral value if left out."""
+    expert: Scalars = ()
+    """As in a branch's ``expert``, which goes before it."""
 
 
 class Branch(Document):
@@ -92,6 +95,11 @@ class Branch(Document):
     expert: dict[str, Scalars] = Field(default={})
     """The configuration that an expert would try first; of several values the first that this hardware allows."""
 
+    @property
+    def device(self) -> str:
+        """The kind of device, ``cpu`` or ``cuda``; empty while ``fixed`` lacks it."""
+        return str(self.fixed.get("device", "")).partition(":")[0]
+
 
 class SearchSpace(Document):
     """A search space, ``schema: autotune/search-space/v1``."""
@@ -101,47 +109,38 @@ class SearchSpace(Document):
     schema_name: Literal["autotune/search-space/v1"] = Field(alias="schema")
     name: str
     description: str
+    device: Device | None = None
+    """Only branches on this kind of device: others that are included are left out, and ``common`` isn't for them."""
     include: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ()
-    """Other spaces whose branches are added: names of shipped spaces, or paths relative to this file."""
+    """Names of shipped files, or paths relative to this one: their branches are added, and the ``common`` of one that
+    has no branches is for the branches below."""
     common: dict[str, Parameter] = Field(default={})
     """Parameters of every branch below, unless the branch has its own."""
     branches: dict[str, Branch] = Field(default={})
 
-    def parameters(self, branch: str) -> dict[str, Parameter]:
-        """What is searched in a branch, the common parameters included."""
-        chosen = self.branches[branch]
-        merged = {**self.common, **chosen.parameters}
-        return {path: parameter for path, parameter in merged.items() if path not in chosen.fixed}
 
-    def location(self, branch: str, path: str) -> str:
-        """Where the document says something about a path of a branch, for errors."""
-        chosen = self.branches[branch]
-        if path in chosen.fixed:
-            return f"branches.{branch}.fixed.{path}"
-        own = path in chosen.parameters or path not in self.common
-        return f"branches.{branch}.parameters.{path}" if own else f"common.{path}"
-
-
-def read_space(name_or_path: str, *, beside: Path | None = None) -> tuple[Path, SearchSpace]:
+def read_space(name_or_path: str, *, included_by: Path | None = None) -> tuple[Path, SearchSpace]:
     """Find and parse a document; what it means is not checked yet.
 
     Args:
         name_or_path: the name of a shipped space, or the path of a YAML file.
-        beside: directory that a relative path starts from; the working directory if None.
+        included_by: the file beside which a relative path starts; None for the working directory.
 
     Raises:
         DocumentError: no such space, or the file doesn't follow the schema.
     """
-    shipped = {path.stem: path for path in sorted(search_spaces_dir().glob("*.yaml"))}
+    folder = search_spaces_dir()
+    shipped = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
     path = Path(name_or_path)
     if name_or_path in shipped:
         path = shipped[name_or_path]
     elif path.suffix in (".yaml", ".yml") or path.parent != Path():
-        path = (beside or Path()) / path
+        path = included_by.parent / path if included_by else path
     else:
-        hint = suggest(name_or_path, list(shipped))
+        spaces = [name for name in shipped if "/" not in name]
+        place = f"{included_by}: include: " if included_by else ""
         raise DocumentError(
-            f"the search space must be one of {', '.join(shipped)} or the path of a .yaml file, "
-            f'but got "{name_or_path}". {hint}'
+            f"{place}the search space must be one of {', '.join(spaces)} or the path of a .yaml file, "
+            f'but got "{name_or_path}". {suggest(name_or_path, spaces)}'
         )
     return path, read_document(path, SearchSpace)

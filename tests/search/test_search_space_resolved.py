@@ -41,7 +41,21 @@ def check(space: ResolvedSpace, deployment: Deployment, cores: int) -> None:
 
 
 def test_shipped_names() -> None:
-    assert SHIPPED == ["all", "cpu", "gpu"]
+    assert SHIPPED == ["all", "cpu", "gpu", "onnxruntime", "openvino", "pytorch", "torchscript"]
+    assert {load_space(name).name for name in SHIPPED} == set(SHIPPED)
+
+
+def test_engines_make_up_cpu_and_gpu() -> None:
+    engines = [name for name in SHIPPED if name not in ("all", "cpu", "gpu")]
+    branches = {name: branch for engine in engines for name, branch in load_space(engine).branches.items()}
+    cpu, gpu = load_space("cpu").branches, load_space("gpu").branches
+    assert branches == {**cpu, **gpu} == ALL.branches
+    assert list(ALL.branches) == [*cpu, *gpu]
+    assert {branch.device for branch in cpu.values()} == {"cpu"}
+    assert {branch.device for branch in gpu.values()} == {"cuda"}
+    assert all(
+        branch.fixed["engine"] == engine for engine in engines for branch in load_space(engine).branches.values()
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -131,8 +145,19 @@ def test_a_neighbour_with_another_method_has_the_experts_settings() -> None:
 
 
 def test_another_vad_is_a_directory(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    text = (search_spaces_dir() / "cpu.yaml").read_text(encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(text.replace("values: silero", "values: [silero, /models/fsmn]"))
+    (tmp_path / "mine.yaml").write_text(
+        """
+schema: autotune/search-space/v1
+name: mine
+description: Two detectors.
+include: [common/cpu, common/chunking]
+common:
+  chunking.vad_model: {values: [silero, /models/fsmn], when: {chunking.method: vad}}
+branches:
+  pytorch-cpu:
+    fixed: {engine: pytorch, format: pytorch-fp32, device: cpu, session_options.precision: fp32}
+"""
+    )
     space = resolve(load_space(str(tmp_path / "mine.yaml")), machine(4), devices=None, arrival="closed")
     drawn = {space.sample(random.Random(seed)).chunking.vad_model for seed in range(50)}
     assert drawn == {None, "silero", "/models/fsmn"}
