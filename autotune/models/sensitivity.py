@@ -65,7 +65,8 @@ def sensitivities(model: ModelDirectory, speech: Batch, weights: WeightType) -> 
 
     def answers() -> torch.Tensor:
         ids, positions, scores = module(*inputs)
-        return scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]].log_softmax(dim=-1)
+        valid: torch.Tensor = scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]]
+        return valid.log_softmax(dim=-1)
 
     found = {}
     with torch.inference_mode():
