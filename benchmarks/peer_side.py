@@ -1,24 +1,39 @@
-"""One side of ``peers.py``, in a process of its own: loads once, then transcribes the same segments at each request.
+"""One side of a benchmark, in a process of its own: loads once, then answers each request about some of its segments.
 
-Runs in the peer's own environment too, so it imports nothing of autotune unless its side is autotune's.
-Protocol: one JSON line on stdin a request, one on the given descriptor a reply.
+Runs in the peers' own environments too, so it imports nothing of autotune unless its side is autotune's.
+Protocol: one JSON line on stdin a request, one on the given descriptor a reply. The first request is the setup:
+``side``, ``segments`` (an npz of waveforms), ``warmup`` (indices), and what that side needs. Then each asks for
+``segments`` (indices) and gets ``seconds``, ``texts``, ``memory_bytes``, and what else that side has to tell.
 """
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-Transcribe = Callable[[list[np.ndarray]], list[str]]
+Setup = dict[str, Any]
+Waveforms = list[np.ndarray]
+Answer = Callable[[list[int]], dict[str, Any]]
+Transcribe = Callable[[list[int]], list[str]]
 
 
-def autotune_side(setup: dict[str, Any]) -> Transcribe:
-    from pathlib import Path
+def timed(transcribe: Transcribe) -> Answer:
+    def answer(indices: list[int]) -> dict[str, Any]:
+        started = time.perf_counter()
+        texts = transcribe(indices)
+        return {"seconds": time.perf_counter() - started, "texts": texts}
 
+    return answer
+
+
+def autotune_side(setup: Setup, waveforms: Waveforms) -> Answer:
+    """All segments at once, batched as the deployment says."""
     from autotune.deployment import Deployment
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer
@@ -28,36 +43,81 @@ def autotune_side(setup: dict[str, Any]) -> Transcribe:
         Deployment.model_validate(setup["deployment"]), ModelDirectory.open(Path(setup["model"])), artifact
     )
 
-    def transcribe(waveforms: list[np.ndarray]) -> list[str]:
-        return ["".join(part.raw for part in result.segments) for result in recognizer.transcribe(waveforms)]
+    def transcribe(indices: list[int]) -> list[str]:
+        results = recognizer.transcribe([waveforms[index] for index in indices])
+        return ["".join(part.raw for part in result.segments) for result in results]
 
-    return transcribe
+    def answer(indices: list[int]) -> dict[str, Any]:
+        recognizer.reset_stats()
+        answered = timed(transcribe)(indices)
+        return {**answered, "stages_s": recognizer.stats().stages_s}
+
+    return answer
 
 
-def funasr_onnx_side(setup: dict[str, Any]) -> Transcribe:
+def funasr_onnx_side(setup: Setup, waveforms: Waveforms) -> Answer:
     import funasr_onnx
 
-    options = {"quantize": setup["quantize"], "intra_op_num_threads": setup["threads"]}
+    batch = setup.get("batch", 1)
+    options = {
+        "quantize": setup["quantize"],
+        "intra_op_num_threads": setup["threads"],
+        "batch_size": batch,
+    }
+    # It takes one array or a list of files.
+    inputs: list[Any] = waveforms if batch == 1 else wav_files(waveforms, Path(setup["folder"]))
     if setup["architecture"] == "SenseVoiceSmall":
         sense_voice = funasr_onnx.SenseVoiceSmall(setup["model"], **options)
 
-        def transcribe(waveforms: list[np.ndarray]) -> list[str]:
-            return [sense_voice(waveform, language="auto", textnorm="woitn")[0] for waveform in waveforms]
+        def heard(content: Any) -> list[str]:
+            return list(sense_voice(content, language="auto", textnorm="woitn"))
+    else:
+        paraformer = funasr_onnx.Paraformer(setup["model"], **options)
 
-        return transcribe
-    paraformer = funasr_onnx.Paraformer(setup["model"], **options)
+        def heard(content: Any) -> list[str]:
+            found = [result.get("preds", "") for result in paraformer(content)] or [""]
+            return [preds[0] if isinstance(preds, tuple) else preds for preds in found]
 
-    def transcribe_paraformer(waveforms: list[np.ndarray]) -> list[str]:
+    if batch == 1:
+        return timed(lambda indices: [heard(inputs[index])[0] for index in indices])
+    return timed(lambda indices: heard([inputs[index] for index in indices]))
+
+
+def wav_files(waveforms: Waveforms, folder: Path) -> list[str]:
+    import soundfile
+
+    paths = [str(folder / f"{os.getpid()}-{index}.wav") for index in range(len(waveforms))]
+    for path, waveform in zip(paths, waveforms, strict=True):
+        soundfile.write(path, waveform, 16000, subtype="FLOAT")
+    return paths
+
+
+def sherpa_onnx_side(setup: Setup, waveforms: Waveforms) -> Answer:
+    import sherpa_onnx
+
+    options = {"tokens": setup["tokens"], "num_threads": setup["threads"]}
+    if setup["architecture"] == "SenseVoiceSmall":
+        recognizer = sherpa_onnx.OfflineRecognizer.from_sense_voice(
+            model=setup["model"], language="auto", use_itn=False, **options
+        )
+    else:
+        recognizer = sherpa_onnx.OfflineRecognizer.from_paraformer(paraformer=setup["model"], **options)
+
+    def transcribe(indices: list[int]) -> list[str]:
         texts = []
-        for waveform in waveforms:
-            predicted = paraformer(waveform)[0]["preds"]
-            texts.append(predicted[0] if isinstance(predicted, tuple) else predicted)
+        for start in range(0, len(indices), setup["batch"]):
+            streams = []
+            for index in indices[start : start + setup["batch"]]:
+                streams.append(recognizer.create_stream())
+                streams[-1].accept_waveform(16000, waveforms[index])
+            recognizer.decode_streams(streams)
+            texts += [stream.result.text for stream in streams]
         return texts
 
-    return transcribe_paraformer
+    return timed(transcribe)
 
 
-def automodel_side(setup: dict[str, Any]) -> Transcribe:
+def automodel_side(setup: Setup, waveforms: Waveforms) -> Answer:
     from funasr import AutoModel
 
     model = AutoModel(
@@ -69,31 +129,64 @@ def automodel_side(setup: dict[str, Any]) -> Transcribe:
         log_level="ERROR",
     )
 
-    def transcribe(waveforms: list[np.ndarray]) -> list[str]:
+    def transcribe(indices: list[int]) -> list[str]:
         return [
-            (model.generate(input=waveform, language="auto", use_itn=False) or [{"text": ""}])[0]["text"]
-            for waveform in waveforms
+            (model.generate(input=waveforms[index], language="auto", use_itn=False) or [{"text": ""}])[0]["text"]
+            for index in indices
         ]
 
-    return transcribe
+    return timed(transcribe)
 
 
-SIDES = {"autotune": autotune_side, "funasr_onnx": funasr_onnx_side, "AutoModel": automodel_side}
+def layers_side(setup: Setup, waveforms: Waveforms) -> Answer:
+    from benchmarks.gemm import linear_layers
+
+    return lambda indices: {
+        "layers": linear_layers(Path(setup["model"]), [waveforms[index] for index in indices]),
+        "audio_s": sum(len(waveforms[index]) for index in indices) / 16000,
+    }
+
+
+def gemm_side(setup: Setup, waveforms: Waveforms) -> Answer:
+    """Seconds that the linear layers of these segments would take at the rate of matrix products alone."""
+    from benchmarks.gemm import seconds_per_audio_second
+
+    def answer(indices: list[int]) -> dict[str, Any]:
+        audio_s = sum(len(waveforms[index]) for index in indices) / 16000
+        each_s = seconds_per_audio_second(setup["layers"], setup["precision"], setup["threads"])
+        return {"seconds": each_s * audio_s, "texts": []}
+
+    return answer
+
+
+SIDES: dict[str, Callable[[Setup, Waveforms], Answer]] = {
+    "autotune": autotune_side,
+    "funasr_onnx": funasr_onnx_side,
+    "sherpa_onnx": sherpa_onnx_side,
+    "AutoModel": automodel_side,
+    "layers": layers_side,
+    "gemm": gemm_side,
+}
+
+
+def peak_memory_bytes() -> int:
+    """See ``autotune/measure/memory.py``, which can't be imported here."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
     reply = os.fdopen(int(sys.argv[1]), "w", buffering=1)
     setup = json.loads(sys.stdin.readline())
-    segments = list(np.load(setup["segments"]).values())
-    transcribe = SIDES[setup["side"]](setup)
-    transcribe(segments[:1])  # warm-up
-    reply.write(json.dumps({"ready": True}) + "\n")
+    answer = SIDES[setup["side"]](setup, list(np.load(setup["segments"]).values()))
+    answer(setup.get("warmup", [0]))
+    reply.write(json.dumps({"memory_bytes": peak_memory_bytes()}) + "\n")
     for line in sys.stdin:
-        index = json.loads(line)["segment"]
-        started = time.perf_counter()
-        (text,) = transcribe([segments[index]])
-        seconds = time.perf_counter() - started
-        reply.write(json.dumps({"seconds": seconds, "text": text}) + "\n")
+        answered = answer(json.loads(line)["segments"])
+        reply.write(json.dumps({**answered, "memory_bytes": peak_memory_bytes()}) + "\n")
 
 
 main()

@@ -13,11 +13,9 @@ the intervals tell, but the figures mean nothing.
 
 import argparse
 import json
-import os
 import platform
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,65 +34,7 @@ from autotune.hardware import probe_hardware
 from autotune.metrics import geometric_interval
 from autotune.models import ensure_artifact, resolve_model
 from autotune.paths import cache_dir
-
-PEER = "funasr-onnx==0.4.3"
-HERE = Path(__file__).parent
-
-
-def peer_python() -> Path:
-    """The peer's own environment, with the same ONNX Runtime version as ours."""
-    folder = cache_dir() / "peers" / PEER.replace("==", "-")
-    python = folder / "bin" / "python"
-    if not (folder / ".complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        runtime = f"onnxruntime=={version('onnxruntime-gpu')}"
-        subprocess.run([str(python), "-m", "pip", "install", "-q", PEER, runtime], check=True)
-        (folder / ".complete").touch()
-    return python
-
-
-class Side:
-    """A child that holds a loaded model."""
-
-    def __init__(self, name: str, python: Path, setup: dict[str, Any]) -> None:
-        self.name = name
-        read_fd, write_fd = os.pipe()
-        self.process = subprocess.Popen(
-            [str(python), str(HERE / "peer_side.py"), str(write_fd)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(write_fd,),
-            text=True,
-        )
-        os.close(write_fd)
-        self._reply = os.fdopen(read_fd)
-        self._send(setup)
-
-    def wait_until_ready(self) -> None:
-        self._receive()
-
-    def run(self, segment: int) -> tuple[float, str]:
-        self._send({"segment": segment})
-        answer = self._receive()
-        return answer["seconds"], answer["text"]
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self._reply.close()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def _receive(self) -> dict[str, Any]:
-        line = self._reply.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended with status {self.process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+from benchmarks.sides import FUNASR_ONNX, OURS, Side, SideSpec, funasr_onnx_python
 
 
 def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
@@ -141,8 +81,7 @@ def segments_of(seconds: float, window_s: float, path: Path) -> list[float]:
     return [len(cut) / 16000 for cut in cuts]
 
 
-def setups(folder: Path, options: argparse.Namespace) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Side → its Python and what it is told."""
+def setups(folder: Path, options: argparse.Namespace) -> list[SideSpec]:
     info, threads = resolve_model(options.model), options.threads
     fp32, _ = ensure_artifact(info, ArtifactSpec("onnx-fp32"))
     int8, _ = ensure_artifact(info, ArtifactSpec("onnx-int8", "u8"))
@@ -151,23 +90,25 @@ def setups(folder: Path, options: argparse.Namespace) -> dict[str, tuple[Path, d
     (peer_model / "model.onnx").symlink_to(fp32.path)
     (peer_model / "model_quant.onnx").symlink_to(int8.path)
     common = {"segments": str(folder / "segments.npz"), "architecture": info.architecture, "threads": threads}
-    here, peers = Path(sys.executable), peer_python()
+    peers = funasr_onnx_python()
 
-    def autotune(weights: Literal["u8"] | None) -> tuple[Path, dict[str, Any]]:
+    def autotune(name: str, weights: Literal["u8"] | None) -> SideSpec:
         artifact = int8.path if weights else fp32.path
         deployment = ours(weights, threads).model_dump(mode="json")
-        return here, {**common, "side": "autotune", "model": info.path, "artifact": artifact, "deployment": deployment}
+        setup = {"side": "autotune", "model": info.path, "artifact": artifact, "deployment": deployment}
+        return SideSpec(name, OURS, {**common, **setup})
 
-    def funasr_onnx(quantized: bool) -> tuple[Path, dict[str, Any]]:
-        return peers, {**common, "side": "funasr_onnx", "model": str(peer_model), "quantize": quantized}
+    def funasr_onnx(name: str, quantized: bool) -> SideSpec:
+        setup = {"side": "funasr_onnx", "model": str(peer_model), "quantize": quantized}
+        return SideSpec(name, peers, {**common, **setup})
 
-    sides = {"autotune fp32": autotune(None), "funasr_onnx fp32": funasr_onnx(False)}
+    sides = [autotune("autotune fp32", None), funasr_onnx("funasr_onnx fp32", False)]
     if options.int8:
-        sides |= {"autotune int8": autotune("u8"), "funasr_onnx int8": funasr_onnx(True)}
+        sides += [autotune("autotune int8", "u8"), funasr_onnx("funasr_onnx int8", True)]
     if options.automodel:
         for ncpu in dict.fromkeys((4, probe_hardware().usable_cores)):
-            setup = {**common, "side": "AutoModel", "model": info.path, "ncpu": ncpu}
-            sides[f"AutoModel ncpu={ncpu}"] = (here, setup)
+            setup = {"side": "AutoModel", "model": info.path, "ncpu": ncpu}
+            sides.append(SideSpec(f"AutoModel ncpu={ncpu}", OURS, {**common, **setup}))
     return sides
 
 
@@ -181,9 +122,9 @@ def run_once(
         for segment in range(segments):
             for side in generator.sample(list(sides), len(sides)):
                 time.sleep(0.2)  # threads of the side before stop spinning
-                took, text = sides[side].run(segment)
-                seconds[side].append(took)
-                texts[side].append(text)
+                answer = sides[side].run([segment])
+                seconds[side].append(answer["seconds"])
+                texts[side] += answer["texts"]
     return seconds, texts
 
 
@@ -207,7 +148,7 @@ def main() -> None:
         durations = segments_of(options.seconds, options.window, folder / "segments.npz")
         told = setups(folder, options)
         for done in range(options.starts):
-            sides = {side: Side(side, python, setup) for side, (python, setup) in told.items()}
+            sides = {spec.name: Side(spec) for spec in told}
             for child in sides.values():
                 child.wait_until_ready()
             took, got = run_once(sides, len(durations), options.rounds, generator)
@@ -234,7 +175,7 @@ def report(
         "hardware": probe_hardware().describe(),
         "versions": {
             **{package: version(package) for package in ("funasr", "torch", "onnxruntime-gpu", "numpy")},
-            "peer": PEER,
+            "peer": FUNASR_ONNX,
             "python": platform.python_version(),
         },
         "audio_s": sum(durations),

@@ -1,0 +1,165 @@
+"""The measured part of ``docs/frontier.md``: a table for each case, and what the winner is beside the goals."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from autotune.metrics import Interval
+from benchmarks.frontier_figures import (
+    CaseResult,
+    Row,
+    accurate,
+    beside_engine,
+    complete,
+    judged_by,
+    named,
+    ratio,
+    rtfx,
+    share_of_bound,
+    stages,
+    winner,
+)
+
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+def write_document(cases: Sequence[CaseResult], path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    measured = "\n\n".join("\n".join(case_lines(case, cases)) for case in cases) or "Nothing has been measured yet."
+    text = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{measured}\n{END}", text, flags=re.DOTALL)
+    path.write_text(text, encoding="utf-8")
+
+
+def case_lines(case: CaseResult, cases: Sequence[CaseResult]) -> Iterator[str]:
+    yield f"### {case['model']} on “{case['profile']}”"
+    yield ""
+    yield setting(case)
+    yield ""
+    titles = ["", "best knobs", "RTFx (95 %)", "memory", accuracy_title(case)]
+    yield line([*titles, "engine of its GEMM bound", "beside the engine"])
+    yield "|---|---|---|---|---|---|---|"
+    best = winner(case, cases)
+    for row in complete(case):
+        yield table_line(case, row, bold=row is best)
+    yield ""
+    if best is not None:
+        yield from goal_lines(case, cases, best)
+        yield ""
+        yield stage_line(case, best)
+    yield from failure_lines(case)
+
+
+def setting(case: CaseResult) -> str:
+    versions = case["versions"]
+    tools = ", ".join([f"{name} {versions[name]}" for name in versions if name not in ("peers", "python")])
+    audio_s = sum(case["round_audio_s"]) / case["rounds"]
+    return (
+        f"{case['hardware']}; {case['date']}; {tools}, {', '.join(versions['peers'])}. {case['rounds']} rounds of "
+        f"{audio_s:.0f} s in {case['segments'][1]} segments; knobs chosen on {case['choose_audio_s']:.0f} s of other "
+        f"audio. Linear layers: {case['flop_per_audio_s'] / 1e9:.3g} GFLOP for each second of audio."
+    )
+
+
+def accuracy_title(case: CaseResult) -> str:
+    accuracy = case["accuracy"]
+    if accuracy["unit"] == "disagreement":
+        return f"{accuracy['tokens']} equal to fp32 PyTorch's"
+    return f"{accuracy['unit'].upper()} (fp32 PyTorch {100 * accuracy['reference']:.2f} %)"
+
+
+def table_line(case: CaseResult, row: Row, *, bold: bool) -> str:
+    mark = "**" if bold else ""
+    cells = [f"{mark}{row['name']}{mark}", row["knobs"], figure(rtfx(case, row))]
+    if row["kind"] == "bound":
+        return line([*cells, "", "", "", ""])
+    cells += [f"{row['memory_bytes'] / 2**30:.2f} GiB", accuracy_cell(case, row)]
+    if row["kind"] == "peer":
+        return line([*cells, "", ""])
+    share = share_of_bound(case, row)
+    return line([*cells, "" if share is None else f"{share.median:.0%}", f"{beside_engine(case, row):.0%}"])
+
+
+def line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def accuracy_cell(case: CaseResult, row: Row) -> str:
+    rate, low, high = (100 * value for value in row["accuracy"]["rate"])
+    if case["accuracy"]["unit"] == "disagreement":
+        return f"{100 - rate:.1f} %"
+    return f"{rate:.2f} % ({max(0.0, low):.2f}–{high:.2f})"
+
+
+def goal_lines(case: CaseResult, cases: Sequence[CaseResult], best: Row) -> Iterator[str]:
+    yield f"Fastest accurate row: **{best['name']}** ({best['knobs']}; {why_accurate(case, cases, best)})."
+    yield ""
+    for told, found, goal, unit in goals(case, best):
+        if found is not None:
+            yield f"- {told}: {figure(found, unit)}; goal {goal}{verdict(case, found, goal)}"
+
+
+def goals(case: CaseResult, best: Row) -> Iterator[tuple[str, Interval | None, str, str]]:
+    """What is compared, the figure, its goal and its unit."""
+    for name, goal in ((f"AutoModel ncpu={case['usable_cores']}", "≥6 ×"), ("funasr_onnx int8", "≥3.5 ×")):
+        other = named(case, name)
+        yield f"against {name}", None if other is None else ratio(case, best, other), goal, " ×"
+    for row in complete(case):
+        if row["kind"] == "autotune" and (row is best or row["precision"] == "bf16"):
+            share = share_of_bound(case, row)
+            percent = None if share is None else Interval(*(100 * end for end in (share.median, share.low, share.high)))
+            goal = "≥80 %" if row["precision"] == "bf16" else "≥80 % of the bf16 bound, for bf16 rows"
+            yield f"engine of {row['name']} as a share of its {row['precision']} GEMM bound", percent, goal, " %"
+    rest = 100 * beside_engine(case, best)
+    yield "everything but the engine, of the core-seconds", Interval(rest, rest, rest), "≤15 %", " %"
+
+
+def verdict(case: CaseResult, found: Interval, goal: str) -> str:
+    """Whether the goal is met, where it is a goal."""
+    limit = re.fullmatch(r"([≥≤])([\d.]+) .", goal)
+    if limit is None:
+        return ""
+    if limit[1] == "≤":
+        return ": met" if found.median <= float(limit[2]) else ": missed"
+    if "amx_bf16" not in case["isa"] or case["usable_cores"] != 2:
+        return ", which is for an AMX Xeon with two cores"
+    if case["profile"] != "long":
+        return ", which is for “long”"
+    return ": met" if found.median >= float(limit[2]) else ": missed"
+
+
+def why_accurate(case: CaseResult, cases: Sequence[CaseResult], best: Row) -> str:
+    judging = judged_by(case, cases)
+    if accurate(best, judging) is None:
+        return "accuracy not measured: random weights, and the embedded model hasn't been measured on this profile"
+    own = "" if judging is case else " of the embedded model"
+    return f"the error rate{own} is at most 0.5 points above fp32 PyTorch's"
+
+
+def stage_line(case: CaseResult, row: Row) -> str:
+    spent = stages(case, row)
+    total = sum(spent.values())
+    told = ", ".join(f"{stage} {1000 * value:.2f} ({value / total:.1%})" for stage, value in spent.items())
+    return f"Its stages, in core-milliseconds for each second of audio: {told}."
+
+
+def failure_lines(case: CaseResult) -> Iterator[str]:
+    failures = [f"- {row['name']}: {row['error']}" for row in case["rows"] if row["error"]]
+    failures += [
+        f"- {row['name']}, {tried['knobs']}: {tried['error']}"
+        for row in case["rows"]
+        for tried in row["tried"]
+        if tried["error"] and not row["error"]
+    ]
+    if failures:
+        yield from ("", "Failed:", "", *failures)
+
+
+def figure(found: Interval, unit: str = "") -> str:
+    """Three digits, with the interval where there is one."""
+    if found.low == found.high:
+        return f"{digits(found.median)}{unit}"
+    return f"{digits(found.median)}{unit} ({digits(found.low)}–{digits(found.high)})"
+
+
+def digits(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

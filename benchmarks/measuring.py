@@ -1,0 +1,152 @@
+"""Measuring contenders: the best knobs of each in fresh sides, then all of them in interleaved rounds."""
+
+import random
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+
+from autotune.errors import AutotuneError
+from benchmarks.contenders import Candidate, Contender
+from benchmarks.segments import Segments
+from benchmarks.sides import Side, SideError, SideSpec, started
+
+HOPELESS = 1.2
+"""A candidate whose first pass takes this many times as long as the best's is not given a second."""
+PAUSE_S = 0.2
+"""Between sides: threads of the one before stop spinning."""
+SPARE_BYTES = 2 << 30
+"""Memory that is left free when another side is opened."""
+
+
+@dataclass
+class Tried:
+    """What became of a candidate."""
+
+    knobs: str
+    seconds: list[float] = field(default_factory=list)
+    error: str | None = None
+
+
+@dataclass
+class Measured:
+    """A contender's rounds."""
+
+    contender: Contender
+    chosen: Candidate | None
+    tried: list[Tried]
+    seconds: list[float] = field(default_factory=list)
+    """Of each round."""
+    texts: dict[int, str] = field(default_factory=dict)
+    """By segment."""
+    stages_s: list[dict[str, float]] = field(default_factory=list)
+    """Core-seconds of each round; only our own sides tell."""
+    memory_bytes: int = 0
+    """Peak."""
+    error: str | None = None
+
+
+def choose(contender: Contender, segments: Segments) -> Measured:
+    """The candidate with the fastest pass over list 0; a single one isn't tried."""
+    if len(contender.candidates) == 1:
+        return Measured(contender, contender.candidates[0], [])
+    tried: list[Tried] = []
+    best_s, chosen = float("inf"), None
+    for candidate in contender.candidates:
+        one = passes(candidate, segments, best_s)
+        tried.append(one)
+        if one.error is None and min(one.seconds) < best_s:
+            best_s, chosen = min(one.seconds), candidate
+        told = one.error or " ".join(f"{segments.audio_s(0) / seconds:.1f}" for seconds in one.seconds)
+        log(f"  {contender.name} · {candidate.knobs}: {told}")
+    return Measured(contender, chosen, tried, error=None if chosen else tried[-1].error)
+
+
+def passes(candidate: Candidate, segments: Segments, best_s: float) -> Tried:
+    tried = Tried(candidate.knobs)
+    try:
+        side = started(candidate.spec())
+    except (AutotuneError, SideError, ValueError) as error:
+        tried.error = str(error)
+        return tried
+    try:
+        tried.seconds.append(side.run(segments.lists[0])["seconds"])
+        if tried.seconds[0] < HOPELESS * best_s:
+            tried.seconds.append(side.run(segments.lists[0])["seconds"])
+    except SideError as error:
+        tried.error = str(error)
+    finally:
+        side.close()
+    return tried
+
+
+class Pool:
+    """Sides that are open. Where memory doesn't suffice for all, the one used longest ago is closed and comes back
+    later: loading is never timed."""
+
+    def __init__(self, needs_bytes: int) -> None:
+        self._open: dict[str, Side] = {}
+        self._needs_bytes = needs_bytes
+        """Of the largest side seen so far."""
+
+    def get(self, name: str, spec: Callable[[], SideSpec]) -> Side:
+        """The side of this name, ready. Raises AutotuneError, SideError."""
+        side = self._open.pop(name, None)
+        if side is None:
+            while self._open and psutil.virtual_memory().available < self._needs_bytes + SPARE_BYTES:
+                self.drop(next(iter(self._open)))
+            side = started(spec())
+        self._open[name] = side  # the last is the one used last
+        return side
+
+    def saw(self, memory_bytes: int) -> None:
+        self._needs_bytes = max(self._needs_bytes, memory_bytes)
+
+    def drop(self, name: str) -> None:
+        side = self._open.pop(name, None)
+        if side is not None:
+            side.close()
+
+    def close(self) -> None:
+        for name in list(self._open):
+            self.drop(name)
+
+
+def run_rounds(measured: list[Measured], segments: Segments, pool: Pool) -> None:
+    """Every list after the first, by everyone, in random order."""
+    generator = random.Random(0)
+    for number in range(1, len(segments.lists)):
+        for one in generator.sample(measured, len(measured)):
+            if one.error is None and one.chosen is not None:
+                run_list(one, segments.lists[number], pool)
+        told = ", ".join(
+            f"{one.contender.name} {segments.audio_s(number) / one.seconds[-1]:.1f}" for one in measured if one.seconds
+        )
+        log(f"round {number}/{len(segments.lists) - 1}: RTFx {told}")
+
+
+def run_list(one: Measured, indices: tuple[int, ...], pool: Pool) -> None:
+    assert one.chosen is not None
+    name = one.contender.name
+    try:
+        side = pool.get(name, one.chosen.spec)
+        time.sleep(PAUSE_S)
+        answer: dict[str, Any] = side.run(indices)
+    except (AutotuneError, SideError, ValueError) as error:
+        one.error = str(error)
+        pool.drop(name)
+        log(f"{name}: {error}")
+        return
+    one.seconds.append(answer["seconds"])
+    one.texts |= dict(zip(indices, answer["texts"], strict=False))
+    one.memory_bytes = max(one.memory_bytes, answer["memory_bytes"])
+    if "stages_s" in answer:
+        one.stages_s.append(answer["stages_s"])
+    pool.saw(answer["memory_bytes"])
+
+
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

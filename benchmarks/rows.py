@@ -1,0 +1,83 @@
+"""Rows of the frontier: every format × engine × precision that runs natively here, with knobs to choose from."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from autotune.deployment import Chunking, Deployment
+from autotune.hardware import HardwareProfile
+from autotune.search.resolved_space import ResolvedBranch
+from autotune.search.space import load_space, resolve
+from autotune.search.vocabulary import flatten
+
+PRECISIONS = ("session_options.inference_precision", "session_options.precision")
+OF_A_ROW = ("format", "weights", *PRECISIONS)
+"""What makes two deployments different rows; the engine does too."""
+
+
+@dataclass
+class Row:
+    """One way to run a model, and the deployments among which its best knobs are chosen."""
+
+    name: str
+    precision: str
+    """``fp32``, ``bf16``, ``f16`` or ``int8``: of the weights' matrix products."""
+    candidates: list[Deployment] = field(default_factory=list)
+
+
+def rows_of(hardware: HardwareProfile, batch_sizes: tuple[int, ...]) -> list[Row]:
+    """All rows that the shipped search space has for this machine's CPU.
+
+    Candidates are every graph × {one instance on all cores, one for each core} × batch size; the rest is as an expert
+    would have it.
+    """
+    space = resolve(load_space("cpu"), hardware, devices=["cpu"], arrival="closed")
+    placements = ((1, hardware.usable_cores), (hardware.usable_cores, 1))
+    rows: dict[str, Row] = {}
+    for branch in space.branches:
+        for deployment in candidates_of(branch, placements, batch_sizes):
+            row = rows.setdefault(name_of(deployment), Row(name_of(deployment), precision_of(deployment)))
+            if deployment not in row.candidates:
+                row.candidates.append(deployment)
+    return list(rows.values())
+
+
+def candidates_of(
+    branch: ResolvedBranch, placements: tuple[tuple[int, int], ...], batch_sizes: tuple[int, ...]
+) -> Iterator[Deployment]:
+    searched = {parameter.path: parameter for parameter in branch.parameters}
+    size = searched["batch.max_size"]
+    varied = [path for path in (*OF_A_ROW, "graph") if path in searched]
+    expert = flatten(branch.expert_deployment())
+    for chosen in itertools.product(*(searched[path].choices for path in varied)):
+        for (instances, threads), batch_size in itertools.product(placements, batch_sizes):
+            current = {**expert, **dict(zip(varied, chosen, strict=True))}
+            current |= {"instances": instances, "intra_op_num_threads": threads}
+            deployment = branch.build(lambda item: branch.near(item, current, size, batch_size))  # noqa: B023
+            # Segments are cut already.
+            yield Deployment.model_validate({**deployment.model_dump(), "chunking": Chunking(method="none")})
+
+
+def name_of(deployment: Deployment) -> str:
+    """``onnx-int8:s8 · onnxruntime``, ``onnx-fp32 · openvino bf16``."""
+    exported = deployment.format if deployment.weights is None else f"{deployment.format}:{deployment.weights}"
+    return " ".join((exported, "·", deployment.engine, *said_precision(deployment)))
+
+
+def precision_of(deployment: Deployment) -> str:
+    if "int8" in deployment.format:
+        return "int8"
+    said = said_precision(deployment)
+    precision = said[0] if said else deployment.format.rpartition("-")[2]
+    return {"f32": "fp32", "bf16-autocast": "bf16"}.get(precision, precision)
+
+
+def said_precision(deployment: Deployment) -> list[str]:
+    flat = flatten(deployment)
+    return [str(flat[path]) for path in PRECISIONS if path in flat]
+
+
+def knobs_of(deployment: Deployment) -> str:
+    """What was chosen for a row."""
+    graph = f"{deployment.graph}, " if deployment.graph else ""
+    return f"{graph}{deployment.instances}×{deployment.intra_op_num_threads} threads, batch {deployment.batch.max_size}"
