@@ -17,7 +17,7 @@ from benchmarks.sherpa_model import write_sherpa_model
 from benchmarks.sides import OURS, SideSpec, funasr_onnx_python, sherpa_onnx_python
 
 Kind = Literal["autotune", "peer", "bound"]
-WARMUP = 3
+WARMUP = 2
 """Segments that a side transcribes before it is ready."""
 
 

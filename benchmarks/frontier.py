@@ -154,6 +154,8 @@ def read_cases(path: Path) -> list[dict[str, Any]]:
 
 def render(options: argparse.Namespace) -> None:
     cases = read_cases(options.json)
+    if not cases:
+        raise SystemExit(f"{options.json} must hold a case to be shown, but has none. Measure one first.")
     write_document(cases, options.document)
     draw(cases, options.picture)
 

@@ -21,11 +21,12 @@ from benchmarks.frontier_figures import (
 )
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LINKS = "![RTFx of every row](frontier.png)\n\n[Raw figures](benchmarks/frontier.json)"
 
 
 def write_document(cases: Sequence[CaseResult], path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    measured = "\n\n".join("\n".join(case_lines(case, cases)) for case in cases) or "Nothing has been measured yet."
+    measured = "\n\n".join([LINKS, *("\n".join(case_lines(case, cases)) for case in cases)])
     text = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{measured}\n{END}", text, flags=re.DOTALL)
     path.write_text(text, encoding="utf-8")
 

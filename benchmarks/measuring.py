@@ -1,5 +1,6 @@
 """Measuring contenders: the best knobs of each in fresh sides, then all of them in interleaved rounds."""
 
+import math
 import random
 import sys
 import time
@@ -14,8 +15,8 @@ from benchmarks.contenders import Candidate, Contender
 from benchmarks.segments import Segments
 from benchmarks.sides import Side, SideError, SideSpec, started
 
-HOPELESS = 1.2
-"""A candidate whose first pass takes this many times as long as the best's is not given a second."""
+HOPELESS = 1.25
+"""A candidate whose first pass takes this many times as long as the fastest first pass is not given a second."""
 PAUSE_S = 0.2
 """Between sides: threads of the one before stop spinning."""
 SPARE_BYTES = 2 << 30
@@ -54,18 +55,20 @@ def choose(contender: Contender, segments: Segments) -> Measured:
     if len(contender.candidates) == 1:
         return Measured(contender, contender.candidates[0], [])
     tried: list[Tried] = []
-    best_s, chosen = float("inf"), None
     for candidate in contender.candidates:
-        one = passes(candidate, segments, best_s)
-        tried.append(one)
-        if one.error is None and min(one.seconds) < best_s:
-            best_s, chosen = min(one.seconds), candidate
-        told = one.error or " ".join(f"{segments.audio_s(0) / seconds:.1f}" for seconds in one.seconds)
+        fastest_s = min((one.seconds[0] for one in tried if one.seconds), default=math.inf)
+        tried.append(passes(candidate, segments, fastest_s))
+        told = tried[-1].error or " ".join(f"{segments.audio_s(0) / seconds:.1f}" for seconds in tried[-1].seconds)
         log(f"  {contender.name} · {candidate.knobs}: {told}")
-    return Measured(contender, chosen, tried, error=None if chosen else tried[-1].error)
+    best_s = min((min(one.seconds) for one in tried if one.error is None), default=math.inf)
+    for candidate, one in zip(contender.candidates, tried, strict=True):
+        if one.error is None and min(one.seconds) == best_s:
+            return Measured(contender, candidate, tried)
+    return Measured(contender, None, tried, error=tried[-1].error)
 
 
-def passes(candidate: Candidate, segments: Segments, best_s: float) -> Tried:
+def passes(candidate: Candidate, segments: Segments, fastest_s: float) -> Tried:
+    """Two passes over list 0 in a fresh side, or one if that says enough."""
     tried = Tried(candidate.knobs)
     try:
         side = started(candidate.spec())
@@ -74,7 +77,7 @@ def passes(candidate: Candidate, segments: Segments, best_s: float) -> Tried:
         return tried
     try:
         tried.seconds.append(side.run(segments.lists[0])["seconds"])
-        if tried.seconds[0] < HOPELESS * best_s:
+        if tried.seconds[0] < HOPELESS * fastest_s:
             tried.seconds.append(side.run(segments.lists[0])["seconds"])
     except SideError as error:
         tried.error = str(error)
