@@ -57,7 +57,7 @@ def measure_case(model_name: str, profile: str, options: argparse.Namespace) -> 
             log(f"choosing {done}/{len(contenders)}: {contender.name}")
             measured.append(choose(contender, segments))
         measured += [choose(bound, segments) for bound in bounds(case, layers, ours)]
-        pool = Pool(int(FIRST_GUESS * Path(model.path, "model.pt").stat().st_size))
+        pool = Pool(segments.lists[0], int(FIRST_GUESS * Path(model.path, "model.pt").stat().st_size))
         try:
             run_rounds(measured, segments, pool)
         finally:

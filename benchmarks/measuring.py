@@ -4,7 +4,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,19 +90,22 @@ class Pool:
     """Sides that are open. Where memory doesn't suffice for all, the one used longest ago is closed and comes back
     later: loading is never timed."""
 
-    def __init__(self, needs_bytes: int) -> None:
+    def __init__(self, warmup: Sequence[int], needs_bytes: int) -> None:
         self._open: dict[str, Side] = {}
+        self._warmup = warmup
+        """Segments that a side hears before it is given out."""
         self._needs_bytes = needs_bytes
         """Of the largest side seen so far."""
 
     def get(self, name: str, spec: Callable[[], SideSpec]) -> Side:
         """The side of this name, ready. Raises AutotuneError, SideError."""
-        side = self._open.pop(name, None)
-        if side is None:
-            while self._open and psutil.virtual_memory().available < self._needs_bytes + SPARE_BYTES:
-                self.drop(next(iter(self._open)))
-            side = started(spec())
-        self._open[name] = side  # the last is the one used last
+        if name in self._open:
+            self._open[name] = self._open.pop(name)  # the last is the one used last
+            return self._open[name]
+        while self._open and psutil.virtual_memory().available < self._needs_bytes + SPARE_BYTES:
+            self.drop(next(iter(self._open)))
+        side = self._open[name] = started(spec())
+        side.run(self._warmup)
         return side
 
     def saw(self, memory_bytes: int) -> None:
