@@ -83,3 +83,8 @@ def share_of_bound(case: CaseResult, row: Row) -> Interval | None:
     for audio_s, spent, bound_s in zip(case["round_audio_s"], row["stages_s"], bound["seconds"], strict=True):
         shares.append((case["usable_cores"] * audio_s / spent["engine"]) / (audio_s / bound_s))
     return interval(shares)
+
+
+def digits(value: float) -> str:
+    """Three of them, and those before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.frontier_figures import CaseResult, Row, complete, rtfx
+from benchmarks.frontier_figures import CaseResult, Row, complete, digits, rtfx
 
 COLOURS = {"autotune": "tab:blue", "peer": "tab:orange"}
 BOUND_STYLES = {"fp32": ":", "bf16": "--", "int8": "-."}
@@ -30,7 +30,7 @@ def draw(cases: Sequence[CaseResult], path: Path) -> None:
         draw_case(panel, case)
     hardware = " / ".join(dict.fromkeys(case["hardware"] for case in cases))
     figure.suptitle(f"Best knobs of every format × engine (blue) beside the peers (orange)\n{hardware}", fontsize=11)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -39,24 +39,30 @@ def bars(case: CaseResult) -> list[Row]:
 
 
 def draw_case(panel: Any, case: CaseResult) -> None:
+    from matplotlib import ticker
+
     rows = bars(case)[::-1]
     for place, row in enumerate(rows):
         found = rtfx(case, row)
         spread = [[found.median - found.low], [found.high - found.median]]
         colour = COLOURS[row["kind"]]
         panel.errorbar([found.median], [place], xerr=spread, fmt="o", color=colour, capsize=3, markersize=5)
-        told = f"{found.median:.3g}  ·  {row['memory_bytes'] / 2**30:.2g} GiB"
+        told = f"{digits(found.median)}  ·  {row['memory_bytes'] / 2**30:.2f} GiB"
         panel.annotate(told, (found.high, place), textcoords="offset points", xytext=(7, -3), fontsize=7.5)
     for row in complete(case):
         if row["kind"] == "bound":
             bound = rtfx(case, row).median
             panel.axvline(bound, color="grey", linestyle=BOUND_STYLES[row["precision"]], linewidth=1.2,
-                          label=f"{row['name']}: {bound:.3g}")  # fmt: skip
+                          label=f"{row['name']}: {digits(bound)}")  # fmt: skip
     panel.set_yticks(range(len(rows)), [f"{row['name']}\n{row['knobs']}" for row in rows], fontsize=7.5)
     panel.set_ylim(-0.7, len(rows) - 0.3)
     panel.set_xscale("log")
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(plain)
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
     low, high = panel.get_xlim()
-    panel.set_xlim(low, high * (high / low) ** 0.12)  # room for the figures beside the last dots
+    panel.set_xlim(low, high * (high / low) ** 0.15)  # room for the figures beside the last dots
     panel.set_xlabel("RTFx (log scale, faster →)")
     panel.set_title(f"{case['model']} on “{case['profile']}”", fontsize=10)
     panel.grid(alpha=0.3, which="both", axis="x")

@@ -11,6 +11,7 @@ from benchmarks.frontier_figures import (
     accurate,
     beside_engine,
     complete,
+    digits,
     judged_by,
     named,
     ratio,
@@ -160,7 +161,3 @@ def figure(found: Interval, unit: str = "") -> str:
     if found.low == found.high:
         return f"{digits(found.median)}{unit}"
     return f"{digits(found.median)}{unit} ({digits(found.low)}–{digits(found.high)})"
-
-
-def digits(value: float) -> str:
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
