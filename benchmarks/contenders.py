@@ -38,6 +38,8 @@ class Contender:
     kind: Kind
     precision: str
     candidates: list[Candidate] = field(default_factory=list)
+    follows: str | None = None
+    """The contender whose knobs it takes over, if any."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ class Case:
 
 def our_contenders(case: Case, batch_sizes: tuple[int, ...]) -> list[Contender]:
     return [
-        Contender(row.name, "autotune", row.precision, [our_candidate(case, one) for one in row.candidates])
+        Contender(
+            row.name, "autotune", row.precision, [our_candidate(case, one) for one in row.candidates], row.follows
+        )
         for row in rows_of(case.hardware, batch_sizes)
     ]
 

@@ -28,7 +28,7 @@ from benchmarks.contenders import Case, bounds, layers_spec, our_contenders, pee
 from benchmarks.frontier_picture import draw
 from benchmarks.frontier_report import write_document
 from benchmarks.gemm import Layer, flop_per_audio_second
-from benchmarks.measuring import Measured, Pool, choose, log, run_rounds
+from benchmarks.measuring import Measured, Pool, choose_all, log, run_rounds
 from benchmarks.segments import Segments, cut_segments
 from benchmarks.sides import FUNASR_ONNX, SHERPA_ONNX, started
 
@@ -51,12 +51,7 @@ def measure_case(model_name: str, profile: str, options: argparse.Namespace) -> 
         layers = count_layers(case)
         judge = judge_of(case)
         ours = our_contenders(case, BATCH_SIZES.get(profile, (1, 4)))
-        contenders = [*ours, *peers(case)]
-        measured = []
-        for done, contender in enumerate(contenders, start=1):
-            log(f"choosing {done}/{len(contenders)}: {contender.name}")
-            measured.append(choose(contender, segments))
-        measured += [choose(bound, segments) for bound in bounds(case, layers, ours)]
+        measured = choose_all([*ours, *peers(case), *bounds(case, layers, ours)], segments)
         pool = Pool(segments.lists[0], int(FIRST_GUESS * Path(model.path, "model.pt").stat().st_size))
         try:
             run_rounds(measured, segments, pool)

@@ -5,7 +5,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -48,6 +48,24 @@ class Measured:
     memory_bytes: int = 0
     """Peak."""
     error: str | None = None
+
+
+def choose_all(contenders: Sequence[Contender], segments: Segments) -> list[Measured]:
+    """Everyone's knobs, those that others follow first."""
+    found: dict[str, Measured] = {}
+    for contender in sorted(contenders, key=lambda one: one.follows is not None):
+        log(f"choosing {len(found) + 1}/{len(contenders)}: {contender.name}")
+        leader = found.get(contender.follows or "")
+        found[contender.name] = choose(following(contender, leader), segments)
+    return list(found.values())
+
+
+def following(contender: Contender, leader: Measured | None) -> Contender:
+    """The contender with the leader's knobs alone, if there are any."""
+    if leader is None or leader.chosen is None:
+        return contender
+    same = [one for one in contender.candidates if one.knobs == leader.chosen.knobs]
+    return replace(contender, candidates=same)
 
 
 def choose(contender: Contender, segments: Segments) -> Measured:

@@ -4,14 +4,14 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autotune.deployment import Chunking, Deployment
+from autotune.deployment import FP32_SHARE, Chunking, Deployment
 from autotune.hardware import HardwareProfile
 from autotune.search.resolved_space import ResolvedBranch
 from autotune.search.space import load_space, resolve
 from autotune.search.vocabulary import flatten
 
 PRECISIONS = ("session_options.inference_precision", "session_options.precision")
-OF_A_ROW = ("format", "weights", *PRECISIONS)
+OF_A_ROW = ("format", "weights", "fp32_share", *PRECISIONS)
 """What makes two deployments different rows; the engine does too."""
 
 
@@ -22,6 +22,8 @@ class Row:
     name: str
     precision: str
     """``fp32``, ``bf16``, ``f16`` or ``int8``: of the weights' matrix products."""
+    follows: str | None = None
+    """The row whose best knobs this one takes over: its own layers that stay in fp32 hardly change which are best."""
     candidates: list[Deployment] = field(default_factory=list)
 
 
@@ -36,7 +38,8 @@ def rows_of(hardware: HardwareProfile, batch_sizes: tuple[int, ...]) -> list[Row
     rows: dict[str, Row] = {}
     for branch in space.branches:
         for deployment in candidates_of(branch, placements, batch_sizes):
-            row = rows.setdefault(name_of(deployment), Row(name_of(deployment), precision_of(deployment)))
+            name, plain = name_of(deployment), name_of(deployment.model_copy(update={"fp32_share": 0.0}))
+            row = rows.setdefault(name, Row(name, precision_of(deployment), plain if plain != name else None))
             if deployment not in row.candidates:
                 row.candidates.append(deployment)
     return list(rows.values())
@@ -59,8 +62,9 @@ def candidates_of(
 
 
 def name_of(deployment: Deployment) -> str:
-    """``onnx-int8:s8 · onnxruntime``, ``onnx-fp32 · openvino bf16``."""
-    exported = deployment.format if deployment.weights is None else f"{deployment.format}:{deployment.weights}"
+    """``onnx-int8:s8:fp32=0.9 · onnxruntime``, ``onnx-fp32 · openvino bf16``."""
+    share = f"{FP32_SHARE}{deployment.fp32_share:g}" if deployment.fp32_share else ""
+    exported = ":".join(part for part in (deployment.format, deployment.weights, share) if part)
     return " ".join((exported, "·", deployment.engine, *said_precision(deployment)))
 
 
