@@ -28,6 +28,8 @@ class Candidate:
     knobs: str
     spec: Callable[[], SideSpec]
     """Exports what it needs, so it may take long and raise AutotuneError."""
+    deployment: Deployment | None = None
+    """Of our own."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def our_candidate(case: Case, deployment: Deployment) -> Candidate:
         }
         return SideSpec(deployment.describe(), OURS, setup, threads=deployment.intra_op_num_threads)
 
-    return Candidate(knobs_of(deployment), spec)
+    return Candidate(knobs_of(deployment), spec, deployment)
 
 
 def reference_spec(case: Case) -> SideSpec:

@@ -109,11 +109,13 @@ def judge_of(case: Case) -> Judge:
 
 def row_of(one: Measured, judge: Judge, segments: Segments) -> dict[str, Any]:
     contender = one.contender
+    deployment = one.chosen.deployment if one.chosen else None
     row: dict[str, Any] = {
         "name": contender.name,
         "kind": contender.kind,
         "precision": contender.precision,
         "knobs": one.chosen.knobs if one.chosen else None,
+        "deployment": deployment.model_dump(mode="json") if deployment else None,
         "seconds": one.seconds,
         "memory_bytes": one.memory_bytes,
         "stages_s": one.stages_s,
