@@ -17,13 +17,12 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -59,15 +58,15 @@ class Idea:
     """What it is made of."""
     make: Callable[[Path, Path], Path]
     """(file of the source, a directory) → the file that was tried."""
-    entries: Mapping[str, str] = MappingProxyType({})
+    entries: tuple[tuple[str, str], ...] = ()
     """Session configuration."""
 
 
-def session_of(path: Path, entries: Mapping[str, str], threads: int) -> onnxruntime.InferenceSession:
+def session_of(path: Path, entries: Sequence[tuple[str, str]], threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads
-    for key, value in entries.items():
+    for key, value in entries:
         options.add_session_config_entry(key, value)
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -150,7 +149,7 @@ def ideas(weights: WeightType, threads: int) -> list[Idea]:
         found.append(Idea("8-bit weights in blocks of 128 (`MatMulNBits`, accuracy level 4)", int8, fp32, weight_only))
     if threads > 1:
         # Of all threads but the caller's; processors are counted from 1.
-        bound = {"session.intra_op_thread_affinities": ";".join(str(cpu + 1) for cpu in range(1, threads))}
+        bound = (("session.intra_op_thread_affinities", ";".join(str(cpu + 1) for cpu in range(1, threads))),)
         found.append(Idea("threads bound to cores (`intra_op_thread_affinities`)", int8, int8, same, bound))
     return found
 
@@ -183,7 +182,7 @@ def compare(idea: Idea, info: ModelInfo, threads: int, rounds: int) -> dict[str,
             tried = session_of(idea.make(source, Path(folder)), idea.entries, threads)
         except Exception as error:  # noqa: BLE001 – whatever a rewriter raises is the answer
             return {"idea": idea.name, "shipped": idea.shipped.label, "failed": f"{type(error).__name__}: {error}"}
-        shipped = session_of(shipped_file, {}, threads)
+        shipped = session_of(shipped_file, (), threads)
         output = tried.get_outputs()[0].name
         row: dict[str, Any] = {"idea": idea.name, "shipped": idea.shipped.label, "ratio": {}, "agree": {}}
         for name, feed in feeds().items():
