@@ -13,7 +13,7 @@ from autotune.engines.outputs import engine_output
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.paths import cache_dir
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "verify_products"]
 
 _INSTALL = 'Install it: pip install openvino (pip install "funasr-autotune[openvino]").'
 _CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
@@ -55,7 +55,7 @@ class OpenVinoEngine:
         compiled = _compile(request, scores=request.deployment.graph == "funasr")
         facts = _verified_facts(compiled, request.deployment)
         if request.deployment.format == "openvino-int8":
-            _verify_products(facts, _read(artifact_of(request)), request)
+            verify_products(facts, _read(artifact_of(request)), request)
         return cls(request, compiled, facts)
 
     def twin(self) -> OpenVinoEngine:
@@ -193,8 +193,18 @@ def _product_precisions(compiled: Any) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> None:
-    """What was quantised must be computed in 8 bits: OpenVINO falls back to floats without a word."""
+def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> None:
+    """What was quantised must be computed in 8 bits: OpenVINO falls back to floats without a word.
+
+    Args:
+        facts: of the compiled model; how many of its products have which precision.
+        model: as it was read from the file, before it was compiled.
+        request: what was asked for.
+
+    Raises:
+        ModelError: the file holds nothing quantised.
+        TrialMismatch: fewer products were compiled for 8 bits than the file holds.
+    """
     wanted = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
     got = facts.details["PRODUCT_PRECISIONS"]
     in_8_bits = sum(got.get(name, 0) for name in _8_BITS)

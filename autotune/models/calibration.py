@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -62,7 +63,7 @@ class Calibration(Document):
             if _sha256(_read(self.path)) == self.sha256:
                 return self.path
             reason = "holds other samples"
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             reason = f"can't be read ({type(error).__name__})"
         raise ArtifactError(
             f"openvino-int8 must be calibrated on the audio that was measured (sha256 {self.sha256[:12]}…), but "
@@ -152,7 +153,8 @@ def _kept(source: Literal["workload", "embedded"], segments: Sequence[Int16]) ->
 
 
 def _read(path: Path) -> list[Int16]:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Opened here: numpy leaves the file open where it is damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         return [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from autotune.errors import ArtifactError, EngineUnavailableError
 
-__all__ = ["Feed", "NOT_QUANTIZED", "TOOLS", "check_token_counts", "check_tools", "openvino_session", "quantize_static"]
+__all__ = ["NOT_QUANTIZED", "TOOLS", "Feed", "check_token_counts", "check_tools", "openvino_session", "quantize_static"]
 
 NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder", "ctc_lo")
 """FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py), and SenseVoice's
