@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funasr", "fake"]
-FormatName = Literal["onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
+FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
 WeightType = Literal["u8", "s8", "s7"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
 DeviceName = str
@@ -45,20 +45,27 @@ of CPUs with neither don't saturate."""
 
 FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
     "onnxruntime": ("onnx-fp32", "onnx-int8"),
-    "openvino": ("onnx-fp32", "onnx-int8"),
+    "openvino": ("onnx-fp32", "onnx-int8", "openvino-int8"),
     "torchscript": ("torchscript-fp32", "torchscript-bf16"),
     "pytorch": ("pytorch-fp32",),
     "funasr": ("pytorch-fp32",),
-    "fake": ("onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"),
+    "fake": ("onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"),
 }
 """Which formats each engine executes; ``pytorch-fp32`` is the model directory itself, no artifact."""
 
-ARTIFACT_FORMATS: tuple[FormatName, ...] = ("onnx-fp32", "onnx-int8", "torchscript-fp32", "torchscript-bf16")
+ARTIFACT_FORMATS: tuple[FormatName, ...] = (
+    "onnx-fp32",
+    "onnx-int8",
+    "openvino-int8",
+    "torchscript-fp32",
+    "torchscript-bf16",
+)
 """Formats that are exported and cached; the others run from the model directory."""
 
 GRAPHS_OF_FORMAT: dict[str, tuple[GraphName, ...]] = {
     "onnx-fp32": ("funasr", "lean", "fused", "unmasked"),
     "onnx-int8": ("funasr", "lean", "fused", "unmasked"),
+    "openvino-int8": ("funasr", "lean"),
     "torchscript-fp32": ("funasr", "lean"),
     "torchscript-bf16": ("lean",),
     "pytorch-fp32": (),
@@ -117,6 +124,16 @@ class ArtifactSpec:
             raise ValueError(f"graph must be one of {allowed} for {self.format}, but got {self.graph!r}")
         if self.fp32_share and self.format != "onnx-int8":
             raise ValueError(f"fp32_share must be 0 unless format is onnx-int8, but got {self.fp32_share:g}")
+
+    @property
+    def derived(self) -> bool:
+        """Whether it is made from the ``onnx-fp32`` artifact of the same graph."""
+        return self.format in ("onnx-int8", "openvino-int8")
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its activations are static: their ranges are those of the audio that it was calibrated on."""
+        return self.format == "openvino-int8"
 
     @property
     def label(self) -> str:

@@ -16,7 +16,8 @@ __all__ = ["load"]
 def load(path: str | Path) -> Recognizer:
     """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
 
-    The artifact is exported again if the cache no longer has it. Use as a context manager, or ``close`` it.
+    The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
+    on, which the cache keeps too. Use as a context manager, or ``close`` it.
 
     Example:
         >>> with autotune.load("deploy.yaml") as recognizer:
@@ -28,6 +29,7 @@ def load(path: str | Path) -> Recognizer:
     Raises:
         DocumentError: the file is not a deployment file.
         ModelError: the model is not there any more, or its weights have changed.
+        ArtifactError: it must be exported again and can't be.
         EngineUnavailableError: the runtime or the device is missing here.
     """
     document = read_deployment_file(Path(path))
@@ -41,5 +43,7 @@ def load(path: str | Path) -> Recognizer:
     deployment = document.deployment
     artifact = None
     if deployment.artifact is not None:
-        artifact = Path(ensure_artifact(model, deployment.artifact, device=deployment.device)[0].path)
+        calibration = document.artifact.calibration if document.artifact is not None else None
+        exported, _ = ensure_artifact(model, deployment.artifact, device=deployment.device, calibration=calibration)
+        artifact = Path(exported.path)
     return Recognizer.load(deployment, ModelDirectory.open(Path(model.path)), artifact)

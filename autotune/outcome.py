@@ -38,7 +38,18 @@ from autotune.search.records import StudyResult
 
 __all__ = ["Outcome", "cer_record", "deployment_file", "pooled_latency"]
 
-PACKAGES = ("funasr", "torch", "onnxruntime-gpu", "onnxruntime", "onnx", "optuna", "numpy", "kaldi-native-fbank")
+PACKAGES = (
+    "funasr",
+    "torch",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx",
+    "openvino",
+    "nncf",
+    "optuna",
+    "numpy",
+    "kaldi-native-fbank",
+)
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,7 @@ def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:
         key=artifact.key,
         size_bytes=artifact.size_bytes,
         parity=artifact.parity,
+        calibration=artifact.calibration,
     )
 
 

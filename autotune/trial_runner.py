@@ -11,7 +11,7 @@ from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement, TrialRequest, run_trial
-from autotune.models import Artifact, ModelInfo, ensure_artifact
+from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
 __all__ = ["TrialRunner", "TrialSubject"]
@@ -40,6 +40,7 @@ class TrialRunner:
         self._reporter = reporter
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
         self._baseline_wall_s = 0.0
+        self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
         """Measure it; raises what exporting and the trial raise.
@@ -90,6 +91,7 @@ class TrialRunner:
                 self._subject.model,
                 spec,
                 device=deployment.device,
+                calibration=self._calibrated() if spec.calibrated else None,
                 on_event=progress(self._reporter, f"exporting {spec.label}"),
             )
         except AutotuneError as error:
@@ -103,6 +105,11 @@ class TrialRunner:
                 f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
             )
         return artifact
+
+    def _calibrated(self) -> Calibration:
+        """Static int8 takes its ranges from what it will hear."""
+        self._calibration = self._calibration or workload_calibration(self._subject.workload)
+        return self._calibration
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
         """Three times as long as the slower baseline took is hopeless; the baselines have a limit of their own."""

@@ -27,7 +27,7 @@ FLOORS = [
     ["cli"],
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
-HEAVY = {"torch", "funasr", "onnxruntime", "onnx", "openvino", "silero_vad"}
+HEAVY = {"torch", "funasr", "onnxruntime", "onnx", "openvino", "nncf", "silero_vad"}
 
 
 def modules() -> list[Path]:

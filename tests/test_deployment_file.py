@@ -144,11 +144,15 @@ def test_comments_are_on_the_lines_of_their_keys() -> None:
 def test_no_comment_is_for_a_key_that_does_not_exist() -> None:
     data = example_file().to_json()
     data["deployment"]["session_options"] = {key: "" for name in ENGINES for key in engine_class(name).SESSION_OPTIONS}
+    data["artifact"]["calibration"] = CALIBRATION
     for path in COMMENTS:
         here: Any = data
         for name in path.split("."):
             assert name in here, path
             here = here[name]
+
+
+CALIBRATION = {"source": "workload", "segments": 11, "audio_s": 91.5, "sha256": "0" * 64}
 
 
 def write(path: Path, change: dict[str, Any], *, remove: str | None = None) -> Path:
@@ -181,6 +185,8 @@ def write(path: Path, change: dict[str, Any], *, remove: str | None = None) -> P
         ({"speedup": None}, ["speedup must be null when"]),
         ({"recommended": "baseline", "speedup": None}, ["deployment must be baseline.deployment"]),
         ({"artifact.format": "onnx-fp32"}, ["artifact.format must be the deployment's 'onnx-int8'"]),
+        ({"artifact.calibration": CALIBRATION}, ["artifact.calibration must be given for openvino-int8, and null"]),
+        ({"artifact.calibration": {**CALIBRATION, "sha256": "../../etc"}}, ['"artifact.calibration.sha256"']),
         ({"provenance.date": "2026-08-30T12:00:00"}, ['"provenance.date"', "timezone"]),
         ({"measurement.stages.encode": 1.0}, ["measurement.stages", "'read'"]),
         ({"schema": "autotune/deployment/v2"}, ['must be "autotune/deployment/v1"', "'autotune/deployment/v2'"]),

@@ -28,6 +28,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.format": {
         "onnx-fp32": "exported to ONNX, 32-bit floats",
         "onnx-int8": "exported to ONNX, weights of matrix products in 8 bits",
+        "openvino-int8": "matrix products of weights and activations in 8 bits, ranges calibrated on audio",
         "torchscript-fp32": "exported to TorchScript, 32-bit floats",
         "torchscript-bf16": "exported to TorchScript, 16-bit brain floats",
         "pytorch-fp32": "the model directory itself, nothing exported",
@@ -161,6 +162,12 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "baseline.other": "the one that was slower in the study, so not measured again",
     "speedup": "against the baseline, paired by block; 95 % interval",
     "artifact": "the exported file that was measured",
+    "artifact.calibration": "audio that the activations' ranges were taken from; null where they are not static",
+    "artifact.calibration.source": {
+        "workload": "segments of the audio that was measured",
+        "embedded": "autotune's own clips",
+    },
+    "artifact.calibration.sha256": "names the samples, kept in the cache: loading needs them to export again",
     "artifact.parity": "largest score difference / largest score, against the PyTorch model",
 }
 """Dotted path → comment, or one comment a value where the choices differ in meaning."""

@@ -11,7 +11,7 @@ from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.measure.accuracy import TokenName, UnitName
 from autotune.metrics import Interval, RatioEstimate
-from autotune.models import ModelInfo, Parity
+from autotune.models import Calibration, ModelInfo, Parity
 
 __all__ = [
     "SCHEMA",
@@ -186,6 +186,7 @@ class ArtifactRecord(Document):
     key: str
     size_bytes: int = Field(ge=1)
     parity: Parity
+    calibration: Calibration | None = None
 
 
 class ProvenanceRecord(Document):
@@ -230,6 +231,9 @@ class DeploymentFile(Document):
             raise ValueError(
                 f"artifact.format must be the deployment's {self.deployment.format!r}, but got {self.artifact.format!r}"
             )
+        static = self.deployment.artifact is not None and self.deployment.artifact.calibrated
+        if static != (self.artifact is not None and self.artifact.calibration is not None):
+            raise ValueError("artifact.calibration must be given for openvino-int8, and null for every other format")
         return self
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
@@ -12,18 +13,21 @@ from autotune.engines.outputs import engine_output
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.paths import cache_dir
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "verify_products"]
 
 _INSTALL = 'Install it: pip install openvino (pip install "funasr-autotune[openvino]").'
 _CAPABILITIES = {"bf16": "BF16", "f16": "FP16"}
 """Precision → what OPTIMIZATION_CAPABILITIES must list: elsewhere it is emulated, 70 times as slow."""
 
+_PRODUCT_LAYERS = ("FullyConnected", "MatMul")
+_8_BITS = ("i8", "u8")
+
 
 class OpenVinoEngine:
     """One infer request of a compiled model; see ``Engine`` for ownership and thread-safety.
 
-    ``instances`` are the compiled model's streams, ``pinning`` is OpenVINO's own. A twin is another infer request, so
-    all instances share one copy of the weights.
+    ``instances`` are the compiled model's streams, ``pinning`` is OpenVINO's own, ``inference_precision`` is that of
+    everything that isn't quantised. A twin is another infer request, so all instances share one copy of the weights.
     """
 
     name: ClassVar[str] = "openvino"
@@ -49,7 +53,10 @@ class OpenVinoEngine:
         check_no_provider_options(request.deployment)
         _check(request.deployment)
         compiled = _compile(request, scores=request.deployment.graph == "funasr")
-        return cls(request, compiled, _verified_facts(compiled, request.deployment))
+        facts = _verified_facts(compiled, request.deployment)
+        if request.deployment.format == "openvino-int8":
+            verify_products(facts, _read(artifact_of(request)), request)
+        return cls(request, compiled, facts)
 
     def twin(self) -> OpenVinoEngine:
         """Another stream of the same compiled model."""
@@ -110,15 +117,19 @@ def _compile(request: EngineRequest, *, scores: bool) -> Any:
             f"inference_precision {precision} must be native to this CPU, but OpenVINO offers {', '.join(offered)}: it "
             "would be emulated. Choose f32, or install on a machine with it."
         )
-    try:
-        model = core.read_model(path)
-    except RuntimeError as error:
-        raise ModelError(f"{path} must be a model that OpenVINO reads, but: {_first_line(error)}") from error
+    model = _read(path)
     _verify_signature(model, request)
     if not scores and len(model.outputs) == 3:
         model = openvino.Model(model.get_results()[:2], model.get_parameters())
     with allocation_failures_as_memory_error():
         return core.compile_model(model, "CPU", _properties(deployment))
+
+
+def _read(path: str) -> Any:
+    try:
+        return _import_openvino().Core().read_model(path)
+    except RuntimeError as error:
+        raise ModelError(f"{path} must be a model that OpenVINO reads, but: {_first_line(error)}") from error
 
 
 def _properties(deployment: Deployment) -> dict[str, Any]:
@@ -165,10 +176,57 @@ def _verified_facts(compiled: Any, deployment: Deployment) -> EngineFacts:
         inter_op_num_threads=1,
         details={
             **in_force,
+            "PRODUCT_PRECISIONS": _product_precisions(compiled),
             "EXECUTION_DEVICES": list(compiled.get_property("EXECUTION_DEVICES")),
             "OPTIMIZATION_CAPABILITIES": list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
         },
     )
+
+
+def _product_precisions(compiled: Any) -> dict[str, int]:
+    """How many matrix products were compiled for each precision, as the plugin itself says."""
+    found: Counter[str] = Counter()
+    for layer in compiled.get_runtime_model().get_ops():
+        info = layer.get_rt_info()
+        if "layerType" in info and str(info["layerType"].astype(str)) in _PRODUCT_LAYERS:
+            found[str(info["runtimePrecision"].astype(str))] += 1
+    return dict(sorted(found.items()))
+
+
+def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> None:
+    """What was quantised must be computed in 8 bits: OpenVINO falls back to floats without a word.
+
+    Args:
+        facts: of the compiled model; how many of its products have which precision.
+        model: as it was read from the file, before it was compiled.
+        request: what was asked for.
+
+    Raises:
+        ModelError: the file holds nothing quantised.
+        TrialMismatch: fewer products were compiled for 8 bits than the file holds.
+    """
+    wanted = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
+    got = facts.details["PRODUCT_PRECISIONS"]
+    in_8_bits = sum(got.get(name, 0) for name in _8_BITS)
+    if not wanted:
+        raise ModelError(
+            f"{request.artifact} must hold quantised matrix products, but has none. "
+            f"Export the model again: autotune export --model {request.model.path}"
+        )
+    if in_8_bits < wanted:
+        told = ", ".join(f"{count} in {name}" for name, count in got.items())
+        raise TrialMismatch(
+            f"OpenVINO must compute the {wanted} quantised matrix products of openvino-int8 in 8 bits, but compiled "
+            f"{told}. Choose onnx-fp32 on this CPU."
+        )
+
+
+def _is_quantized(product: Any) -> bool:
+    """Whether a product's weights are 8-bit integers in the file."""
+    node = product.input_value(1).get_node()
+    while node.get_type_name() in ("Multiply", "Subtract", "Convert"):  # what dequantises
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "Constant" and node.get_element_type().to_string() in _8_BITS
 
 
 def _plain(value: Any) -> Any:

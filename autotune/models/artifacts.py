@@ -28,9 +28,11 @@ from autotune.file_cache import file_sha256, locked, no_space_left, publish, sta
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
 from autotune.model_directory import ModelDirectory
+from autotune.models.calibration import Calibration, embedded_calibration
 from autotune.models.export import FILE_NAMES, OPSET, disk_full
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, OnEvent, RunTask
+from autotune.models.static_int8 import TOOLS, check_tools
 from autotune.paths import atomic_write, cache_dir
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
@@ -63,7 +65,9 @@ class Artifact(Document):
     export_s: float
     """Seconds that the export took, without loading the model and checking parity."""
     key: str
-    """Digest of the model, the recipe and the versions of the tools."""
+    """Digest of the model, the recipe, the calibration and the versions of the tools."""
+    calibration: Calibration | None = None
+    """What its activations' ranges were taken from; only static int8 has one."""
 
     @property
     def spec(self) -> ArtifactSpec:
@@ -114,6 +118,7 @@ def ensure_artifact(
     spec: ArtifactSpec,
     *,
     device: str = "cpu",
+    calibration: Calibration | None = None,
     run: RunTask = run_task,
     on_event: OnEvent | None = None,
 ) -> tuple[Artifact, bool]:
@@ -123,24 +128,28 @@ def ensure_artifact(
 
     Args:
         model: what is exported.
-        spec: to what; ``onnx-int8`` is made from the ``onnx-fp32`` of the same graph, which is ensured first.
+        spec: to what; int8 is made from the ``onnx-fp32`` of the same graph, which is ensured first.
         device: where torchscript is traced; ignored for ONNX.
+        calibration: of ``openvino-int8``, ignored for the others; None: the embedded clips.
         run: runs the export.
         on_event: hears of its progress.
 
     Raises:
-        ArtifactError: too little disk space, the export failed, or its parity check did not pass; nothing is kept.
+        ArtifactError: too little disk space, the calibration's audio is not there, the export failed, or its parity
+            check did not pass; nothing is kept.
+        EngineUnavailableError: what exports the format is not installed.
         ModelError: the model's files are damaged.
     """
     device = device if spec.format.startswith("torchscript") else "cpu"
+    calibration = (calibration or embedded_calibration()) if spec.calibrated else None
+    root, key = cache_dir() / "artifacts", artifact_key(model, spec, device, calibration)
     source: str | None = None
     sensitivities: dict[str, float] = {}
-    if spec.format == "onnx-int8":
+    if spec.derived:
         base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
         source = str(Path(base.path).parent)
     if spec.fp32_share:
         sensitivities = _ensure_sensitivities(model, spec, run, on_event)
-    root, key = cache_dir() / "artifacts", artifact_key(model, spec, device)
     try:
         sweep(root)
         with locked(root, key):
@@ -150,8 +159,12 @@ def ensure_artifact(
             _require_space(root, ModelDirectory.open(Path(model.path)), spec)
             payload = {"model_path": model.path, **asdict(spec), "device": device, "source": source}
             payload["sensitivities"] = sensitivities
+            if calibration is not None:
+                check_tools()
+                payload["calibration"] = str(calibration.require())
             with staging(root, key) as folder:
-                _export_into(folder, spec, payload, key, run, on_event)
+                result = _export_into(folder, spec, payload, run, on_event)
+                _write_record(folder, spec, {"device": device, "key": key, "calibration": calibration, **result})
                 publish(folder, root / key)
     except OSError as error:
         raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
@@ -161,18 +174,20 @@ def ensure_artifact(
     return made, False
 
 
-def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str) -> str:
+def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str, calibration: Calibration | None = None) -> str:
     """Digest of everything that decides the file's content and its parity: other content, other key."""
     # What an 8-bit matrix product gives depends on the CPU: without VNNI, signed weights saturate. Parity found on
     # one kind of CPU says nothing about another that shares the cache.
-    isa = probe_hardware().isa if spec.format == "onnx-int8" else ()
-    parts = [model.sha256, asdict(spec), device, RECIPE, OPSET, isa, _tool_versions()]
+    isa = probe_hardware().isa if spec.derived else ()
+    parts = [model.sha256, asdict(spec), device, RECIPE, OPSET, isa, _tool_versions(spec)]
+    if calibration is not None:
+        parts.append(calibration.sha256)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _tool_versions() -> dict[str, str]:
+def _tool_versions(spec: ArtifactSpec) -> dict[str, str]:
     found = {}
-    for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu"):
+    for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu", *(TOOLS if spec.calibrated else ())):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -185,7 +200,9 @@ def _ensure_sensitivities(
 ) -> dict[str, float]:
     """Measured once a model and weight type: it takes as long as an export."""
     root = cache_dir() / "sensitivities"
-    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, _tool_versions()]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, _tool_versions(spec)]).encode()).hexdigest()[
+        :32
+    ]
     try:
         with locked(root, key):
             file = root / f"{key}.json"
@@ -202,8 +219,9 @@ def _ensure_sensitivities(
 
 
 def _export_into(
-    folder: Path, spec: ArtifactSpec, payload: dict[str, Any], key: str, run: RunTask, on_event: OnEvent | None
-) -> None:
+    folder: Path, spec: ArtifactSpec, payload: dict[str, Any], run: RunTask, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """What the export says of its file: ``parity`` and ``export_s``."""
     try:
         result = run(
             "autotune.models.export:export_task",
@@ -215,17 +233,12 @@ def _export_into(
         if no_space_left(folder):  # torch.jit.save aborts the process
             raise ArtifactError(disk_full(spec.label, folder.parent)) from error
         raise ArtifactError(f"{spec.label} must be exportable, but: {error} Use another format.") from error
+    return {"parity": Parity.model_validate(result["parity"]), "export_s": result["export_s"]}
+
+
+def _write_record(folder: Path, spec: ArtifactSpec, facts: dict[str, Any]) -> None:
     file = folder / FILE_NAMES[spec.format]
-    record = Artifact(
-        **asdict(spec),
-        device=payload["device"],
-        path=str(file),
-        size_bytes=file.stat().st_size,
-        sha256=file_sha256(file),
-        parity=Parity.model_validate(result["parity"]),
-        export_s=result["export_s"],
-        key=key,
-    )
+    record = Artifact(**asdict(spec), path=str(file), size_bytes=file.stat().st_size, sha256=file_sha256(file), **facts)
     (folder / _RECORD).write_text(record.model_dump_json(indent=2), encoding="utf-8")
 
 

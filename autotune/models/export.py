@@ -6,7 +6,7 @@ import errno
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,16 @@ import numpy as np
 
 from autotune.deployment import ArtifactSpec
 from autotune.engines.base import EngineInput, Float32, Int32
-from autotune.engines.inputs import equal_groups
+from autotune.engines.inputs import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.file_cache import no_space_left
+from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
+from autotune.models.calibration import Calibration
 from autotune.models.parity import Batch, Parity
 from autotune.models.sensitivity import most_sensitive
+from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
 
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
@@ -31,6 +34,7 @@ OPSET = 17
 FILE_NAMES = {
     "onnx-fp32": "model.onnx",
     "onnx-int8": "model.onnx",
+    "openvino-int8": "model.onnx",
     "torchscript-fp32": "model.torchscript.pt",
     "torchscript-bf16": "model.torchscript.pt",
 }
@@ -45,6 +49,7 @@ _STEPS = {
     "load": "loading the model",
     "export": "tracing and writing",
     "quantize": "quantising",
+    "calibrate": "quantising on the audio's activations",
     "parity": "checking parity",
 }
 
@@ -56,15 +61,17 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     Args:
         payload: model_path; format, weights, graph, fp32_share (an ``ArtifactSpec``); device; out (an existing
-            directory); for onnx-int8: source (directory of the onnx-fp32 artifact of the same graph) and
-            sensitivities (of ``models/sensitivity.py``, unless fp32_share is 0).
-        emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, parity) and ``text``.
+            directory); source (directory of the onnx-fp32 artifact of the same graph, for formats derived from it);
+            sensitivities (of ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a
+            ``Calibration``'s samples, for openvino-int8).
+        emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, calibrate, parity) and ``text``.
 
     Returns:
         parity (a ``Parity``) and export_s (seconds without loading and checking).
 
     Raises:
         ArtifactError: the export failed, the disk is full, or parity is gated and did not pass.
+        EngineUnavailableError: what quantises is not installed.
         ModelError: the model is damaged.
     """
     out = Path(payload["out"])
@@ -77,6 +84,9 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     try:
         if spec.format == "onnx-int8":
             result = _quantize(Path(payload["source"]), out, spec, payload["sensitivities"], step)
+        elif spec.format == "openvino-int8":
+            model = ModelDirectory.open(Path(payload["model_path"]))
+            result = _quantize_static(model, Path(payload["source"]), Path(payload["calibration"]), out, step, spec)
         else:
             result = _export(ModelDirectory.open(Path(payload["model_path"])), spec, payload["device"], out, step)
     except AutotuneError:
@@ -207,9 +217,42 @@ def _quantize(
     exact, quantized = _onnx_forward(original), _onnx_forward(target)
     if spec.graph == "unmasked":
         exact, quantized = _by_length(exact), _by_length(quantized)
-    expected = [[row[: int(length)] for row, length in zip(*exact(batch), strict=True)] for batch in given]
-    measured = parity.compare(quantized, given, expected, reference="onnx-fp32", gated=False)
+    measured = parity.compare(quantized, given, _rows(exact, given), reference="onnx-fp32", gated=False)
     return measured, export_s
+
+
+def _quantize_static(
+    model: ModelDirectory, source: Path, calibration: Path, out: Path, step: Callable[[str], None], spec: ArtifactSpec
+) -> tuple[Parity, float]:
+    """By NNCF, activations calibrated on given audio; checked in OpenVINO, where it will run."""
+    step("calibrate")
+    started = time.perf_counter()
+    original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES[spec.format]
+    names = INPUT_NAMES[model.architecture]
+    rows = parity.features(model, Calibration.waveforms(calibration))
+    feeds = [_feed(Batch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
+    quantize_static(original, target, feeds, isa=probe_hardware().isa)
+    export_s = time.perf_counter() - started
+    step("parity")
+    given = parity.load_batches(source / BATCHES_FILE)
+    expected = _rows(_onnx_forward(original), given)
+    run = openvino_session(target)
+    counts: list[int] = []
+
+    def quantized(batch: Batch) -> tuple[Float32, Int32]:
+        scores, lengths = _scores_and_lengths(run(_feed(batch, names)))
+        counts.extend(int(length) for length in lengths)
+        return scores, lengths
+
+    measured = parity.compare(quantized, given, expected, reference="onnx-fp32", gated=False)
+    wanted = [len(row) for batch in expected for row in batch]
+    check_token_counts(counts, wanted, exact=model.architecture == "SenseVoiceSmall")
+    return measured, export_s
+
+
+def _rows(forward: parity.Forward, given: Sequence[Batch]) -> list[list[Float32]]:
+    """The valid scores of each row of each batch."""
+    return [[row[: int(length)] for row, length in zip(*forward(batch), strict=True)] for batch in given]
 
 
 def _onnx_forward(path: Path) -> parity.Forward:
@@ -218,17 +261,25 @@ def _onnx_forward(path: Path) -> parity.Forward:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = {item.name for item in session.get_inputs()}
+    names = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
 
     def forward(batch: Batch) -> tuple[Float32, Int32]:
-        feed = {"speech": batch.speech, "speech_lengths": batch.lengths}
-        prompts = {"language": 0, "textnorm": 15}
-        size = len(batch.lengths)
-        feed |= {name: np.full(size, value, np.int32) for name, value in prompts.items() if name in names}
-        return _scores_and_lengths(session.run(outputs, feed))
+        return _scores_and_lengths(session.run(outputs, _feed(batch, names)))
 
     return forward
+
+
+def _feed(batch: Batch, names: Iterable[str]) -> Feed:
+    """A batch as the named inputs of an exported graph."""
+    size = len(batch.lengths)
+    every: Feed = {
+        "speech": batch.speech,
+        "speech_lengths": batch.lengths,
+        "language": np.full(size, LANGUAGE_IDS["auto"], np.int32),
+        "textnorm": np.full(size, TEXT_NORM_IDS["woitn"], np.int32),
+    }
+    return {name: every[name] for name in names}
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.audio.embedded import embedded_clips
 from autotune.documents import Document
 from autotune.engines.base import Float32, Int32
 from autotune.model_directory import ModelDirectory
@@ -24,6 +25,7 @@ __all__ = [
     "Parity",
     "batches",
     "compare",
+    "features",
     "load_batches",
     "reference_outputs",
     "save_batches",
@@ -91,7 +93,22 @@ def batches(model: ModelDirectory) -> list[Batch]:
         _padded([generator.standard_normal((frames, dim)).astype(np.float32) for frames in lengths])
         for lengths in _NOISE_FRAMES
     ]
-    return [*noise, _padded(_speech_features(model))]
+    return [*noise, _padded(features(model, [clip.waveform for clip in embedded_clips()[:_SPEECH_CLIPS]]))]
+
+
+def features(model: ModelDirectory, waveforms: Iterable[Float32]) -> list[Float32]:
+    """FunASR's own front end, dither off: float32 [samples] each → float32 [frames, feature_dim] each.
+
+    Child processes only: loads torch and funasr.
+    """
+    import torch
+    from funasr.frontends.wav_frontend import WavFrontend
+
+    settings = {**(model.config.get("frontend_conf") or {}), "dither": 0.0}
+    cmvn = model.frontend.cmvn_path
+    frontend = WavFrontend(**{**settings, "cmvn_file": str(cmvn) if cmvn else None})
+    waves = [torch.from_numpy(waveform.copy()) for waveform in waveforms]
+    return [frontend(wave[None], [len(wave)])[0][0].numpy() for wave in waves]
 
 
 def save_batches(path: Path, given: Sequence[Batch]) -> None:
@@ -162,19 +179,6 @@ def _padded(rows: Sequence[Float32]) -> Batch:
     for index, row in enumerate(rows):
         speech[index, : len(row)] = row
     return Batch(speech, lengths)
-
-
-def _speech_features(model: ModelDirectory) -> list[Float32]:
-    import torch
-    from funasr.frontends.wav_frontend import WavFrontend
-
-    from autotune.audio.embedded import embedded_clips
-
-    settings = {**(model.config.get("frontend_conf") or {}), "dither": 0.0}
-    cmvn = model.frontend.cmvn_path
-    frontend = WavFrontend(**{**settings, "cmvn_file": str(cmvn) if cmvn else None})
-    waves = [torch.from_numpy(clip.waveform.copy()) for clip in embedded_clips()[:_SPEECH_CLIPS]]
-    return [frontend(wave[None], [len(wave)])[0][0].numpy() for wave in waves]
 
 
 def _eager_sensevoice(network: Any, speech: torch.Tensor) -> torch.Tensor:

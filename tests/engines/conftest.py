@@ -13,6 +13,7 @@ import pytest
 
 from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec, Batch, Chunking, Deployment, FormatName
 from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
+from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 
 PRESETS = {"SenseVoiceSmall": "sensevoice-tiny", "Paraformer": "paraformer-tiny"}
@@ -60,8 +61,11 @@ class Workshop:
         from autotune.models.export import write_onnx
 
         model = self.model(architecture)
-        module = wrap(build_network(model), model, spec.graph)
         path = self.folder / f"{architecture}-{spec.label}"
+        if spec.calibrated:
+            self._quantize(architecture, spec, path)
+            return path
+        module = wrap(build_network(model), model, spec.graph)
         if spec.format == "onnx-fp32":
             write_onnx(module, path)
             return path
@@ -71,8 +75,20 @@ class Workshop:
             torch.jit.trace(module, module.example_inputs()).save(str(path))  # type: ignore[no-untyped-call]
         return path
 
+    def _quantize(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:
+        from autotune.engines.inputs import INPUT_NAMES, model_inputs
+        from autotune.models.static_int8 import quantize_static
+
+        original = self.artifact(architecture, ArtifactSpec("onnx-fp32", None, spec.graph))
+        assert original is not None
+        request = self.request(f"onnxruntime:{spec.graph}", architecture)
+        names = INPUT_NAMES[request.model.architecture]
+        batches = [self.batch([length], seed=length) for length in (40, 25, 90)]
+        feeds = [dict(zip(names, model_inputs(request, batch), strict=True)) for batch in batches]
+        quantize_static(original, path, feeds, isa=probe_hardware().isa)
+
     def request(self, engine: str, architecture: str, **changes: Any) -> EngineRequest:
-        """``engine``, or ``engine:graph``."""
+        """``engine``, ``engine:graph`` or ``engine:graph:format``."""
         deployment = self.deployment(engine, **changes)
         artifact = None if deployment.engine == "fake" else self.artifact(architecture, deployment.artifact)
         return EngineRequest(deployment, self.model(architecture), artifact)
@@ -85,7 +101,8 @@ class Workshop:
 
     @staticmethod
     def deployment(engine: str, **changes: Any) -> Deployment:
-        engine, _, graph = engine.partition(":")
+        engine, graph, given = [*engine.split(":"), "", ""][:3]
+        fmt = given or FORMATS[engine]
         options = {key: values[0] for key, values in engine_class(engine).SESSION_OPTIONS.items()}
         if engine == "openvino":
             options = {"inference_precision": "f32", "hyper_threading": True, "model_cache": False}
@@ -93,9 +110,9 @@ class Workshop:
             options = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
             options |= engine_class(engine).NEUTRAL_OPTIONS
         fields: dict[str, Any] = {
-            "format": FORMATS[engine],
+            "format": fmt,
             "weights": None,
-            "graph": (graph or "funasr") if FORMATS[engine] in ARTIFACT_FORMATS else None,
+            "graph": (graph or "funasr") if fmt in ARTIFACT_FORMATS else None,
             "engine": engine,
             "device": "cpu",
             "instances": 1,

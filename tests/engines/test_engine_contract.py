@@ -22,6 +22,7 @@ CASES = [
         "onnxruntime:unmasked",
         "openvino",
         "openvino:lean",
+        "openvino:lean:openvino-int8",
         "torchscript",
         "torchscript:lean",
         "pytorch",

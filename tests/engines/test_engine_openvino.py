@@ -10,7 +10,8 @@ import pytest
 
 from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
-from autotune.errors import DocumentError, EngineUnavailableError, ModelError
+from autotune.engines.openvino import verify_products
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -74,6 +75,30 @@ def test_threads_across_operators_are_refused(workshop: Any, changes: dict[str, 
         load_engine(workshop.request("openvino", "SenseVoiceSmall", **changes))
 
 
+INT8 = "openvino:lean:openvino-int8"
+
+
+@pytest.mark.parametrize(("architecture", "products"), [("SenseVoiceSmall", 19), ("Paraformer", 23)])
+def test_quantised_products_are_computed_in_8_bits(workshop: Any, architecture: str, products: int) -> None:
+    precisions = workshop.engine(INT8, architecture).facts().details["PRODUCT_PRECISIONS"]
+    assert precisions.get("i8", 0) + precisions.get("u8", 0) == products
+    assert precisions["f32"] >= 2  # the first product and the output layer
+
+
+def test_a_product_that_falls_back_to_floats_is_a_mismatch(workshop: Any) -> None:
+    request = workshop.request(INT8, "SenseVoiceSmall")
+    facts = replace(workshop.engine(INT8, "SenseVoiceSmall").facts(), details={"PRODUCT_PRECISIONS": {"f32": 20}})
+    model = openvino.Core().read_model(str(request.artifact))
+    with pytest.raises(TrialMismatch, match=r"must compute the 19 quantised matrix products.*compiled 20 in f32"):
+        verify_products(facts, model, request)
+
+
+def test_an_exact_file_is_not_taken_for_a_quantised_one(workshop: Any) -> None:
+    exact = workshop.artifact("SenseVoiceSmall", ArtifactSpec("onnx-fp32", None, "lean"))
+    with pytest.raises(ModelError, match="must hold quantised matrix products"):
+        load_engine(replace(workshop.request(INT8, "SenseVoiceSmall"), artifact=exact))
+
+
 def test_a_file_of_another_graph_is_refused(workshop: Any) -> None:
     request = workshop.request("openvino:lean", "SenseVoiceSmall")
     other = workshop.artifact("SenseVoiceSmall", ArtifactSpec("onnx-fp32"))
@@ -92,12 +117,15 @@ model = ModelDirectory.open(Path(sys.argv[2]))
 request = EngineRequest(Deployment(**json.loads(sys.argv[1])), model, Path(sys.argv[3]))
 engine = load_engine(request)
 engine.run(EngineInput(features=np.zeros((1, 9, 560), np.float32), lengths=np.array([9], np.int32)))
-print("LOADED", sorted({"torch", "funasr", "onnxruntime"} & set(sys.modules)))
+print("LOADED", sorted({"torch", "funasr", "onnxruntime", "nncf"} & set(sys.modules)))
 """
 
 
-def test_nothing_else_is_imported(workshop: Any, run_python: Callable[..., "CompletedProcess[str]"]) -> None:
-    request = workshop.request("openvino:lean", "SenseVoiceSmall")
+@pytest.mark.parametrize("engine", ["openvino:lean", INT8])
+def test_nothing_else_is_imported(
+    engine: str, workshop: Any, run_python: Callable[..., "CompletedProcess[str]"]
+) -> None:
+    request = workshop.request(engine, "SenseVoiceSmall")
     done = run_python(_RUN, request.deployment.canonical(), str(request.model.path), str(request.artifact))
     assert done.returncode == 0, done.stderr
     assert "LOADED []" in done.stdout

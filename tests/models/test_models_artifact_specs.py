@@ -18,6 +18,7 @@ def test_names_are_expanded_and_checked() -> None:
     assert artifact_specs(["onnx-int8:s8", "onnx-int8:s8"]) == [INT8["s8"]]
     assert artifact_specs(["onnx-int8:s8:lean"]) == [ArtifactSpec("onnx-int8", "s8", "lean")]
     assert artifact_specs(["onnx-int8:lean"]) == [ArtifactSpec("onnx-int8", weights, "lean") for weights in INT8]
+    assert artifact_specs(["openvino-int8:lean"]) == [ArtifactSpec("openvino-int8", None, "lean")]
     with pytest.raises(DocumentError, match='Did you mean "onnx-fp32"'):
         artifact_specs(["onnx-fp23"])
     with pytest.raises(DocumentError, match="A format must be known, but got 'torchscript-fp32:fused'"):
@@ -29,7 +30,7 @@ def test_names_are_expanded_and_checked() -> None:
     [
         (("onnx-int8", None), "weights must be u8, s8, s7 for onnx-int8"),
         (("onnx-fp32", "s8"), "null otherwise, but got 's8'"),
-        (("pytorch-fp32", None), "format must be one of onnx-fp32, onnx-int8, torchscript-fp32"),
+        (("pytorch-fp32", None), "format must be one of onnx-fp32, onnx-int8, openvino-int8, torchscript-fp32"),
         (("torchscript-fp32", None, "fused"), "graph must be one of funasr, lean for torchscript-fp32"),
     ],
 )

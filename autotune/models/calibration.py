@@ -1,0 +1,173 @@
+"""Calibration: the audio whose activations a static int8 format takes its ranges from, named by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from autotune.audio.embedded import embedded_clips
+from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
+from autotune.audio.recording import Recording, Workload
+from autotune.documents import Document
+from autotune.engines.base import Float32
+from autotune.errors import ArtifactError
+from autotune.paths import atomic_write, cache_dir
+
+__all__ = ["Calibration", "embedded_calibration", "workload_calibration"]
+
+Int16 = npt.NDArray[np.int16]
+
+MOST_S = 90.0
+"""Audio of a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
+SHORTEST_S, LONGEST_S = 3.0, 15.0
+"""Segments of a calibration: as varied as what trials cut."""
+_FURTHEST_S = 300.0
+"""How far into a recording a segment may begin: what is before it must be decoded."""
+_SEED = 0
+_FULL_SCALE = 32767.0
+
+
+class Calibration(Document):
+    """Which audio a static int8 artifact was calibrated on. The samples lie in the cache, under their digest."""
+
+    source: Literal["workload", "embedded"]
+    """``workload``: segments of what was tuned for; ``embedded``: autotune's own clips."""
+    segments: int = Field(ge=1)
+    audio_s: float = Field(gt=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """Of the samples: other audio is another calibration, and another artifact."""
+
+    @property
+    def path(self) -> Path:
+        """Where its samples are kept."""
+        return cache_dir() / "calibration" / f"{self.sha256}.npz"
+
+    def require(self) -> Path:
+        """The file of its samples, made again if they are the embedded clips'.
+
+        Raises:
+            ArtifactError: the samples are not in this machine's cache, or not those.
+        """
+        if not self.path.is_file() and self.source == "embedded":
+            embedded_calibration()
+        try:
+            if _sha256(_read(self.path)) == self.sha256:
+                return self.path
+            reason = "holds other samples"
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            reason = f"can't be read ({type(error).__name__})"
+        raise ArtifactError(
+            f"openvino-int8 must be calibrated on the audio that was measured (sha256 {self.sha256[:12]}…), but "
+            f"{self.path} {reason}. Copy that file from the machine that tuned, or tune again."
+        )
+
+    @staticmethod
+    def waveforms(path: Path) -> list[Float32]:
+        """The segments of a file that ``require`` gave: float32 [samples], 16 kHz, −1..1. Raises OSError."""
+        return [(samples / _FULL_SCALE).astype(np.float32) for samples in _read(path)]
+
+
+def embedded_calibration() -> Calibration:
+    """Of the embedded clips, one to four of them joined; for exports without a workload.
+
+    Raises:
+        AudioError: the installation is damaged.
+        ArtifactError: the cache can't be written.
+    """
+    generator = np.random.default_rng(_SEED)
+    order = generator.permutation(len(embedded_clips()))
+    segments: list[Int16] = []
+    taken = 0
+    while _seconds(segments) < MOST_S and taken < len(order):
+        count = int(generator.integers(1, 5))
+        joined = np.concatenate([embedded_clips()[index].waveform for index in order[taken : taken + count]])
+        segments.append(_int16(joined[: round(LONGEST_S * SAMPLE_RATE_HZ)]))
+        taken += count
+    return _kept("embedded", segments)
+
+
+def workload_calibration(workload: Workload) -> Calibration:
+    """Segments of 3 to 15 s of the workload's recordings, each recording once before any comes again.
+
+    The same workload gives the same segments. Of recordings that are shorter it takes all there is.
+
+    Raises:
+        AudioError: a recording can't be read.
+        ArtifactError: the cache can't be written.
+    """
+    generator = np.random.default_rng(_SEED)
+    recordings = [recording for shard in workload.shards for recording in shard.recordings]
+    budget = min(MOST_S, sum(recording.audio_s for recording in recordings))
+    segments: list[Int16] = []
+    while _seconds(segments) < budget:
+        for index in generator.permutation(len(recordings)):
+            segments.append(_cut(recordings[index], generator))
+            if _seconds(segments) >= budget:
+                break
+    return _kept("workload", segments)
+
+
+def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
+    length_s = min(float(generator.uniform(SHORTEST_S, LONGEST_S)), recording.audio_s)
+    start_s = float(generator.uniform(0, min(recording.audio_s - length_s, _FURTHEST_S)))
+    start, length = round(start_s * SAMPLE_RATE_HZ), max(1, round(length_s * SAMPLE_RATE_HZ))
+    blocks: list[Float32] = []
+    decoded = 0
+    with open_audio(Path(recording.path)) as audio:
+        for block in audio.blocks:
+            blocks.append(block)
+            decoded += len(block)
+            if decoded >= start + length:
+                break
+    samples = np.concatenate(blocks)
+    return _int16(samples[max(0, min(start, len(samples) - length)) :][:length])
+
+
+def _kept(source: Literal["workload", "embedded"], segments: Sequence[Int16]) -> Calibration:
+    """Written to the cache unless it is there."""
+    calibration = Calibration(
+        source=source, segments=len(segments), audio_s=_seconds(segments), sha256=_sha256(segments)
+    )
+    if calibration.path.is_file():
+        return calibration
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, *segments)
+    try:
+        calibration.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(calibration.path, buffer.getvalue())
+    except OSError as error:
+        raise ArtifactError(
+            f"The calibration audio must be writable to {calibration.path.parent}, but: {error}. Free disk space "
+            "there, or point XDG_CACHE_HOME elsewhere."
+        ) from error
+    return calibration
+
+
+def _read(path: Path) -> list[Int16]:
+    # Opened here: numpy leaves the file open where it is damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
+
+
+def _sha256(segments: Iterable[Int16]) -> str:
+    digest = hashlib.sha256()
+    for samples in segments:
+        digest.update(len(samples).to_bytes(8, "little") + samples.astype("<i2").tobytes())
+    return digest.hexdigest()
+
+
+def _seconds(segments: Iterable[Int16]) -> float:
+    return sum(len(samples) for samples in segments) / SAMPLE_RATE_HZ
+
+
+def _int16(waveform: Float32) -> Int16:
+    return np.round(np.clip(waveform, -1, 1) * _FULL_SCALE).astype(np.int16)
