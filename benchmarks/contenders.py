@@ -11,7 +11,7 @@ from autotune.hardware import HardwareProfile
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact
 from benchmarks.gemm import Layer
-from benchmarks.rows import knobs_of, rows_of
+from benchmarks.rows import coordinates_of, rows_of
 from benchmarks.segments import Segments
 from benchmarks.sherpa_model import write_sherpa_model
 from benchmarks.sides import OURS, SideSpec, funasr_onnx_python, sherpa_onnx_python
@@ -28,6 +28,8 @@ class Candidate:
     knobs: str
     spec: Callable[[], SideSpec]
     """Exports what it needs, so it may take long and raise AutotuneError."""
+    coordinates: tuple[str, ...] = ()
+    """What ``knobs`` are made of; knobs are chosen one coordinate after the other."""
     deployment: Deployment | None = None
     """Of our own."""
 
@@ -83,7 +85,8 @@ def our_candidate(case: Case, deployment: Deployment) -> Candidate:
         }
         return SideSpec(deployment.describe(), OURS, setup, threads=deployment.intra_op_num_threads)
 
-    return Candidate(knobs_of(deployment), spec, deployment)
+    coordinates = coordinates_of(deployment)
+    return Candidate(", ".join(part for part in coordinates if part), spec, coordinates, deployment)
 
 
 def reference_spec(case: Case) -> SideSpec:
@@ -118,7 +121,7 @@ def funasr_onnx(case: Case, quantized: bool) -> Contender:
             model = str(funasr_onnx_model(case))
             return SideSpec(name, funasr_onnx_python(), {**case.common, **setup, "side": "funasr_onnx", "model": model})
 
-        return Candidate(f"{threads} threads, batch {batch}", spec)
+        return Candidate(f"{threads} threads, batch {batch}", spec, (f"{threads} threads, batch {batch}",))
 
     knobs = dict.fromkeys([(4, 1), (cores, 1), (cores, 4)])
     return Contender(name, "peer", "int8" if quantized else "fp32", [candidate(*one) for one in knobs])
@@ -158,7 +161,7 @@ def sherpa_onnx(case: Case, quantized: bool) -> Contender:
             }
             return SideSpec(name, sherpa_onnx_python(), {**case.common, **setup})
 
-        return Candidate(f"{cores} threads, batch {batch}", spec)
+        return Candidate(f"{cores} threads, batch {batch}", spec, (f"batch {batch}",))
 
     sizes = (1, 4) if case.model.architecture == "SenseVoiceSmall" else (1,)
     return Contender(name, "peer", precision, [candidate(size) for size in sizes])

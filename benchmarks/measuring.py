@@ -69,20 +69,32 @@ def following(contender: Contender, leader: Measured | None) -> Contender:
 
 
 def choose(contender: Contender, segments: Segments) -> Measured:
-    """The candidate with the fastest pass over list 0; a single one isn't tried."""
+    """The candidate with the fastest pass over list 0, one coordinate after the other; a single one isn't tried."""
     if len(contender.candidates) == 1:
         return Measured(contender, contender.candidates[0], [])
-    tried: list[Tried] = []
-    for candidate in contender.candidates:
-        fastest_s = min((one.seconds[0] for one in tried if one.seconds), default=math.inf)
-        tried.append(passes(candidate, segments, fastest_s))
-        told = tried[-1].error or " ".join(f"{segments.audio_s(0) / seconds:.1f}" for seconds in tried[-1].seconds)
-        log(f"  {contender.name} · {candidate.knobs}: {told}")
-    best_s = min((min(one.seconds) for one in tried if one.error is None), default=math.inf)
-    for candidate, one in zip(contender.candidates, tried, strict=True):
-        if one.error is None and min(one.seconds) == best_s:
-            return Measured(contender, candidate, tried)
-    return Measured(contender, None, tried, error=tried[-1].error)
+    tried: dict[str, Tried] = {}
+
+    def pass_s(candidate: Candidate) -> float:
+        one = tried.get(candidate.knobs)
+        if one is None:
+            fastest_s = min((other.seconds[0] for other in tried.values() if other.seconds), default=math.inf)
+            one = tried[candidate.knobs] = passes(candidate, segments, fastest_s)
+            told = one.error or " ".join(f"{segments.audio_s(0) / seconds:.1f}" for seconds in one.seconds)
+            log(f"  {contender.name} · {candidate.knobs}: {told}")
+        return math.inf if one.error else min(one.seconds)
+
+    best = contender.candidates[0]
+    for number in range(len(best.coordinates)):
+        best = min((one for one in contender.candidates if differs_only_at(number, one, best)), key=pass_s)
+    if pass_s(best) == math.inf:
+        return Measured(contender, None, list(tried.values()), error=tried[best.knobs].error)
+    return Measured(contender, best, list(tried.values()))
+
+
+def differs_only_at(number: int, one: Candidate, other: Candidate) -> bool:
+    """Whether all coordinates but this one are equal."""
+    pairs = enumerate(zip(one.coordinates, other.coordinates, strict=True))
+    return all(a == b for index, (a, b) in pairs if index != number)
 
 
 def passes(candidate: Candidate, segments: Segments, fastest_s: float) -> Tried:

@@ -31,7 +31,7 @@ def rows_of(hardware: HardwareProfile, batch_sizes: tuple[int, ...]) -> list[Row
     """All rows that the shipped search space has for this machine's CPU.
 
     Candidates are every graph × {one instance on all cores, one for each core} × batch size; the rest is as an expert
-    would have it.
+    would have it. Of int8 with a part in fp32 the largest share alone is a row.
     """
     space = resolve(load_space("cpu"), hardware, devices=["cpu"], arrival="closed")
     placements = ((1, hardware.usable_cores), (hardware.usable_cores, 1))
@@ -52,7 +52,10 @@ def candidates_of(
     size = searched["batch.max_size"]
     varied = [path for path in (*OF_A_ROW, "graph") if path in searched]
     expert = flatten(branch.expert_deployment())
+    shares = searched["fp32_share"].choices[1:-1] if "fp32_share" in searched else ()
     for chosen in itertools.product(*(searched[path].choices for path in varied)):
+        if set(chosen) & set(shares):
+            continue
         for (instances, threads), batch_size in itertools.product(placements, batch_sizes):
             current = {**expert, **dict(zip(varied, chosen, strict=True))}
             current |= {"instances": instances, "intra_op_num_threads": threads}
@@ -81,7 +84,7 @@ def said_precision(deployment: Deployment) -> list[str]:
     return [str(flat[path]) for path in PRECISIONS if path in flat]
 
 
-def knobs_of(deployment: Deployment) -> str:
-    """What was chosen for a row."""
-    graph = f"{deployment.graph}, " if deployment.graph else ""
-    return f"{graph}{deployment.instances}×{deployment.intra_op_num_threads} threads, batch {deployment.batch.max_size}"
+def coordinates_of(deployment: Deployment) -> tuple[str, str, str]:
+    """What is chosen for a row: graph, threads, batch size."""
+    threads = f"{deployment.instances}×{deployment.intra_op_num_threads} threads"
+    return deployment.graph or "", threads, f"batch {deployment.batch.max_size}"
