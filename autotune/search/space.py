@@ -83,7 +83,7 @@ class _Task:
         devices = self._devices_of(str(branch.fixed["device"]))
         if reason is None and not devices:
             reason = f"it runs on {branch.fixed['device']}, but the devices are {', '.join(self.devices)}"
-        fixed = {**self.given, **branch.fixed}
+        fixed = {**self.given, **dict(zip(branch.fixed, self._numbers(tuple(branch.fixed.values())), strict=True))}
         parameters = [] if reason else self._parameters(name, branch, fixed)
         if parameters is None:
             reason = "no value is left here of a parameter that it needs"
@@ -101,7 +101,7 @@ class _Task:
             name=name,
             fixed=tuple(sorted(fixed.items())),
             parameters=tuple(_ordered(searched)),
-            expert=tuple(sorted((path, self._expert(values)) for path, values in branch.expert.items())),
+            expert=tuple(sorted((path, self._numbers(values)) for path, values in branch.expert.items())),
             usable_cores=self.hardware.usable_cores,
         )
 
@@ -159,7 +159,7 @@ class _Task:
         ordinal = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         return tuple(sorted(set(values), key=float)) if ordinal else tuple(values)
 
-    def _expert(self, values: tuple[Any, ...]) -> tuple[Value, ...]:
+    def _numbers(self, values: tuple[Any, ...]) -> tuple[Value, ...]:
         return tuple(self.hardware.usable_cores if value == CORES else value for value in values)
 
 

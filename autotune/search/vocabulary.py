@@ -25,7 +25,7 @@ from autotune.errors import DocumentError
 __all__ = ["CORES", "NEUTRAL", "Vocabulary", "build_deployment", "flatten"]
 
 CORES = "cores"
-"""In ``values``: 1, 2, 4, … and all usable cores; in ``expert``: all usable cores."""
+"""In ``values``: 1, 2, 4, … and all usable cores; in ``fixed`` and ``expert``: all usable cores."""
 
 NEUTRAL: dict[str, Any] = {
     "weights": None,

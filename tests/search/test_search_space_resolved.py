@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -17,7 +18,7 @@ from autotune.hardware import ISA_FLAGS
 from autotune.paths import search_spaces_dir
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
-from tests.search.synthetic_search import machine, shipped_space, tiny_space
+from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
 EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)
@@ -265,3 +266,10 @@ def test_nothing_left_says_why() -> None:
 def test_encoding_something_else_is_refused() -> None:
     with pytest.raises(DocumentError, match='must be in the search space "cpu"'):
         shipped_space().encode(baseline_deployment(ncpu=4))
+
+
+def test_cores_may_be_fixed(tmp_path: Path) -> None:
+    path = tmp_path / "fixed.yaml"
+    path.write_text(TINY_SPACE.replace("intra_op_num_threads: 1", "intra_op_num_threads: cores"), encoding="utf-8")
+    space = resolve(load_space(str(path)), machine(6), devices=["cpu"], arrival="closed")
+    assert [expert.intra_op_num_threads for expert in space.experts()] == [6]
