@@ -13,11 +13,13 @@ import argparse
 import importlib.util
 import json
 import logging
+import multiprocessing
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -41,6 +43,9 @@ TABLE = ROOT / "docs" / "frontier.md"
 BEGIN, END = "<!-- tried: begin -->", "<!-- tried: end -->"
 SHAPES = {"1 × 10 s": (1, 167), "4 × 15 s": (4, 250)}
 SIGNED_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"}
+BUSY_S = 15.0
+"""How long processes are compared, in each round."""
+_ready: Any = None
 PAUSE_S = 0.2
 """Until the threads of the session before stop spinning."""
 
@@ -200,6 +205,55 @@ def compare(idea: Idea, info: ModelInfo, threads: int, rounds: int) -> dict[str,
         return row
 
 
+def compare_processes(info: ModelInfo, spec: ArtifactSpec, cores: int, rounds: int) -> dict[str, Any]:
+    """A process for each core against one process whose callers share a session: segments of 10 s in the same time."""
+    path = ensure_artifact(info, spec)[0].path
+    name = next(iter(SHAPES))
+    ratios = []
+    for number in range(rounds):
+        done = {}
+        for processes in (1, cores) if number % 2 else (cores, 1):
+            done[processes] = runs_of(path, processes, cores // processes)
+        ratios.append(done[cores] / done[1])
+    interval = geometric_interval(ratios)
+    return {
+        "idea": "a process for each instance",
+        "shipped": f"{spec.label}, instances in one process",
+        "ratio": {name: [interval.median, interval.low, interval.high]},
+        "agree": {},
+    }
+
+
+def runs_of(path: str, processes: int, callers: int) -> int:
+    """Segments that all processes together finish in BUSY_S seconds."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(processes)
+    with context.Pool(processes, initializer=_remember, initargs=(ready,)) as pool:
+        return sum(pool.starmap(_busy, [(path, callers)] * processes, chunksize=1))
+
+
+def _remember(ready: Any) -> None:
+    global _ready  # noqa: PLW0603 – a pool hands a barrier over in no other way
+    _ready = ready
+
+
+def _busy(path: str, callers: int) -> int:
+    session, feed = session_of(Path(path), (), 1), next(iter(feeds().values()))
+    session.run(["ids"], feed)
+    _ready.wait()
+    end = time.monotonic() + BUSY_S
+
+    def call(_: int) -> int:
+        count = 0
+        while time.monotonic() < end:
+            session.run(["ids"], feed)
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(callers) as pool:
+        return sum(pool.map(call, range(callers)))
+
+
 def table_of(result: dict[str, Any]) -> str:
     lines = [
         f"`python benchmarks/tried.py`; `{result['model']}`; {result['hardware']}; {result['date']}; onnxruntime "
@@ -214,9 +268,9 @@ def table_of(result: dict[str, Any]) -> str:
             lines.append(f"| {row['idea']} | `{row['shipped']}` | {row['failed'][:100]} | | |")
             continue
         ratios = [
-            f"×{row['ratio'][name][0]:.2f} ({row['ratio'][name][1]:.2f}–{row['ratio'][name][2]:.2f})" for name in SHAPES
+            "×{:.2f} ({:.2f}–{:.2f})".format(*row["ratio"][name]) if name in row["ratio"] else "" for name in SHAPES
         ]
-        agree = [row["agree"][name] for name in SHAPES]
+        agree = [row["agree"].get(name) for name in SHAPES]
         told = "–" if None in agree else f"{min(agree):.1%}"
         lines.append(f"| {row['idea']} | `{row['shipped']}` | {' | '.join(ratios)} | {told} |")
     return "\n".join(lines)
@@ -242,6 +296,10 @@ def main() -> None:
         rows = []
         for idea in ideas(weights, hardware.usable_cores):
             rows.append(compare(idea, info, hardware.usable_cores, options.rounds))
+            print(rows[-1], file=sys.stderr, flush=True)
+        if hardware.usable_cores > 1:
+            spec = ArtifactSpec("onnx-int8", weights, "fused")
+            rows.append(compare_processes(info, spec, hardware.usable_cores, options.rounds // 2))
             print(rows[-1], file=sys.stderr, flush=True)
         result = {
             "model": options.model,
