@@ -108,7 +108,8 @@ import sys, tempfile
 from autotune.models.export import export_task
 with tempfile.TemporaryDirectory() as out:
     payload = dict(model_path={model.path!r}, format="onnx-int8", weights="s8", graph="funasr", device="cpu", out=out)
-    export_task(payload | dict(source={str(Path(base.path).parent)!r}), lambda name, data: None)
+    payload |= dict(source={str(Path(base.path).parent)!r}, fp32_share=0.0, sensitivities={{}})
+    export_task(payload, lambda name, data: None)
 print({{"torch", "funasr"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)

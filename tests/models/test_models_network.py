@@ -154,6 +154,7 @@ def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
         "format": "onnx-fp32",
         "weights": None,
         "graph": "funasr",
+        "fp32_share": 0.0,
         "device": "cpu",
         "out": str(out),
     }
