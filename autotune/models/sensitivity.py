@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
 
-_FRAMES = 60
-"""Of speech that every layer is measured on: 3.6 s. A full-size network has 280 layers."""
+_LARGE = 50_000_000
+"""Parameters of a network that hears one sentence alone: it has 280 layers, and each costs a pass."""
 
 
-_ANOTHER_LENGTH = 10.0
-"""Nats a position, where a Paraformer finds another number of tokens: as bad as it gets."""
+_ANOTHER_LENGTH = 1.0
+"""Where a Paraformer finds another number of tokens: as bad as it gets."""
 
 
 def sensitivity_task(payload: dict[str, Any], emit: Callable[[str, dict[str, Any]], None]) -> dict[str, float]:
@@ -55,12 +55,13 @@ def sensitivities(
 
     Args:
         model: whose network is measured.
-        speech: features of speech; the beginning of the longest row is used.
+        speech: features of speech; a large network hears its longest row alone.
         weights: the type that the layers would have.
         on_layer: hears how many layers are done, of how many.
 
     Returns:
-        Mean Kullback-Leibler divergence of the network's answers, in nats a position.
+        Mean total variation distance of the network's answers, 0..1: the probability that goes from some tokens to
+        others. Not the divergence, which one position of many may make up nearly all of.
     """
     import torch
 
@@ -70,14 +71,16 @@ def sensitivities(
     network = build_network(model)
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
     module = wrap(network, model, "lean")
-    longest = int(speech.lengths.argmax())
-    lengths = torch.from_numpy(speech.lengths[longest : longest + 1].clip(max=_FRAMES))
-    inputs = (torch.from_numpy(speech.speech[longest : longest + 1, : int(lengths)]), lengths, *module.prompts(1))
+    rows = slice(None)
+    if sum(layer.weight.numel() for layer in layers) > _LARGE:
+        rows = slice(longest := int(speech.lengths.argmax()), longest + 1)
+    lengths = torch.from_numpy(speech.lengths[rows])
+    inputs = (torch.from_numpy(speech.speech[rows]), lengths, *module.prompts(len(lengths)))
 
     def answers() -> torch.Tensor:
         ids, positions, scores = module(*inputs)
         valid: torch.Tensor = scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]]
-        return valid.log_softmax(dim=-1)
+        return valid.softmax(dim=-1)
 
     found = {}
     with torch.inference_mode():
@@ -89,7 +92,7 @@ def sensitivities(
             rough = answers()
             hook.remove()
             same = rough.shape == exact.shape
-            found[key] = float((exact.exp() * (exact - rough)).sum(dim=-1).mean()) if same else _ANOTHER_LENGTH
+            found[key] = float((exact - rough).abs().sum(dim=-1).mean() / 2) if same else _ANOTHER_LENGTH
     return found
 
 

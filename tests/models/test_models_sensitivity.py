@@ -60,20 +60,22 @@ def test_the_first_layer_of_the_embedded_model_suffers_most(embedded: ModelInfo)
     model = ModelDirectory.open(Path(embedded.path))
     found = sensitivities(model, parity.batches(model)[-1], "u8")
     artifact, _ = ensure_artifact(embedded, ArtifactSpec("onnx-fp32", None, "lean"), run=InProcess())
-    assert most_sensitive(Path(artifact.path), found, 0.5, []) == ["/linear_q_k_v/MatMul"]
-    assert all(value >= -1e-6 for value in found.values())
+    kept = most_sensitive(Path(artifact.path), found, 0.4, [])
+    assert "/linear_q_k_v/MatMul" in kept
+    assert 1 < len(kept) < 12  # of 33
+    assert all(0 <= value < 0.01 for value in found.values())
 
 
 def test_a_share_in_fp32_moves_the_answers_less(embedded: ModelInfo) -> None:
     run = InProcess()
     plain, _ = ensure_artifact(embedded, ArtifactSpec("onnx-int8", "s7", "lean"), run=run)
-    mixed, _ = ensure_artifact(embedded, ArtifactSpec("onnx-int8", "s7", "lean", 0.9), run=run)
+    mixed, _ = ensure_artifact(embedded, ArtifactSpec("onnx-int8", "s7", "lean", 0.5), run=run)
     exact, _ = ensure_artifact(embedded, ArtifactSpec("onnx-fp32", None, "lean"), run=run)
-    assert mixed.spec.label == "onnx-int8:s7:lean:fp32=0.9"
+    assert mixed.spec.label == "onnx-int8:s7:lean:fp32=0.5"
     assert quantised(plain.path) > quantised(mixed.path) > 0.5 * quantised(plain.path)
     speech = parity.load_batches(Path(exact.path).parent / BATCHES_FILE)[-1]
     wanted, rough, finer = (answers(item.path, speech) for item in (exact, plain, mixed))
-    assert divergence(wanted, finer) < divergence(wanted, rough)
+    assert moved(wanted, finer) < moved(wanted, rough)
 
 
 def test_sensitivities_are_measured_once(tiny: MakeInfo) -> None:
@@ -93,14 +95,14 @@ def quantised(path: str) -> int:
 
 
 def answers(path: str, batch: parity.Batch) -> Float32:
-    """Log-probabilities of every valid frame."""
+    """Probabilities of every valid frame."""
     from autotune.models.export import _onnx_forward
 
     scores, lengths = _onnx_forward(Path(path))(batch)
     rows = np.concatenate([row[:length] for row, length in zip(scores, lengths, strict=True)])
-    rows = rows - rows.max(axis=-1, keepdims=True)
-    return np.asarray(rows - np.log(np.exp(rows).sum(axis=-1, keepdims=True)), dtype=np.float32)
+    powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def divergence(exact: Float32, other: Float32) -> float:
-    return float((np.exp(exact) * (exact - other)).sum(axis=-1).mean())
+def moved(exact: Float32, other: Float32) -> float:
+    return float(np.abs(exact - other).sum(axis=-1).mean() / 2)
