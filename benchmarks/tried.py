@@ -4,7 +4,8 @@
 
 Times features → ids of ONNX Runtime sessions, on all cores, for one segment of 10 s and a batch of four of 15 s; the
 ratio is the shipped variant's time over the other's (below 1: slower), by round, with its 95 % interval. Run it alone
-on the machine. It writes the table into ``docs/frontier.md`` too.
+on the machine. Weights in blocks are only tried where ``onnx-ir`` is installed, which ONNX Runtime's quantizer of them
+needs. It writes the table into ``docs/frontier.md`` too.
 """
 
 from __future__ import annotations

@@ -265,6 +265,7 @@ def non_default_knobs(deployment: Deployment) -> int:
         deployment.inter_op_num_threads == 1,
         deployment.weights in (None, "u8"),
         deployment.graph in (None, "funasr"),
+        deployment.fp32_share == 0,
         not deployment.pinning,
         deployment.batch.max_wait_s == 0,
         deployment.batch.pad_to_s == 0,
