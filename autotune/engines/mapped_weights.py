@@ -1,13 +1,16 @@
 """ONNX Runtime weights in a file that sessions and processes map: one copy in memory however many there are.
 
 ONNX Runtime copies and packs the weights of every session anew, unless it finds them packed in an external file
-(``session.save_external_prepacked_constant_initializers``). What it packs depends on the CPU and on its version.
+(``session.save_external_prepacked_constant_initializers``). What it packs depends on the CPU and on its version. It
+writes blobs at any offset, and then its own fp32 kernels, which load aligned vectors, die of them (1.31.1): the file is
+written once more, aligned.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,10 @@ __all__ = ["is_mapped", "mapped_model", "write_task"]
 
 _MODEL, _WEIGHTS = "model.onnx", "model.weights"
 _TIMEOUT_S = 600.0
+_ALIGNMENT = 64
+"""Bytes: a cache line, and the widest vector."""
+_RECIPE = 2
+"""Raised whenever what is written changes."""
 
 
 def mapped_model(artifact: Path, level: str) -> Path:
@@ -39,7 +46,7 @@ def mapped_model(artifact: Path, level: str) -> Path:
 
     facts = artifact.stat()
     identity = [str(artifact.resolve()), facts.st_size, facts.st_mtime_ns, level, onnxruntime.__version__]
-    key = hashlib.sha256(json.dumps([*identity, probe_hardware().isa]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([*identity, probe_hardware().isa, _RECIPE]).encode()).hexdigest()[:32]
     root = cache_dir() / "onnxruntime"
     try:
         sweep(root)
@@ -84,4 +91,35 @@ def write_task(payload: dict[str, Any], _emit: Callable[[str, dict[str, Any]], N
         onnxruntime.InferenceSession(payload["artifact"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions derive from Exception alone
         raise ModelError(f"{payload['artifact']} must be a model that ONNX Runtime loads, but: {error}") from error
+    _align(folder)
     return {}
+
+
+def _align(folder: Path) -> None:
+    """Write the weights once more, each blob at a multiple of ``_ALIGNMENT``, and tell the model where."""
+    import onnx
+
+    model = onnx.load(folder / _MODEL, load_external_data=False)
+    old, new = folder / _WEIGHTS, folder / f"{_WEIGHTS}.aligned"
+    with old.open("rb") as source, new.open("wb") as target:
+
+        def moved(offset: int, length: int) -> int:
+            target.seek(-target.tell() % _ALIGNMENT, os.SEEK_CUR)
+            start = target.tell()
+            source.seek(offset)
+            target.write(source.read(length))
+            return start
+
+        for tensor in model.graph.initializer:
+            entries = {entry.key: entry for entry in tensor.external_data}
+            if "offset" in entries:
+                where = moved(int(entries["offset"].value), int(entries["length"].value))
+                entries["offset"].value = str(where)
+            for key, entry in entries.items():
+                if key.startswith("prepacked"):  # kernel|offset;length;hash|offset;length;hash…
+                    kernel, *blobs = entry.value.split("|")
+                    parts = [blob.split(";") for blob in blobs]
+                    places = [[str(moved(int(part[0]), int(part[1]))), *part[1:]] for part in parts]
+                    entry.value = "|".join([kernel, *(";".join(place) for place in places)])
+    onnx.save(model, folder / _MODEL)
+    new.replace(old)

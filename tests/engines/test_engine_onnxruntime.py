@@ -125,10 +125,27 @@ def test_mapped_weights_are_one_copy_for_all_sessions(
     first: Any = load_engine(request)
     second: Any = first.twin()
     (weights,) = tmp_path.glob("autotune/onnxruntime/*/model.weights")
+    assert not [offset for offset in offsets_of(weights.with_name("model.onnx")) if offset % 64]
     assert Path("/proc/self/maps").read_text().count(f"{weights}\n") >= 2
     batch = workshop.batch([33, 8])
     plain = workshop.engine("onnxruntime", "SenseVoiceSmall").run(batch).ids.tolist()
     assert [engine.run(batch).ids.tolist() for engine in (first, second)] == [plain, plain]
+
+
+def offsets_of(model: Path) -> list[int]:
+    """Where the weights of a model lie in the file beside it, packed ones included."""
+    import onnx
+
+    entries = [
+        entry
+        for tensor in onnx.load(model, load_external_data=False).graph.initializer
+        for entry in tensor.external_data
+    ]
+    packed = [blob for entry in entries if entry.key.startswith("prepacked") for blob in entry.value.split("|")[1:]]
+    assert len(packed) > 20
+    return [int(entry.value) for entry in entries if entry.key == "offset"] + [
+        int(blob.split(";")[0]) for blob in packed
+    ]
 
 
 def test_mapped_weights_are_for_the_cpu(workshop: Any) -> None:
