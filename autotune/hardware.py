@@ -11,7 +11,7 @@ from pathlib import Path
 
 from autotune.documents import Document
 
-__all__ = ["Gpu", "HardwareProfile", "cgroup_cpu_quota", "probe_hardware"]
+__all__ = ["DOT_PRODUCTS", "Gpu", "HardwareProfile", "cgroup_cpu_quota", "probe_hardware"]
 
 ISA_FLAGS = {
     "avx": "avx",
@@ -32,6 +32,9 @@ ISA_FLAGS = {
     "sve": "sve",
 }
 """/proc/cpuinfo flag → name used in search spaces."""
+
+DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"})
+"""Instruction sets with one of which sums of signed 8-bit products don't saturate."""
 
 
 class Gpu(Document):

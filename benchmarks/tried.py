@@ -35,15 +35,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from autotune.deployment import ArtifactSpec, WeightType
-from autotune.hardware import probe_hardware
+from autotune.hardware import DOT_PRODUCTS, probe_hardware
 from autotune.metrics import geometric_interval
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.models.export import NOT_QUANTIZED
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "frontier.md"
 BEGIN, END = "<!-- tried: begin -->", "<!-- tried: end -->"
 SHAPES = {"1 × 10 s": (1, 167), "4 × 15 s": (4, 250)}
-SIGNED_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"}
 BUSY_S = 15.0
 """How long processes are compared, in each round."""
 _ready: Any = None
@@ -88,7 +88,7 @@ def per_tensor(weights: WeightType, source: Path, folder: Path) -> Path:
         per_channel=False,
         reduce_range=weights == "s7",
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=[name for name in names if any(p in name for p in ("output", "bias_encoder", "bias_decoder"))],
+        nodes_to_exclude=[name for name in names if any(part in name for part in NOT_QUANTIZED)],
     )
     return target
 
@@ -293,7 +293,7 @@ def main() -> None:
     if not options.table:
         logging.disable(logging.INFO)  # the quantizers tell every node
         hardware, info = probe_hardware(), resolve_model(options.model)
-        weights: WeightType = "s8" if SIGNED_PRODUCTS & set(hardware.isa) else "s7"
+        weights: WeightType = "s8" if DOT_PRODUCTS & set(hardware.isa) else "s7"
         rows = []
         for idea in ideas(weights, hardware.usable_cores):
             rows.append(compare(idea, info, hardware.usable_cores, options.rounds))

@@ -44,6 +44,8 @@ BATCHES_FILE = "parity-inputs.npz"
 
 NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder")
 """FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py)."""
+NOT_QUANTIZED_STATIC = (*NOT_QUANTIZED, "ctc_lo")
+"""Of static int8: SenseVoice's output layer too, which that recipe misses."""
 
 _STEPS = {
     "load": "loading the model",
@@ -231,7 +233,7 @@ def _quantize_static(
     names = INPUT_NAMES[model.architecture]
     rows = parity.features(model, Calibration.waveforms(calibration))
     feeds = [_feed(Batch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
-    quantize_static(original, target, feeds, isa=probe_hardware().isa)
+    quantize_static(original, target, feeds, keep=NOT_QUANTIZED_STATIC, isa=probe_hardware().isa)
     export_s = time.perf_counter() - started
     step("parity")
     given = parity.load_batches(source / BATCHES_FILE)

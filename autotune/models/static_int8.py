@@ -23,18 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.errors import ArtifactError, EngineUnavailableError
+from autotune.hardware import DOT_PRODUCTS
 
-__all__ = ["NOT_QUANTIZED", "TOOLS", "Feed", "check_token_counts", "check_tools", "openvino_session", "quantize_static"]
-
-NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder", "ctc_lo")
-"""FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py), and SenseVoice's
-output layer, which that recipe misses."""
+__all__ = ["TOOLS", "Feed", "check_token_counts", "check_tools", "openvino_session", "quantize_static"]
 
 TOOLS = ("openvino", "nncf")
 """Packages that the export needs; running it needs only the first."""
-
-_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"})
-"""With one of these, sums of 8-bit products don't saturate."""
 
 TOKENS_TOLERATED = 0.1
 """Of a Paraformer row's tokens: where the predictor begins a token hangs on small differences of long sums."""
@@ -57,13 +51,16 @@ def check_tools() -> None:
         )
 
 
-def quantize_static(original: Path, target: Path, feeds: Sequence[Feed], *, isa: Iterable[str]) -> None:
+def quantize_static(
+    original: Path, target: Path, feeds: Sequence[Feed], *, keep: Sequence[str], isa: Iterable[str]
+) -> None:
     """Quantise weights and activations of the matrix products of an ONNX file.
 
     Args:
         original: onnx-fp32.
         target: the file to write, with QuantizeLinear and DequantizeLinear around the products.
         feeds: inputs of the graph, by name: what calibrates the activations.
+        keep: nodes with one of these in their name stay in fp32; so does the first product.
         isa: instruction sets of this CPU, see ``HardwareProfile``.
 
     Raises:
@@ -78,7 +75,7 @@ def quantize_static(original: Path, target: Path, feeds: Sequence[Feed], *, isa:
 
     nncf.set_log_level(logging.ERROR)
     model = _without_idle_casts(onnx.load(original))
-    products = _products(model)
+    products = _products(model, keep)
     if not products:
         raise ArtifactError(f"{original} must hold matrix products with weights to be quantised, but has none.")
     others = {node.name for node in model.graph.node if node.op_type == "MatMul"} - set(products)
@@ -92,7 +89,7 @@ def quantize_static(original: Path, target: Path, feeds: Sequence[Feed], *, isa:
             validate=False,
         ),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            overflow_fix=OverflowFix.DISABLE if _DOT_PRODUCTS & set(isa) else OverflowFix.ENABLE,
+            overflow_fix=OverflowFix.DISABLE if DOT_PRODUCTS & set(isa) else OverflowFix.ENABLE,
             disable_bias_correction=True,
             activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
         ),
@@ -126,12 +123,12 @@ def openvino_session(path: Path) -> Callable[[Feed], list[npt.NDArray[Any]]]:
     return run
 
 
-def _products(model: Any) -> list[str]:
-    """Names of the MatMul nodes to quantise: those with weights, but for the first and the output layer."""
+def _products(model: Any, keep: Sequence[str]) -> list[str]:
+    """Names of the MatMul nodes to quantise: those with weights, but for the first and those to keep."""
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
     weighted = [node.name for node in model.graph.node if node.op_type == "MatMul" and constants & set(node.input)]
-    return [name for name in weighted[1:] if not any(part in name for part in NOT_QUANTIZED)]
+    return [name for name in weighted[1:] if not any(part in name for part in keep)]
 
 
 def _without_idle_casts(model: Any) -> Any:

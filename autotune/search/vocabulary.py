@@ -96,18 +96,8 @@ class Vocabulary:
         """Every path that may be named."""
         options = [f"session_options.{key}" for key in self.session_options]
         options += [f"provider_options.{key}" for key in self.provider_options]
-        return [
-            "engine",
-            "device",
-            "format",
-            *_INTEGERS,
-            *_SECONDS,
-            *_WORDS,
-            *_SHARES,
-            *_SWITCHES,
-            *_DIRECTORIES,
-            *options,
-        ]
+        own = [*_INTEGERS, *_SECONDS, *_WORDS, *_SHARES, *_SWITCHES, *_DIRECTORIES]
+        return ["engine", "device", "format", *own, *options]
 
     def check_path(self, path: str, *, where: str) -> None:
         """Raises DocumentError, with the nearest known path, for an unknown one."""

@@ -77,6 +77,7 @@ class Workshop:
 
     def _quantize(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:
         from autotune.engines.inputs import INPUT_NAMES, model_inputs
+        from autotune.models.export import NOT_QUANTIZED_STATIC
         from autotune.models.static_int8 import quantize_static
 
         original = self.artifact(architecture, ArtifactSpec("onnx-fp32", None, spec.graph))
@@ -85,7 +86,7 @@ class Workshop:
         names = INPUT_NAMES[request.model.architecture]
         batches = [self.batch([length], seed=length) for length in (40, 25, 90)]
         feeds = [dict(zip(names, model_inputs(request, batch), strict=True)) for batch in batches]
-        quantize_static(original, path, feeds, isa=probe_hardware().isa)
+        quantize_static(original, path, feeds, keep=NOT_QUANTIZED_STATIC, isa=probe_hardware().isa)
 
     def request(self, engine: str, architecture: str, **changes: Any) -> EngineRequest:
         """``engine``, ``engine:graph`` or ``engine:graph:format``."""

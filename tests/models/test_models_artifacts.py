@@ -15,7 +15,7 @@ import pytest
 
 from autotune.deployment import GRAPHS_OF_FORMAT, WEIGHT_TYPES, ArtifactSpec
 from autotune.errors import ArtifactError, ModelError, TrialCrashed
-from autotune.hardware import probe_hardware
+from autotune.hardware import DOT_PRODUCTS, probe_hardware
 from autotune.isolation import run_task
 from autotune.models import Artifact, ModelInfo, ensure_artifact
 from autotune.models.artifacts import artifact_key
@@ -37,7 +37,7 @@ SPECS = [
 
 def has_8_bit_products() -> bool:
     """Whether this CPU multiplies 8-bit integers without saturating: VNNI, AMX, or ARM's dot product."""
-    return bool({"avx512_vnni", "avx_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"} & set(probe_hardware().isa))
+    return bool(DOT_PRODUCTS & set(probe_hardware().isa))
 
 
 def refuse(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:

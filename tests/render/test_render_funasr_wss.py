@@ -235,6 +235,14 @@ def test_a_model_name_cannot_leave_its_comment() -> None:
             ["allow_spinning: false"],
         ),
         (
+            {"format": "onnx-int8", "weights": "u8", "fp32_share": 0.5},
+            ["fp32_share: 0.5 (FunASR's own export quantises every matrix product)"],
+        ),
+        (
+            {"session_options": {**SERVER_SESSION, "mapped_weights": True}},
+            ["session_options.mapped_weights: true"],
+        ),
+        (
             {"session_options": {**SERVER_SESSION, "disable_prepacking": True}},
             ["session_options.disable_prepacking: true"],
         ),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError, EngineUnavailableError
-from autotune.hardware import ISA_FLAGS
+from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
 from autotune.paths import search_spaces_dir
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
@@ -273,3 +273,8 @@ def test_cores_may_be_fixed(tmp_path: Path) -> None:
     path.write_text(TINY_SPACE.replace("intra_op_num_threads: 1", "intra_op_num_threads: cores"), encoding="utf-8")
     space = resolve(load_space(str(path)), machine(6), devices=["cpu"], arrival="closed")
     assert [expert.intra_op_num_threads for expert in space.experts()] == [6]
+
+
+def test_signed_weights_are_for_cpus_whose_products_do_not_saturate() -> None:
+    weights = {choice.value: choice for choice in ALL.branches["onnxruntime-cpu"].parameters["weights"].values}
+    assert set(weights["s8"].requires_isa) == set(weights["s7"].unless_isa) == DOT_PRODUCTS
