@@ -141,10 +141,8 @@ def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     numbers = np.random.default_rng(0)
-    weights = {
-        name: numbers.normal(size=size).astype(np.float32)
-        for name, size in {"a": (64, 257), "b": 257, "c": (257, 300)}.items()
-    }
+    sizes: dict[str, tuple[int, ...]] = {"a": (64, 257), "b": (257,), "c": (257, 300)}
+    weights = {name: numbers.normal(size=size).astype(np.float32) for name, size in sizes.items()}
     nodes = [("MatMul", "x", "a", "h"), ("Mul", "h", "b", "i"), ("MatMul", "i", "c", "y")]
     graph = helper.make_graph(
         [helper.make_node(kind, [left, right], [out]) for kind, left, right, out in nodes],
