@@ -50,6 +50,8 @@ PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy")
 CONDITIONS = ("model", "hardware", "versions", "seconds", "against")
 """What two rounds must have in common to say something together; ``against``: the key of what was compared with."""
 
+NO_EFFECT = "no effect found"
+
 Entries = dict[tuple[str, str, Any], dict[str, Any]]
 """(branch, path, value) → the ratios of its rounds, or why it failed, and the conditions."""
 
@@ -213,8 +215,9 @@ def value_here(branch: ResolvedBranch, path: str) -> Any:
 def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> str:
     """One line a parameter: its values, the expert's in bold, and the RTFx of the others relative to it."""
     lines = [
-        'RTFx relative to the expert\'s value, which is bold, with its 95 % interval; "no effect found" where that '
-        "contains 1. What all branches on a device share is measured on the first of them:",
+        f'RTFx relative to the expert\'s value, which is bold, with its 95 % interval; "{NO_EFFECT}" where that '
+        "contains 1, with all that the intervals of such values cover: smaller effects than that don't show. What all "
+        "branches on a device share is measured on the first of them:",
         "",
         *conditions_of(entries),
         "",
@@ -223,7 +226,10 @@ def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> s
     ]
     for row in rows_of(space, resolved):
         values = ", ".join(f"**`{spelt(v)}`**" if v == row.expert else f"`{spelt(v)}`" for v in row.values)
-        told = {v: tell(entries.get((row.branch, row.path, v)), row.expert) for v in row.values if v != row.expert}
+        others = {v: entries.get((row.branch, row.path, v)) for v in row.values if v != row.expert}
+        told = {v: tell(entry, row.expert) for v, entry in others.items()}
+        if set(told.values()) == {NO_EFFECT}:
+            told = dict.fromkeys(told, f"{NO_EFFECT} ({reach([entry for entry in others.values() if entry])})")
         alike = len(set(told.values())) == 1 and not any(text.startswith("×") for text in told.values())
         effect = next(iter(told.values())) if alike else "; ".join(f"`{spelt(v)}` {text}" for v, text in told.items())
         lines.append(f"| {row.where} | `{row.path}` | {values} | {effect or 'nothing to compare with'} |")
@@ -252,8 +258,14 @@ def tell(entry: Mapping[str, Any] | None, expert: Any) -> str:
         return "one round alone"
     interval = geometric_interval(entry["ratios"])
     if interval.low <= 1 <= interval.high:
-        return "no effect found"
+        return NO_EFFECT
     return f"×{interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def reach(entries: Sequence[Mapping[str, Any]]) -> str:
+    """From the lowest to the highest end of the intervals."""
+    intervals = [geometric_interval(entry["ratios"]) for entry in entries]
+    return f"{min(one.low for one in intervals):.2f}–{max(one.high for one in intervals):.2f}"
 
 
 def short(reason: str) -> str:

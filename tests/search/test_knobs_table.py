@@ -60,7 +60,7 @@ def test_the_experts_value_is_bold() -> None:
     ("entries", "effect"),
     [
         ({}, "not measured"),
-        (entry("pinning", True, False, [1.1, 0.9, 1.0]), "no effect found"),
+        (entry("pinning", True, False, [1.1, 0.9, 1.0]), "no effect found (0.78–1.28)"),
         (entry("pinning", True, False, [1.10, 1.12, 1.11]), "`true` ×1.11 (1.09–1.14)"),
         (entry("pinning", True, False, [1.1]), "one round alone"),
         (entry("pinning", True, False, [], "killed |\nby 9"), "failed: killed / by 9"),
