@@ -158,11 +158,11 @@ def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch
     assert len(offsets) >= 5
     assert not [offset for offset in offsets if offset % 64]
     x = numbers.normal(size=(1, 64)).astype(np.float32)
-    answers = [
+    expected, got = (
         InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
         for path in (plain, mapped)
-    ]
-    np.testing.assert_allclose(*answers, rtol=1e-5)
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def offsets_of(model: Path) -> list[int]:
