@@ -217,7 +217,8 @@ def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> s
     lines = [
         f'RTFx relative to the expert\'s value, which is bold, with its 95 % interval; "{NO_EFFECT}" where that '
         "contains 1, with all that the intervals of such values cover: smaller effects than that don't show. What all "
-        "branches on a device share is measured on the first of them:",
+        'branches on a device share is measured on the first of them. "Not measured" is what this CPU can\'t run, what '
+        "needs a GPU, and what is only searched where requests arrive by themselves:",
         "",
         *conditions_of(entries),
         "",
@@ -227,12 +228,7 @@ def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> s
     for row in rows_of(space, resolved):
         values = ", ".join(f"**`{spelt(v)}`**" if v == row.expert else f"`{spelt(v)}`" for v in row.values)
         others = {v: entries.get((row.branch, row.path, v)) for v in row.values if v != row.expert}
-        told = {v: tell(entry, row.expert) for v, entry in others.items()}
-        if set(told.values()) == {NO_EFFECT}:
-            told = dict.fromkeys(told, f"{NO_EFFECT} ({reach([entry for entry in others.values() if entry])})")
-        alike = len(set(told.values())) == 1 and not any(text.startswith("×") for text in told.values())
-        effect = next(iter(told.values())) if alike else "; ".join(f"`{spelt(v)}` {text}" for v, text in told.items())
-        lines.append(f"| {row.where} | `{row.path}` | {values} | {effect or 'nothing to compare with'} |")
+        lines.append(f"| {row.where} | `{row.path}` | {values} | {effects(others, row.expert)} |")
     return "\n".join(lines)
 
 
@@ -260,6 +256,19 @@ def tell(entry: Mapping[str, Any] | None, expert: Any) -> str:
     if interval.low <= 1 <= interval.high:
         return NO_EFFECT
     return f"×{interval.median:.2f} ({interval.low:.2f}–{interval.high:.2f})"
+
+
+def effects(others: Mapping[Any, Mapping[str, Any] | None], expert: Any) -> str:
+    """What is told of the values besides the expert's; those of which the same is told are told together."""
+    alike: dict[str, list[Any]] = {}
+    for value, entry in others.items():
+        alike.setdefault(tell(entry, expert), []).append(value)
+    told = []
+    for text, values in alike.items():
+        without = [entry for value in values if (entry := others[value]) and text == NO_EFFECT]
+        named = "" if len(alike) == 1 and not text.startswith("×") else ", ".join(f"`{spelt(v)}`" for v in values)
+        told.append(f"{named} {text}{f' ({reach(without)})' if without else ''}".strip())
+    return "; ".join(told) or "nothing to compare with"
 
 
 def reach(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -72,8 +72,18 @@ def test_effects(entries: knobs.Entries, effect: str) -> None:
 
 
 def test_values_with_different_effects_are_told_apart() -> None:
-    entries = {**entry("weights", "u8", "s8", [0.5, 0.5]), **entry("weights", "s7", "s8", [1.1, 0.9])}
-    assert cells(entries)["`onnxruntime-cpu`", "weights"][1] == "`u8` ×0.50 (0.50–0.50); `s7` no effect found"
+    entries = {**entry("weights", "u8", "s8", [0.5, 0.5]), **entry("weights", "s7", "s8", [1.1, 0.9, 1.0])}
+    assert cells(entries)["`onnxruntime-cpu`", "weights"][1] == (
+        "`u8` ×0.50 (0.50–0.50); `s7` no effect found (0.78–1.28)"
+    )
+
+
+def test_values_of_which_the_same_is_told_are_told_together() -> None:
+    known = {15: [1.1, 0.9, 1.0], 30: [1.2, 0.9, 1.0], 60: [0.5, 0.5]}
+    entries = {key: one for v, ratios in known.items() for key, one in entry("chunking.window_s", v, 5, ratios).items()}
+    assert cells(entries)["all on `cpu`", "chunking.window_s"][1] == (
+        "`10`, `20`, `45` not measured; `15`, `30` no effect found (0.71–1.47); `60` ×0.50 (0.50–0.50)"
+    )
 
 
 def test_rounds_add_up_under_the_same_conditions_alone() -> None:
