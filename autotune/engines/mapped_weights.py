@@ -57,10 +57,7 @@ def mapped_model(artifact: Path, level: str) -> Path:
                     run_task("autotune.engines.mapped_weights:write_task", payload, timeout_s=_TIMEOUT_S)
                     publish(folder, root / key)
     except OSError as error:
-        raise ModelError(
-            f"session_options.mapped_weights must be able to write {root}, but: {error}. Free some disk, or set it to "
-            "false."
-        ) from error
+        raise _unwritable(root, error) from error
     return root / key / _MODEL
 
 
@@ -91,8 +88,18 @@ def write_task(payload: dict[str, Any], _emit: Callable[[str, dict[str, Any]], N
         onnxruntime.InferenceSession(payload["artifact"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions derive from Exception alone
         raise ModelError(f"{payload['artifact']} must be a model that ONNX Runtime loads, but: {error}") from error
-    _align(folder)
+    try:
+        _align(folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     return {}
+
+
+def _unwritable(folder: Path, error: OSError) -> ModelError:
+    return ModelError(
+        f"session_options.mapped_weights must be able to write {folder}, but: {error}. Free some disk, or set it to "
+        "false."
+    )
 
 
 def _align(folder: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
-from autotune.engines.mapped_weights import mapped_model
+from autotune.engines.mapped_weights import mapped_model, write_task
 from autotune.engines.onnxruntime import PROVIDER_OPTIONS, OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
 
@@ -133,13 +133,11 @@ def test_mapped_weights_are_one_copy_for_all_sessions(
     assert [engine.run(batch).ids.tolist() for engine in (first, second)] == [plain, plain]
 
 
-def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """ONNX Runtime writes them one behind the other, and its fp32 kernels die of what comes after odd sizes."""
+def odd_sizes(folder: Path) -> Path:
+    """A model whose weights end anywhere, not at whole cache lines."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
-    from onnxruntime import InferenceSession
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     numbers = np.random.default_rng(0)
     sizes: dict[str, tuple[int, ...]] = {"a": (64, 257), "b": (257,), "c": (257, 300)}
     weights = {name: numbers.normal(size=size).astype(np.float32) for name, size in sizes.items()}
@@ -151,18 +149,34 @@ def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 300])],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
-    plain = tmp_path / "odd.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), plain)
+    path = folder / "odd.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path
+
+
+def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """ONNX Runtime writes them one behind the other, and its fp32 kernels die of what comes after odd sizes."""
+    from onnxruntime import InferenceSession
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain = odd_sizes(tmp_path)
     mapped = mapped_model(plain, "ORT_ENABLE_ALL")
     offsets = offsets_of(mapped)
     assert len(offsets) >= 5
     assert not [offset for offset in offsets if offset % 64]
-    x = numbers.normal(size=(1, 64)).astype(np.float32)
+    x = np.random.default_rng(1).normal(size=(1, 64)).astype(np.float32)
     expected, got = (
         InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
         for path in (plain, mapped)
     )
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_mapped_weights_that_cannot_be_aligned_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model.weights.aligned").mkdir()
+    payload = {"artifact": str(odd_sizes(tmp_path)), "level": "ORT_ENABLE_ALL", "folder": str(tmp_path)}
+    with pytest.raises(ModelError, match=r"mapped_weights must be able to write .*Free some disk"):
+        write_task(payload, lambda *_: None)
 
 
 def offsets_of(model: Path) -> list[int]:
