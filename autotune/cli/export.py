@@ -42,7 +42,8 @@ def export(
     table = Table(
         title=f"{info.id} · {info.architecture} · {info.parameters / 1e6:.1f} M parameters", title_justify="left"
     )
-    for column in ("format", "size", "max error", "argmax agrees", "export"):
+    table.add_column("format", min_width=max((len(artifact.spec.label) for artifact, _ in artifacts), default=0))
+    for column in ("size", "max error", "argmax agrees", "export"):
         table.add_column(column)
     for artifact, cached in artifacts:
         parity = artifact.parity
