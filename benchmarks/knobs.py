@@ -89,7 +89,7 @@ def under_condition(branch: ResolvedBranch, base: Deployment, parameter: Resolve
 
 def replaced(branch: ResolvedBranch, base: Deployment, parameter: ResolvedParameter, value: Any) -> Deployment:
     current = flatten(base)
-    return branch.build(lambda item: branch.near(item, current, parameter, value))
+    return branch.build(lambda item: branch.moved(item, current, {parameter.path: value}))
 
 
 def shared_paths(space: SearchSpace) -> dict[str, tuple[str, set[str]]]:

@@ -59,7 +59,7 @@ def candidates_of(
         for (instances, threads), batch_size in itertools.product(placements, batch_sizes):
             current = {**expert, **dict(zip(varied, chosen, strict=True))}
             current |= {"instances": instances, "intra_op_num_threads": threads}
-            deployment = branch.build(lambda item: branch.near(item, current, size, batch_size))  # noqa: B023
+            deployment = branch.build(lambda item: branch.moved(item, current, {size.path: batch_size}))  # noqa: B023
             # Segments are cut already.
             yield Deployment.model_validate({**deployment.model_dump(), "chunking": Chunking(method="none")})
 

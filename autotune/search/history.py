@@ -5,36 +5,69 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from autotune.deployment import Deployment
-from autotune.search.records import INTERRUPTED, TrialRecord
+from autotune.search.goal import Goal
+from autotune.search.records import INTERRUPTED, Candidate, TrialRecord, candidates_of
 
-__all__ = ["ATTEMPTS", "History"]
+__all__ = ["ABOVE_NOISE", "ATTEMPTS", "History"]
 
 ATTEMPTS = 3
 """Attempts at a deployment whose trials fail through no fault of its own."""
+ABOVE_NOISE = 1.02
+"""A new best must be better by this factor to count as progress."""
 
 
 class History:
     """The records of a study, indexed by deployment."""
 
-    def __init__(self, records: Iterable[TrialRecord] = ()) -> None:
-        self.records: list[TrialRecord] = []
+    def __init__(self, goal: Goal, records: Iterable[TrialRecord] = ()) -> None:
+        self._goal = goal
+        self._by_number: dict[int, TrialRecord] = {}
         self._of: dict[str, list[TrialRecord]] = {}
+        self._candidates: list[Candidate] | None = None
         for record in records:
             self.add(record)
 
+    @property
+    def records(self) -> list[TrialRecord]:
+        """All, in order of their numbers."""
+        return [self._by_number[number] for number in sorted(self._by_number)]
+
+    def knows(self, number: int) -> bool:
+        """Whether the trial of this number is in it."""
+        return number in self._by_number
+
     def add(self, record: TrialRecord) -> None:
         """Keep one more."""
-        self.records.append(record)
+        self._by_number[record.number] = record
         self._of.setdefault(record.deployment.key, []).append(record)
+        self._candidates = None
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """What is measured, baselines excluded, best first."""
+        if self._candidates is None:
+            self._candidates = candidates_of(self.records, self._goal)
+        return self._candidates
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best that the goal allows by point estimates."""
+        return next((candidate for candidate in self.candidates if candidate.feasible), None)
+
+    @property
+    def crashed(self) -> list[Deployment]:
+        """What failed by its own fault."""
+        return [mine[-1].deployment for mine in self._of.values() if any(one.state == "pruned" for one in mine)]
 
     def last(self, deployment: Deployment) -> TrialRecord:
         """The last that says something: a failure for which the deployment isn't to blame only if there is no other."""
         mine = self._of[deployment.key]
         return next((record for record in reversed(mine) if record.state != "fail"), mine[-1])
 
-    def measured(self, deployment: Deployment) -> bool:
-        """Whether there is a measurement."""
-        return any(record.measurement for record in self._of.get(deployment.key, ()))
+    def measured(self, deployment: Deployment, node: str | None = None) -> bool:
+        """Whether there is a measurement, on this node if one is named."""
+        mine = self._of.get(deployment.key, ())
+        return any(record.measurement and node in (None, record.node) for record in mine)
 
     def attempts_left(self, deployment: Deployment) -> int:
         """How often it may still fail through no fault of its own; a trial that the user stopped isn't counted."""
@@ -48,15 +81,45 @@ class History:
 
     def unsettled(self) -> list[TrialRecord]:
         """A record of each deployment that is owed another attempt, oldest first; baselines excluded."""
-        first = [mine[0] for mine in self._of.values()]
-        return [record for record in first if record.role != "baseline" and not self.settled(record.deployment)]
+        first = [mine[0] for mine in self._of.values() if not mine[0].of_the_baseline]
+        return [record for record in first if not self.settled(record.deployment)]
 
     def done(self, *, baselines: bool) -> int:
         """Number of settled deployments."""
         first = [mine[0] for mine in self._of.values()]
-        return sum((baselines or record.role != "baseline") and self.settled(record.deployment) for record in first)
+        return sum((baselines or not one.of_the_baseline) and self.settled(one.deployment) for one in first)
+
+    def anchor(self, node: str) -> float | None:
+        """Score of the baseline that trials of a node are relative to now; None before there is one."""
+        mine = [record for record in self.records if record.node == node and record.of_the_baseline]
+        return next((record.anchor for record in reversed(mine) if record.measurement), None)
+
+    def since_anchor(self, node: str) -> int:
+        """Trials of a node since it last measured a baseline."""
+        count = 0
+        for record in reversed(self.records):
+            if record.node == node:
+                if record.of_the_baseline:
+                    return count
+                count += 1
+        return count
+
+    def without_progress(self) -> int:
+        """Deployments settled since the best last became clearly better."""
+        best, waited, seen = 0.0, 0, set[str]()
+        for record in self.records:
+            if record.of_the_baseline or record.deployment.key in seen or not self.settled(record.deployment):
+                continue
+            seen.add(record.deployment.key)
+            waited += 1
+            if record.measurement is not None and self._goal.feasible(record.measurement):
+                relative = self._goal.score(record.measurement) / record.anchor
+                if relative > best * ABOVE_NOISE:
+                    waited = 0
+                best = max(best, relative)
+        return waited
 
     @property
     def wall_s(self) -> float:
         """Wall seconds of all trials."""
-        return sum(record.wall_s for record in self.records)
+        return sum(record.wall_s for record in self._by_number.values())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -12,26 +14,40 @@ from pydantic import ValidationError
 from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
-from autotune.measure.accuracy import Accuracy
 from autotune.measure.measurement import Measurement
+from autotune.search.goal import Goal
 
-__all__ = ["INTERRUPTED", "EventKind", "Role", "State", "StudyEvent", "StudyResult", "TrialRecord", "read_record"]
+__all__ = [
+    "INTERRUPTED",
+    "Candidate",
+    "EventKind",
+    "Role",
+    "State",
+    "StudyEvent",
+    "StudyResult",
+    "TrialRecord",
+    "candidates_of",
+    "read_record",
+]
 
-Role = Literal["baseline", "expert", "search", "repeat"]
-"""Why a trial exists; a ``repeat`` was answered from what is already known, never measured."""
+Role = Literal["baseline", "anchor", "expert", "transfer", "search", "recheck", "repeat"]
+"""Why a trial exists. ``anchor``: the baseline once more, to see whether the machine has changed; ``transfer``: it won
+on similar hardware; ``recheck``: a leader once more; ``repeat``: answered from what is known, never measured."""
 State = Literal["complete", "pruned", "fail"]
 """``pruned``: the configuration's own failure; ``fail``: not its fault, it is tried again."""
 
-EventKind = Literal["started", "finished", "repeated", "exhausted"]
+EventKind = Literal["started", "finished", "repeated", "drifted", "early", "exhausted"]
 
 INTERRUPTED = "Interrupted"
 """``TrialRecord.kind`` of a trial that the user stopped: it doesn't count as an attempt."""
 
+_SILENT = "the machine that measured it stopped answering"
 _STATES: dict[TrialState, State] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "fail",
 }
+_OF_THE_BASELINE = ("baseline", "anchor")
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,12 @@ class TrialRecord:
     kind: str = ""
     """The error's class: ``TrialOutOfMemory``, ``OSError``, …; empty if it didn't fail."""
     stderr_tail: str = ""
+    anchor: float = 1.0
+    """Score of the baseline that this trial is relative to: the last one measured before it on the same machine."""
+    node: str = ""
+    """The machine that measured it, where several share a study."""
+    ended_s: float = 0.0
+    """When, in seconds since 1970 by the clock of that machine."""
 
     @property
     def rtfx(self) -> float:
@@ -58,13 +80,66 @@ class TrialRecord:
             raise ValueError(f"trial {self.number} must be complete to have an RTFx, but it is {self.state}")
         return self.measurement.rtfx
 
+    @property
+    def of_the_baseline(self) -> bool:
+        """Whether it measured FunASR's own path."""
+        return self.role in _OF_THE_BASELINE
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A deployment with everything that trials have measured of it."""
+
+    deployment: Deployment
+    trials: tuple[TrialRecord, ...]
+    """Complete ones, at least one, oldest first."""
+    goal: Goal
+    reliable: bool = True
+    """It never failed by its own fault; what runs once and crashes once can't be deployed."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """One a trial."""
+        return [trial.measurement for trial in self.trials if trial.measurement is not None]
+
+    @cached_property
+    def relative(self) -> float:
+        """Geometric mean of its scores relative to the anchors in force: comparable although the machine drifts."""
+        logs = [
+            math.log(self.goal.score(trial.measurement) / trial.anchor) for trial in self.trials if trial.measurement
+        ]
+        return math.exp(math.fsum(logs) / len(logs))
+
+    @property
+    def rtfx(self) -> float:
+        """Σ audio / Σ processing over all trials."""
+        found = self.measurements
+        return sum(one.audio_s for one in found) / sum(one.audio_s / one.rtfx for one in found)
+
+    @property
+    def p95_latency_s(self) -> float:
+        """Median trial's 95th percentile."""
+        ordered = sorted(one.latency(0.95) for one in self.measurements)
+        return ordered[len(ordered) // 2]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The highest of its trials."""
+        return max(one.peak_memory_bytes for one in self.measurements)
+
+    @property
+    def feasible(self) -> bool:
+        """Reliable, and the goal's limits hold in every trial, accuracy by its point estimate."""
+        return self.reliable and all(self.goal.feasible(one) for one in self.measurements)
+
 
 @dataclass(frozen=True)
 class StudyEvent:
     """Something happened in a study, for progress displays."""
 
     kind: EventKind
-    """``repeated``: Optuna suggested a known deployment; ``exhausted``: all of the space is measured."""
+    """``repeated``: Optuna suggested a known deployment; ``drifted``: the baseline's speed has changed, see ``text``;
+    ``early``: nothing better was found for long; ``exhausted``: all of the space is measured."""
     number: int
     role: Role
     deployment: Deployment | None
@@ -72,8 +147,9 @@ class StudyEvent:
     """Of the trial that finished, or of the one that a repeat was answered from."""
     done: int
     """Trials that count against the budget so far, baselines included."""
-    best: TrialRecord | None
-    """Fastest that the guard allows so far, baselines excluded."""
+    best: Candidate | None
+    """Best that the goal allows so far, baselines excluded."""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,16 +158,26 @@ class StudyResult:
 
     trials: tuple[TrialRecord, ...]
     """In order of their numbers, failed ones included, repeats not."""
-    guard: Guard = field(default_factory=Guard)
-    """What the search was told to allow."""
+    goal: Goal = field(default_factory=Goal)
+    """What the search was told to look for."""
     interrupted: bool = False
     exhausted: bool = False
     """Every deployment of the search space has been tried."""
+    early: bool = False
+    """Nothing better was found for long, so it ended before its budget."""
+
+    @property
+    def guard(self) -> Guard:
+        """The goal's."""
+        return self.goal.guard
 
     @property
     def baselines(self) -> list[TrialRecord]:
-        """Baselines that were measured, one for each deployment; empty means that all failed."""
-        found = {trial.deployment.key: trial for trial in self.trials if trial.role == "baseline" and trial.measurement}
+        """Baselines that were measured, the first trial of each deployment; empty means that all failed."""
+        found: dict[str, TrialRecord] = {}
+        for trial in self.trials:
+            if trial.role == "baseline" and trial.measurement:
+                found.setdefault(trial.deployment.key, trial)
         return list(found.values())
 
     @property
@@ -101,26 +187,45 @@ class StudyResult:
 
     @property
     def failed(self) -> list[TrialRecord]:
-        """Trials that failed because of their configuration."""
-        return [trial for trial in self.trials if trial.state == "pruned"]
+        """Trials that gave no measurement, whoever was to blame; those that the user stopped excluded."""
+        return [trial for trial in self.trials if trial.state != "complete" and trial.kind != INTERRUPTED]
 
-    def best(self, count: int) -> list[TrialRecord]:
-        """The fastest deployments whose point estimate the guard allows, baselines excluded, best first."""
-        return [trial for trial in _fastest(self.trials) if self.guard.feasible(_accuracy(trial))][:count]
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Every deployment that was measured, baselines excluded, best first, feasible or not."""
+        return candidates_of(self.trials, self.goal)
+
+    def best(self, count: int) -> list[Candidate]:
+        """The best that the goal allows by point estimates, baselines excluded."""
+        return [candidate for candidate in self.candidates if candidate.feasible][:count]
 
     @property
-    def rejected(self) -> list[TrialRecord]:
-        """Deployments that lose more accuracy than is allowed, baselines excluded, fastest first."""
-        return [trial for trial in _fastest(self.trials) if not self.guard.feasible(_accuracy(trial))]
+    def rejected(self) -> list[Candidate]:
+        """Those that the goal doesn't allow by point estimates, best first."""
+        return [candidate for candidate in self.candidates if not candidate.feasible]
+
+    @cached_property
+    def pareto(self) -> list[Candidate]:
+        """Allowed deployments that no other one beats in RTFx, p95 latency and peak memory at once; fastest first."""
+        fronts = sorted((one for one in self.candidates if one.feasible), key=lambda one: -one.rtfx)
+        return [one for one in fronts if not any(_dominates(other, one) for other in fronts)]
 
 
-def _fastest(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    measured = [trial for trial in trials if trial.role != "baseline" and trial.measurement is not None]
-    return sorted(measured, key=lambda trial: -trial.rtfx)
+def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
+    """Complete trials by deployment, baselines excluded, best first."""
+    found: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.measurement is not None and not trial.of_the_baseline:
+            found.setdefault(trial.deployment.key, []).append(trial)
+    crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
+    candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
+    return sorted(candidates, key=lambda candidate: -candidate.relative)
 
 
-def _accuracy(trial: TrialRecord) -> Accuracy | None:
-    return None if trial.measurement is None else trial.measurement.accuracy
+def _dominates(one: Candidate, other: Candidate) -> bool:
+    mine = (-one.rtfx, one.p95_latency_s, one.peak_memory_bytes)
+    theirs = (-other.rtfx, other.p95_latency_s, other.peak_memory_bytes)
+    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 
 
 def read_record(trial: FrozenTrial) -> TrialRecord | None:
@@ -140,10 +245,13 @@ def read_record(trial: FrozenTrial) -> TrialRecord | None:
             deployment=Deployment.model_validate(attributes["deployment"]),
             measurement=None if measurement is None else Measurement.model_validate(measurement),
             state=_STATES[trial.state],
-            reason=attributes.get("reason", ""),
+            reason=attributes.get("reason", "" if trial.state != TrialState.FAIL else _SILENT),
             wall_s=attributes.get("wall_s", 0.0),
-            kind=attributes.get("kind", ""),
+            kind=attributes.get("kind", "" if trial.state != TrialState.FAIL else "Abandoned"),
             stderr_tail=attributes.get("stderr_tail", ""),
+            anchor=attributes.get("anchor", 1.0),
+            node=attributes.get("node", ""),
+            ended_s=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         )
     except (KeyError, ValidationError) as error:
         raise DocumentError(

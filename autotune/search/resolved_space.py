@@ -192,10 +192,10 @@ class ResolvedBranch:
     def _expert_choice(self, parameter: ResolvedParameter) -> Value:
         return _preferred(parameter, dict(self.expert).get(parameter.path, ()))
 
-    def near(self, item: ResolvedParameter, current: Values, changed: ResolvedParameter, choice: Value) -> Value:
-        """A pick that changes one parameter of ``current``; what that makes active is as an expert would have it."""
-        if item.path == changed.path:
-            return choice
+    def moved(self, item: ResolvedParameter, current: Values, moves: Mapping[str, Value]) -> Value:
+        """A pick that makes ``moves`` from ``current``; what they make active is as an expert would have it."""
+        if item.path in moves:
+            return moves[item.path]
         value: Value | None = current.get(item.path)
         return value if value is not None and value in item.choices else self._expert_choice(item)
 
@@ -288,9 +288,21 @@ class ResolvedSpace:
         found: dict[str, Deployment] = {}
         for changed in branch.parameters:
             for choice in changed.choices:
-                near = branch.build(lambda item: branch.near(item, current, changed, choice))  # noqa: B023
+                near = branch.build(lambda item: branch.moved(item, current, {changed.path: choice}))  # noqa: B023
                 if near != deployment:
                     found[near.key] = near
+        return list(found.values())
+
+    def two_steps(self, deployment: Deployment, count: int, generator: random.Random) -> list[Deployment]:
+        """``count`` random moves of two parameters at once, repeats and the deployment itself left out."""
+        current = flatten(deployment)
+        branch = next(item for item in self.branches if item.encode(deployment) is not None)
+        found: dict[str, Deployment] = {}
+        for _ in range(count if len(branch.parameters) > 1 else 0):
+            moved = {item.path: generator.choice(item.choices) for item in generator.sample(branch.parameters, 2)}
+            near = branch.build(lambda item: branch.moved(item, current, moved))  # noqa: B023
+            if near != deployment:
+                found[near.key] = near
         return list(found.values())
 
     def everything(self) -> Iterator[Deployment]:

@@ -102,7 +102,8 @@ class SyntheticRunner:
         self._crashes = crashes
         self._noise = noise
 
-    def __call__(self, deployment: Deployment) -> Measurement:
+    def __call__(self, deployment: Deployment, hopeless_below: float = 0.0) -> Measurement:
+        del hopeless_below
         self.asked.append(deployment)
         if self._crashes(deployment):
             raise TrialCrashed("the child was killed by SIGSEGV", exit_code=-11, stderr_tail="Segmentation fault")

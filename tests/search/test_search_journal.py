@@ -9,13 +9,17 @@ import optuna
 import pytest
 
 from autotune.errors import AutotuneError, DocumentError
+from autotune.search.budget import Budget
 from autotune.search.journal import open_journal
-from autotune.search.study import Budget, TuningStudy
+from autotune.search.storage import open_storage
+from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 
 def study(folder: Path) -> TuningStudy:
-    return TuningStudy.open(folder / "s.journal", name="t", space=tiny_space(folder), seed=1, identity={"model": "x"})
+    return TuningStudy.open(
+        open_storage(folder / "s.journal"), name="t", space=tiny_space(folder), seed=1, identity={"model": "x"}
+    )
 
 
 def run(folder: Path, trials: int) -> SyntheticRunner:
@@ -39,7 +43,7 @@ def test_torn_at_every_byte_of_the_last_record(tmp_path: Path) -> None:
         journal.write_bytes(whole[: len(whole) - last + left])
         with study(tmp_path) as opened:
             before = opened.records
-            assert [record.state for record in before] == ["complete", "complete", "complete", "fail"]
+            assert [record.state for record in before] == ["complete"] * 4 + ["fail"]
             runner = SyntheticRunner()
             result = opened.run(runner, Budget(trials=4), baselines=BASELINES, on_event=ignore)
         assert runner.asked == [before[-1].deployment]
@@ -49,7 +53,7 @@ def test_torn_at_every_byte_of_the_last_record(tmp_path: Path) -> None:
 
 
 def test_torn_in_the_middle_of_a_trial(tmp_path: Path) -> None:
-    """Cut inside every record of the last trial: whatever is lost, it is that trial at most."""
+    """Cut inside every record of the last two trials: whatever is lost, it is the one that was being written."""
     run(tmp_path, 3)
     journal = tmp_path / "s.journal"
     finished = journal.read_bytes()
@@ -61,9 +65,9 @@ def test_torn_in_the_middle_of_a_trial(tmp_path: Path) -> None:
     for start, end in itertools.pairwise(ends):
         journal.write_bytes(whole[: (start + end) // 2])
         runner = run(tmp_path, 4)
-        assert len(runner.asked) == 1
+        assert len(runner.asked) in (1, 2)
         with study(tmp_path) as opened:
-            assert [record.state for record in opened.records if record.state != "fail"] == ["complete"] * 4
+            assert [record.state for record in opened.records if record.state != "fail"] == ["complete"] * 5
 
 
 def test_zeros_after_a_power_cut_are_cut(tmp_path: Path) -> None:

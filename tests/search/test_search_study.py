@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -21,9 +22,12 @@ from autotune.errors import (
     TrialTimeout,
 )
 from autotune.measure.measurement import Measurement
-from autotune.search.records import StudyEvent, StudyResult
+from autotune.search.budget import EFFORTS, Budget
+from autotune.search.records import StudyEvent, StudyResult, TrialRecord
 from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.study import EFFORTS, Budget, Runner, TuningStudy
+from autotune.search.steps import Runner
+from autotune.search.storage import open_storage
+from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import (
     BASELINES,
     SyntheticRunner,
@@ -36,7 +40,8 @@ from tests.search.synthetic_search import (
 
 
 def open_study(folder: Path, space: ResolvedSpace, *, seed: int = 1) -> TuningStudy:
-    return TuningStudy.open(folder / "s.journal", name="test", space=space, seed=seed, identity={"model": "x"})
+    storage = open_storage(folder / "s.journal")
+    return TuningStudy.open(storage, name="test", space=space, seed=seed, identity={"model": "x"})
 
 
 def run(folder: Path, runner: Runner, *, space: ResolvedSpace, budget: Budget, seed: int = 1) -> StudyResult:
@@ -44,18 +49,26 @@ def run(folder: Path, runner: Runner, *, space: ResolvedSpace, budget: Budget, s
         return study.run(runner, budget, baselines=BASELINES, on_event=ignore)
 
 
+FIRST = ("baseline", "expert", "transfer", "search")
+"""Roles of trials that don't look at a leader or at the baseline once more."""
+
+
+def measured_once(result: StudyResult) -> list[TrialRecord]:
+    return [trial for trial in result.trials if trial.role in FIRST]
+
+
 def keys(result: StudyResult) -> list[str]:
-    return [trial.deployment.key for trial in result.trials]
+    return [trial.deployment.key for trial in measured_once(result)]
 
 
 def test_baselines_then_experts_then_the_search(tmp_path: Path) -> None:
     space = shipped_space()
     result = run(tmp_path, SyntheticRunner(), space=space, budget=Budget(trials=12))
-    roles = [trial.role for trial in result.trials]
-    assert roles == ["baseline"] * 2 + ["expert"] * 4 + ["search"] * 6
-    assert [trial.deployment for trial in result.trials[:2]] == list(BASELINES)
-    assert [trial.deployment for trial in result.trials[2:6]] == space.experts()
-    assert [trial.number for trial in result.trials] == list(range(12))
+    first = measured_once(result)
+    assert [trial.role for trial in first] == ["baseline"] * 2 + ["expert"] * 4 + ["search"] * 6
+    assert [trial.deployment for trial in first[:2]] == list(BASELINES)
+    assert [trial.deployment for trial in first[2:6]] == space.experts()
+    assert [trial.number for trial in result.trials] == list(range(len(result.trials)))
     assert len(set(keys(result))) == 12
     assert result.baselines == list(result.trials[:2])
     assert all(trial.measurement is not None and trial.measurement.texts == {} for trial in result.trials)
@@ -67,8 +80,8 @@ def test_finds_nearly_the_best(tmp_path: Path) -> None:
     result = run(tmp_path, SyntheticRunner(), space=space, budget=Budget(trials=45))
     found = result.best(3)
     assert true_rtfx(found[0].deployment) > 0.85 * best
-    assert [trial.rtfx for trial in found] == sorted((trial.rtfx for trial in found), reverse=True)
-    assert all(trial.role != "baseline" for trial in found)
+    assert [one.relative for one in found] == sorted((one.relative for one in found), reverse=True)
+    assert len(found[0].trials) == 2
 
 
 def test_crashing_half_is_left_alone(tmp_path: Path) -> None:
@@ -78,7 +91,7 @@ def test_crashing_half_is_left_alone(tmp_path: Path) -> None:
         folder = tmp_path / str(seed)
         runner = SyntheticRunner(crashes=lambda item: item.engine != "funasr" and item.batch.max_size >= 4)
         result = run(folder, runner, space=shipped_space(), budget=Budget(trials=60), seed=seed)
-        later = result.trials[30:]
+        later = measured_once(result)[30:]
         shares.append(sum(trial.state == "pruned" for trial in later) / len(later))
         assert result.best(1)[0].deployment.batch.max_size == 2
     assert sum(shares) / 3 < 0.35
@@ -103,7 +116,7 @@ def test_failures_are_told_apart_and_kept_with_their_reason(tmp_path: Path, erro
     expert = tiny_space(tmp_path).experts()[0]
     truth = SyntheticRunner()
 
-    def runner(deployment: Deployment) -> Measurement:
+    def runner(deployment: Deployment, _: float = 0.0) -> Measurement:
         if deployment == expert:
             truth.asked.append(deployment)
             raise error
@@ -116,7 +129,7 @@ def test_failures_are_told_apart_and_kept_with_their_reason(tmp_path: Path, erro
     assert failed[0].reason == (str(error) or "RuntimeError")
     assert failed[0].stderr_tail == getattr(error, "stderr_tail", "")
     assert truth.asked.count(expert) == len(failed)
-    assert sum(trial.state == "complete" for trial in result.trials) == 4
+    assert sum(trial.state == "complete" for trial in measured_once(result)) == 4
     with open_study(tmp_path, tiny_space(tmp_path)) as again:
         assert again.records == result.trials
 
@@ -124,13 +137,14 @@ def test_failures_are_told_apart_and_kept_with_their_reason(tmp_path: Path, erro
 def test_a_passing_fault_of_the_machine_is_forgotten(tmp_path: Path) -> None:
     truth, faults = SyntheticRunner(), [OSError("fork failed"), OSError("fork failed")]
 
-    def runner(deployment: Deployment) -> Measurement:
+    def runner(deployment: Deployment, _: float = 0.0) -> Measurement:
         if deployment.engine == "fake" and faults:
             raise faults.pop()
         return truth(deployment)
 
     result = run(tmp_path, runner, space=tiny_space(tmp_path), budget=Budget(trials=4))
-    assert [trial.state for trial in result.trials] == ["complete", "complete", "fail", "fail", "complete", "complete"]
+    states = [trial.state for trial in measured_once(result)]
+    assert states == ["complete", "complete", "fail", "fail", "complete", "complete"]
     assert len({trial.deployment for trial in result.trials[2:5]}) == 1
 
 
@@ -139,11 +153,11 @@ def test_tiny_space_is_measured_once_each_and_ends(tmp_path: Path) -> None:
     with open_study(tmp_path, tiny_space(tmp_path)) as study:
         result = study.run(runner, Budget(trials=100), baselines=BASELINES, on_event=events.append)
     assert result.exhausted
-    assert len(runner.asked) == len(set(runner.asked)) == 14
+    assert len(set(runner.asked)) == len(keys(result)) == 14
     kinds = [event.kind for event in events]
-    assert kinds.count("started") == kinds.count("finished") == 14
+    assert kinds.count("started") == kinds.count("finished") == len(runner.asked) == len(result.trials)
     assert kinds[-1] == "exhausted"
-    assert [event.done for event in events if event.kind == "finished"] == list(range(1, 15))
+    assert [event.done for event in events if event.kind == "finished" and event.role in FIRST] == list(range(1, 15))
     best = events[-1].best
     assert best is not None
     assert best == result.best(1)[0]
@@ -160,7 +174,8 @@ def test_repeats_are_answered_from_the_record(tmp_path: Path) -> None:
         assert event.record is not None
         assert event.record.deployment == event.deployment
         assert event.record.number < event.number
-    assert len(runner.asked) == len(set(runner.asked)) == 13
+    assert len(set(runner.asked)) == 13
+    assert len(runner.asked) == len(result.trials)
     assert not result.exhausted
     assert all(trial.role != "repeat" for trial in result.trials)
 
@@ -168,12 +183,12 @@ def test_repeats_are_answered_from_the_record(tmp_path: Path) -> None:
 def test_budgets(tmp_path: Path) -> None:
     runner = SyntheticRunner()
     first = run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=6))
-    assert len(first.trials) == 6
+    assert len(keys(first)) == 6
     assert run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=6)) == first
-    assert len(runner.asked) == 6
-    assert len(run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=8)).trials) == 8
-    assert len(run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=20, timeout_s=0.0)).trials) == 8
-    assert len(runner.asked) == 8
+    assert len(runner.asked) == len(first.trials)
+    assert len(keys(run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=8)))) == 8
+    assert len(keys(run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=20, timeout_s=0.0)))) == 8
+    assert len(set(runner.asked)) == 8
 
 
 def test_baselines_are_measured_whatever_the_budget(tmp_path: Path) -> None:
@@ -203,13 +218,13 @@ def test_one_baseline_is_enough(tmp_path: Path) -> None:
     runner = SyntheticRunner(crashes=lambda item: item == BASELINES[0])
     result = run(tmp_path, runner, space=shipped_space(), budget=Budget(trials=5))
     assert [trial.deployment for trial in result.baselines] == [BASELINES[1]]
-    assert len(result.trials) == 5
+    assert len(keys(result)) == 5
 
 
 def test_keyboard_interrupt_keeps_everything_and_resumes_with_the_same_deployment(tmp_path: Path) -> None:
     truth = SyntheticRunner()
 
-    def stopped(deployment: Deployment) -> Measurement:
+    def stopped(deployment: Deployment, _: float = 0.0) -> Measurement:
         if len(truth.asked) == 6:
             truth.asked.append(deployment)
             raise KeyboardInterrupt
@@ -222,12 +237,12 @@ def test_keyboard_interrupt_keeps_everything_and_resumes_with_the_same_deploymen
     resumed = SyntheticRunner()
     second = run(tmp_path, resumed, space=shipped_space(), budget=Budget(trials=8))
     assert resumed.asked[0] == truth.asked[-1]
-    assert len(resumed.asked) == 2
+    assert len({*keys(second)}) == 8
     assert not second.interrupted
 
 
 def test_interrupted_in_the_first_baseline(tmp_path: Path) -> None:
-    def stopped(_: Deployment) -> Measurement:
+    def stopped(_: Deployment, __: float = 0.0) -> Measurement:
         raise KeyboardInterrupt
 
     for _ in range(4):
@@ -252,17 +267,19 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
-from autotune.search.study import Budget, TuningStudy
+from autotune.search.budget import Budget
+from autotune.search.storage import open_storage
+from autotune.search.study import TuningStudy
 truth = SyntheticRunner()
-def runner(deployment):
+def runner(deployment, _=0.0):
     if len(truth.asked) == int(sys.argv[3]):
         print(deployment.key, flush=True)
         time.sleep(60)
     return truth(deployment)
 path = Path(sys.argv[1]) / "s.journal"
-with TuningStudy.open(path, name="test", space=shipped_space(), seed=1, identity={"model": "x"}) as study:
+with TuningStudy.open(open_storage(path), name="test", space=shipped_space(), seed=1, identity={"model": "x"}) as study:
     result = study.run(runner, Budget(trials=15), baselines=BASELINES, on_event=ignore)
-    print(" ".join(trial.deployment.key for trial in result.trials))
+    print(" ".join(one.deployment.key for one in result.trials if one.role not in ("recheck", "anchor")))
 """
 
 
@@ -297,8 +314,7 @@ def test_killed_in_a_trial_loses_that_trial_alone(tmp_path: Path) -> None:
         runner = SyntheticRunner()
         result = study.run(runner, Budget(trials=9), baselines=BASELINES, on_event=ignore)
     assert runner.asked[0].key == running
-    assert len(runner.asked) == 2
-    assert sum(trial.state == "complete" for trial in result.trials) == 9
+    assert sum(trial.state == "complete" for trial in measured_once(result)) == 9
 
 
 def test_what_takes_the_tuner_down_three_times_is_given_up(tmp_path: Path) -> None:
@@ -320,7 +336,9 @@ def test_what_takes_the_tuner_down_three_times_is_given_up(tmp_path: Path) -> No
 def test_identity_is_kept(tmp_path: Path) -> None:
     run(tmp_path, SyntheticRunner(), space=shipped_space(), budget=Budget(trials=3))
     with pytest.raises(DocumentError, match=r"model was 'x' and is now 'y'.*--study-name"):
-        TuningStudy.open(tmp_path / "s.journal", name="test", space=shipped_space(), seed=1, identity={"model": "y"})
+        TuningStudy.open(
+            open_storage(tmp_path / "s.journal"), name="test", space=shipped_space(), seed=1, identity={"model": "y"}
+        )
     with open_study(tmp_path, shipped_space(4)) as other:
         assert other.records == ()
         assert other.name == f"test-{shipped_space(4).hash}-0.005"
@@ -330,7 +348,7 @@ def test_nonsense_measurements_are_no_results(tmp_path: Path) -> None:
     still = measured(1.0).model_copy(update={"shards": ()})
     expert = tiny_space(tmp_path).experts()[0]
 
-    def runner(deployment: Deployment) -> Measurement:
+    def runner(deployment: Deployment, _: float = 0.0) -> Measurement:
         silent = measured(1.0)
         sample = silent.shards[0].model_copy(update={"audio_s": 0.0})
         if deployment.engine == "fake":
@@ -343,8 +361,14 @@ def test_nonsense_measurements_are_no_results(tmp_path: Path) -> None:
 
 
 def test_efforts_grow() -> None:
-    sizes = [(effort.trials, effort.shards, effort.blocks) for effort in EFFORTS.values()]
-    assert sizes == [(12, 1, 3), (30, 1, 4), (100, 2, 6)]
+    sizes = [
+        (effort.trials, effort.shards, effort.finalists, effort.select, effort.prove) for effort in EFFORTS.values()
+    ]
+    assert all(
+        smaller <= larger
+        for one, other in itertools.pairwise(sizes)
+        for smaller, larger in zip(one, other, strict=True)
+    )
     assert list(EFFORTS) == ["quick", "standard", "thorough"]
 
 

@@ -1,0 +1,98 @@
+"""Choosing: what a study measures next, as far as Optuna isn't asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from autotune.deployment import Deployment
+from autotune.search.anchor import changed
+from autotune.search.history import History
+from autotune.search.local_search import promising_neighbour
+from autotune.search.records import Candidate, Role
+from autotune.search.resolved_space import ResolvedSpace
+
+__all__ = ["TRANSFERRED", "Choice", "Chooser", "transfers_within"]
+
+TRANSFERRED = 0.15
+"""Share of the budget that may go to what won elsewhere."""
+LOCAL_FROM = 7
+"""Deployments that must be settled before local search has something to go by."""
+_RANDOM_DRAWS = 200
+_SMALL_SPACE = 50_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A deployment and why it is measured."""
+
+    deployment: Deployment
+    role: Role
+
+
+def transfers_within(transfers: Sequence[Deployment], trials: int | None) -> list[Deployment]:
+    """The first of what won elsewhere, no more than 15 % of the trials."""
+    most = len(transfers) if trials is None else int(TRANSFERRED * trials)
+    return list(dict.fromkeys(transfers))[:most]
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Decides from the history alone: equal histories and seeds give equal choices."""
+
+    space: ResolvedSpace
+    seed: int
+    transfers: Sequence[Deployment]
+    """What won on similar hardware, translated into this space."""
+
+    def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
+        """What comes before any search: failed trials again, experts, transfers, a new leader once more."""
+        owed = [one for one in history.unsettled() if one.deployment.key not in taken]
+        if owed:
+            role = owed[0].role
+            return Choice(owed[0].deployment, "search" if role == "recheck" else role)
+        seeds = [Choice(expert, "expert") for expert in self.space.experts()]
+        seeds += [Choice(transfer, "transfer") for transfer in self.transfers]
+        for seed in seeds:
+            if not history.settled(seed.deployment) and seed.deployment.key not in taken:
+                return seed
+        leader = history.best
+        if leader is None or leader.deployment.key in taken or history.attempts_left(leader.deployment) <= 0:
+            return None
+        return Choice(leader.deployment, "recheck") if _doubtful(leader, history.anchor(node), node) else None
+
+    def local(self, history: History, taken: set[str]) -> Deployment | None:
+        """Every second time, once enough is known: the most promising neighbour of the leaders."""
+        done = history.done(baselines=False)
+        if done < LOCAL_FROM or done % 2 == 0:
+            return None
+        unknown = self._unknown(history, taken)
+        return promising_neighbour(
+            self.space, history.candidates, history.crashed, lambda one: not unknown(one), self._generator(history)
+        )
+
+    def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
+        """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""
+        generator, unknown = self._generator(history), self._unknown(history, taken)
+        nearby = self.space.neighbours(near)
+        generator.shuffle(nearby)
+        nearby += [self.space.sample(generator) for _ in range(_RANDOM_DRAWS)]
+        for candidate in nearby:
+            if unknown(candidate):
+                return candidate
+        rest = self.space.everything() if self.space.size <= _SMALL_SPACE else iter(())
+        return next((candidate for candidate in rest if unknown(candidate)), None)
+
+    def _generator(self, history: History) -> random.Random:
+        return random.Random(f"{self.seed}/{history.done(baselines=False)}")
+
+    @staticmethod
+    def _unknown(history: History, taken: set[str]) -> Callable[[Deployment], bool]:
+        return lambda one: one.key not in taken and not history.settled(one)
+
+
+def _doubtful(leader: Candidate, anchor: float | None, node: str) -> bool:
+    """Whether a leader must be measured again: once may be luck, and before a drift says nothing of after it."""
+    mine = [trial for trial in leader.trials if trial.node == node]
+    return len(leader.trials) < 2 or (bool(mine) and anchor is not None and changed(anchor, mine[-1].anchor))

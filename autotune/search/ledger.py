@@ -1,0 +1,221 @@
+"""The ledger: everything that Optuna is asked and told of a study."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState, create_trial
+
+from autotune.deployment import Deployment
+from autotune.measure.measurement import Measurement
+from autotune.search.goal import Goal
+from autotune.search.history import History
+from autotune.search.records import Role, TrialRecord, read_record
+from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.storage import StudyStorage
+
+__all__ = ["Ledger"]
+
+_CLAIM_WAIT_S = 5.0
+"""How long a trial that was begun before this one may take to say what it measures."""
+
+
+class Ledger:
+    """An Optuna study whose trials are deployments; used by one thread."""
+
+    def __init__(self, study: optuna.Study, storage: StudyStorage, goal: Goal) -> None:
+        self._study, self._storage = study, storage
+        self.goal, self.node = goal, storage.node
+        self.history = History(goal)
+
+    @property
+    def name(self) -> str:
+        """The study's name in its storage."""
+        return self._study.study_name
+
+    def refresh(self) -> None:
+        """Take in what has ended since, here and on other nodes; give up what a dead node was measuring."""
+        if not self._storage.alone:
+            with _quietly():
+                optuna.storages.fail_stale_trials(self._study)
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished() and not self.history.knows(trial.number):
+                record = read_record(trial)
+                if record is not None:
+                    self.history.add(record)
+
+    def fail_unfinished(self, kind: str, reason: str) -> None:
+        """Fail what this node left running; alone in the storage, that is everything."""
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._storage.alone or trial.user_attrs.get("node") == self.node:
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                    self._study._storage.set_trial_user_attr(trial._trial_id, "kind", kind)
+                    self._study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
+                    self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        self.refresh()
+
+    def taken(self) -> set[str]:
+        """Keys of the deployments that other nodes are measuring."""
+        if self._storage.alone:
+            return set()
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {str(trial.user_attrs["key"]) for trial in running if "key" in trial.user_attrs}
+
+    def ask_tpe(self, space: ResolvedSpace, seed: int) -> tuple[Trial, Deployment]:
+        """A trial, and what TPE suggests for it: a function of the seed and of what is known."""
+        offset = 0 if self._storage.alone else zlib.crc32(self.node.encode())
+        with _quietly():
+            sampler = TPESampler(group=True, seed=(seed + offset) % 2**32)
+        trial = self._ask(sampler)
+        return trial, space.suggest(trial)
+
+    def ask_for(self, space: ResolvedSpace, deployment: Deployment) -> Trial:
+        """A trial of this deployment."""
+        with _quietly():
+            sampler = PartialFixedSampler(space.encode(deployment), RandomSampler(seed=0))
+        trial = self._ask(sampler)
+        space.suggest(trial)
+        return trial
+
+    def ask_outside(self) -> Trial:
+        """A trial of something that isn't in the space: a baseline."""
+        return self._ask(RandomSampler(seed=0))
+
+    def _ask(self, sampler: BaseSampler) -> Trial:
+        with _quietly():
+            self._study.sampler = sampler
+            return self._study.ask()
+
+    def claim(self, trial: Trial, deployment: Deployment, role: Role) -> bool:
+        """Say what a trial measures; False, and the trial failed, if another node is or was faster to say the same."""
+        trial.set_user_attr("role", role)
+        trial.set_user_attr("node", self.node)
+        trial.set_user_attr("deployment", deployment.model_dump(mode="json"))
+        trial.set_user_attr("key", deployment.key)
+        if self._storage.alone or role in ("baseline", "anchor", "recheck"):
+            return True
+        if not self._said_before(trial.number, deployment):
+            return True
+        trial.set_user_attr("role", "repeat")
+        self._study.tell(trial, state=TrialState.FAIL)
+        return False
+
+    def _said_before(self, number: int, deployment: Deployment) -> bool:
+        until = time.monotonic() + _CLAIM_WAIT_S
+        while True:
+            earlier = [one for one in self._study.get_trials(deepcopy=False) if one.number < number]
+            if any(_measures(one, deployment) for one in earlier):
+                return True
+            silent = any(one.state == TrialState.RUNNING and "key" not in one.user_attrs for one in earlier)
+            if not silent or time.monotonic() > until:
+                return False
+            time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def alive(self, trial: Trial) -> Iterator[None]:
+        """Tell the other nodes that this trial is being measured, as long as the block lasts."""
+        with self._storage.heartbeat(trial._trial_id):
+            yield
+
+    def complete(self, trial: Trial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
+        """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
+        told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
+        attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
+        value = math.log(self.goal.score(measurement) / anchor)
+        return self._tell(trial, attributes, self.goal.constraints(measurement), value)
+
+    def fail(self, trial: Trial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
+        """Tell a failure: pruned and infeasible if it is the configuration's own, failed if it is not."""
+        attributes = {
+            "wall_s": wall_s,
+            "kind": type(error).__name__,
+            "reason": str(error) or type(error).__name__,
+            "stderr_tail": getattr(error, "stderr_tail", ""),
+        }
+        if own_fault:
+            return self._tell(trial, attributes, self.goal.constraints(None), None, TrialState.PRUNED)
+        return self._tell(trial, attributes, {}, None, TrialState.FAIL)
+
+    def repeat(self, trial: Trial, record: TrialRecord) -> None:
+        """Answer a suggestion that is already known from its record."""
+        trial.set_user_attr("role", "repeat")
+        trial.set_user_attr("repeats", record.number)
+        for name, value in self.goal.constraints(record.measurement).items():
+            trial.set_constraint(name, value)
+        if record.measurement:
+            self._study.tell(trial, math.log(self.goal.score(record.measurement) / record.anchor))
+        else:
+            self._study.tell(trial, state=TrialState.PRUNED)
+
+    def _tell(
+        self,
+        trial: Trial,
+        attributes: Mapping[str, Any],
+        constraints: Mapping[str, float],
+        value: float | None,
+        state: TrialState = TrialState.COMPLETE,
+    ) -> TrialRecord:
+        try:
+            for name, attribute in attributes.items():
+                trial.set_user_attr(name, attribute)
+            for name, limit in constraints.items():
+                trial.set_constraint(name, limit)
+            self._study.tell(trial, value, state=state)
+            number = trial.number
+        except optuna.exceptions.UpdateFinishedTrialError:
+            # This node was silent for so long that another gave the trial up: it is kept as a trial of its own.
+            number = self._add(trial, attributes, constraints, value, state)
+        record = read_record(self._study.get_trials(deepcopy=False)[number])
+        assert record is not None
+        self.history.add(record)
+        return record
+
+    def _add(
+        self,
+        trial: Trial,
+        attributes: Mapping[str, Any],
+        constraints: Mapping[str, float],
+        value: float | None,
+        state: TrialState,
+    ) -> int:
+        given_up = self._study.get_trials(deepcopy=False)[trial.number]
+        with _quietly():
+            late = create_trial(
+                state=state,
+                value=value,
+                params=given_up.params,
+                distributions=given_up.distributions,
+                user_attrs={**given_up.user_attrs, **attributes},
+                constraints=dict(constraints) or None,
+            )
+        before = {one.number for one in self._study.get_trials(deepcopy=False)}
+        self._study.add_trial(late)
+        added = [one for one in self._study.get_trials(deepcopy=False) if one.number not in before]
+        return next(one.number for one in added if one.user_attrs.get("key") == given_up.user_attrs.get("key"))
+
+    def close(self) -> None:
+        """Release the storage; idempotent."""
+        self._storage.close()
+
+
+def _measures(trial: optuna.trial.FrozenTrial, deployment: Deployment) -> bool:
+    attributes = trial.user_attrs
+    if trial.state == TrialState.FAIL or attributes.get("role") in ("repeat", "baseline", "anchor"):
+        return False
+    return bool(attributes.get("key") == deployment.key)
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)  # ours beats by itself
+        yield

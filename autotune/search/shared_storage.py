@@ -1,0 +1,232 @@
+"""A PostgreSQL database that several machines share: patient while it is away, and everybody shows that they live."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import threading
+import time
+import urllib.parse
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+
+from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError
+
+__all__ = ["SharedStorage", "node_name", "open_shared"]
+
+HEARTBEAT_S = 15
+GRACE_S = 90
+"""A node that was silent for longer is taken for dead, and its trial is measured by another."""
+PATIENCE_S = 900.0
+"""How long the database may be away."""
+_TABLES = 7_270_617_461
+"""Any number that is ours, for PostgreSQL's advisory lock."""
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 10.0
+
+Result = TypeVar("Result")
+
+
+def node_name() -> str:
+    """This machine's name within a study: ``$AUTOTUNE_NODE`` (a pod's name, say), else the host's name."""
+    return os.environ.get("AUTOTUNE_NODE") or platform.node() or "node"
+
+
+class _Patient(RDBStorage):
+    """Optuna's storage; what fails because the database is away is done again until it is back."""
+
+    def __init__(self, url: str, *, heartbeat_s: int, grace_s: int, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._inside = threading.local()
+        super().__init__(
+            url,
+            engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}},
+            heartbeat_interval=heartbeat_s,
+            grace_period=grace_s,
+        )
+
+    def patiently(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """``call``, again and again while the database is away."""
+        if getattr(self._inside, "deep", False):  # a call within a call: the outermost one waits
+            return call(*args, **kwargs)
+        until, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
+        while True:
+            self._inside.deep = True
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:
+                if not _is_away(error) or time.monotonic() + wait_s > until:
+                    raise
+            finally:
+                self._inside.deep = False
+            self.remove_session()
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the connection, not the question, was at fault."""
+    from sqlalchemy.exc import DBAPIError
+
+    while error is not None:
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        if type(error).__name__ in _AWAY:  # SQLAlchemy's, or psycopg's own
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+_AWAY = ("OperationalError", "InterfaceError")
+_WAITED_FOR = (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_all_studies",
+    "_create_new_trial",
+    "_set_trial_param",
+    "set_trial_state_values",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial",
+    "get_trial_id_from_study_id_trial_number",
+    "_get_trials",
+    "record_heartbeat",
+    "_get_stale_trial_ids",
+)
+"""Everything that a study asks of its storage, Optuna's cache in between included."""
+
+
+def _made_patient(name: str) -> Callable[..., Any]:
+    plain = getattr(RDBStorage, name)
+
+    @functools.wraps(plain)
+    def method(self: _Patient, *args: Any, **kwargs: Any) -> Any:
+        return self.patiently(plain, self, *args, **kwargs)
+
+    return method
+
+
+for _name in _WAITED_FOR:
+    setattr(_Patient, _name, _made_patient(_name))
+
+
+class SharedStorage:
+    """Implements ``StudyStorage`` with PostgreSQL."""
+
+    alone = False
+
+    def __init__(self, url: str, *, heartbeat_s: int, grace_s: int, patience_s: float) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._storage = _Patient(url, heartbeat_s=heartbeat_s, grace_s=grace_s, patience_s=patience_s)
+        self.optuna: BaseStorage = self._storage
+        self.node = node_name()
+        self.where = _without_password(url)
+
+    def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
+        """Say every quarter of a minute that a trial is alive."""
+        return self._beating(trial_id)
+
+    @contextmanager
+    def _beating(self, trial_id: int) -> Iterator[None]:
+        over = threading.Event()
+        self._storage.record_heartbeat(trial_id)
+        thread = threading.Thread(target=self._beat, args=(trial_id, over), name="heartbeat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _beat(self, trial_id: int, over: threading.Event) -> None:
+        interval_s = self._storage.get_heartbeat_interval()
+        while not over.wait(interval_s):
+            try:
+                self._storage.record_heartbeat(trial_id)
+            except Exception:  # noqa: BLE001 - it is tried again; a trial must not die of a missed beat
+                continue
+
+    def close(self) -> None:
+        """Close every connection; idempotent."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def open_shared(
+    url: str,
+    *,
+    fresh: bool = False,
+    heartbeat_s: int = HEARTBEAT_S,
+    grace_s: int = GRACE_S,
+    patience_s: float = PATIENCE_S,
+) -> SharedStorage:
+    """Connect to a PostgreSQL database; its tables are made if need be.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``.
+        fresh: refused: what others measured isn't forgotten from here.
+        heartbeat_s: seconds between two signs of life of a running trial.
+        grace_s: seconds of silence after which a trial is given up.
+        patience_s: seconds for which the database may be away.
+
+    Raises:
+        DocumentError: the URL isn't PostgreSQL's, or ``fresh`` was asked for.
+        EngineUnavailableError: psycopg isn't installed.
+        AutotuneError: the database can't be reached.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise DocumentError(
+            f"--storage must be the URL of a PostgreSQL database (postgresql://user:password@host/database), but got "
+            f"{_without_password(url)!r}. Leave it out for the embedded journal of this machine."
+        )
+    if fresh:
+        raise DocumentError("--fresh must not be used with --storage: other machines share that study. Name a new one.")
+    try:
+        with _alone_in(f"postgresql://{rest}"):
+            return SharedStorage(
+                f"postgresql+psycopg://{rest}", heartbeat_s=heartbeat_s, grace_s=grace_s, patience_s=patience_s
+            )
+    except Exception as error:
+        if _is_away(error):
+            raise AutotuneError(
+                f"the database of --storage must be reachable, but {_without_password(url)} is not: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        raise
+
+
+@contextmanager
+def _alone_in(url: str) -> Iterator[None]:
+    """Two nodes that start at the same moment would both make Optuna's tables, and one of them fail."""
+    try:
+        import psycopg
+    except ImportError as error:
+        raise EngineUnavailableError(
+            'a shared study needs psycopg, which is not installed (pip install "funasr-autotune[postgres]")'
+        ) from error
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES])
+        yield
+
+
+def _without_password(url: str) -> str:
+    """For messages."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return "an URL that can't be read"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
