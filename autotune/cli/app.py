@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
-from autotune.cli import export, plan, probe, profile, render, tune
+from autotune.cli import export, history, plan, probe, profile, render, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("tune", "export", "probe", "profile", "render", "plan")
+COMMANDS = ("tune", "export", "probe", "profile", "render", "plan", "history")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("probe")(probe.probe)
 app.command("profile")(profile.profile)
 app.command("render")(render.render)
 app.command("plan")(plan.plan)
+app.command("history")(history.history)
 
 
 def _print_version(wanted: bool) -> None:

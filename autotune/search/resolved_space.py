@@ -160,7 +160,7 @@ class ResolvedBranch:
 
     def expert_deployment(self) -> Deployment:
         """What an expert would try first; values that this machine lacks give way to the nearest."""
-        return self.build(self._expert_choice)
+        return self.build(self.expert_choice)
 
     def combinations(self, linked: Sequence[ResolvedParameter]) -> Iterator[Values]:
         """Every distinct combination of the linked parameters, repaired; all others at the expert's value."""
@@ -185,11 +185,12 @@ class ResolvedBranch:
         elif parameter.path in free:
             picks = parameter.choices
         else:
-            picks = [self._expert_choice(parameter)]
+            picks = [self.expert_choice(parameter)]
         for pick in picks:
             yield from self._walk(free, index + 1, values if pick is None else {**values, parameter.path: pick})
 
-    def _expert_choice(self, parameter: ResolvedParameter) -> Value:
+    def expert_choice(self, parameter: ResolvedParameter) -> Value:
+        """What an expert would pick, or the choice that comes nearest to it."""
         return _preferred(parameter, dict(self.expert).get(parameter.path, ()))
 
     def moved(self, item: ResolvedParameter, current: Values, moves: Mapping[str, Value]) -> Value:
@@ -197,7 +198,7 @@ class ResolvedBranch:
         if item.path in moves:
             return moves[item.path]
         value: Value | None = current.get(item.path)
-        return value if value is not None and value in item.choices else self._expert_choice(item)
+        return value if value is not None and value in item.choices else self.expert_choice(item)
 
     def linked(self) -> list[list[ResolvedParameter]]:
         """Groups of parameters that condition each other; groups are independent of one another."""
