@@ -11,7 +11,15 @@ from pathlib import Path
 
 from autotune.documents import Document
 
-__all__ = ["DOT_PRODUCTS", "Gpu", "HardwareProfile", "cgroup_cpu_quota", "probe_hardware"]
+__all__ = [
+    "DOT_PRODUCTS",
+    "Gpu",
+    "HardwareProfile",
+    "cgroup_cpu_quota",
+    "cgroup_cpu_quotas",
+    "cgroup_folders",
+    "probe_hardware",
+]
 
 ISA_FLAGS = {
     "avx": "avx",
@@ -108,26 +116,34 @@ def probe_hardware() -> HardwareProfile:
 
 
 def cgroup_cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """CPUs' worth of quota of this process's cgroup or the tightest of its parents, None without a limit.
+    """CPUs' worth of quota of this process's cgroup or the tightest of its parents, None without a limit."""
+    quotas = cgroup_cpu_quotas(root, membership)
+    return min(quotas.values()) if quotas else None
+
+
+def cgroup_cpu_quotas(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> dict[Path, float]:
+    """CPUs' worth of quota of each folder of this process's cgroup and its parents that has one.
 
     Reads cgroup v2 ``cpu.max`` and v1 ``cpu.cfs_quota_us / cpu.cfs_period_us``.
     """
-    quotas: list[float] = []
-    for folder in _cgroup_folders(root, membership, "cpu"):
+    quotas: dict[Path, float] = {}
+    for folder in cgroup_folders(root, membership, "cpu"):
         v2 = _read(folder / "cpu.max").split()
         if len(v2) == 2 and v2[0] != "max":
-            quotas.append(int(v2[0]) / int(v2[1]))
+            quotas[folder] = int(v2[0]) / int(v2[1])
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
         if quota and period and int(quota) > 0:
-            quotas.append(int(quota) / int(period))
-    return min(quotas) if quotas else None
+            quotas[folder] = int(quota) / int(period)
+    return quotas
 
 
 def _cgroup_memory_limit(
     root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> int | None:
     limits: list[int] = []
-    for folder in _cgroup_folders(root, membership, "memory"):
+    for folder in cgroup_folders(root, membership, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
             text = _read(folder / name)
             if text.isdigit() and int(text) < 2**60:
@@ -135,7 +151,7 @@ def _cgroup_memory_limit(
     return min(limits) if limits else None
 
 
-def _cgroup_folders(root: Path, membership: Path, controller: str) -> list[Path]:
+def cgroup_folders(root: Path, membership: Path, controller: str) -> list[Path]:
     """This process's cgroup folder and all its parents, for v2 and for a v1 controller."""
     folders: list[Path] = []
     for line in _read(membership).splitlines():

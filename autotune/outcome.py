@@ -30,7 +30,7 @@ from autotune.deployment_file import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement
+from autotune.measure import Measurement, worst_noise, worst_verdict
 from autotune.metrics import percentile
 from autotune.models import Artifact, ModelInfo
 from autotune.search.finalists import Comparison, Finalist
@@ -109,7 +109,6 @@ def _audio(workload: Workload) -> AudioRecord:
 def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
     measurements = finalist.measurements
     audio_s = sum(measurement.audio_s for measurement in measurements)
-    noise = {name for measurement in measurements for name in measurement.noise}
     return MeasurementRecord(
         rtfx=IntervalRecord.of(finalist.rtfx),
         latency_s=pooled_latency(measurements),
@@ -120,7 +119,8 @@ def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
         stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
         padding_share=median(measurement.padding_share for measurement in measurements),
         new_shapes=_new_shapes(measurements),
-        noise={name: max(m.noise[name] for m in measurements if name in m.noise) for name in sorted(noise)},
+        noise=worst_noise(measurement.noise for measurement in measurements),
+        stability=worst_verdict(measurements),
         blocks=blocks,
     )
 

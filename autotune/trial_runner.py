@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from autotune.accuracy import Judge
-from autotune.audio.workload import Workload
+from autotune.audio.workload import Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure import Measurement, Repeater, TrialRequest, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
 __all__ = ["TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
+AT_LEAST_S = 1.0
+"""Measured in a closed loop, however little audio there is: the kernel's counters are too coarse for less."""
+
+
+class _Run(Protocol):
+    def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement: ...
 
 
 @dataclass(frozen=True)
@@ -33,50 +41,87 @@ class TrialSubject:
 
 
 class TrialRunner:
-    """Deployment → Measurement in a process of its own; use by one thread."""
+    """Deployment → Measurement in a process of its own; use by one thread.
 
-    def __init__(self, subject: TrialSubject, reporter: Reporter) -> None:
+    What was measured under interference is measured again, as ``Repeater`` says.
+    """
+
+    def __init__(
+        self,
+        subject: TrialSubject,
+        reporter: Reporter,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        run: _Run = run_trial,
+    ) -> None:
+        """Prepare it; ``pause`` waits before a repeat, ``run`` measures: both are for tests to replace."""
         self._subject = subject
         self._reporter = reporter
+        self._run = run
+        self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
         self._baseline_wall_s = 0.0
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
-        """Measure it; raises what exporting and the trial raise.
+        """Measure all shards of a block; raises what exporting and the trial raise.
 
         Args:
             deployment: what is measured.
             block: which part of the audio: trials all hear block 0, the finalists' blocks one after the other, so
                 that what is said of them rests on more audio than they were chosen by.
         """
+        return self._measured(deployment, block, hopeless_below=0.0)
+
+    def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
+        """Measure block 0, of a hopeless deployment only its first shard; raises what exporting and the trial raise.
+
+        Args:
+            deployment: what is measured.
+            hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
+        """
+        return self._measured(deployment, 0, hopeless_below)
+
+    def _measured(self, deployment: Deployment, block: int, hopeless_below: float) -> Measurement:
         subject = self._subject
         shards = subject.workload.shards
-        heard = [shards[(block * subject.shards_per_trial + i) % len(shards)] for i in range(subject.shards_per_trial)]
-        heard = list({shard.index: shard for shard in heard}.values())
+        asked = [shards[(block * subject.shards_per_trial + i) % len(shards)] for i in range(subject.shards_per_trial)]
+        asked = list({shard.index: shard for shard in asked}.values())
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
             deployment=deployment,
             model_path=subject.model.path,
             artifact_path=artifact.path if artifact else None,
             workload=subject.workload,
-            shards=tuple(shard.index for shard in heard),
+            shards=tuple(shard.index for shard in asked),
             repeats=1,
             keep_texts=True,
+            at_least_s=AT_LEAST_S,
+            hopeless_below=hopeless_below,
         )
-        audio_s = sum(shard.audio_s for shard in heard)
+        audio_s = sum(shard.audio_s for shard in asked)
+        measurement = self._repeater.measured(lambda: self._attempt(request, audio_s))
+        return self._judged(measurement, asked)
+
+    def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
+        deployment = request.deployment
         self._reporter.working(deployment.describe())
         started = time.monotonic()
         try:
-            measurement = run_trial(request, hardware=subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
+            return self._run(request, hardware=self._subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
         finally:
             if deployment.engine == "funasr":
                 self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
             self._reporter.working("")
-        if subject.judge is None:
+
+    def _judged(self, measurement: Measurement, asked: Sequence[Shard]) -> Measurement:
+        """With the errors of its texts, in the shards that were heard."""
+        if self._subject.judge is None:
             return measurement
-        judged = {recording.id for shard in heard for recording in shard.recordings}
-        return measurement.model_copy(update={"accuracy": subject.judge.assess(measurement.texts, judged)})
+        heard = {sample.shard for sample in measurement.shards}
+        recordings = {recording.id for shard in asked if shard.index in heard for recording in shard.recordings}
+        accuracy = self._subject.judge.assess(measurement.texts, recordings)
+        return measurement.model_copy(update={"accuracy": accuracy})
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""

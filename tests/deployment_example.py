@@ -141,6 +141,7 @@ def _measurement() -> MeasurementRecord:
         padding_share=0.04,
         new_shapes=NewShapesRecord(share=0.25, cost=0.02),
         noise={"steal_share": 0.0, "other_cpu_share": 0.01, "involuntary_switches": 212.0},
+        stability="stable",
         blocks=4,
     )
 

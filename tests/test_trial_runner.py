@@ -1,5 +1,6 @@
-"""Trials hear the first part of the audio, the finalists' blocks one part after the other."""
+"""Trials hear the first part of the audio, the finalists' blocks one part after the other; noise is not recorded."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,16 @@ import pytest
 from autotune.accuracy import Judge
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
-from autotune.hardware import probe_hardware
+from autotune.errors import TrialCrashed
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.measure import Measurement, TrialRequest
+from autotune.measure.measurement import ShardSample
 from autotune.models import resolve_model
 from autotune.paths import cache_dir
 from autotune.reporting import Silent
 from autotune.trial_runner import TrialRunner, TrialSubject
 from tests.fake_engine import fake_deployment
+from tests.search.synthetic_search import measured
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +42,21 @@ slo: null
     )
 
 
+def subject(workload: Workload, per_trial: int) -> TrialSubject:
+    silence = {one.id: [""] * len(one.turns) for shard in workload.shards for one in shard.recordings}
+    judge = Judge(workload, silence)
+    return TrialSubject(resolve_model("random:sensevoice-tiny"), workload, probe_hardware(), judge, per_trial)
+
+
+def no_pause(seconds: float) -> None:
+    """The machine needn't become quiet."""
+
+
 @pytest.mark.parametrize(("per_trial", "block", "expected"), [(1, 0, {0}), (1, 2, {2}), (1, 4, {1}), (2, 1, {2, 0})])
 def test_blocks_hear_one_part_after_the_other(
     workload: Workload, per_trial: int, block: int, expected: set[int]
 ) -> None:
-    silence = {one.id: [""] * len(one.turns) for shard in workload.shards for one in shard.recordings}
-    judge = Judge(workload, silence)
-    subject = TrialSubject(resolve_model("random:sensevoice-tiny"), workload, probe_hardware(), judge, per_trial)
-    measurement = TrialRunner(subject, Silent())(fake_deployment(), block)
+    measurement = TrialRunner(subject(workload, per_trial), Silent(), pause=no_pause)(fake_deployment(), block)
     heard = [shard for shard in workload.shards if shard.index in expected]
     assert {sample.shard for sample in measurement.shards} == expected
     assert set(measurement.texts) == {one.id for shard in heard for one in shard.recordings}
@@ -52,3 +64,66 @@ def test_blocks_hear_one_part_after_the_other(
     assert {count.clip for count in measurement.accuracy.clips} == {
         turn.clip for shard in heard for one in shard.recordings for turn in one.turns
     }
+
+
+def test_of_a_hopeless_trial_only_the_shard_that_was_heard_is_judged(workload: Workload) -> None:
+    slow = fake_deployment(session_options={"speed": "10x", "fault": "none"})
+    runner = TrialRunner(subject(workload, 2), Silent(), pause=no_pause)
+    hopeless = runner.trial(slow, hopeless_below=1000.0)
+    first = workload.shards[0]
+    assert hopeless.cut_short
+    assert {sample.shard for sample in hopeless.shards} == {first.index}
+    assert hopeless.accuracy is not None
+    assert {count.clip for count in hopeless.accuracy.clips} == {
+        turn.clip for one in first.recordings for turn in one.turns
+    }
+    assert {sample.shard for sample in runner.trial(fake_deployment(), hopeless_below=0.0).shards} == {0, 1}
+
+
+class Scripted:
+    """Measures nothing: each request is answered with the next noise, or with an error if that is None."""
+
+    def __init__(self, noises: Sequence[Mapping[str, float] | None]) -> None:
+        self._noises = list(noises)
+        self.requests: list[TrialRequest] = []
+
+    def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement:
+        self.requests.append(request)
+        noise = self._noises.pop(0)
+        if noise is None:
+            raise TrialCrashed("the child was killed by SIGSEGV", exit_code=-11, stderr_tail="")
+        shards = [shard for shard in request.workload.shards if shard.index in request.shards]
+        changes = {
+            "noise": dict(noise),
+            "shards": tuple(
+                ShardSample(shard=one.index, audio_s=one.audio_s, processing_s=1.0, latencies_s=(1.0,))
+                for one in shards
+            ),
+            "texts": {recording.id: "" for shard in shards for recording in shard.recordings},
+        }
+        return measured(1.0).model_copy(update=changes)
+
+
+def test_a_disturbed_measurement_is_made_again_and_not_recorded(workload: Workload) -> None:
+    run, pauses = Scripted([{"steal_share": 0.5}, {"steal_share": 0.0}]), list[float]()
+    runner = TrialRunner(subject(workload, 1), Silent(), pause=pauses.append, run=run)
+    found = runner(fake_deployment(), 2)
+    assert found.noise == {"steal_share": 0.0}
+    assert found.accuracy is not None
+    assert pauses == [5]
+    assert run.requests[0] == run.requests[1]
+    assert run.requests[0].shards == (2,)
+
+
+def test_a_trial_asks_for_a_second_at_least_and_passes_on_what_is_hopeless(workload: Workload) -> None:
+    run = Scripted([{}, {}])
+    runner = TrialRunner(subject(workload, 1), Silent(), run=run)
+    runner.trial(fake_deployment(), hopeless_below=7.5)
+    runner(fake_deployment())
+    assert [(one.at_least_s, one.hopeless_below, one.shards) for one in run.requests] == [(1, 7.5, (0,)), (1, 0, (0,))]
+
+
+def test_a_failure_of_a_repeat_is_a_failure(workload: Workload) -> None:
+    runner = TrialRunner(subject(workload, 1), Silent(), pause=no_pause, run=Scripted([{"steal_share": 0.5}, None]))
+    with pytest.raises(TrialCrashed):
+        runner(fake_deployment())

@@ -155,6 +155,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "measurement.new_shapes.share": "of all batches",
     "measurement.new_shapes.cost": "engine time above that of known shapes, as a fraction of it; null if unknown",
     "measurement.noise": "what else the machine did meanwhile, in the worst block",
+    "measurement.stability": "of the worst block: stable, or noisy because of what, and what to do",
     "measurement.blocks": "how often it was measured, each time in a fresh process",
     "baseline": "the better of FunASR's AutoModel with ncpu=4 (its default) and with all usable cores",
     "baseline.rtfx": "measured in the same run",

@@ -152,6 +152,7 @@ class MeasurementRecord(Document):
     padding_share: float = Field(ge=0, le=1)
     new_shapes: NewShapesRecord
     noise: dict[str, float]
+    stability: str
     blocks: int = Field(ge=1)
 
     @model_validator(mode="after")

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.interference import Disturbance
+from autotune.measure.measurement import Measurement, ShardSample, worst_verdict
+from autotune.measure.noise import worst_noise
+from autotune.measure.repeating import Repeater
 from autotune.measure.trial import TrialRequest, run_trial
 
-__all__ = ["Measurement", "ShardSample", "TrialRequest", "run_trial"]
+__all__ = [
+    "Disturbance",
+    "Measurement",
+    "Repeater",
+    "ShardSample",
+    "TrialRequest",
+    "run_trial",
+    "worst_noise",
+    "worst_verdict",
+]

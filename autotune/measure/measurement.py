@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.documents import Document
 from autotune.measure.accuracy import Accuracy
+from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 from autotune.metrics import percentile
 
-__all__ = ["Measurement", "NewShapes", "ShardSample"]
+__all__ = ["Measurement", "NewShapes", "ShardSample", "worst_verdict"]
 
 
 class ShardSample(Document):
@@ -56,9 +58,16 @@ class Measurement(Document):
     engine: dict[str, Any]
     """``EngineFacts`` of the first instance, as read back from the runtime."""
     noise: dict[str, float]
-    """steal_share, other_cpu_share, involuntary_switches, during the measured shards."""
+    """What else the machine did during the measured shards: see docs/measuring.md. Facts that aren't known are left
+    out."""
     accuracy: Accuracy | None = None
     """Errors of its texts; None where there is nothing to judge them by."""
+    warmup_passes_s: tuple[float, ...] = ()
+    """One a pass; ``warmup_s`` is their sum. Empty in measurements of older versions."""
+    steady: bool = True
+    """Whether the warm-up ended because its last passes agreed."""
+    cut_short: bool = False
+    """The first shard was hopelessly slow, so the others were not measured."""
 
     @property
     def audio_s(self) -> float:
@@ -75,6 +84,26 @@ class Measurement(Document):
         """Every latency sample."""
         return [value for sample in self.shards for value in sample.latencies_s]
 
+    @property
+    def disturbances(self) -> tuple[Disturbance, ...]:
+        """What of the noise makes this something else than the deployment's speed; empty for most."""
+        return disturbances(self.noise)
+
+    @property
+    def severity(self) -> float:
+        """0 if nothing disturbed; otherwise more the worse it was."""
+        return severity(self.disturbances)
+
+    @property
+    def verdict(self) -> str:
+        """``stable``, or ``noisy because`` of what, and what to do about it."""
+        return verdict(self.disturbances, len(self.warmup_passes_s), self.steady)
+
     def latency(self, share: float) -> float:
         """Latency percentile in seconds, ``share`` in 0..1."""
         return percentile(self.latencies_s, share)
+
+
+def worst_verdict(measurements: Sequence[Measurement]) -> str:
+    """The verdict of the most disturbed of at least one measurement."""
+    return max(measurements, key=lambda measurement: (measurement.severity, not measurement.steady)).verdict

@@ -1,21 +1,30 @@
-"""Noise: what else used the CPUs while a trial was measured. Two reads of /proc, nothing in between."""
+"""Noise: what else the machine did while a trial was measured. Two reads of the kernel's counters, nothing between."""
 
 from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
-__all__ = ["CpuTimes", "NoiseMeter", "noise_between"]
+from autotune.hardware import cgroup_cpu_quota
+from autotune.measure.gpu_noise import GpuMeter
+from autotune.measure.throttling import SYSTEM, KernelFiles, Throttling, throttling_between
+
+__all__ = ["CpuTimes", "NoiseMeter", "noise_between", "worst_noise"]
+
+MIN_CPU_S = 0.5
+"""Shares need this much time of all CPUs together: the kernel counts in ticks of 10 ms."""
+LOWER_IS_WORSE = ("clock_share", "gpu_clock_share")
 
 
 @dataclass(frozen=True)
 class CpuTimes:
-    """Cumulative times of the machine and of this process at one moment."""
+    """Cumulative times of some CPUs and of this process at one moment."""
 
     total_s: float
-    """Seconds of all CPUs together, idle included."""
+    """Seconds of these CPUs together, idle included."""
     busy_s: float
     """Of these, spent in user or system mode by any process, interrupts included."""
     steal_s: float
@@ -23,18 +32,16 @@ class CpuTimes:
     own_s: float
     """User and system seconds of this process and of its ended children."""
     involuntary_switches: int
-    """How often this process lost its CPU to another."""
+    """How often this process lost its CPU to another thread, its own included."""
+    waited_s: Mapping[str, float] = field(default_factory=dict)
+    """Thread id → seconds during which it could have run but had no CPU; empty where the kernel doesn't tell."""
 
     @classmethod
-    def now(cls, proc_stat: Path = Path("/proc/stat")) -> CpuTimes | None:
-        """Read them; None where /proc/stat is missing or unlike Linux's."""
+    def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> CpuTimes | None:
+        """Read them for the CPUs with these ids; None where /proc/stat is missing or unlike Linux's."""
         try:
-            with proc_stat.open(encoding="ascii", errors="replace") as file:
-                name, *fields = file.readline().split()
-            user, nice, system, idle, iowait, irq, softirq, steal = (int(value) for value in fields[:8])
+            user, nice, system, idle, iowait, irq, softirq, steal = _ticks(cpus, files)
         except (OSError, ValueError):
-            return None
-        if name != "cpu":
             return None
         hz = os.sysconf("SC_CLK_TCK")
         own = resource.getrusage(resource.RUSAGE_SELF)
@@ -46,37 +53,120 @@ class CpuTimes:
             steal_s=steal / hz,
             own_s=own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime,
             involuntary_switches=own.ru_nivcsw,
+            waited_s=_waited_s(files),
         )
 
 
-class NoiseMeter:
-    """Start it before the measured part, stop it after."""
+@dataclass(frozen=True)
+class _Moment:
+    wall_s: float
+    times: CpuTimes
+    throttling: Throttling
 
-    def __init__(self, proc_stat: Path = Path("/proc/stat")) -> None:
-        self._proc_stat = proc_stat
-        self._start: CpuTimes | None = None
+
+class NoiseMeter:
+    """Start it before the measured part, stop it after; use by one thread."""
+
+    def __init__(self, device: str = "cpu", files: KernelFiles = SYSTEM) -> None:
+        self._files = files
+        self._gpu = GpuMeter(device)
+        self._cpus: Collection[int] = ()
+        self._start: _Moment | None = None
 
     def start(self) -> None:
         """Remember where the counters stand."""
-        self._start = CpuTimes.now(self._proc_stat)
+        # Of the process: the calling thread may have been bound to fewer.
+        self._cpus = os.sched_getaffinity(os.getpid()) if hasattr(os, "sched_getaffinity") else ()
+        self._gpu.start()
+        self._start = self._now()
 
     def stop(self) -> dict[str, float]:
-        """``noise_between`` start and now, and ``load_average`` (1 minute); empty without /proc."""
-        end = CpuTimes.now(self._proc_stat)
+        """Everything that docs/measuring.md lists; a fact that isn't known is left out, on a Mac all are."""
+        end = self._now()
+        gpu = self._gpu.stop()
         if self._start is None or end is None:
-            return {}
-        return {**noise_between(self._start, end), "load_average": os.getloadavg()[0]}
+            return gpu
+        start = self._start
+        quota = cgroup_cpu_quota(self._files.cgroups, self._files.membership)
+        spare = 0.0 if quota is None or not self._cpus else max(0.0, 1 - quota / len(self._cpus))
+        own_s, wall_s = end.times.own_s - start.times.own_s, max(1e-9, end.wall_s - start.wall_s)
+        return {
+            **noise_between(start.times, end.times, spare_share=spare),
+            **throttling_between(start.throttling, end.throttling, own_s, wall_s),
+            "load_average": os.getloadavg()[0],
+            **gpu,
+        }
+
+    def _now(self) -> _Moment | None:
+        times = CpuTimes.now(self._cpus, self._files)
+        if times is None:
+            return None
+        return _Moment(time.perf_counter(), times, Throttling.now(self._cpus, self._files))
 
 
-def noise_between(start: CpuTimes, end: CpuTimes) -> dict[str, float]:
-    """``steal_share`` and ``other_cpu_share`` in 0..1 of the machine's CPU time, and ``involuntary_switches``.
+def noise_between(start: CpuTimes, end: CpuTimes, *, spare_share: float = 0.0) -> dict[str, float]:
+    """``involuntary_switches``, and unless the interval is too short for shares, what others used and we waited for.
 
-    The kernel counts the machine in ticks of 10 ms: an interval without a tick has no shares.
+    ``steal_share`` is of all CPU time. The others are shares of what this process may use: ``other_cpu_share``, without
+    what others used of CPUs that a quota leaves free anyway; ``waited_share``, above 1 where several threads queue for
+    a CPU; and ``lost_s`` with ``lost_share``, which is at most what others used and at most what was waited for.
+
+    Args:
+        start: before.
+        end: after, of the same CPUs.
+        spare_share: of these CPUs, what a quota keeps this process from using, in 0..1.
     """
     noise = {"involuntary_switches": float(end.involuntary_switches - start.involuntary_switches)}
     total = end.total_s - start.total_s
-    if total > 0:
-        others = (end.busy_s - start.busy_s) - (end.own_s - start.own_s)
-        noise["steal_share"] = min(1.0, max(0.0, (end.steal_s - start.steal_s) / total))
-        noise["other_cpu_share"] = min(1.0, max(0.0, others / total))
+    usable = total * (1 - spare_share)
+    if total < MIN_CPU_S or usable <= 0:
+        return noise
+    others = (end.busy_s - start.busy_s) - (end.own_s - start.own_s) - total * spare_share
+    noise["steal_share"] = _share((end.steal_s - start.steal_s) / total)
+    noise["other_cpu_share"] = _share(others / usable)
+    if end.waited_s:
+        waited = sum(max(0.0, value - start.waited_s.get(thread, 0.0)) for thread, value in end.waited_s.items())
+        noise["waited_share"] = waited / usable
+        noise["lost_s"] = min(waited, max(0.0, others))
+        noise["lost_share"] = _share(noise["lost_s"] / usable)
     return noise
+
+
+def worst_noise(noises: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """The worst value of every fact: the lowest clock, the highest of everything else."""
+    worst: dict[str, float] = {}
+    for noise in noises:
+        for name, value in noise.items():
+            choose = min if name in LOWER_IS_WORSE else max
+            worst[name] = choose(value, worst.get(name, value))
+    return dict(sorted(worst.items()))
+
+
+def _share(value: float) -> float:
+    return min(1.0, max(0.0, value))
+
+
+def _ticks(cpus: Collection[int], files: KernelFiles) -> list[int]:
+    """The first eight columns of /proc/stat, summed over ``cpus``; the whole machine's if it doesn't list them all."""
+    lines: dict[str, list[int]] = {}
+    for line in (files.proc / "stat").read_text(encoding="ascii", errors="replace").splitlines():
+        name, *values = line.split() or [""]
+        if name.startswith("cpu"):
+            lines[name] = [int(value) for value in values[:8]]
+    chosen = [lines[f"cpu{cpu}"] for cpu in cpus if f"cpu{cpu}" in lines]
+    if len(chosen) < max(1, len(cpus)):
+        chosen = [lines.get("cpu", [])]
+    if any(len(values) != 8 for values in chosen):
+        raise ValueError("/proc/stat must have eight columns a CPU")
+    return [sum(column) for column in zip(*chosen, strict=True)]
+
+
+def _waited_s(files: KernelFiles) -> dict[str, float]:
+    """Of every living thread, from the second field of its ``schedstat``; the kernel forgets ended ones."""
+    waited: dict[str, float] = {}
+    for path in (files.proc / "self" / "task").glob("*/schedstat"):
+        try:
+            waited[path.parent.name] = int(path.read_text(encoding="ascii").split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            continue  # it has just ended
+    return waited

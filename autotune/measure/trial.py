@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from autotune.recognizer import RecognizerStats
 
 __all__ = ["TrialRequest", "measure", "measure_task", "run_trial"]
+
+MAX_REPEATS = 200
+"""Of the sequence of shards, however short it is: every sample is kept."""
 
 
 class Measurable(Transcriber, Protocol):
@@ -59,6 +63,11 @@ class TrialRequest(Document):
     """How often the whole sequence of shards is measured."""
     keep_texts: bool
     """Whether the measurement holds the texts."""
+    at_least_s: float = Field(default=0.0, ge=0)
+    """In a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are measured. Other
+    arrivals have a clock of their own and are not."""
+    hopeless_below: float = Field(default=0.0, ge=0)
+    """If the first shard's RTFx is below this, no other shard is measured."""
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
@@ -128,17 +137,17 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
     workload = request.workload
     warmth = warm_up(recognizer, workload.warmup, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
-    noise = NoiseMeter()
-    recognizer.reset_stats()
+    noise = NoiseMeter(request.deployment.device)
     noise.start()
+    recognizer.reset_stats()
     started = time.perf_counter()
-    samples, texts = _shards(recognizer, request, emit)
+    heard = _hear(recognizer, request, emit)
     measured_s = time.perf_counter() - started
-    noise_facts = noise.stop()
     stats = recognizer.stats()
-    _require_texts(request.deployment, texts)
+    noise_facts = noise.stop()
+    _require_texts(request.deployment, heard.texts)
     return Measurement(
-        shards=samples,
+        shards=tuple(heard.samples),
         load_s=load_s,
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
@@ -147,34 +156,58 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
-        texts=texts if request.keep_texts else {},
+        texts=heard.texts if request.keep_texts else {},
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
+        warmup_passes_s=warmth.passes_s,
+        steady=warmth.steady,
+        cut_short=heard.cut_short,
     )
 
 
-def _shards(
-    recognizer: Measurable, request: TrialRequest, emit: Emit
-) -> tuple[tuple[ShardSample, ...], dict[str, str]]:
-    """Every asked shard ``repeats`` times: samples, and each recording's first text."""
-    shards = {shard.index: shard for shard in request.workload.shards}
-    samples: list[ShardSample] = []
-    texts: dict[str, str] = {}
-    for repeat in range(request.repeats):
+@dataclass
+class _Heard:
+    """What was transcribed so far."""
+
+    samples: list[ShardSample] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    """Each recording's first."""
+    cut_short: bool = False
+
+
+def _hear(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Heard:
+    """The asked shards as often as asked, and on until it was long enough; the first alone if it is hopeless."""
+    heard = _Heard()
+    started = time.perf_counter()
+    repeat = 0
+    while _goes_on(request, repeat, time.perf_counter() - started):
         for index in request.shards:
-            recordings = shards[index].recordings
-            done = replay(recognizer, recordings, request.workload.arrival)
-            sample = ShardSample(
-                shard=index,
-                audio_s=shards[index].audio_s,
-                processing_s=done.processing_s,
-                latencies_s=done.latencies_s,
-            )
-            samples.append(sample)
-            for recording, text in zip(recordings, done.texts, strict=True):
-                texts.setdefault(recording.id, text)
+            _hear_shard(recognizer, request, index, heard)
+            sample = heard.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
-    return tuple(samples), texts
+            first = len(heard.samples) == 1
+            if first and len(request.shards) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
+                heard.cut_short = True
+                return heard
+        repeat += 1
+    return heard
+
+
+def _hear_shard(recognizer: Measurable, request: TrialRequest, index: int, heard: _Heard) -> None:
+    shard = next(shard for shard in request.workload.shards if shard.index == index)
+    done = replay(recognizer, shard.recordings, request.workload.arrival)
+    heard.samples.append(
+        ShardSample(shard=index, audio_s=shard.audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
+    )
+    for recording, text in zip(shard.recordings, done.texts, strict=True):
+        heard.texts.setdefault(recording.id, text)
+
+
+def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
+    if repeats < request.repeats:
+        return True
+    too_short = request.workload.arrival == "closed" and measured_s < request.at_least_s
+    return too_short and repeats < MAX_REPEATS
 
 
 def _padding_share(stats: RecognizerStats) -> float:

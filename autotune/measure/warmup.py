@@ -13,9 +13,10 @@ from autotune.measure.pacing import Arrival, Transcriber, spoken_at_once
 
 __all__ = ["WarmUp", "is_steady", "warm_up"]
 
-STEADY_WITHIN = 0.10
-"""Two passes agree when they differ by no more than this share of the longer (perf_analyzer's stability rule)."""
-MAX_PASSES = 4
+STEADY_PASSES = 3
+STEADY_WITHIN = 0.05
+"""Passes agree when the shortest is shorter than the longest by no more than this share of it."""
+MAX_PASSES = 8
 MAX_S = 20.0
 
 
@@ -28,7 +29,7 @@ class WarmUp:
 
     @property
     def steady(self) -> bool:
-        """The last two passes agreed."""
+        """The last three passes agreed."""
         return is_steady(self.passes_s)
 
 
@@ -39,7 +40,7 @@ def warm_up(
     *,
     now: Callable[[], float] = time.perf_counter,
 ) -> WarmUp:
-    """Pass over ``recordings`` until the last two passes agree within 10 %, at most 4 passes or 20 s, at least once.
+    """Pass over ``recordings`` until the last three agree within 5 %, at most 8 passes or 20 s, at least once.
 
     In an open loop all recordings of a pass are submitted at once, so that batches form as they will later; in real
     time they go through streams, one behind the other without a pause.
@@ -66,8 +67,6 @@ def _pass(recognizer: Transcriber, paths: Sequence[Path], arrival: Arrival) -> N
 
 
 def is_steady(passes_s: Sequence[float]) -> bool:
-    """Whether the last two of at least two passes agree."""
-    if len(passes_s) < 2:
-        return False
-    before, last = passes_s[-2:]
-    return abs(last - before) <= STEADY_WITHIN * max(last, before)
+    """Whether the last three of at least three passes agree."""
+    last = passes_s[-STEADY_PASSES:]
+    return len(last) == STEADY_PASSES and max(last) - min(last) <= STEADY_WITHIN * max(last)

@@ -28,7 +28,7 @@ from autotune.errors import (
 )
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure.measurement import Measurement
-from autotune.measure.trial import TrialRequest, measure, run_trial
+from autotune.measure.trial import MAX_REPEATS, TrialRequest, measure, run_trial
 from autotune.recognizer import RecognizerStats, RecognizerStream, Transcript
 
 MakeWorkload = Callable[..., Workload]
@@ -90,6 +90,55 @@ def test_stages_and_batches_leave_the_warm_up_out(request_of: Any, hardware: Har
     # 0.5 s, 1 s and 1.5 s in windows of 1 s: one batch a recording.
     assert found.batches == 3
     assert found.texts == {}
+
+
+def test_the_warm_up_is_kept_pass_by_pass(request_of: Any, hardware: HardwareProfile) -> None:
+    events: dict[str, dict[str, Any]] = {}
+    found = run_trial(request_of(), hardware=hardware, timeout_s=60, on_event=events.__setitem__)
+    assert len(found.warmup_passes_s) >= 3
+    assert sum(found.warmup_passes_s) == pytest.approx(found.warmup_s)
+    assert {"passes_s": list(found.warmup_passes_s), "steady": found.steady} == events["warm"]
+
+
+def test_a_closed_loop_goes_on_until_it_was_long_enough(request_of: Any, hardware: HardwareProfile) -> None:
+    deployment = request_of().deployment.model_copy(update={"session_options": {"speed": "100x", "fault": "none"}})
+    request = request_of(deployment=deployment, shards=(1, 0), at_least_s=0.5, keep_texts=True)
+    found = run_trial(request, hardware=hardware, timeout_s=60)
+    assert found.measured_s >= 0.5
+    order = [sample.shard for sample in found.shards]
+    assert order == [1, 0] * (len(order) // 2)  # whole sequences, all their samples kept
+    assert len(found.latencies_s) == 3 * len(order)
+    assert len(found.texts) == 6
+
+
+@pytest.mark.parametrize("arrival", ["open", "realtime"])
+def test_what_a_clock_paces_is_not_repeated(arrival: str, request_of: Any, hardware: HardwareProfile) -> None:
+    found = run_trial(request_of(arrival=arrival, at_least_s=30.0), hardware=hardware, timeout_s=60)
+    assert [sample.shard for sample in found.shards] == [0]
+
+
+def test_of_a_hopeless_deployment_only_the_first_shard_is_measured(request_of: Any, hardware: HardwareProfile) -> None:
+    slow = request_of().deployment.model_copy(update={"session_options": {"speed": "10x", "fault": "none"}})
+    changes = {"deployment": slow, "shards": (1, 0), "keep_texts": True}
+    found = run_trial(request_of(hopeless_below=20.0, at_least_s=5.0, **changes), hardware=hardware, timeout_s=60)
+    assert found.cut_short
+    assert [sample.shard for sample in found.shards] == [1]
+    assert set(found.texts) == {"s1-r0", "s1-r1", "s1-r2"}
+    assert found.rtfx < 20.0
+    hopeful = run_trial(request_of(hopeless_below=1e-6, **changes), hardware=hardware, timeout_s=60)
+    assert not hopeful.cut_short
+    assert [sample.shard for sample in hopeful.shards] == [1, 0]
+
+
+def test_with_a_single_shard_there_is_nothing_to_cut(request_of: Any) -> None:
+    found = _measured(request_of(hopeless_below=1e12), "字")
+    assert not found.cut_short
+    assert [sample.shard for sample in found.shards] == [0]
+
+
+def test_repeats_have_an_end_however_short_the_audio(request_of: Any) -> None:
+    found = _measured(request_of(at_least_s=3600.0), "字")
+    assert len(found.shards) == MAX_REPEATS
 
 
 def test_relative_paths_count_from_the_tuners_directory(request_of: Any, hardware: HardwareProfile) -> None:

@@ -1,0 +1,114 @@
+"""GPU noise: clocks, slowdowns and other processes of the GPU that a trial runs on, as NVML tells them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+__all__ = ["GpuMeter"]
+
+SLOWED_DOWN = 0x08 | 0x20 | 0x40 | 0x80
+"""Clock event reasons of nvml.h: hardware slowdown, software and hardware thermal slowdown, power brake. A power cap
+(0x04) is not among them: a GPU at its own limit is as fast as it gets."""
+
+
+@dataclass(frozen=True)
+class _Sample:
+    clock_share: float | None
+    slowed_down: bool | None
+    others: int | None
+
+
+class GpuMeter:
+    """Start it before the measured part, stop it after. Facts that NVML doesn't tell are left out; it never raises."""
+
+    def __init__(self, device: str, nvml: ModuleType | Any = None, environment: Mapping[str, str] = os.environ) -> None:
+        """Prepare it.
+
+        Args:
+            device: ``cuda:N`` is the N-th of the visible GPUs; anything else has no facts.
+            nvml: pynvml if None.
+            environment: where CUDA_VISIBLE_DEVICES stands.
+        """
+        self._index = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else None
+        self._nvml = nvml
+        self._environment = environment
+        self._handle: Any = None
+        self._samples: list[_Sample] = []
+
+    def start(self) -> None:
+        """Open NVML and look for the first time."""
+        if self._index is None:
+            return
+        try:
+            if self._nvml is None:
+                import pynvml
+
+                self._nvml = pynvml
+            self._nvml.nvmlInit()
+            self._handle = self._open(self._index)
+        except Exception:  # noqa: BLE001 - without a driver, NVML or such a GPU there are no facts, but there is a trial
+            self._handle = None
+            return
+        self._samples = [self._look()]
+
+    def stop(self) -> dict[str, float]:
+        """``gpu_clock_share``, averaged; ``gpu_throttled`` (0 or 1) and ``gpu_other_processes``, the worse."""
+        if self._handle is None:
+            return {}
+        self._samples.append(self._look())
+        self._told(self._nvml.nvmlShutdown)
+        facts: dict[str, float] = {}
+        clocks = [sample.clock_share for sample in self._samples if sample.clock_share is not None]
+        slowed = [sample.slowed_down for sample in self._samples if sample.slowed_down is not None]
+        others = [sample.others for sample in self._samples if sample.others is not None]
+        if clocks:
+            facts["gpu_clock_share"] = sum(clocks) / len(clocks)
+        if slowed:
+            facts["gpu_throttled"] = float(any(slowed))
+        if others:
+            facts["gpu_other_processes"] = float(max(others))
+        return facts
+
+    def _open(self, index: int) -> Any:
+        """CUDA counts the GPUs that CUDA_VISIBLE_DEVICES names, in its order; NVML counts all."""
+        visible = [
+            name.strip() for name in self._environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()
+        ]
+        name = visible[index] if visible else str(index)
+        if name.isdigit():
+            return self._nvml.nvmlDeviceGetHandleByIndex(int(name))
+        return self._nvml.nvmlDeviceGetHandleByUUID(name)
+
+    def _look(self) -> _Sample:
+        nvml, handle = self._nvml, self._handle
+        clock = self._told(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        highest = self._told(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
+        reasons = self._told(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+        others = self._told(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
+        return _Sample(
+            clock_share=clock / highest if clock is not None and highest else None,
+            slowed_down=None if reasons is None else bool(reasons & SLOWED_DOWN),
+            others=others,
+        )
+
+    def _told(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except Exception:  # noqa: BLE001 - this GPU or driver doesn't tell it
+            return None
+
+
+def _others(processes: Iterable[Any]) -> int | None:
+    """How many aren't this process or its descendants; None if it isn't there itself.
+
+    In a container the driver may count processes by the host's numbers, and none can be told to be ours.
+    """
+    import psutil
+
+    running = {int(process.pid) for process in processes}
+    own = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
+    return len(running - own) if running & own else None
