@@ -47,7 +47,7 @@ class Chooser:
     """What won on similar hardware, translated into this space."""
 
     def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
-        """What comes before any search: failed trials again, experts, transfers, a new leader once more."""
+        """What comes before any search: failed trials again, experts, transfers, leaders once more."""
         owed = [one for one in history.unsettled() if one.deployment.key not in taken]
         if owed:
             role = owed[0].role
@@ -58,9 +58,12 @@ class Chooser:
             if not history.settled(seed.deployment) and seed.deployment.key not in taken:
                 return seed
         leader = history.best
-        if leader is None or leader.deployment.key in taken or history.attempts_left(leader.deployment) <= 0:
-            return None
-        return Choice(leader.deployment, "recheck") if _doubtful(leader, history.anchor(node), node) else None
+        again = history.contenders()
+        if leader is not None and _doubtful(leader, history.anchor(node), node):
+            again.insert(0, leader)
+        free = [one.deployment for one in again if one.deployment.key not in taken]
+        left = [deployment for deployment in free if history.attempts_left(deployment) > 0]
+        return Choice(left[0], "recheck") if left else None
 
     def local(self, history: History, taken: set[str]) -> Deployment | None:
         """Every second time, once enough is known: the most promising neighbour of the leaders."""

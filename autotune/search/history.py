@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from autotune.deployment import Deployment
 from autotune.search.goal import Goal
-from autotune.search.records import INTERRUPTED, Candidate, TrialRecord, candidates_of
+from autotune.search.records import INTERRUPTED, Candidate, TrialRecord, candidates_of, in_doubt
 
 __all__ = ["ABOVE_NOISE", "ATTEMPTS", "History"]
 
@@ -53,6 +53,18 @@ class History:
     def best(self) -> Candidate | None:
         """The best that the goal allows by point estimates."""
         return next((candidate for candidate in self.candidates if candidate.feasible), None)
+
+    def contenders(self) -> list[Candidate]:
+        """What was measured while the machine changed and might be better than the best, had that been known."""
+        doubtful, best = in_doubt(self.records, self._goal), self.best
+        return [
+            one
+            for one in self.candidates
+            if best is not None
+            and one.feasible
+            and one.trials[-1].number in doubtful
+            and one.relative * doubtful[one.trials[-1].number] > best.relative
+        ]
 
     @property
     def crashed(self) -> list[Deployment]:

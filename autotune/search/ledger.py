@@ -7,7 +7,7 @@ import math
 import time
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -61,6 +61,12 @@ class Ledger:
                     self._study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
                     self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         self.refresh()
+
+    def transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
+        """What won elsewhere when the study began: a history that has grown since must not change a resumed study."""
+        if "transfers" not in self._study.user_attrs:
+            self._study.set_user_attr("transfers", [one.model_dump(mode="json") for one in offered])
+        return [Deployment.model_validate(one) for one in self._study.user_attrs["transfers"]]
 
     def taken(self) -> set[str]:
         """Keys of the deployments that other nodes are measuring."""

@@ -15,6 +15,7 @@ from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.measure.measurement import Measurement
+from autotune.search.anchor import changed
 from autotune.search.goal import Goal
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "StudyResult",
     "TrialRecord",
     "candidates_of",
+    "in_doubt",
     "read_record",
 ]
 
@@ -217,9 +219,37 @@ def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
     for trial in trials:
         if trial.measurement is not None and not trial.of_the_baseline:
             found.setdefault(trial.deployment.key, []).append(trial)
+    doubtful = in_doubt(trials, goal)
+    for key, mine in found.items():
+        found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
     candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
     return sorted(candidates, key=lambda candidate: -candidate.relative)
+
+
+def in_doubt(trials: Sequence[TrialRecord], goal: Goal) -> dict[int, float]:
+    """Numbers of the trials during which the machine changed, each with the factor by which it became slower.
+
+    They lie between the last look at the baseline that agreed with the anchor and the one that moved it: nobody knows
+    on which side of the change.
+    """
+    found: dict[int, float] = {}
+    for node in {trial.node for trial in trials}:
+        since: list[int] = []
+        anchor: float | None = None
+        for trial in trials:
+            if trial.node != node or trial.measurement is None:
+                continue
+            if not trial.of_the_baseline:
+                since.append(trial.number)
+                continue
+            if anchor is not None and trial.role == "anchor" and changed(anchor, trial.anchor):
+                found |= dict.fromkeys(since, anchor / trial.anchor)
+                since = []
+            elif anchor is None or not changed(anchor, goal.score(trial.measurement)):
+                since = []
+            anchor = trial.anchor
+    return found
 
 
 def _dominates(one: Candidate, other: Candidate) -> bool:

@@ -131,7 +131,8 @@ class TuningStudy:
         Raises:
             OSError: the journal can't be written.
         """
-        chooser = Chooser(self._space, self._seed, transfers_within(transfers, budget.trials))
+        offered = self._ledger.transfers(transfers_within(transfers, budget.trials))
+        chooser = Chooser(self._space, self._seed, offered)
         steps = Steps(self._ledger, chooser, runner, on_event, pause)
         ended: EventKind | None = None
         try:

@@ -1,0 +1,113 @@
+"""The machine changes while a study runs: the anchor notices, waits, and later trials are compared with it as it is."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.deployment import Deployment
+from autotune.measure.measurement import Measurement
+from autotune.search.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift
+from autotune.search.budget import Budget
+from autotune.search.records import StudyEvent, StudyResult, in_doubt
+from autotune.search.storage import open_storage
+from autotune.search.study import TuningStudy
+from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space, true_rtfx
+
+
+class Weather:
+    """A machine without noise whose speed is a function of how often it was asked."""
+
+    def __init__(self, speed: Callable[[int], float]) -> None:
+        self._speed = speed
+        self.asked: list[Deployment] = []
+        self.pauses: list[float] = []
+
+    def __call__(self, deployment: Deployment, _: float = 0.0) -> Measurement:
+        self.asked.append(deployment)
+        return measured(true_rtfx(deployment) * self._speed(len(self.asked)))
+
+
+def run(
+    folder: Path, machine: Weather, trials: int = 40, on_event: Callable[[StudyEvent], None] = ignore
+) -> StudyResult:
+    storage = open_storage(folder / "s.journal")
+    with TuningStudy.open(storage, name="t", space=shipped_space(), seed=1, identity={}) as study:
+        return study.run(
+            machine, Budget(trials=trials), baselines=BASELINES, on_event=on_event, pause=machine.pauses.append
+        )
+
+
+def test_the_better_baseline_is_measured_every_ten_trials(tmp_path: Path) -> None:
+    result = run(tmp_path, Weather(lambda _: 1.0), 32)
+    roles = [trial.role for trial in result.trials]
+    assert roles.count("anchor") >= 2
+    assert {trial.deployment for trial in result.trials if trial.role == "anchor"} == {BASELINES[1]}
+    places = [index for index, role in enumerate(roles) if role in ("baseline", "anchor")]
+    assert max(later - earlier for earlier, later in zip(places, [*places[1:], len(roles)], strict=True)) <= EVERY + 1
+    assert {trial.anchor for trial in result.trials[1:]} == {20.0}
+
+
+def test_a_machine_that_slows_down_is_noticed_and_told(tmp_path: Path) -> None:
+    """From the 16th measurement on everything takes 1.5 times as long: ranks by plain RTFx would be wrong."""
+    machine, events = Weather(lambda asked: 1.0 if asked < 16 else 1 / 1.5), list[StudyEvent]()
+    result = run(tmp_path, machine, on_event=events.append)
+    told = [event.text for event in events if event.kind == "drifted"]
+    assert len(told) == 1
+    assert "33 % slower" in told[0]
+    assert machine.pauses == [PAUSE_S]
+    assert result.trials[-1].anchor == pytest.approx(20 / 1.5)
+    best = result.best(1)[0]
+    assert best.relative == pytest.approx(true_rtfx(best.deployment) / 20)
+    assert best.trials[-1].anchor == result.trials[-1].anchor, "the leader was not measured again"
+    doubtful = in_doubt(result.trials, result.goal)
+    assert 0 < len(doubtful) <= EVERY + 1
+    assert list(doubtful.values()) == pytest.approx([1.5] * len(doubtful))
+    for one in result.candidates:
+        if one.trials[-1].number in doubtful:
+            assert one.relative * 1.5 <= best.relative, "it might be the best: it should have been measured again"
+        else:
+            assert one.relative == pytest.approx(true_rtfx(one.deployment) / 20)
+
+
+def test_what_passes_moves_nothing(tmp_path: Path) -> None:
+    """A single slow look at the baseline: it is looked at again, and nothing is re-anchored."""
+    dips: list[int] = []
+
+    def speed(asked: int) -> float:
+        slow = asked > 10 and machine.asked[-1] == BASELINES[1] and not dips
+        if slow:
+            dips.append(asked)
+        return 0.8 if slow else 1.0
+
+    machine, events = Weather(speed), list[StudyEvent]()
+    result = run(tmp_path, machine, 20, events.append)
+    assert len(dips) == 1
+    assert [event.text for event in events if event.kind == "drifted"][-1].endswith("it was a passing fault.")
+    assert {trial.anchor for trial in result.trials[1:]} == {20.0}
+
+
+def test_a_study_that_rested_looks_at_its_anchor_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, Weather(lambda _: 1.0), 8)
+    machine = Weather(lambda _: 1.0)
+    run(tmp_path, machine, 9)
+    assert BASELINES[1] not in machine.asked
+    now = __import__("time").time
+    for jump, looks in ((ANCHOR_AGE_S + 60, True), (-1e6, False)):
+        machine = Weather(lambda _: 1.0)
+        with monkeypatch.context() as patch:
+            patch.setattr("autotune.search.steps.time.time", lambda jump=jump: now() + jump)
+            run(tmp_path, machine, 10 if looks else 11)
+        assert (machine.asked[0] == BASELINES[1]) == looks
+        assert len(machine.asked) >= 1
+
+
+def test_five_per_cent_is_the_line() -> None:
+    assert not changed(100, 104.9)
+    assert not changed(100, 95.3)
+    assert changed(100, 105.1)
+    assert changed(100, 95.2)
+    assert math.isfinite(PAUSE_S)
+    assert re.search("11 % faster", describe_drift(90, 100))

@@ -1,0 +1,98 @@
+"""Local search and its surrogate."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autotune.deployment import Deployment
+from autotune.search.goal import Goal
+from autotune.search.local_search import promising_neighbour
+from autotune.search.records import Candidate, TrialRecord
+from autotune.search.surrogate import Surrogate
+from tests.search.synthetic_search import measured, shipped_space, tiny_space, true_rtfx
+
+SPACE = shipped_space()
+
+
+def candidates(deployments: list[Deployment]) -> list[Candidate]:
+    found = [
+        Candidate(
+            one,
+            (TrialRecord(number, "search", one, measured(true_rtfx(one)), "complete", "", 1.0, anchor=20.0),),
+            Goal(),
+        )
+        for number, one in enumerate(deployments)
+    ]
+    return sorted(found, key=lambda one: -one.relative)
+
+
+def drawn(count: int, seed: int = 0) -> list[Deployment]:
+    generator = random.Random(seed)
+    found: dict[str, Deployment] = {}
+    while len(found) < count:
+        one = SPACE.sample(generator)
+        found[one.key] = one
+    return list(found.values())
+
+
+def test_the_surrogate_ranks_what_it_has_not_seen() -> None:
+    known, unseen = drawn(60), drawn(80, seed=1)
+    surrogate = Surrogate(known, [float(np.log(true_rtfx(one))) for one in known])
+    expected, spread = surrogate.predict(unseen)
+    truth = np.array([np.log(true_rtfx(one)) for one in unseen])
+    assert np.corrcoef(expected, truth)[0, 1] > 0.6
+    assert (spread > 0).all()
+
+
+def test_the_surrogate_is_surer_of_what_it_knows() -> None:
+    known = drawn(20)
+    surrogate = Surrogate(known, [float(np.log(true_rtfx(one))) for one in known])
+    _, sure = surrogate.predict(known)
+    _, unsure = surrogate.predict(drawn(20, seed=7))
+    assert sure.mean() < unsure.mean()
+
+
+def test_equal_values_are_no_problem() -> None:
+    known = drawn(5)
+    expected, _ = Surrogate(known, [1.0] * 5).predict(drawn(3, seed=2))
+    assert expected == pytest.approx([1.0] * 3)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_moves_lead_uphill(seed: int) -> None:
+    signed = [one for one in drawn(200, seed) if one.weights == "s8"]
+    known = {one.key: one for one in sorted(signed, key=true_rtfx)[:4]}
+    first = max(true_rtfx(one) for one in known.values())
+    for _ in range(25):
+        found = list(known.values())
+        near = promising_neighbour(
+            SPACE, candidates(found), [], lambda one: one.key in known, random.Random(f"{seed}/{len(known)}")
+        )
+        assert near is not None
+        assert near.key not in known
+        known[near.key] = near
+    assert max(true_rtfx(one) for one in known.values()) > 2 * first
+
+
+def test_two_settings_may_move_at_once() -> None:
+    leader = SPACE.experts()[0]
+    moves = SPACE.two_steps(leader, 50, random.Random(0))
+    assert leader not in moves
+    assert len(moves) == len({one.key for one in moves})
+    one_step = {one.key for one in SPACE.neighbours(leader)}
+    assert any(one.key not in one_step for one in moves)
+    assert all(SPACE.encode(one) for one in moves)
+
+
+def test_without_anything_allowed_or_unknown_there_is_no_move(tmp_path: Path) -> None:
+    tiny = tiny_space(tmp_path)
+    everything = list({one.key: one for one in tiny.everything()}.values())
+    assert promising_neighbour(tiny, [], everything[:3], lambda _: False, random.Random(0)) is None
+    told = [
+        Candidate(one, (TrialRecord(0, "search", one, measured(5.0), "complete", "", 1.0),), Goal())
+        for one in everything
+    ]
+    known = {one.key for one in everything}
+    assert promising_neighbour(tiny, told, [], lambda one: one.key in known, random.Random(0)) is None
