@@ -11,24 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.accuracy import (
-    ALLOWED_INCREASE,
-    Guard,
-    Judge,
-    ReferenceRequest,
-    describe_accuracy,
-    reference_texts,
-)
+from autotune.accuracy import ALLOWED_INCREASE, Guard, Judge, describe_accuracy
 from autotune.audio.profile import AudioProfile, load_profile
-from autotune.audio.workload import Workload, build_workload, workload_from_audio
+from autotune.audio.workload import Workload
 from autotune.confirming import HeldBack, confirm, held_back
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.deployment_file import DeploymentFile, check_writable, write_deployment_file
-from autotune.errors import DocumentError, EngineUnavailableError, TrialError
+from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.outcome import Outcome, deployment_file
-from autotune.paths import cache_dir, state_dir
+from autotune.paths import state_dir
+from autotune.preparing import draw_workload, judge_of, reference_request
 from autotune.reporting import Reporter, progress
 from autotune.search.finalists import Blocks, Comparison
 from autotune.search.resolved_space import ResolvedSpace
@@ -39,9 +33,6 @@ from autotune.search.targets import Target, find_target, restrict
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 __all__ = ["TuneOptions", "TuneResult", "tune"]
-
-HOPELESS = 0.5
-"""Error rate of the reference above which its losses say little about what people will hear."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +164,16 @@ def _prepare(options: TuneOptions, reporter: Reporter) -> _Job:
     model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
     size = f"{model.parameters / 1e6:.1f} M parameters"
     reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
-    workload = _workload(options, effort, profile, reporter)
-    judge = _judge(_reference_request(model, workload, hardware, devices, space), reporter)
+    workload = draw_workload(
+        profile,
+        options.audio,
+        reporter,
+        seed=options.seed,
+        shards=effort.workload_shards,
+        recordings_per_shard=effort.recordings_per_shard,
+    )
+    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), reporter)
     reporter.working("")
     return _Job(
         options=options,
@@ -224,37 +223,6 @@ def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
             )
 
 
-def _workload(options: TuneOptions, effort: Effort, profile: AudioProfile, reporter: Reporter) -> Workload:
-    reporter.working("preparing the audio")
-    cache = cache_dir() / "workloads"
-    if options.audio is None:
-        workload = build_workload(
-            profile,
-            seed=options.seed,
-            shards=effort.workload_shards,
-            recordings_per_shard=effort.recordings_per_shard,
-            cache=cache,
-        )
-    else:
-        workload, scan = workload_from_audio(
-            options.audio,
-            profile,
-            seed=options.seed,
-            shards=effort.workload_shards,
-            recordings_per_shard=effort.recordings_per_shard,
-            cache=cache,
-        )
-        for path, reason in scan.skipped[:5]:
-            reporter.note(f"skipped {path}: {reason}")
-        if scan.skipped:
-            reporter.note(f"{len(scan.skipped)} of {len(scan.skipped) + len(scan.files)} files skipped", loud=True)
-    total = sum(shard.audio_s for shard in workload.shards)
-    count = sum(len(shard.recordings) for shard in workload.shards)
-    shards = len(workload.shards)
-    reporter.note(f"audio profile {profile.name}: {count} recordings, {total:.0f} s in {shards} shard(s)")
-    return workload
-
-
 def _space(
     options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
 ) -> ResolvedSpace:
@@ -294,54 +262,6 @@ def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]
     if target.alternatives == ():
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
     return tuple(baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
-
-
-def _reference_request(
-    model: ModelInfo,
-    workload: Workload,
-    hardware: HardwareProfile,
-    devices: Sequence[str],
-    space: ResolvedSpace,
-) -> ReferenceRequest:
-    """With the prompts of the space's experts; on the CPU if it is among the devices, for its plain float32."""
-    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
-    return ReferenceRequest(
-        model=model,
-        workload=workload,
-        hardware=hardware,
-        device="cpu" if "cpu" in devices else devices[0],
-        language=prompts.language,
-        text_norm=prompts.text_norm,
-    )
-
-
-def _judge(request: ReferenceRequest, reporter: Reporter) -> Judge | None:
-    if request.model.weights == "random":
-        reporter.note("accuracy: not checked, since random weights give no meaningful text")
-        return None
-    try:
-        reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
-    except TrialError as error:
-        raise TrialError(
-            f"fp32 PyTorch must transcribe the audio, since every text is compared with its, but: {error}",
-            stderr_tail=error.stderr_tail,
-        ) from error
-    judge = Judge(request.workload, reference)
-    if not judge.length:
-        reporter.note(
-            "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
-        )
-        return None
-    size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
-    if judge.unit == "disagreement":
-        reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
-    else:
-        reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
-        if judge.reference_rate > HOPELESS:
-            reporter.note(
-                "Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True
-            )
-    return judge
 
 
 def _identity(job: _Job) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""What every measurement needs before it starts: the audio, the reference's texts, and the judge."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune.accuracy import Judge, ReferenceRequest, reference_texts
+from autotune.audio.profile import AudioProfile
+from autotune.audio.workload import Workload, build_workload, workload_from_audio
+from autotune.deployment import Deployment
+from autotune.errors import TrialError
+from autotune.hardware import HardwareProfile
+from autotune.models import ModelInfo
+from autotune.paths import cache_dir
+from autotune.reporting import Reporter, progress
+
+__all__ = ["HOPELESS", "draw_workload", "judge_of", "reference_request"]
+
+HOPELESS = 0.5
+"""Error rate of the reference above which its losses say little about what people will hear."""
+
+
+def draw_workload(
+    profile: AudioProfile,
+    audio: Path | None,
+    reporter: Reporter,
+    *,
+    seed: int,
+    shards: int,
+    recordings_per_shard: int | None = None,
+) -> Workload:
+    """The recordings of a profile, or of the user's own files; tells how many there are and which were skipped.
+
+    Args:
+        profile: what is drawn.
+        audio: a directory, a file or a manifest of the user's; None for the embedded clips.
+        reporter: hears of it.
+        seed: ≥0.
+        shards: ≥1; the user's files may give fewer.
+        recordings_per_shard: ≥1; None for the profile's own number.
+
+    Raises:
+        DocumentError: a number is out of range, or a line of the manifest is wrong.
+        AudioError: no usable file, or the cache can't be written.
+    """
+    reporter.working("preparing the audio")
+    cache = cache_dir() / "workloads"
+    if audio is None:
+        workload = build_workload(
+            profile, seed=seed, shards=shards, recordings_per_shard=recordings_per_shard, cache=cache
+        )
+    else:
+        workload, scan = workload_from_audio(
+            audio, profile, seed=seed, shards=shards, recordings_per_shard=recordings_per_shard, cache=cache
+        )
+        for path, reason in scan.skipped[:5]:
+            reporter.note(f"skipped {path}: {reason}")
+        if scan.skipped:
+            reporter.note(f"{len(scan.skipped)} of {len(scan.skipped) + len(scan.files)} files skipped", loud=True)
+    count = sum(len(shard.recordings) for shard in workload.shards)
+    drawn = len(workload.shards)
+    reporter.note(f"audio profile {profile.name}: {count} recordings, {workload.audio_s:.0f} s in {drawn} shard(s)")
+    return workload
+
+
+def reference_request(
+    model: ModelInfo,
+    workload: Workload,
+    hardware: HardwareProfile,
+    devices: Sequence[str],
+    prompts: Deployment,
+) -> ReferenceRequest:
+    """With the prompts of a deployment; on the CPU if it is among the devices, for its plain float32."""
+    return ReferenceRequest(
+        model=model,
+        workload=workload,
+        hardware=hardware,
+        device="cpu" if "cpu" in devices else devices[0],
+        language=prompts.language,
+        text_norm=prompts.text_norm,
+    )
+
+
+def judge_of(request: ReferenceRequest, reporter: Reporter) -> Judge | None:
+    """Have the reference transcribe the audio, unless its texts are known; None where there is nothing to judge by.
+
+    Raises:
+        TrialError: the reference could not transcribe it.
+    """
+    if request.model.weights == "random":
+        reporter.note("accuracy: not checked, since random weights give no meaningful text")
+        return None
+    try:
+        reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
+    except TrialError as error:
+        raise TrialError(
+            f"fp32 PyTorch must transcribe the audio, since every text is compared with its, but: {error}",
+            stderr_tail=error.stderr_tail,
+        ) from error
+    judge = Judge(request.workload, reference)
+    if not judge.length:
+        reporter.note(
+            "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
+        )
+        return None
+    size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
+    if judge.unit == "disagreement":
+        reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
+    else:
+        reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
+        if judge.reference_rate > HOPELESS:
+            reporter.note(
+                "Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True
+            )
+    return judge
