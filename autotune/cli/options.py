@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal
 
 import typer
 
+from autotune.audio.profile import Slo
 from autotune.errors import DocumentError
 
-__all__ = ["JsonOption", "ModelOption", "parse_duration"]
+__all__ = ["JsonOption", "ModelOption", "parse_duration", "parse_size", "parse_slo"]
+
+_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 ModelOption = Annotated[
     str | None,
@@ -33,3 +37,28 @@ def parse_duration(text: str | None, option: str) -> float | None:
     if not 0 < seconds < float("inf"):
         raise DocumentError(f'{option} must be a positive duration such as "90s", "20m" or "2h", but got {text!r}.')
     return seconds
+
+
+def parse_size(text: str | None, option: str) -> int | None:
+    """``4GiB``, ``512MiB``, ``3e9`` in bytes (``4G``, ``4GB`` are GiB too); None stays None. Raises DocumentError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    try:
+        size = float(found[1]) * _SIZES[found[2].upper()] if found else -1.0
+    except ValueError:
+        size = -1.0
+    if not 1 <= size < float("inf"):
+        raise DocumentError(f'{option} must be a size such as "512MiB" or "4GiB", but got {text!r}.')
+    return int(size)
+
+
+def parse_slo(text: str | None) -> Slo | Literal["none"] | None:
+    """``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
+    if text is None or text == "none":
+        return text
+    name, _, value = text.partition("=")
+    seconds = parse_duration(value, "--slo p95_latency_s") if name.strip() == "p95_latency_s" else None
+    if seconds is None:
+        raise DocumentError(f'--slo must be "p95_latency_s=SECONDS", or "none", but got {text!r}.')
+    return Slo(p95_latency_s=seconds)

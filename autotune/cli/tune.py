@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli.options import JsonOption, ModelOption, parse_duration
+from autotune.cli.options import JsonOption, ModelOption, parse_duration, parse_size, parse_slo
 
 __all__ = ["tune"]
 
@@ -43,11 +43,28 @@ def tune(
     vad_model: Annotated[
         str | None, typer.Option(help="Directory of a FunASR FSMN-VAD model, to cut recordings by.")
     ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="throughput, latency (p95) or streams (audio spoken in real time). Default: the profile's."),
+    ] = None,
+    slo: Annotated[
+        str | None, typer.Option(help="p95_latency_s=SECONDS, or none. Default: what the audio profile promises.")
+    ] = None,
+    max_memory: Annotated[str | None, typer.Option(help="Largest peak memory, such as 512MiB or 4GiB.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="postgresql://user:password@host/database: the same command on identical machines shares one study."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of workload, search and block order.")] = 0,
     study_name: Annotated[
         str | None, typer.Option(help="Name of the study; default: from model, audio and machine.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this study has measured and start anew.")] = False,
+    history: Annotated[
+        bool, typer.Option(help="Start from what won on similar hardware, and remember this winner.")
+    ] = True,
     max_cer_increase: Annotated[
         float,
         typer.Option(
@@ -58,7 +75,7 @@ def tune(
     out: Annotated[Path, typer.Option(help="Where the winner is written.")] = Path("deploy.yaml"),
     json_: JsonOption = False,
 ) -> None:
-    """Measure deployments of a model on this machine and write the fastest as deploy.yaml.
+    """Measure deployments of a model on this machine and write the best as deploy.yaml.
 
     Run the same command again to go on where it stopped. Ctrl-C ends the search with the best so far; a second
     Ctrl-C leaves at once.
@@ -66,8 +83,8 @@ def tune(
     import json
 
     from autotune.cli.terminal import TerminalReporter
-    from autotune.cli.tune_report import print_report, report_json
-    from autotune.tuning import TuneOptions
+    from autotune.cli.tune_report import print_report, print_shared, report_json, shared_json
+    from autotune.tuning import SharedPart, TuneOptions
     from autotune.tuning import tune as run
 
     options = TuneOptions(
@@ -86,11 +103,18 @@ def tune(
         study_name=study_name,
         fresh=fresh,
         max_cer_increase=max_cer_increase,
+        objective=objective,
+        slo=parse_slo(slo),
+        max_memory_bytes=parse_size(max_memory, "--max-memory"),
+        storage=storage,
+        history=history,
         out=out,
     )
     with TerminalReporter() as reporter:
         result = run(options, reporter)
-    if json_:
+    if isinstance(result, SharedPart):
+        print(json.dumps(shared_json(result))) if json_ else print_shared(result)
+    elif json_:
         print(json.dumps(report_json(result)))
     else:
         print_report(result)

@@ -16,14 +16,17 @@ from autotune.cli.terminal import bytes_text
 from autotune.confirming import HeldBack
 from autotune.outcome import cer_record, pooled_latency
 from autotune.search.finalists import Finalist
-from autotune.tuning import TuneResult
+from autotune.search.records import Candidate
+from autotune.tuning import SharedPart, TuneResult
 
-__all__ = ["print_report", "report_json"]
+__all__ = ["print_report", "print_shared", "report_json", "shared_json"]
 
 LOG_WIDTH = 100
 """In a log there is no terminal to fit."""
 SHOWN = 3
-"""Held-back deployments and failures that are shown; ``--json`` has all."""
+"""Held-back deployments that are shown; ``--json`` has all."""
+FRONT = 6
+"""Deployments of the Pareto front that are shown; ``--json`` has all."""
 
 
 def report_json(result: TuneResult) -> dict[str, Any]:
@@ -34,7 +37,10 @@ def report_json(result: TuneResult) -> dict[str, Any]:
         "out": str(result.out.resolve()),
         "wall_s": result.wall_s,
         "interrupted": study.interrupted,
-        "study_path": str(result.study_path),
+        "study": result.storage,
+        "split_s": result.split_s,
+        "ended": "exhausted" if study.exhausted else "early" if study.early else "budget",
+        "pareto": [_candidate_json(candidate) for candidate in study.pareto],
         "held_back": [_held_back_json(held) for held in result.held_back],
         "trials": [
             {
@@ -42,8 +48,12 @@ def report_json(result: TuneResult) -> dict[str, Any]:
                 "role": trial.role,
                 "state": trial.state,
                 "deployment": trial.deployment.model_dump(mode="json"),
+                "node": trial.node,
                 "rtfx": trial.rtfx if trial.measurement else None,
+                "anchor": trial.anchor,
+                "verdict": trial.measurement.verdict if trial.measurement else None,
                 "accuracy": _accuracy_json(trial.measurement.accuracy) if trial.measurement else None,
+                "kind": trial.kind,
                 "reason": trial.reason,
                 "wall_s": trial.wall_s,
             }
@@ -80,6 +90,7 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
         _print_held_back(held, console)
     if len(result.held_back) > SHOWN:
         console.print(f"… and {len(result.held_back) - SHOWN} more faster ones held back; --json lists all.")
+    _print_front(result, console)
     _print_failures(result, console)
     if comparison.nothing_is_faster:
         why = "faster and accurate enough" if result.held_back else "faster than the better baseline"
@@ -87,6 +98,19 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     console.print(f"Written to {result.out} after {result.wall_s:.0f} s. Next:", soft_wrap=True)
     console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True)
     console.print(f"  autotune render {result.out} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
+
+
+def print_shared(part: SharedPart) -> None:
+    """What a machine says whose part of a shared study is over."""
+    print(
+        f"The trials of the study are spent: {len(part.study.trials)} in {part.storage}. {part.node} compares the "
+        "finalists and writes the file; this machine is done."
+    )
+
+
+def shared_json(part: SharedPart) -> dict[str, Any]:
+    """The same for programs."""
+    return {"study": part.storage, "trials": len(part.study.trials), "finalists_on": part.node, "wall_s": part.wall_s}
 
 
 def _rows(result: TuneResult) -> list[tuple[str, Finalist]]:
@@ -178,11 +202,41 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
 
 
 def _print_failures(result: TuneResult, console: Console) -> None:
-    failed = result.study.failed
-    for trial in failed[:5]:
-        console.print(f"failed: {trial.deployment.describe()}: {trial.kind}: {trial.reason}"[:300], markup=False)
-    if len(failed) > 5:
-        console.print(f"… and {len(failed) - 5} more failed; --json lists all.")
+    """Every failure; deployments that failed alike are told together."""
+    alike: dict[str, list[str]] = {}
+    for trial in result.study.failed:
+        alike.setdefault(f"{trial.kind}: {trial.reason}", []).append(trial.deployment.describe())
+    for why, deployments in alike.items():
+        console.print(f"failed: {why}"[:400], markup=False, soft_wrap=True)
+        for deployment in dict.fromkeys(deployments):
+            console.print(f"    {deployment}", markup=False, soft_wrap=True)
+
+
+def _print_front(result: TuneResult, console: Console) -> None:
+    """What else could be had: nothing where one deployment is best in everything."""
+    front = result.study.pareto
+    if len(front) < 2:
+        return
+    console.print("Pareto front of the trials (not proven in blocks):")
+    for one in front[:FRONT]:
+        console.print(
+            f"    RTFx {one.rtfx:.1f}, p95 {one.p95_latency_s:.3g} s, {bytes_text(one.peak_memory_bytes)}: "
+            f"{one.deployment.describe()}",
+            markup=False,
+            soft_wrap=True,
+        )
+    if len(front) > FRONT:
+        console.print(f"    … and {len(front) - FRONT} more; --json lists all.")
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "deployment": candidate.deployment.model_dump(mode="json"),
+        "rtfx": candidate.rtfx,
+        "p95_latency_s": candidate.p95_latency_s,
+        "peak_memory_bytes": candidate.peak_memory_bytes,
+        "trials": [trial.number for trial in candidate.trials],
+    }
 
 
 def _held_back_json(held: HeldBack) -> dict[str, Any]:

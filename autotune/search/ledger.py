@@ -26,6 +26,8 @@ __all__ = ["Ledger"]
 
 _CLAIM_WAIT_S = 5.0
 """How long a trial that was begun before this one may take to say what it measures."""
+_FINALISTS = "finalists"
+"""In place of a deployment's key, on the trial that stands for comparing finalists."""
 
 
 class Ledger:
@@ -40,6 +42,11 @@ class Ledger:
     def name(self) -> str:
         """The study's name in its storage."""
         return self._study.study_name
+
+    @property
+    def where(self) -> str:
+        """The storage, for people."""
+        return self._storage.where
 
     def refresh(self) -> None:
         """Take in what has ended since, here and on other nodes; give up what a dead node was measuring."""
@@ -73,7 +80,7 @@ class Ledger:
         if self._storage.alone:
             return set()
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return {str(trial.user_attrs["key"]) for trial in running if "key" in trial.user_attrs}
+        return {str(trial.user_attrs["key"]) for trial in running if "key" in trial.user_attrs} - {_FINALISTS}
 
     def ask_tpe(self, space: ResolvedSpace, seed: int) -> tuple[Trial, Deployment]:
         """A trial, and what TPE suggests for it: a function of the seed and of what is known."""
@@ -124,6 +131,25 @@ class Ledger:
             if not silent or time.monotonic() > until:
                 return False
             time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def finalists(self) -> Iterator[str]:
+        """Empty if this node is the only one that compares finalists now; else the name of the one that does."""
+        if self._storage.alone:
+            yield ""
+            return
+        self.refresh()
+        mine = self.ask_outside()
+        mine.set_user_attr("role", "repeat")
+        mine.set_user_attr("node", self.node)
+        mine.set_user_attr("key", _FINALISTS)
+        with self.alive(mine):
+            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            before = [one for one in running if one.number < mine.number and one.user_attrs.get("key") == _FINALISTS]
+            try:
+                yield str(before[0].user_attrs["node"]) if before else ""
+            finally:
+                self._study.tell(mine, state=TrialState.FAIL)
 
     @contextlib.contextmanager
     def alive(self, trial: Trial) -> Iterator[None]:

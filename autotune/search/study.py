@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -97,6 +98,17 @@ class TuningStudy:
     def name(self) -> str:
         """The study's name in its storage, the space's hash and the goal included."""
         return self._ledger.name
+
+    @property
+    def where(self) -> str:
+        """Its storage, for people."""
+        return self._ledger.where
+
+    @contextmanager
+    def finalists(self) -> Iterator[str]:
+        """Compare finalists in this block if it gives an empty string; else another node, whose name it is, does."""
+        with self._ledger.finalists() as other:
+            yield other
 
     @property
     def records(self) -> tuple[TrialRecord, ...]:
