@@ -12,6 +12,7 @@ from autotune.deployment import Deployment
 from autotune.measure.accuracy import Accuracy, ClipCount
 from autotune.measure.measurement import Measurement
 from autotune.search.finalists import Blocks, Comparison, compare
+from autotune.search.goal import Goal
 from autotune.search.records import StudyResult
 from autotune.search.study import Budget, TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
@@ -110,7 +111,7 @@ class Machine:
 
 
 def compared(machine: Machine, *candidates: Deployment, allowed: float = 0.005) -> Comparison:
-    blocks = Blocks(count=3, seed=1, guard=Guard(allowed))
+    blocks = Blocks(count=3, seed=1, goal=Goal(guard=Guard(allowed)))
     return compare(candidates, BASELINES[1], machine, blocks=blocks, on_event=ignore)
 
 
