@@ -7,6 +7,7 @@ AutotuneError
 ├── ModelError (ValueError)               a model directory is incomplete, damaged, unsafe or unsupported
 ├── ArtifactError (RuntimeError)          an export failed: disk full, or its parity check did not pass
 ├── InfeasibleSloError                    nothing measured meets the objective's limits
+├── SlowerThanRecordedError               a deployment is no longer as fast, or as good, as its file says
 └── TrialError                            a measured child process did not give a measurement
     ├── TrialTimeout (TimeoutError)       ran past its limit and was killed
     ├── TrialOutOfMemory (MemoryError)    MemoryError inside, or killed by the kernel's OOM killer
@@ -24,6 +25,7 @@ __all__ = [
     "EngineUnavailableError",
     "InfeasibleSloError",
     "ModelError",
+    "SlowerThanRecordedError",
     "TrialCrashed",
     "TrialError",
     "TrialMismatch",
@@ -58,6 +60,10 @@ class ArtifactError(AutotuneError, RuntimeError):
 
 class InfeasibleSloError(AutotuneError):
     """Nothing measured meets the objective's limits; the message holds the nearest miss."""
+
+
+class SlowerThanRecordedError(AutotuneError):
+    """A deployment is no longer as fast as its file says, or no longer within its limits; says by how much."""
 
 
 class TrialError(AutotuneError):

@@ -13,13 +13,13 @@ from statistics import median
 from autotune import __version__
 from autotune.accuracy import Verdict
 from autotune.audio.workload import Workload
-from autotune.confirming import HeldBack
 from autotune.deployment_file import (
     ArtifactRecord,
     AudioRecord,
     BaselineRecord,
     CerRecord,
     DeploymentFile,
+    GoalRecord,
     HardwareRecord,
     IntervalRecord,
     LatencyRecord,
@@ -33,10 +33,13 @@ from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement, worst_noise, worst_verdict
 from autotune.metrics import percentile
 from autotune.models import Artifact, ModelInfo
-from autotune.search.finalists import Comparison, Finalist
-from autotune.search.records import StudyResult
+from autotune.reasons import reason
+from autotune.search.comparison import Comparison, Finalist
+from autotune.search.goal import Goal
+from autotune.search.held_back import HeldBack
+from autotune.search.results import StudyResult
 
-__all__ = ["Outcome", "cer_record", "deployment_file", "pooled_latency"]
+__all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages", "pooled_latency"]
 
 PACKAGES = (
     "funasr",
@@ -56,6 +59,7 @@ PACKAGES = (
 class Outcome:
     """Everything that the file is written from."""
 
+    goal: Goal
     model: ModelInfo
     workload: Workload
     hardware: HardwareProfile
@@ -74,7 +78,8 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
     tuned = not comparison.nothing_is_faster
     return DeploymentFile(
         recommended="tuned" if tuned else "baseline",
-        reason=_reason(outcome),
+        reason=reason(comparison, outcome.held_back, outcome.goal.objective),
+        goal=GoalRecord.of(outcome.goal),
         model=outcome.model,
         audio_profile=_audio(outcome.workload),
         hardware=HardwareRecord.of(outcome.hardware),
@@ -100,6 +105,7 @@ def _audio(workload: Workload) -> AudioRecord:
         seed=workload.seed,
         audio_s=workload.audio_s,
         recordings=sum(len(shard.recordings) for shard in workload.shards),
+        shards=len(workload.shards),
         arrival=workload.arrival,
         source=workload.source,
         sha256=workload.sha256,
@@ -151,24 +157,6 @@ def cer_record(verdict: Verdict | None) -> CerRecord | None:
     )
 
 
-def _reason(outcome: Outcome) -> str:
-    """Why this deployment is recommended, in one sentence or two."""
-    comparison, held = outcome.comparison, outcome.held_back
-    if not comparison.nothing_is_faster:
-        verdict = comparison.winner.verdict
-        told = "its accuracy was not checked" if verdict is None else verdict.describe()
-        return f"Faster than FunASR's default with 95 % confidence; {told}."
-    if not held:
-        return "Nothing measured was faster than FunASR's default with 95 % confidence."
-    first = held[0]
-    unclear = sum(one.verdict.outcome == "unclear" for one in held)
-    return (
-        f"{len(held)} faster deployments were held back by the accuracy guard ({len(held) - unclear} rejected, "
-        f"{unclear} not to be told with this audio). The fastest, {first.deployment.describe()}, with RTFx "
-        f"{first.rtfx:.1f}: {first.verdict.describe()}."
-    )
-
-
 def pooled_latency(measurements: Sequence[Measurement]) -> LatencyRecord:
     """Percentiles over every latency sample of several measurements."""
     samples = [sample for measurement in measurements for sample in measurement.latencies_s]
@@ -200,18 +188,23 @@ def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:
     )
 
 
-def _provenance(outcome: Outcome) -> ProvenanceRecord:
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages that speed and texts depend on, those that are there."""
     packages = {}
     for name in PACKAGES:
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
             continue
+    return packages
+
+
+def _provenance(outcome: Outcome) -> ProvenanceRecord:
     winner = outcome.comparison.winner.deployment
     trial = next((trial.number for trial in outcome.result.trials if trial.deployment == winner), None)
     return ProvenanceRecord(
         autotune=__version__,
-        packages=packages,
+        packages=installed_packages(),
         study=outcome.study,
         trial=trial,
         seed=outcome.seed,

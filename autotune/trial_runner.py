@@ -37,7 +37,7 @@ class TrialSubject:
     judge: Judge | None
     """None: texts are not checked."""
     shards_per_trial: int = 1
-    """Shards of the workload that one measurement transcribes."""
+    """Shards of the workload that a trial transcribes, the first ones."""
 
 
 class TrialRunner:
@@ -64,29 +64,28 @@ class TrialRunner:
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
-        """Measure all shards of a block; raises what exporting and the trial raise.
+        """Measure the shard of a block; raises what exporting and the trial raise.
 
         Args:
             deployment: what is measured.
-            block: which part of the audio: trials all hear block 0, the finalists' blocks one after the other, so
-                that what is said of them rests on more audio than they were chosen by.
+            block: which part of the audio: the finalists' blocks hear one shard after the other, so that what is said
+                of them rests on more audio than they were chosen by.
         """
-        return self._measured(deployment, block, hopeless_below=0.0)
+        shards = self._subject.workload.shards
+        return self._measured(deployment, [shards[block % len(shards)]], hopeless_below=0.0)
 
     def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
-        """Measure block 0, of a hopeless deployment only its first shard; raises what exporting and the trial raise.
+        """Measure a trial's shards, of a hopeless deployment only the first; raises what exporting and the trial raise.
 
         Args:
             deployment: what is measured.
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
-        return self._measured(deployment, 0, hopeless_below)
+        asked = self._subject.workload.shards[: self._subject.shards_per_trial]
+        return self._measured(deployment, asked, hopeless_below)
 
-    def _measured(self, deployment: Deployment, block: int, hopeless_below: float) -> Measurement:
+    def _measured(self, deployment: Deployment, asked: Sequence[Shard], hopeless_below: float) -> Measurement:
         subject = self._subject
-        shards = subject.workload.shards
-        asked = [shards[(block * subject.shards_per_trial + i) % len(shards)] for i in range(subject.shards_per_trial)]
-        asked = list({shard.index: shard for shard in asked}.values())
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
             deployment=deployment,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.accuracy import describe_accuracy
-from autotune.confirming import HeldBack, confirm, held_back
+from autotune.confirming import HeldBack, ProofPlan, confirm, held_back
 from autotune.deployment import Deployment
 from autotune.deployment_file import DeploymentFile, write_deployment_file
 from autotune.outcome import Outcome, deployment_file
@@ -15,7 +15,7 @@ from autotune.reporting import Reporter
 from autotune.search.budget import Budget
 from autotune.search.choosing import transfers_within
 from autotune.search.comparison import Comparison
-from autotune.search.records import StudyEvent, StudyResult
+from autotune.search.results import StudyEvent, StudyResult
 from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy
 from autotune.trial_runner import TrialRunner, TrialSubject
@@ -145,12 +145,13 @@ def _situation(job: Job) -> Situation:
 def _proven(
     job: Job, result: StudyResult, runner: TrialRunner, reporter: Reporter
 ) -> tuple[DeploymentFile, Comparison, tuple[HeldBack, ...]]:
-    comparison = confirm(result, runner, reporter, Plan.of(job.effort, job.options.seed, job.goal))
+    comparison = confirm(result, runner, reporter, ProofPlan.of(job.effort, job.options.seed))
     held = tuple(held_back(result, comparison))
     outcome = Outcome(
         model=job.model,
         workload=job.workload,
         hardware=job.hardware,
+        goal=job.goal,
         comparison=comparison,
         result=result,
         held_back=held,

@@ -12,6 +12,7 @@ from autotune.deployment_file import (
     BaselineRecord,
     CerRecord,
     DeploymentFile,
+    GoalRecord,
     HardwareRecord,
     IntervalRecord,
     LatencyRecord,
@@ -75,6 +76,7 @@ def _sections() -> dict[str, Any]:
     return {
         "recommended": "tuned",
         "reason": "Faster than FunASR's default with 95 % confidence; CER 5.21 % (+0.12 points): passed.",
+        "goal": GoalRecord(objective="throughput", p95_latency_s=None, max_memory_bytes=None, max_cer_increase=0.005),
         "model": ModelInfo(
             id="iic/SenseVoiceSmall",
             path="/models/SenseVoiceSmall",
@@ -89,6 +91,7 @@ def _sections() -> dict[str, Any]:
             seed=0,
             audio_s=1200.5,
             recordings=5,
+            shards=5,
             arrival="closed",
             source=None,
             sha256=None,

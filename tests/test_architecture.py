@@ -23,7 +23,10 @@ FLOORS = [
     ["accuracy"],
     ["search"],
     ["deployment_file"],
-    ["render", "plan", "loading", "outcome", "winners", "exporting", "trial_runner", "confirming", "tuning"],
+    [
+        *("render", "plan", "loading", "outcome", "winners", "exporting", "trial_runner", "confirming"),
+        *("tuning_job", "tuning", "preparing", "reasons", "rechecking", "measuring"),
+    ],
     ["cli"],
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

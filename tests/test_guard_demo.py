@@ -21,18 +21,21 @@ import pytest
 from autotune.accuracy import Guard, Judge, ReferenceRequest, reference_texts
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
-from autotune.confirming import confirm, held_back
+from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.paths import cache_dir
 from autotune.reporting import Silent
-from autotune.search.finalists import Blocks, Comparison
-from autotune.search.records import StudyResult
+from autotune.search.budget import Budget
+from autotune.search.finalists import Comparison
+from autotune.search.goal import Goal
 from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.results import StudyResult
 from autotune.search.space import load_space, resolve
-from autotune.search.study import Budget, TuningStudy
+from autotune.search.storage import open_storage
+from autotune.search.study import TuningStudy
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 EMBEDDED = Path(__file__).parent.parent / "autotune" / "models" / "embedded"
@@ -136,7 +139,7 @@ class Demo:
         coarsen(Path(ensure_artifact(model, ArtifactSpec("onnx-int8", "u8"))[0].path))
         subject = TrialSubject(model, workload, self.hardware, judge(model, workload, self.hardware))
         self.measured: dict[Deployment, Measurement] = {}
-        self._measure: Callable[[Deployment], Measurement] = TrialRunner(subject, Silent())
+        self._measure: Callable[[Deployment], Measurement] = TrialRunner(subject, Silent(), pause=lambda _: None)
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
         if deployment not in self.measured:
@@ -145,11 +148,17 @@ class Demo:
         return self.measured[deployment]
 
     def tuned(self, guard: Guard) -> tuple[StudyResult, Comparison]:
+        storage = open_storage(self.folder / "demo.journal")
         with TuningStudy.open(
-            self.folder / "demo.journal", name="demo", space=self.space, seed=0, identity={}, guard=guard
+            storage, name="demo", space=self.space, seed=0, identity={}, goal=Goal(guard=guard)
         ) as study:
-            result = study.run(self, Budget(trials=4), baselines=[self.baseline], on_event=lambda _: None)
-        return result, confirm(result, self, Silent(), Blocks(2, 0, guard))
+            result = study.run(
+                lambda deployment, _: self(deployment),
+                Budget(trials=4),
+                baselines=[self.baseline],
+                on_event=lambda _: None,
+            )
+        return result, confirm(result, self, Silent(), ProofPlan(finalists=2, select=0, prove=2, most=2))
 
 
 def judge(model: ModelInfo, workload: Workload, hardware: HardwareProfile) -> Judge:
@@ -203,6 +212,7 @@ def test_the_guard_rejects_both_shortcuts(demo: Demo) -> None:
     assert {one.deployment for one in held} == {demo.short, demo.coarse}
     for one in held:
         assert one.rtfx > demo(demo.honest).rtfx
+        assert one.verdict is not None
         assert one.verdict.outcome == "rejected"
         assert one.verdict.increase.low > 0
         assert len(one.verdict.accuracy.worst) == 3

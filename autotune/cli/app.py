@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
-from autotune.cli import export, history, plan, probe, profile, render, tune
-from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError
+from autotune.cli import export, history, measure, plan, probe, profile, render, tune
+from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("tune", "export", "probe", "profile", "render", "plan", "history")
+COMMANDS = ("tune", "measure", "export", "probe", "profile", "render", "plan", "history")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("tune")(tune.tune)
+app.command("measure")(measure.measure)
 app.command("export")(export.export)
 app.command("probe")(probe.probe)
 app.command("profile")(profile.profile)
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         app(arguments, prog_name="autotune")
     except DocumentError as error:
         _fail(error, EXIT_USAGE)
-    except InfeasibleSloError as error:
+    except (InfeasibleSloError, SlowerThanRecordedError) as error:
         _fail(error, EXIT_NO)
     except AutotuneError as error:
         _fail(error, EXIT_FAILED)

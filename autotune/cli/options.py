@@ -55,8 +55,10 @@ def parse_size(text: str | None, option: str) -> int | None:
 
 def parse_slo(text: str | None) -> Slo | Literal["none"] | None:
     """``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
-    if text is None or text == "none":
-        return text
+    if text is None:
+        return None
+    if text == "none":
+        return "none"
     name, _, value = text.partition("=")
     seconds = parse_duration(value, "--slo p95_latency_s") if name.strip() == "p95_latency_s" else None
     if seconds is None:

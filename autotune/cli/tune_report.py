@@ -16,7 +16,7 @@ from autotune.cli.terminal import bytes_text
 from autotune.confirming import HeldBack
 from autotune.outcome import cer_record, pooled_latency
 from autotune.search.finalists import Finalist
-from autotune.search.records import Candidate
+from autotune.search.results import Candidate
 from autotune.tuning import SharedPart, TuneResult
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]
@@ -93,8 +93,7 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     _print_front(result, console)
     _print_failures(result, console)
     if comparison.nothing_is_faster:
-        why = "faster and accurate enough" if result.held_back else "faster than the better baseline"
-        console.print(f"Nothing measured was {why}: the file holds the baseline.")
+        console.print(f"{document.reason} The file holds the baseline.", markup=False, soft_wrap=True)
     console.print(f"Written to {result.out} after {result.wall_s:.0f} s. Next:", soft_wrap=True)
     console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True)
     console.print(f"  autotune render {result.out} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
@@ -187,10 +186,12 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
 
 def _print_held_back(held: HeldBack, console: Console) -> None:
     console.print(
-        f"held back: {held.deployment.describe()}: RTFx {held.rtfx:.1f}; {held.verdict.describe()}",
+        f"held back: {held.deployment.describe()}: RTFx {held.rtfx:.1f}; {held.describe()}",
         markup=False,
         soft_wrap=True,
     )
+    if held.verdict is None or not held.inaccurate:
+        return
     without = held.verdict.accuracy.unit == "disagreement"
     for text in held.verdict.accuracy.worst:
         lines = [("reference" if without else "said", text.expected), ("here", text.got)]
@@ -245,7 +246,8 @@ def _held_back_json(held: HeldBack) -> dict[str, Any]:
         "deployment": held.deployment.model_dump(mode="json"),
         "rtfx": held.rtfx,
         "cer": None if record is None else record.model_dump(mode="json"),
-        "worst": [text.model_dump(mode="json") for text in held.verdict.accuracy.worst],
+        "limits": [limit.describe() for limit in held.limits],
+        "worst": [text.model_dump(mode="json") for text in held.verdict.accuracy.worst] if held.verdict else [],
     }
 
 

@@ -8,15 +8,25 @@ __all__ = ["COMMENTS", "comment_for"]
 
 COMMENTS: dict[str, str | dict[Any, str]] = {
     "recommended": {
-        "tuned": "faster than FunASR's default with 95 % confidence, and not held back by the accuracy guard",
-        "baseline": "nothing else was both faster with 95 % confidence and accurate enough",
+        "tuned": "better than FunASR's default with 95 % confidence, and all that was asked for; see reason",
+        "baseline": "nothing else was both better with 95 % confidence and all that was asked for",
     },
+    "goal": "what it was chosen by",
+    "goal.objective": {
+        "throughput": "the highest RTFx",
+        "latency": "the shortest 95th percentile",
+        "streams": "the most streams in real time, which is the highest RTFx",
+    },
+    "goal.p95_latency_s": "within so many seconds 95 % of the texts must be there; null for no limit",
+    "goal.max_memory_bytes": "largest peak of resident memory; null for no limit",
+    "goal.max_cer_increase": "largest increase of the error rate over fp32 PyTorch, absolute; null for no limit",
     "model.weights": {
         "pretrained": "published weights",
         "random": "seeded random weights: the real model's speed, but its text means nothing",
         "embedded": "autotune's own small model",
     },
     "audio_profile.audio_s": "seconds of audio in the workload",
+    "audio_profile.shards": "parts of like composition that it is cut into",
     "audio_profile.arrival": {
         "closed": "one recording after another; latency is per recording",
         "open": "requests at scheduled times; latency counts from the scheduled arrival",
@@ -161,7 +171,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "baseline.rtfx": "measured in the same run",
     "baseline.cer": "as measurement.cer; the baseline itself is exempt from the guard",
     "baseline.other": "the one that was slower in the study, so not measured again",
-    "speedup": "against the baseline, paired by block; 95 % interval",
+    "speedup": "against the baseline, paired by block: of RTFx, or of 1 / p95 latency (objective latency); 95 %",
     "artifact": "the exported file that was measured",
     "artifact.calibration": "audio that the activations' ranges were taken from; null where they are not static",
     "artifact.calibration.source": {

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
+from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.measure.accuracy import TokenName, UnitName
 from autotune.metrics import Interval, RatioEstimate
 from autotune.models import Calibration, ModelInfo, Parity
+from autotune.search.goal import Goal, Objective
 
 __all__ = [
     "SCHEMA",
@@ -20,6 +23,7 @@ __all__ = [
     "BaselineRecord",
     "CerRecord",
     "DeploymentFile",
+    "GoalRecord",
     "HardwareRecord",
     "IntervalRecord",
     "LatencyRecord",
@@ -63,6 +67,31 @@ class LatencyRecord(Document):
     p99: float = Field(ge=0)
 
 
+class GoalRecord(Document):
+    """What the deployment was chosen by."""
+
+    objective: Objective
+    p95_latency_s: float | None = Field(gt=0)
+    max_memory_bytes: int | None = Field(ge=1)
+    max_cer_increase: float | None = Field(ge=0)
+
+    @classmethod
+    def of(cls, goal: Goal) -> GoalRecord:
+        """The same as a document, whose null is no limit."""
+        allowed = goal.guard.allowed
+        return cls(
+            objective=goal.objective,
+            p95_latency_s=goal.p95_latency_s,
+            max_memory_bytes=goal.max_memory_bytes,
+            max_cer_increase=None if allowed == math.inf else allowed,
+        )
+
+    def goal(self) -> Goal:
+        """The goal again."""
+        allowed = math.inf if self.max_cer_increase is None else self.max_cer_increase
+        return Goal(self.objective, self.p95_latency_s, self.max_memory_bytes, Guard(allowed))
+
+
 class AudioRecord(Document):
     """What was transcribed while measuring."""
 
@@ -70,6 +99,7 @@ class AudioRecord(Document):
     seed: int
     audio_s: float = Field(gt=0)
     recordings: int = Field(ge=1)
+    shards: int = Field(ge=1)
     arrival: Literal["closed", "open", "realtime"]
     source: str | None
     sha256: str | None
@@ -211,6 +241,7 @@ class DeploymentFile(Document):
     schema_version: Literal["autotune/deployment/v1"] = Field(default=SCHEMA, alias="schema")
     recommended: Literal["tuned", "baseline"]
     reason: str
+    goal: GoalRecord
     model: ModelInfo
     audio_profile: AudioRecord
     hardware: HardwareRecord

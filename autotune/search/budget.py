@@ -43,8 +43,8 @@ class Effort:
 
     @property
     def workload_shards(self) -> int:
-        """Shards that are drawn: one measurement's, and others for the finalists' blocks to hear."""
-        return max(4, self.prove, self.shards)
+        """Shards that are drawn: one for each block, so that the proof hears what nothing was chosen by."""
+        return max(4, self.select + self.prove, self.shards)
 
 
 EFFORTS: dict[str, Effort] = {

@@ -10,8 +10,9 @@ from autotune.deployment import Deployment
 from autotune.search.anchor import changed
 from autotune.search.history import History
 from autotune.search.local_search import promising_neighbour
-from autotune.search.records import Candidate, Role
+from autotune.search.records import Role
 from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.results import Candidate
 
 __all__ = ["TRANSFERRED", "Choice", "Chooser", "transfers_within"]
 

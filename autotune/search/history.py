@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from autotune.deployment import Deployment
 from autotune.search.goal import Goal
-from autotune.search.records import INTERRUPTED, Candidate, TrialRecord, candidates_of, in_doubt
+from autotune.search.records import INTERRUPTED, TrialRecord
+from autotune.search.results import Candidate, candidates_of, in_doubt
 
 __all__ = ["ABOVE_NOISE", "ATTEMPTS", "History"]
 

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from autotune.deployment import Deployment
-from autotune.search.records import Candidate
 from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.results import Candidate
 from autotune.search.surrogate import Surrogate
 
 __all__ = ["promising_neighbour"]

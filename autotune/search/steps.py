@@ -23,7 +23,8 @@ from autotune.search.budget import Budget
 from autotune.search.choosing import Choice, Chooser
 from autotune.search.history import ATTEMPTS, History
 from autotune.search.ledger import Ledger
-from autotune.search.records import EventKind, Role, StudyEvent, TrialRecord
+from autotune.search.records import Role, TrialRecord
+from autotune.search.results import EventKind, StudyEvent
 
 __all__ = ["OnEvent", "Runner", "Steps"]
 

@@ -18,8 +18,9 @@ from autotune.search.budget import Budget
 from autotune.search.choosing import Chooser, transfers_within
 from autotune.search.goal import Goal
 from autotune.search.ledger import Ledger
-from autotune.search.records import INTERRUPTED, EventKind, StudyResult, TrialRecord
+from autotune.search.records import INTERRUPTED, TrialRecord
 from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.results import EventKind, StudyResult
 from autotune.search.steps import OnEvent, Runner, Steps
 from autotune.search.storage import StudyStorage
 

@@ -6,25 +6,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autotune.accuracy import Guard
-from autotune.confirming import confirm, held_back
+from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import Deployment
 from autotune.measure.accuracy import Accuracy, ClipCount, WorseText
 from autotune.measure.measurement import Measurement
 from autotune.outcome import Outcome, deployment_file
 from autotune.reporting import Silent
-from autotune.search.finalists import Blocks
-from autotune.search.records import Role, StudyResult, TrialRecord
+from autotune.search.goal import Goal
+from autotune.search.records import Role, TrialRecord
+from autotune.search.results import StudyResult
 from autotune.tuning import TuneResult
 from tests.accuracy.workloads import recording, workload
 from tests.deployment_example import example_file
 from tests.search.synthetic_search import BASELINES, machine, measured, shipped_space
 
 EXPERT = shipped_space().experts()[0]
+PLAN = ProofPlan(finalists=2, select=0, prove=3, most=3, seed=1)
+"""The first two of the study, proven in three blocks."""
 
 
 def variant(size: int) -> Deployment:
     """Deployments that differ in their batch size."""
-    return EXPERT.model_copy(update={"batch": EXPERT.batch.model_copy(update={"max_size": size})})
+    # Validated, not copied: a copy would keep the original's cached key.
+    batch = EXPERT.batch.model_dump() | {"max_size": size}
+    return Deployment.model_validate(EXPERT.model_dump() | {"batch": batch})
 
 
 def heard(wrong: int | None, *, clips: int = 200, unit: str = "cer") -> Accuracy | None:
@@ -62,23 +67,26 @@ class Bench:
         spread = 1 + 0.001 * (len(self.asked) % 5)
         return measured(rtfx * spread, texts={}).model_copy(update={"accuracy": accuracy})
 
-    def study(self, guard: Guard | None = None, *, interrupted: bool = False) -> StudyResult:
+    def study(self, guard: Guard | None = None, *, goal: Goal | None = None, interrupted: bool = False) -> StudyResult:
         """Everything measured once, the baselines first."""
         trials = []
         for number, deployment in enumerate(self.known):
             role: Role = "baseline" if deployment.engine == "funasr" else "search"
-            trials.append(TrialRecord(number, role, deployment, self(deployment), "complete", "", 1.0))
+            trials.append(TrialRecord(number, role, deployment, self(deployment), "complete", "", 1.0, anchor=20.0))
         self.asked.clear()
-        return StudyResult(tuple(trials), guard=guard or Guard(), interrupted=interrupted)
+        return StudyResult(tuple(trials), goal=goal or Goal(guard=guard or Guard()), interrupted=interrupted)
 
 
-def outcome(bench: Bench, guard: Guard | None = None) -> TuneResult:
+def outcome(
+    bench: Bench, guard: Guard | None = None, *, goal: Goal | None = None, plan: ProofPlan = PLAN
+) -> TuneResult:
     """The whole rest of the main job after the study of ``bench``."""
-    result = bench.study(guard)
-    comparison = confirm(result, bench, Silent(), Blocks(3, 1, result.guard))
+    result = bench.study(guard, goal=goal)
+    comparison = confirm(result, bench, Silent(), plan)
     held = tuple(held_back(result, comparison))
     document = deployment_file(
         Outcome(
+            goal=result.goal,
             model=example_file().model,
             workload=workload(recording("one")),
             hardware=machine(),
@@ -91,4 +99,4 @@ def outcome(bench: Bench, guard: Guard | None = None) -> TuneResult:
             command="autotune",
         )
     )
-    return TuneResult(document, comparison, held, result, Path("s.journal"), Path("deploy.yaml"), 1.0)
+    return TuneResult(document, comparison, held, result, "s.journal", Path("deploy.yaml"), {"trials": 1.0})

@@ -11,7 +11,7 @@ import time
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
 from autotune.search.budget import Budget
-from autotune.search.records import StudyEvent
+from autotune.search.results import StudyEvent
 from autotune.search.shared_storage import open_shared
 from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, shipped_space

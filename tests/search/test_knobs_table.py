@@ -19,7 +19,7 @@ CONDITIONS = {"model": "tiny", "hardware": "invented", "versions": {}, "seconds"
 
 
 class Runner(SyntheticRunner):
-    def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
+    def __call__(self, deployment: Deployment, block: float = 0) -> Measurement:
         return super().__call__(deployment)
 
     def artifact_of(self, deployment: Deployment) -> None:

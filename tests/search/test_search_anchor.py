@@ -11,7 +11,7 @@ from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
 from autotune.search.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift
 from autotune.search.budget import Budget
-from autotune.search.records import StudyEvent, StudyResult, in_doubt
+from autotune.search.results import StudyEvent, StudyResult, in_doubt
 from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space, true_rtfx

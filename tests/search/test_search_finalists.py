@@ -36,13 +36,13 @@ class Machine:
 
 
 def run(machine: Machine, *candidates: Deployment, blocks: int = 4, seed: int = 1) -> Comparison:
-    return compare(candidates, BASELINE, machine, blocks=Blocks(blocks, seed), on_event=ignore)
+    return compare(candidates, BASELINE, machine, blocks=Blocks(blocks, seed=seed), on_event=ignore)
 
 
 def test_the_fastest_wins_and_every_measurement_is_kept() -> None:
     machine = Machine({A: 30.0, B: 20.0, C: 12.0})
     events: list[FinalistEvent] = []
-    result = compare([C, A, B], BASELINE, machine, blocks=Blocks(4, 1), on_event=events.append)
+    result = compare([C, A, B], BASELINE, machine, blocks=Blocks(4, seed=1), on_event=events.append)
     assert result.winner.deployment == A
     assert result.runner_up is not None
     assert result.runner_up.deployment == B
@@ -147,7 +147,7 @@ def test_interrupted(calls: int, blocks: int, conclusive: bool) -> None:
             raise KeyboardInterrupt
         return machine(deployment)
 
-    result = compare([A, B], BASELINE, stopped, blocks=Blocks(4, 1), on_event=ignore)
+    result = compare([A, B], BASELINE, stopped, blocks=Blocks(4, seed=1), on_event=ignore)
     assert result.interrupted
     assert result.blocks == blocks
     assert result.conclusive == conclusive

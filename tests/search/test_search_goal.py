@@ -10,7 +10,7 @@ from autotune.measure.measurement import Measurement, ShardSample
 from autotune.search.budget import EFFORTS, Budget
 from autotune.search.choosing import transfers_within
 from autotune.search.goal import Goal
-from autotune.search.records import StudyEvent, StudyResult
+from autotune.search.results import StudyEvent, StudyResult
 from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx

@@ -14,7 +14,7 @@ from autotune.measure.measurement import Measurement
 from autotune.search.budget import Budget
 from autotune.search.finalists import Blocks, Comparison, compare
 from autotune.search.goal import Goal
-from autotune.search.records import StudyResult
+from autotune.search.results import StudyResult
 from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
@@ -117,7 +117,7 @@ class Machine:
 
 
 def compared(machine: Machine, *candidates: Deployment, allowed: float = 0.005) -> Comparison:
-    blocks = Blocks(count=3, seed=1, guard=Guard(allowed))
+    blocks = Blocks(count=3, seed=1, goal=Goal(guard=Guard(allowed)))
     return compare(candidates, BASELINES[1], machine, blocks=blocks, on_event=ignore)
 
 

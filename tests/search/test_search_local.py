@@ -9,7 +9,8 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.search.goal import Goal
 from autotune.search.local_search import promising_neighbour
-from autotune.search.records import Candidate, TrialRecord
+from autotune.search.records import TrialRecord
+from autotune.search.results import Candidate
 from autotune.search.surrogate import Surrogate
 from tests.search.synthetic_search import measured, shipped_space, tiny_space, true_rtfx
 

@@ -23,8 +23,9 @@ from autotune.errors import (
 )
 from autotune.measure.measurement import Measurement
 from autotune.search.budget import EFFORTS, Budget
-from autotune.search.records import StudyEvent, StudyResult, TrialRecord
+from autotune.search.records import TrialRecord
 from autotune.search.resolved_space import ResolvedSpace
+from autotune.search.results import StudyEvent, StudyResult
 from autotune.search.steps import Runner
 from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy

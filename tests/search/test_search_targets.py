@@ -14,7 +14,7 @@ from autotune.render.funasr_wss import lost_choices
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
 from autotune.search.targets import TARGETS, find_target, restrict
-from autotune.tuning import _baselines
+from autotune.tuning_job import _baselines
 from tests.deployment_example import example_file
 from tests.search.synthetic_search import machine
 

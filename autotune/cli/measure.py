@@ -1,0 +1,213 @@
+"""``autotune measure``: deployment files measured once more, one against its record or several side by side."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from autotune.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from autotune.deployment_file import CerRecord, LatencyRecord
+    from autotune.rechecking import Recheck, SideBySide
+    from autotune.search.comparison import Finalist
+
+__all__ = ["measure"]
+
+LOG_WIDTH = 100
+"""In a log there is no terminal to fit."""
+
+
+def measure(
+    files: Annotated[list[Path], typer.Argument(metavar="A.yaml [B.yaml …]", help="What autotune tune has written.")],
+    blocks: Annotated[
+        int | None,
+        typer.Option(help="Interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
+    ] = None,
+    audio_profile: Annotated[
+        str | None, typer.Option(help="The profile's YAML file, if the first file was recorded on one of your own.")
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Your own audio, if the first file was recorded on some: as it was given then.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Measure deployment files again: one against what it holds, or several against the first.
+
+    One file: its deployment and its baseline on the audio that it was recorded on; exit 3 if it is slower than recorded
+    by more than the intervals, or beyond its limits. Several files: interleaved, in fresh processes.
+    """
+    from autotune.cli.terminal import TerminalReporter
+    from autotune.measuring import MeasureOptions, recheck, side_by_side
+
+    options = MeasureOptions(blocks, audio_profile, audio)
+    try:
+        with TerminalReporter() as reporter:
+            if len(files) == 1:
+                found: Recheck | SideBySide = recheck(files[0], options, reporter)
+            else:
+                found = side_by_side(files, options, reporter)
+    except KeyboardInterrupt:
+        print("autotune: stopped before two blocks were complete: nothing can be said.", file=sys.stderr)
+        raise SystemExit(130) from None
+    tell(found, json_=json_)
+
+
+def tell(found: Recheck | SideBySide, *, json_: bool) -> None:
+    """Print what was found.
+
+    Raises:
+        SlowerThanRecordedError: a file alone is slower than it says, or beyond its limits.
+        TrialError: one of several files could not be measured.
+    """
+    import json
+
+    from autotune.errors import SlowerThanRecordedError, TrialError
+    from autotune.rechecking import Recheck
+
+    if isinstance(found, Recheck):
+        print(json.dumps(_recheck_json(found)) if json_ else _recheck_text(found))
+        if not found.good:
+            raise SlowerThanRecordedError(found.describe())
+        return
+    print(json.dumps(_side_by_side_json(found)) if json_ else _side_by_side_text(found))
+    failed = [f"{file.path}: {found.finalist(file).dropped}" for file in found.files if found.finalist(file).dropped]
+    if failed:
+        raise TrialError("Every file must run on this machine, but " + "; ".join(failed))
+
+
+def _recheck_text(found: Recheck) -> str:
+    from autotune.rechecking import interval_text
+
+    document, now, blocks = found.file.document, found.now, found.comparison.blocks
+    then, base = document.measurement, document.baseline
+    cer, latency = _cer(now), _latency(now)
+    rows = [
+        ["RTFx (95 %)", interval_text(then.rtfx), interval_text(now.rtfx)],
+        ["p95", f"{then.latency_s.p95:.3g} s", f"{latency.p95:.3g} s"],
+        ["memory", f"{then.peak_memory_bytes / 2**20:.0f} MiB", f"{_peak(now) / 2**20:.0f} MiB"],
+        ["errors", "–" if then.cer is None else _rate(then.cer), "–" if cer is None else _rate(cer)],
+        ["baseline's RTFx", interval_text(base.rtfx), interval_text(found.comparison.baseline.rtfx)],
+    ]
+    if document.speedup is not None and found.comparison.candidates:
+        rows.append(["speed-up (95 %)", f"{interval_text(document.speedup, 2)}×", f"{interval_text(now.speedup, 2)}×"])
+    heading = f"{document.deployment.describe()}\n{blocks} interleaved blocks\n"
+    table = _table(["", f"recorded {document.provenance.date:%Y-%m-%d}", "now"], rows)
+    return f"{heading}{table}" + (f"\n{found.describe()}" if found.good else "")
+
+
+def _side_by_side_text(found: SideBySide) -> str:
+    from autotune.rechecking import interval_text
+
+    rows = []
+    for file in found.files:
+        finalist, name = found.finalist(file), str(file.path)
+        if finalist.dropped:
+            rows.append([name, "failed"])
+            continue
+        cer = _cer(finalist)
+        rows.append(
+            [
+                name,
+                interval_text(finalist.rtfx),
+                f"{_latency(finalist).p95:.3g} s",
+                f"{_peak(finalist) / 2**20:.0f} MiB",
+                "–" if cer is None else _rate(cer),
+                "1" if finalist is found.comparison.baseline else f"{interval_text(finalist.speedup, 2)}×",
+            ]
+        )
+    heading = f"{found.comparison.blocks} interleaved blocks, {found.files[0].document.goal.objective}\n"
+    table = _table(["", "RTFx (95 %)", "p95", "memory", "errors", "to the first (95 %)"], rows)
+    return "\n".join([heading + table, *found.describe()])
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    for column in columns:
+        table.add_column(column, no_wrap=bool(column), overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, emoji=False, markup=False)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
+
+
+def _rate(cer: CerRecord) -> str:
+    return f"{100 * cer.rate.value:.2f} % ({100 * cer.increase.value:+.2f}): {cer.verdict}"
+
+
+def _cer(finalist: Finalist) -> CerRecord | None:
+    from autotune.outcome import cer_record
+
+    return cer_record(finalist.verdict)
+
+
+def _latency(finalist: Finalist) -> LatencyRecord:
+    from autotune.outcome import pooled_latency
+
+    return pooled_latency(finalist.measurements)
+
+
+def _peak(finalist: Finalist) -> int:
+    return max(measurement.peak_memory_bytes for measurement in finalist.measurements)
+
+
+def _recheck_json(found: Recheck) -> dict[str, Any]:
+    document = found.file.document
+    then = document.measurement
+    return {
+        "file": str(found.file.path),
+        "same_machine": found.same_machine,
+        "hardware": found.hardware.fingerprint,
+        "blocks": found.comparison.blocks,
+        "slower": found.slower,
+        "good": found.good,
+        "told": found.describe(),
+        "missed": [limit.describe() for limit in found.now.missed],
+        "packages": {name: {"recorded": old, "now": new} for name, (old, new) in found.packages.items()},
+        "recorded": {
+            **then.model_dump(mode="json", include={"rtfx", "latency_s", "peak_memory_bytes", "cer"}),
+            "speedup": None if document.speedup is None else document.speedup.model_dump(mode="json"),
+            "baseline_rtfx": document.baseline.rtfx.model_dump(mode="json"),
+        },
+        "now": {
+            **_figures(found.now),
+            "speedup": asdict(found.now.speedup) if found.comparison.candidates else None,
+            "baseline_rtfx": asdict(found.comparison.baseline.rtfx),
+        },
+    }
+
+
+def _side_by_side_json(found: SideBySide) -> dict[str, Any]:
+    rows = []
+    for file in found.files:
+        finalist = found.finalist(file)
+        row: dict[str, Any] = {
+            "file": str(file.path),
+            "deployment": finalist.deployment.model_dump(mode="json"),
+            "failed": finalist.dropped or None,
+        }
+        if not finalist.dropped:
+            row |= {**_figures(finalist), "ratio": asdict(finalist.speedup)}
+        rows.append(row)
+    objective = found.files[0].document.goal.objective
+    return {"blocks": found.comparison.blocks, "objective": objective, "files": rows, "told": found.describe()}
+
+
+def _figures(finalist: Finalist) -> dict[str, Any]:
+    cer = _cer(finalist)
+    return {
+        "rtfx": asdict(finalist.rtfx),
+        "latency_s": _latency(finalist).model_dump(mode="json"),
+        "peak_memory_bytes": _peak(finalist),
+        "cer": None if cer is None else cer.model_dump(mode="json"),
+    }

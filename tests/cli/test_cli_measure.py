@@ -1,0 +1,227 @@
+"""``autotune measure`` with a real model, real audio and real processes; the engine is the public fake one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune.audio.profile import load_profile
+from autotune.cli import main
+from autotune.deployment import Deployment
+from autotune.deployment_file import DeploymentFile, write_deployment_file
+from autotune.hardware import probe_hardware
+from autotune.models import resolve_model
+from autotune.outcome import Outcome, deployment_file
+from autotune.preparing import draw_workload
+from autotune.reporting import Silent
+from autotune.search.finalists import Blocks, compare
+from autotune.search.goal import Goal
+from autotune.search.results import StudyResult
+from autotune.trial_runner import TrialRunner, TrialSubject
+from tests.fake_engine import fake_deployment
+
+PROFILE = """
+schema: autotune/audio-profile/v1
+name: brief
+description: Two short recordings, all there already.
+duration_s: {distribution: uniform, low: 2, high: 4}
+pause_s: {low: 0.05, high: 0.5}
+noise_snr_db: {low: 25, high: 35}
+speech_share: 0.8
+arrival: {process: closed}
+shard: {recordings: 2}
+objective: throughput
+slo: null
+"""
+FAST, SLOW = (
+    fake_deployment(session_options={"speed": speed, "fault": "none"}, batch=batch)
+    for speed, batch in (
+        ("100x", {"max_size": 4, "max_audio_s": 60.0, "max_wait_s": 0.0}),
+        ("10x", {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}),
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> DeploymentFile:
+    """As the main job would have written it: the fast one against the slow one, in two blocks of two shards."""
+    profile = tmp_path_factory.mktemp("profile") / "brief.yaml"
+    profile.write_text(PROFILE, encoding="utf-8")
+    model, hardware = resolve_model("random:sensevoice-tiny"), probe_hardware()
+    workload = draw_workload(load_profile(str(profile)), None, Silent(), seed=3, shards=3)
+    runner = TrialRunner(TrialSubject(model, workload, hardware, None, 2), Silent())
+    comparison = compare([FAST], SLOW, runner, blocks=Blocks(2), on_event=lambda _: None)
+    return deployment_file(
+        Outcome(
+            goal=Goal(),
+            model=model,
+            workload=workload,
+            hardware=hardware,
+            comparison=replace(comparison, chosen=FAST),
+            result=StudyResult(()),
+            held_back=(),
+            artifact=None,
+            study="test",
+            seed=3,
+            command="autotune --audio-profile brief.yaml",
+        )
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "brief.yaml").write_text(PROFILE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def written(document: DeploymentFile, name: str, **changes: Any) -> Path:
+    """The file with dotted keys (``__`` for dots) replaced."""
+    data = document.to_json()
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        section = data
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    Path(name).write_text(yaml.safe_dump(data), encoding="utf-8")
+    return Path(name)
+
+
+def interval(low: float, high: float) -> dict[str, float]:
+    return {"median": (low * high) ** 0.5, "low": low, "high": high}
+
+
+ANY = interval(1e-30, 1e30)
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(["measure", *map(str, arguments), "--audio-profile", "brief.yaml", "--blocks", "2"])
+    return int(ended.value.code or 0)
+
+
+def test_as_recorded(recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(recorded, "deploy.yaml", measurement__rtfx=ANY, baseline__rtfx=ANY, speedup=ANY)
+    assert run(file) == 0
+    output = capsys.readouterr()
+    for words in ("recorded", "now", "RTFx (95 %)", "2 interleaved blocks", "within the intervals", "speed-up"):
+        assert words in output.out
+    assert "block 2/2" in output.err
+
+
+def test_slower_than_recorded_exits_3_and_json_has_the_figures(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Deployment and baseline have lost nine tenths, the speed-up is as it was."""
+    was = interval(1e30, 1e31)
+    file = written(recorded, "deploy.yaml", measurement__rtfx=was, baseline__rtfx=was, speedup=ANY)
+    assert run(file, "--json") == 3
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert found["slower"] is True
+    assert found["same_machine"] is True
+    assert found["now"]["rtfx"]["high"] < found["recorded"]["rtfx"]["low"] == 1e30
+    assert found["now"]["speedup"]["median"] > 1
+    assert found["now"]["cer"] is None
+    assert "slower than recorded by more than the intervals" in output.err
+    assert "the machine is slower" in output.err
+    assert "Traceback" not in output.err
+
+
+def test_other_hardware_is_said_loudly_and_only_the_speed_up_is_judged(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes: dict[str, Any] = {"hardware__fingerprint": "0" * 12, "hardware__cpu": "Abacus 1", "speedup": ANY}
+    assert run(written(recorded, "deploy.yaml", measurement__rtfx=interval(1e30, 1e31), **changes)) == 0
+    output = capsys.readouterr()
+    assert "OTHER HARDWARE" in output.out
+    assert "Abacus 1" in output.out
+    assert "not comparable" in output.out
+    changes["speedup"] = interval(1e30, 1e31)
+    assert run(written(recorded, "deploy.yaml", **changes)) == 3
+    assert "smaller than recorded" in capsys.readouterr().err
+
+
+def test_beyond_its_limits_exits_3(recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(
+        recorded, "deploy.yaml", measurement__rtfx=ANY, speedup=ANY, goal__max_memory_bytes=1, goal__p95_latency_s=600.0
+    )
+    assert run(file) == 3
+    message = capsys.readouterr().err
+    assert "beyond its limits: peak memory" in message
+    assert "p95 latency" not in message
+
+
+def test_several_are_compared_with_the_first(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = written(recorded, "slow.yaml", deployment=SLOW.model_dump(mode="json"))
+    second = written(recorded, "fast.yaml")
+    third = written(recorded, "broken.yaml", deployment=broken().model_dump(mode="json"))
+    assert run(first, second, third, "--json") == 1
+    output = capsys.readouterr()
+    found = json.loads(output.out)
+    assert [row["file"] for row in found["files"]] == ["slow.yaml", "fast.yaml", "broken.yaml"]
+    assert [row["failed"] is None for row in found["files"]] == [True, True, False]
+    assert found["files"][1]["ratio"]["median"] > 1
+    assert found["files"][0]["ratio"] == {"median": 1, "low": 1, "high": 1}
+    assert "broken.yaml" in output.err
+    assert run(first, second) == 0
+    text = capsys.readouterr().out
+    assert "to the first (95 %)" in text
+    assert any(words in text for words in ("fast.yaml is faster than slow.yaml", "can't be told apart"))
+
+
+def broken() -> Deployment:
+    return fake_deployment(session_options={"speed": "instant", "fault": "exit_1"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({"audio_profile__source": "user"}, 2, ["audio of your own", "--audio", "autotune --audio-profile brief.yaml"]),
+        ({"audio_profile__sha256": "1" * 64}, 1, ["other audio", "not comparable", "--audio-profile"]),
+        ({"model__sha256": "1" * 64}, 1, ["the one that was measured", "Tune again"]),
+    ],
+)
+def test_what_can_not_be_had_again_is_said(
+    changes: dict[str, Any],
+    status: int,
+    words: list[str],
+    recorded: DeploymentFile,
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(written(recorded, "deploy.yaml", **changes)) == status
+    output = capsys.readouterr()
+    assert output.out == ""
+    for word in words:
+        assert word in output.err
+
+
+def test_a_profile_of_ones_own_must_be_given(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_deployment_file(here / "deploy.yaml", recorded)
+    with pytest.raises(SystemExit) as ended:
+        main(["measure", "deploy.yaml"])
+    assert ended.value.code == 2
+    assert "'brief', which is not built in" in capsys.readouterr().err
+
+
+def test_files_that_can_not_be_compared_are_refused(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = written(recorded, "a.yaml")
+    assert run(first, written(recorded, "b.yaml", model__sha256="1" * 64)) == 2
+    assert "All files must be of one model" in capsys.readouterr().err
+    assert run(first, written(recorded, "b.yaml")) == 2
+    assert "hold the same" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        main(["measure", "a.yaml", "--blocks", "1"])
+    assert ended.value.code == 2
+    assert "--blocks must be at least 2" in capsys.readouterr().err

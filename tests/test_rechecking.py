@@ -1,0 +1,145 @@
+"""What is said of a deployment that is measured again: the deployment, the machine, or neither has slowed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.deployment_file import DeploymentFile, IntervalRecord
+from autotune.rechecking import MeasuredFile, Recheck, SideBySide
+from autotune.search.comparison import Comparison, Finalist
+from autotune.search.goal import Goal, Objective
+from tests.deployment_example import example_deployment, example_file
+from tests.search.synthetic_search import measured
+
+
+def finalist(document: DeploymentFile, deployment: Any, rtfx: float, ratio: float, spread: float = 0.01) -> Finalist:
+    factors = (1 + spread, 1.0, 1.0, 1 / (1 + spread))
+    return Finalist(
+        deployment=deployment,
+        measurements=tuple(measured(rtfx * factor) for factor in factors),
+        ratios=tuple(ratio * factor for factor in factors),
+        goal=document.goal.goal(),
+    )
+
+
+def again(document: DeploymentFile, rtfx: float, baseline_rtfx: float, *, other: bool = False) -> Recheck:
+    """The example was recorded at 74.9 (71.8–78.1), its baseline at 19.2 (18.6–19.8), 3.9 (3.6–4.2) times as fast."""
+    here = document.hardware.profile()
+    base = finalist(document, document.baseline.deployment, baseline_rtfx, 1.0)
+    mine = finalist(document, document.deployment, rtfx, rtfx / baseline_rtfx)
+    return Recheck(
+        MeasuredFile(Path("deploy.yaml"), document),
+        here.model_copy(update={"cpu": "Abacus 1"}) if other else here,
+        Comparison(base, (mine,) if document.speedup else (), (), 4, False),
+        {},
+    )
+
+
+@pytest.mark.parametrize(
+    ("rtfx", "baseline_rtfx", "slower", "words"),
+    [
+        (74.0, 19.0, False, "recorded 74.9 (71.8–78.1): as recorded, within the intervals"),
+        (90.0, 19.0, False, "faster than recorded by more than the intervals"),
+        (60.0, 19.2, True, "it is the deployment that is slower"),
+        (60.0, 15.4, True, "The baseline has slowed down too, and the lead over it is as recorded: the machine"),
+        (67.0, 18.6, True, "can't be told from these blocks"),
+        (74.0, 25.0, False, "Speed-up over the baseline 2.96 (2.9"),
+    ],
+)
+def test_on_the_same_machine_rtfx_decides(rtfx: float, baseline_rtfx: float, slower: bool, words: str) -> None:
+    found = again(example_file(), rtfx, baseline_rtfx)
+    assert found.same_machine
+    assert found.slower == slower
+    assert found.good != slower
+    assert words in found.describe()
+
+
+@pytest.mark.parametrize(("rtfx", "slower"), [(7.8, False), (6.0, True), (10.0, False)])
+def test_on_other_hardware_the_speed_up_decides(rtfx: float, slower: bool) -> None:
+    found = again(example_file(), rtfx, 2.0, other=True)
+    assert not found.same_machine
+    assert found.slower == slower
+    text = found.describe()
+    assert text.startswith("OTHER HARDWARE: deploy.yaml was recorded on")
+    assert "Abacus 1" in text
+    assert "only the speed-up is judged" in text
+
+
+def test_a_recommended_baseline_has_no_speed_up_to_judge() -> None:
+    document = example_file(recommended="baseline")
+    assert again(document, 1.0, 60.0).slower
+    found = again(document, 1.0, 1.0, other=True)
+    assert found.speedup is None
+    assert not found.slower
+    assert "nothing is judged" in found.describe()
+
+
+def test_where_latency_is_made_best_the_speed_up_decides_as_well() -> None:
+    def document(objective: Objective) -> DeploymentFile:
+        goal = example_file().goal.model_copy(update={"objective": objective})
+        return example_file(goal=goal)
+
+    assert again(document("latency"), 74.0, 25.0).slower
+    assert not again(document("streams"), 74.0, 25.0).slower
+
+
+def test_limits_are_checked_wherever_it_runs() -> None:
+    goal = example_file().goal.model_copy(update={"p95_latency_s": 0.5, "max_memory_bytes": 2 * 10**9})
+    for other in (False, True):
+        found = again(example_file(goal=goal), 74.0, 19.0, other=other)
+        assert not found.slower
+        assert not found.good
+        assert "beyond its limits: p95 latency 2 s, 0.5 s allowed." in found.describe()
+
+
+def test_changed_versions_are_told() -> None:
+    found = again(example_file(), 74.0, 19.0)
+    found.packages["onnxruntime"] = ("1.20.0", "1.21.0")
+    assert "versions have changed: onnxruntime 1.20.0 → 1.21.0." in found.describe()
+
+
+@pytest.mark.parametrize(
+    ("objective", "ratio", "words"),
+    [
+        ("throughput", 1.2, "b.yaml is faster than a.yaml: 1.20 (1.1"),
+        ("latency", 1.2, "b.yaml has a shorter p95 latency than a.yaml"),
+        ("streams", 0.8, "b.yaml carries fewer streams than a.yaml: 0.80"),
+        ("throughput", 0.8, "b.yaml is slower than a.yaml"),
+        ("throughput", 1.005, "b.yaml and a.yaml can't be told apart in 4 blocks: 1.0"),
+    ],
+)
+def test_side_by_side(objective: Objective, ratio: float, words: str) -> None:
+    goal = example_file().goal.model_copy(update={"objective": objective})
+    first = example_file(goal=goal)
+    second = example_file(deployment=example_deployment(instances=1))
+    found = SideBySide(
+        (MeasuredFile(Path("a.yaml"), first), MeasuredFile(Path("b.yaml"), second)),
+        Comparison(
+            finalist(first, first.deployment, 50.0, 1.0),
+            (finalist(first, second.deployment, 50.0 * ratio, ratio),),
+            (),
+            4,
+            False,
+        ),
+    )
+    (told,) = found.describe()
+    assert told.startswith(words)
+
+
+def test_what_failed_is_told() -> None:
+    first, second = example_file(), example_file(deployment=example_deployment(instances=1))
+    failed = Finalist(second.deployment, (), (), dropped="TrialCrashed: killed by SIGSEGV", goal=Goal())
+    found = SideBySide(
+        (MeasuredFile(Path("a.yaml"), first), MeasuredFile(Path("b.yaml"), second)),
+        Comparison(finalist(first, first.deployment, 50.0, 1.0), (), (failed,), 4, False),
+    )
+    assert found.describe() == ["b.yaml failed: TrialCrashed: killed by SIGSEGV"]
+
+
+def test_intervals_of_the_example_are_what_these_tests_say() -> None:
+    document = example_file()
+    assert document.measurement.rtfx == IntervalRecord(median=74.9, low=71.8, high=78.1)
+    assert document.speedup == IntervalRecord(median=3.9, low=3.6, high=4.2)
