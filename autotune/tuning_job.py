@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.accuracy import ALLOWED_INCREASE, Guard, Judge
-from autotune.audio.profile import AudioProfile, Slo, load_profile
+from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.workload import Workload
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.deployment_file import check_writable
@@ -58,8 +58,8 @@ class TuneOptions:
     """Absolute, against fp32 PyTorch; ``inf``: texts are judged, but nothing is rejected."""
     objective: str | None = None
     """None: the audio profile's."""
-    slo: Slo | Literal["none"] | None = None
-    """What users are promised; None: what the audio profile says."""
+    slo: float | Literal["none"] | None = None
+    """Seconds within which 95 % of the texts must be there; None: what the audio profile promises."""
     max_memory_bytes: int | None = None
     storage: str | None = None
     """URL of a database that several identical machines share; None: the journal of this one."""
@@ -197,10 +197,11 @@ def _goal(options: TuneOptions, profile: AudioProfile) -> Goal:
             f"--objective streams must go with audio that is spoken in real time, but the profile {profile.name} has "
             f"arrival {profile.arrival.process}. Use --audio-profile streaming, or another objective."
         )
-    slo = profile.slo if options.slo is None else options.slo
+    promised = None if profile.slo is None else profile.slo.p95_latency_s
+    slo = promised if options.slo is None else options.slo
     return Goal(
         objective=objective,
-        p95_latency_s=slo.p95_latency_s if isinstance(slo, Slo) else None,
+        p95_latency_s=slo if isinstance(slo, float) else None,
         max_memory_bytes=options.max_memory_bytes,
         guard=_guard(options),
     )

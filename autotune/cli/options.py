@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from autotune.audio.profile import Slo
 from autotune.errors import DocumentError
 
 __all__ = ["JsonOption", "ModelOption", "parse_duration", "parse_size", "parse_slo"]
@@ -53,8 +52,8 @@ def parse_size(text: str | None, option: str) -> int | None:
     return int(size)
 
 
-def parse_slo(text: str | None) -> Slo | Literal["none"] | None:
-    """``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
+def parse_slo(text: str | None) -> float | Literal["none"] | None:
+    """Seconds of ``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
     if text is None:
         return None
     if text == "none":
@@ -63,4 +62,4 @@ def parse_slo(text: str | None) -> Slo | Literal["none"] | None:
     seconds = parse_duration(value, "--slo p95_latency_s") if name.strip() == "p95_latency_s" else None
     if seconds is None:
         raise DocumentError(f'--slo must be "p95_latency_s=SECONDS", or "none", but got {text!r}.')
-    return Slo(p95_latency_s=seconds)
+    return seconds

@@ -85,7 +85,8 @@ def test_too_little_audio_is_said_in_minutes_and_clips() -> None:
 def test_the_baseline_wins_with_a_reason() -> None:
     text = printed(outcome(Bench({UNSURE: (90.0, heard(9))})), 100)
     assert "held back" in "\n".join(table(text))
-    assert "Nothing measured was faster and accurate enough: the file holds the baseline." in text
+    assert "1 faster deployment was held back by the accuracy guard" in text
+    assert "The file holds the baseline." in text
     assert "the baseline is exempt" in text
 
 
