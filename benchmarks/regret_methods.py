@@ -108,7 +108,7 @@ class _Best:
 def search(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]:
     """The real study; baselines, their repeats and those of leaders count as measurements."""
     from autotune.search.budget import Budget
-    from autotune.search.records import StudyEvent
+    from autotune.search.results import StudyEvent
 
     steps: list[Step] = []
 
@@ -201,7 +201,6 @@ def recommend(case: Case, runner: ReplayRunner, seed: int) -> Recommendation:
 def _study(case: Case, runner: ReplayRunner, seed: int, budget: Any, on_event: Callable[[Any], None]) -> Any:
     """All that the benchmarks know of how a study is opened and run."""
     from autotune.search.storage import open_storage
-
     from autotune.search.study import TuningStudy
 
     with (
