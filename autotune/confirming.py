@@ -133,7 +133,7 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
 
     1. The finalists are compared in ``plan.select`` blocks, and one of them is chosen.
     2. It and the runner-up are proven in fresh blocks, whose comparison is what is returned. The chosen one wins if it
-       may be recommended; else the runner-up, under the same condition; else the baseline.
+       may be recommended; if it failed, or guard or limits hold it back, the runner-up; else the baseline.
     3. If guard or limits hold both back, the next two are proven, twice at most.
 
     A study that was stopped proves its best alone, in two blocks; so does a first KeyboardInterrupt in step 1.

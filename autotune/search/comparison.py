@@ -108,15 +108,18 @@ class Comparison:
         1. Only candidates whose speed-up's interval lies above 1 qualify, and only if they are acceptable: the whole
            interval of their loss of accuracy is allowed, and they are within the limits of latency and memory.
         2. The baseline is exempt from the guard, not from the limits: if it misses them, candidates needn't be faster.
-        3. The one that was chosen before these blocks wins if it qualifies; else the preferred one of the others.
+        3. The one that was chosen before these blocks is the only one that is asked, unless it failed or is not
+           acceptable: were the others asked too because it is not faster, equals would have several chances to look
+           faster than the baseline. Without a chosen one, the preferred one of those that qualify.
         """
         qualified = self._qualified
-        chosen = [finalist for finalist in qualified if finalist.deployment == self.chosen]
-        return preferred(chosen or qualified) if qualified else self.baseline
+        return preferred(qualified) if qualified else self.baseline
 
     @property
     def _qualified(self) -> list[Finalist]:
         acceptable = [finalist for finalist in self.candidates if finalist.acceptable]
+        chosen = [finalist for finalist in acceptable if finalist.deployment == self.chosen]
+        acceptable = chosen or acceptable
         faster = [finalist for finalist in acceptable if finalist.faster]
         return faster or (acceptable if acceptable and self.baseline.missed else [])
 

@@ -229,4 +229,4 @@ def _without_password(url: str) -> str:
     except ValueError:
         return "an URL that can't be read"
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path}"

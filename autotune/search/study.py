@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -77,6 +78,8 @@ class TuningStudy:
             )
             if storage.alone:
                 adopt(study, storage.optuna, base, goal)
+            else:
+                _check_machines(storage, name, dict(identity))
             _check_identity(study, dict(identity), storage)
             opened = cls(Ledger(study, storage, goal), space, seed)
             opened._ledger.fail_unfinished("Abandoned", "the process that ran it died")
@@ -158,6 +161,19 @@ class TuningStudy:
         if ended is not None:
             on_event(steps.event(ended, "search"))
         return StudyResult(self.records, self._ledger.goal, exhausted=ended == "exhausted", early=ended == "early")
+
+
+def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) -> None:
+    """On another kind of machine another space is searched, so the study of that name would quietly be another one."""
+    for other in optuna.get_all_study_names(storage.optuna):
+        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", other):
+            attributes = optuna.load_study(study_name=other, storage=storage.optuna).user_attrs
+            found, mine = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
+            if found != mine:
+                raise DocumentError(
+                    f"machines that share a study must be identical, but {name} in {storage.where} was begun on "
+                    f"hardware {found!r} and this is {mine!r}. Start another study with --study-name."
+                )
 
 
 def _check_identity(study: optuna.Study, identity: dict[str, Any], storage: StudyStorage) -> None:

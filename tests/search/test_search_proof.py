@@ -112,6 +112,15 @@ def test_the_runner_up_wins_only_if_the_chosen_one_may_not() -> None:
     assert [one.deployment for one in held_back(study, found)] == [A]
 
 
+def test_equals_have_one_chance_to_look_faster() -> None:
+    """The chosen one is as fast as the baseline, and the runner-up has luck in the proof: nothing is claimed."""
+    machine = Machine({A: 20.0, B: 20.0})
+    machine.luck = {(A, 0): 1.1, (A, 1): 1.1, **{(B, block): 1.3 for block in range(2, 6)}}
+    _, found = machine.confirmed()
+    assert found.chosen == A
+    assert found.nothing_is_faster
+
+
 def test_what_fails_while_choosing_is_not_proven() -> None:
     machine = Machine({A: 60.0, B: 50.0, C: 40.0})
     machine.broken = {(A, 1)}

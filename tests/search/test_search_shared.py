@@ -21,7 +21,7 @@ from autotune.errors import AutotuneError, DocumentError
 from autotune.measure.measurement import Measurement
 from autotune.search.budget import Budget
 from autotune.search.records import TrialRecord
-from autotune.search.shared_storage import SharedStorage, node_name, open_shared
+from autotune.search.shared_storage import node_name, open_shared
 from autotune.search.study import TuningStudy
 from tests.search.postgres import Cluster, missing
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
@@ -84,13 +84,13 @@ def records(cluster: Cluster) -> tuple[TrialRecord, ...]:
         return opened.records
 
 
-def study(cluster: Cluster, *, hardware: str = "one", storage: SharedStorage | None = None) -> TuningStudy:
+def study(cluster: Cluster, *, hardware: str = "one", model: str = "x", cores: int = 8) -> TuningStudy:
     return TuningStudy.open(
-        storage or open_shared(cluster.url, heartbeat_s=1, grace_s=2),
+        open_shared(cluster.url, heartbeat_s=1, grace_s=2),
         name="shared",
-        space=shipped_space(),
+        space=shipped_space(cores),
         seed=1,
-        identity={"hardware": hardware, "model": "x"},
+        identity={"hardware": hardware, "model": model},
     )
 
 
@@ -179,8 +179,28 @@ def give_up_what_runs(cluster: Cluster) -> None:
 @needs_postgres
 def test_another_kind_of_machine_is_refused(cluster: Cluster) -> None:
     study(cluster).close()
-    with pytest.raises(DocumentError, match=r"hardware was 'one' and is now 'two'.*identical machines.*--study-name"):
-        study(cluster, hardware="two")
+    for cores in (8, 4):  # with other cores there is another space, and so another study of the same name
+        with pytest.raises(
+            DocumentError, match=r"must be identical, but shared in .* hardware 'one' and this is 'two'"
+        ):
+            study(cluster, hardware="two", cores=cores)
+    with pytest.raises(DocumentError, match=r"model was 'x' and is now 'y'.*--study-name"):
+        study(cluster, model="y")
+
+
+@needs_postgres
+def test_finalists_are_compared_by_one_machine_at_a_time(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTUNE_NODE", "a")
+    with study(cluster) as one:
+        monkeypatch.setenv("AUTOTUNE_NODE", "b")
+        with study(cluster) as other:
+            with one.finalists() as mine:
+                assert mine == ""
+                with other.finalists() as busy:
+                    assert busy == "a"
+            with other.finalists() as mine:
+                assert mine == ""
+            assert other.records == ()
 
 
 @needs_postgres

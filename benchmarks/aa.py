@@ -1,0 +1,100 @@
+"""A/A: one deployment on both sides of the real proof. Whatever is found to be faster is an error.
+
+    python benchmarks/aa.py --runs 5
+
+Each run is a proof as of ``autotune --effort standard``: interleaved blocks of fresh processes, four to eight. At 95 %
+two-sided intervals, one run in forty may claim that one side is faster. Writes ``docs/benchmarks/aa.json``. Run it
+alone on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from autotune.audio.profile import load_profile
+from autotune.audio.workload import build_workload
+from autotune.deployment import Deployment, baseline_deployment
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.measure.measurement import Measurement
+from autotune.models import resolve_model
+from autotune.paths import cache_dir
+from autotune.reporting import Silent
+from autotune.search.budget import EFFORTS
+from autotune.search.finalists import Blocks, compare
+from autotune.search.space import load_space, resolve
+from autotune.trial_runner import TrialRunner, TrialSubject
+
+OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "aa.json"
+PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr")
+
+
+class Twins:
+    """Two names of one deployment; both are measured as the first."""
+
+    def __init__(self, runner: TrialRunner, deployment: Deployment) -> None:
+        self._runner, self.first = runner, deployment
+        self.second = baseline_deployment(ncpu=1)
+
+    def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
+        del deployment
+        return self._runner(self.first, block)
+
+
+def proof(twins: Twins, seed: int) -> dict[str, object]:
+    effort = EFFORTS["standard"]
+    blocks = Blocks(effort.prove, effort.most, seed=seed, first=effort.select)
+    found = compare([twins.second], twins.first, twins, blocks=blocks, on_event=lambda _: None)
+    (candidate,) = found.candidates
+    interval = candidate.speedup
+    return {
+        "blocks": found.blocks,
+        "median": interval.median,
+        "low": interval.low,
+        "high": interval.high,
+        "claimed": candidate.faster,
+        "verdicts": sorted({one.verdict for one in (*candidate.measurements, *found.baseline.measurements)}),
+    }
+
+
+def conditions(model: str, hardware: HardwareProfile, deployment: Deployment) -> dict[str, object]:
+    return {
+        "model": model,
+        "deployment": deployment.describe(),
+        "hardware": hardware.describe(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="as of autotune; the embedded model if left out")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    hardware, model = probe_hardware(), resolve_model(options.model)
+    workload = build_workload(
+        load_profile("long"),
+        seed=0,
+        shards=EFFORTS["standard"].workload_shards,
+        recordings_per_shard=None,
+        cache=cache_dir() / "workloads",
+    )
+    deployment = resolve(load_space("cpu"), hardware, devices=("cpu",), arrival="closed").experts()[0]
+    twins = Twins(TrialRunner(TrialSubject(model, workload, hardware, None), Silent()), deployment)
+    runs = []
+    for seed in range(options.runs):
+        runs.append(proof(twins, seed))
+        print(f"run {seed + 1}: {runs[-1]}", file=sys.stderr, flush=True)
+    claimed = sum(bool(run["claimed"]) for run in runs)
+    told = {**conditions(model.id, hardware, deployment), "claimed": claimed, "runs": runs}
+    OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"“faster” was claimed in {claimed} of {len(runs)} runs of {deployment.describe()} against itself")
+
+
+if __name__ == "__main__":
+    main()
