@@ -4,8 +4,9 @@
     python benchmarks/record_table.py --model random:sensevoice-small \\
         --profile benchmarks/tables/long-in-short-shards.yaml --out benchmarks/tables/sensevoice-small-long.jsonl
 
-All deployments are measured once, in random order and a fresh process each, then all again, then the fastest tenth
-twice more; FunASR's own path is measured between them. Failures are kept with their reasons, and tried once more.
+All deployments are measured once, in random order and a fresh process each, then all again, then the fastest tenth of
+those that hear well enough twice more; FunASR's own path is measured between them. Failures are kept with their
+reasons, and tried once more.
 Everything is exported before, so a measurement's cost is without exporting. Stopped by Ctrl-C or ``--minutes``, the
 same command goes on where it was. Run it alone on the machine.
 """
@@ -34,6 +35,7 @@ from autotune.models import resolve_model
 from autotune.paths import cache_dir
 from autotune.reporting import Silent
 from autotune.search.goal import Goal
+from autotune.search.replay import Truth
 from autotune.search.space import ResolvedSpace, load_space, resolve
 from autotune.search.table import Failure, Row, Table, TableHeader
 from autotune.search.table_writing import TableWriter
@@ -118,9 +120,9 @@ def queue_of(table: Table, space: ResolvedSpace, repeats: int) -> Iterator[tuple
 
 
 def fastest_of(table: Table, repeats: int) -> list[Deployment]:
-    """The fastest tenth by the geometric mean of the repeats that all have."""
-    score, found = Goal().score, dict[Deployment, float]()
-    for deployment in table.deployments:
+    """The fastest tenth of those that the accuracy guard allows, by the geometric mean of the repeats that all have."""
+    score, found, allowed = Goal().score, dict[Deployment, float](), Truth.of(table, Goal()).allowed
+    for deployment in [one for one in table.deployments if one.key in allowed]:
         measured = [row.measurement for row in table.by_key[deployment.key] if row.measurement and row.repeat < repeats]
         if measured:
             found[deployment] = sum(math.log(score(one)) for one in measured) / len(measured)
@@ -131,7 +133,11 @@ def fastest_of(table: Table, repeats: int) -> list[Deployment]:
 def left_of(table: Table, space: ResolvedSpace, repeats: int) -> int:
     """Measurements that are still to be made, baselines aside."""
     own = [row for row in table.rows if not row.of_a_baseline]
-    return space.size * repeats + MORE * math.ceil(FASTEST * space.size) - len(own)
+    first = [row for row in own if row.repeat < repeats]
+    if len(first) < space.size * repeats:
+        return space.size * repeats + MORE * math.ceil(FASTEST * space.size) - len(first)
+    fastest = {one.key for one in fastest_of(table, repeats)}
+    return MORE * len(fastest) - sum(row.repeat >= repeats and row.deployment.key in fastest for row in own)
 
 
 class Recording:

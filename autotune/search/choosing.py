@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from autotune.deployment import Deployment
 from autotune.search.anchor import changed
 from autotune.search.history import History
-from autotune.search.local_search import promising_neighbour
+from autotune.search.local_search import LocalSearch
 from autotune.search.records import Role
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.results import Candidate
@@ -20,6 +20,8 @@ TRANSFERRED = 0.15
 """Share of the budget that may go to what won elsewhere."""
 LOCAL_FROM = 7
 """Deployments that must be settled before local search has something to go by."""
+TPE_EVERY = 3
+"""Trials of which one is TPE's."""
 _RANDOM_DRAWS = 200
 _SMALL_SPACE = 50_000
 
@@ -66,15 +68,17 @@ class Chooser:
         left = [deployment for deployment in free if history.attempts_left(deployment) > 0]
         return Choice(left[0], "recheck") if left else None
 
-    def local(self, history: History, taken: set[str]) -> Deployment | None:
-        """Every second time, once enough is known: the most promising neighbour of the leaders."""
+    def local(self, history: History, taken: set[str]) -> Choice | None:
+        """Most of the time, once enough is known: the most promising one around the leaders, or a leader again."""
         done = history.done(baselines=False)
-        if done < LOCAL_FROM or done % 2 == 0:
+        if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
             return None
-        unknown = self._unknown(history, taken)
-        return promising_neighbour(
-            self.space, history.candidates, history.crashed, lambda one: not unknown(one), self._generator(history)
+        found = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
+            self._unknown(history, taken), lambda one: one.deployment.key not in taken, self._generator(history)
         )
+        if found is None:
+            return None
+        return Choice(found, "recheck" if history.measured(found) else "search")
 
     def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
         """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""
@@ -89,7 +93,7 @@ class Chooser:
         return next((candidate for candidate in rest if unknown(candidate)), None)
 
     def _generator(self, history: History) -> random.Random:
-        return random.Random(f"{self.seed}/{history.done(baselines=False)}")
+        return random.Random(f"{self.seed}/{len(history.records)}")
 
     @staticmethod
     def _unknown(history: History, taken: set[str]) -> Callable[[Deployment], bool]:

@@ -1,69 +1,105 @@
-"""Local search: the neighbour of a leader that a surrogate expects most of."""
+"""Local search: which deployment around the leaders is most likely to be better, or should be measured once more."""
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from autotune.deployment import Deployment
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.results import Candidate
-from autotune.search.surrogate import Surrogate
+from autotune.search.surrogate import Floats, Surrogate
 
-__all__ = ["promising_neighbour"]
+__all__ = ["LocalSearch"]
 
 LEADERS = 3
 """Whose neighbours are looked at."""
 COUPLED = 60
 """Moves of two settings at once that are drawn around the first leader."""
-BOLDNESS = 1.0
-"""Standard deviations that are added to the expected value."""
-_CLEARLY_WORSE = math.log(5)
-"""Values further below the best than this teach no more than that they are bad."""
+AFAR = 40
+"""Deployments that are drawn from all of the space."""
+MOST_TRIALS = 5
+"""Of one deployment."""
+_BROKEN = 1.0
+"""Constraint of what doesn't run, and the largest that counts: by how much something is ruled out says little."""
 
 
-def promising_neighbour(
-    space: ResolvedSpace,
-    candidates: Sequence[Candidate],
-    failed: Sequence[Deployment],
-    known: Callable[[Deployment], bool],
-    generator: random.Random,
-) -> Deployment | None:
-    """The unknown neighbour of the leaders with the best expected value plus one standard deviation.
+@dataclass(frozen=True)
+class LocalSearch:
+    """What is known, as two surrogates: of the score, and of the constraint that is broken most."""
 
-    Neighbours differ from a leader in one setting, or in two at once: fewer instances with more threads each are often
-    better where either move alone is worse.
+    space: ResolvedSpace
+    candidates: Sequence[Candidate]
+    """What is measured, best first."""
+    failed: Sequence[Deployment]
+    """What didn't run."""
 
-    Args:
-        space: what may be suggested.
-        candidates: what is measured, best first.
-        failed: what didn't run; as bad as the worst.
-        known: whether a deployment needs no measuring.
-        generator: draws the coupled moves, and breaks ties.
+    def most_promising(
+        self, unknown: Callable[[Deployment], bool], again: Callable[[Candidate], bool], generator: random.Random
+    ) -> Deployment | None:
+        """The deployment with the largest expected improvement times the probability that the goal allows it.
 
-    Returns:
-        None if nothing is measured that the goal allows, or every neighbour is known.
-    """
-    leaders = [candidate.deployment for candidate in candidates if candidate.feasible][:LEADERS]
-    if not leaders or len(candidates) + len(failed) < 2:
-        return None
-    pool = [near for leader in leaders for near in space.neighbours(leader)]
-    pool += space.two_steps(leaders[0], COUPLED, generator)
-    unknown = list({near.key: near for near in pool if not known(near)}.values())
-    if not unknown:
-        return None
-    generator.shuffle(unknown)
-    deployments, values = _known_values(candidates, failed)
-    expected, spread = Surrogate(deployments, values).predict(unknown)
-    return unknown[int((expected + BOLDNESS * spread).argmax())]
+        Looked at are neighbours of the leaders, which differ from one of them in one setting or in two at once (fewer
+        instances with more threads each are often better where either move alone is worse), some from afar, and the
+        leaders themselves: a measurement is noisy, and whoever is about as good must be told apart.
+
+        Args:
+            unknown: whether a deployment would be measured for the first time.
+            again: whether a candidate may be measured once more.
+            generator: draws the coupled moves and those from afar, and breaks ties.
+
+        Returns:
+            None if nothing is measured that the goal allows, or nothing is left to be measured.
+        """
+        leaders = [candidate for candidate in self.candidates if candidate.feasible][:LEADERS]
+        if not leaders or len(self.candidates) < 2:
+            return None
+        pool = self._pool([leader.deployment for leader in leaders], generator)
+        chosen = [one for one in pool if unknown(one)]
+        chosen += [one.deployment for one in leaders if again(one) and len(one.trials) < MOST_TRIALS]
+        if not chosen:
+            return None
+        generator.shuffle(chosen)
+        expected, spread = self._score().predict(chosen)
+        best = max(leader.expected for leader in leaders)
+        worth = _improvement(expected - best, spread) * self._allowed(chosen)
+        return chosen[int(worth.argmax())]
+
+    def _pool(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
+        pool = [near for leader in leaders for near in self.space.neighbours(leader)]
+        pool += self.space.two_steps(leaders[0], COUPLED, generator)
+        pool += [self.space.sample(generator) for _ in range(AFAR)]
+        return list({near.key: near for near in pool}.values())
+
+    def _score(self) -> Surrogate:
+        """Of everything that ran, allowed or not: int8 is as fast where its texts are too bad."""
+        trials = [(one.deployment, value) for one in self.candidates for value in one.logs]
+        return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
+
+    def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
+        """Probability that the goal allows each."""
+        known = [(one.deployment, min(_BROKEN, one.constraint)) for one in self.candidates]
+        known += [(one, _BROKEN) for one in self.failed]
+        if all(value <= 0 for _, value in known):
+            return np.ones(len(deployments))
+        surrogate = Surrogate([deployment for deployment, _ in known], [value for _, value in known])
+        expected, spread = surrogate.predict(deployments)
+        return _normal(-expected / spread)
 
 
-def _known_values(
-    candidates: Sequence[Candidate], failed: Sequence[Deployment]
-) -> tuple[list[Deployment], list[float]]:
-    best = max(math.log(candidate.relative) for candidate in candidates if candidate.feasible)
-    floor = best - _CLEARLY_WORSE
-    values = [max(floor, math.log(item.relative)) if item.feasible else floor for item in candidates]
-    worst = min(values)
-    return [item.deployment for item in candidates] + list(failed), values + [worst] * len(failed)
+def _improvement(better: Floats, spread: Floats) -> Floats:
+    """Expected value of max(0, x) for x normal around ``better``."""
+    ratio = better / spread
+    density = np.exp(-0.5 * ratio**2) / np.sqrt(2 * np.pi)
+    improvement: Floats = spread * (ratio * _normal(ratio) + density)
+    return improvement
+
+
+def _normal(values: Floats) -> Floats:
+    from scipy.stats import norm
+
+    probabilities: Floats = norm.cdf(values)
+    return probabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -14,8 +14,12 @@ from autotune.measure.measurement import Measurement
 from autotune.search.anchor import changed
 from autotune.search.goal import Goal
 from autotune.search.records import INTERRUPTED, Role, TrialRecord
+from autotune.search.surrogate import Surrogate
 
 __all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of", "in_doubt"]
+
+ENOUGH = 8
+"""Candidates from which on they are expected to be like each other."""
 
 EventKind = Literal["started", "finished", "repeated", "drifted", "early", "exhausted"]
 
@@ -36,13 +40,26 @@ class Candidate:
         """One a trial."""
         return [trial.measurement for trial in self.trials if trial.measurement is not None]
 
+    expected: float = 0.0
+    """Logarithm of its relative score as far as noise lets it be known: like deployments speak for each other."""
+
     @cached_property
-    def relative(self) -> float:
-        """Geometric mean of its scores relative to the anchors in force: comparable although the machine drifts."""
-        logs = [
+    def logs(self) -> list[float]:
+        """Logarithms of its scores relative to the anchors in force: comparable although the machine drifts."""
+        return [
             math.log(self.goal.score(trial.measurement) / trial.anchor) for trial in self.trials if trial.measurement
         ]
-        return math.exp(math.fsum(logs) / len(logs))
+
+    @cached_property
+    def relative(self) -> float:
+        """Geometric mean of its relative scores."""
+        return math.exp(math.fsum(self.logs) / len(self.logs))
+
+    @cached_property
+    def constraint(self) -> float:
+        """Of the limit that it breaks most, in units of it; at most 0 if it keeps all."""
+        broken = [max(self.goal.constraints(one).values()) for one in self.measurements]
+        return max(broken) if self.reliable else max(1.0, *broken)
 
     @property
     def rtfx(self) -> float:
@@ -64,7 +81,7 @@ class Candidate:
     @property
     def feasible(self) -> bool:
         """Reliable, and the goal's limits hold in every trial, accuracy by its point estimate."""
-        return self.reliable and all(self.goal.feasible(one) for one in self.measurements)
+        return self.constraint <= 0
 
 
 @dataclass(frozen=True)
@@ -146,7 +163,7 @@ class StudyResult:
 
 
 def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
-    """Complete trials by deployment, baselines excluded, best first."""
+    """Complete trials by deployment, baselines excluded, those first of which most is to be expected."""
     found: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.measurement is not None and not trial.of_the_baseline:
@@ -156,7 +173,17 @@ def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
         found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
     candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
-    return sorted(candidates, key=lambda candidate: -candidate.relative)
+    return sorted(_expected(candidates), key=lambda candidate: -candidate.expected)
+
+
+def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """With what is to be expected of each: the best of many noisy values is mostly a lucky one."""
+    if len(candidates) < ENOUGH:
+        return [replace(one, expected=math.log(one.relative)) for one in candidates]
+    trials = [(one.deployment, value) for one in candidates for value in one.logs]
+    surrogate = Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
+    expected, _ = surrogate.predict([one.deployment for one in candidates])
+    return [replace(one, expected=float(value)) for one, value in zip(candidates, expected, strict=True)]
 
 
 def in_doubt(trials: Sequence[TrialRecord], goal: Goal) -> dict[int, float]:

@@ -101,9 +101,7 @@ class Steps:
         choice = self._chooser.planned(self._history, self._node, taken)
         if choice is None and budget.patience and self._history.without_progress() >= budget.patience:
             return "early"
-        local = self._chooser.local(self._history, taken) if choice is None else None
-        if local is not None:
-            choice = Choice(local, "search")
+        choice = choice or self._chooser.local(self._history, taken)
         if choice is None:
             return self._ask_tpe(taken)
         self._measure(self._ledger.ask_for(self._chooser.space, choice.deployment), choice)

@@ -105,7 +105,7 @@ def test_the_pareto_front_holds_what_nothing_beats_in_everything(tmp_path: Path)
     result = run(tmp_path, Goal(), 40)
     front = result.pareto
     assert front[0].rtfx == max(one.rtfx for one in result.candidates)
-    assert len({one.deployment.batch.max_size for one in front}) >= 3
+    assert len({one.deployment.batch.max_size for one in front}) >= 2
     assert [one.rtfx for one in front] == sorted((one.rtfx for one in front), reverse=True)
     assert [one.p95_latency_s for one in front] == sorted((one.p95_latency_s for one in front), reverse=True)
     for one in result.candidates:

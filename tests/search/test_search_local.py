@@ -1,5 +1,6 @@
 """Local search and its surrogate."""
 
+import math
 import random
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.search.goal import Goal
-from autotune.search.local_search import promising_neighbour
+from autotune.search.local_search import LocalSearch
 from autotune.search.records import TrialRecord
 from autotune.search.results import Candidate
 from autotune.search.surrogate import Surrogate
@@ -23,6 +24,7 @@ def candidates(deployments: list[Deployment]) -> list[Candidate]:
             one,
             (TrialRecord(number, "search", one, measured(true_rtfx(one)), "complete", "", 1.0, anchor=20.0),),
             Goal(),
+            expected=math.log(true_rtfx(one) / 20),
         )
         for number, one in enumerate(deployments)
     ]
@@ -61,20 +63,49 @@ def test_equal_values_are_no_problem() -> None:
     assert expected == pytest.approx([1.0] * 3)
 
 
+def never(_: Candidate) -> bool:
+    return False
+
+
+def always(_: Candidate) -> bool:
+    return True
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_moves_lead_uphill(seed: int) -> None:
     signed = [one for one in drawn(200, seed) if one.weights == "s8"]
     known = {one.key: one for one in sorted(signed, key=true_rtfx)[:4]}
     first = max(true_rtfx(one) for one in known.values())
-    for _ in range(25):
-        found = list(known.values())
-        near = promising_neighbour(
-            SPACE, candidates(found), [], lambda one: one.key in known, random.Random(f"{seed}/{len(known)}")
-        )
+    for _ in range(20):
+        search = LocalSearch(SPACE, candidates(list(known.values())), [])
+        near = search.most_promising(lambda one: one.key not in known, never, random.Random(f"{seed}/{len(known)}"))
         assert near is not None
         assert near.key not in known
         known[near.key] = near
-    assert max(true_rtfx(one) for one in known.values()) > 2 * first
+    assert max(true_rtfx(one) for one in known.values()) > 1.3 * first
+
+
+def test_it_keeps_away_from_what_is_not_allowed() -> None:
+    """Batches of four and more are fast and take too much memory."""
+    goal = Goal(max_memory_bytes=10**9)
+
+    def told(one: Deployment) -> Candidate:
+        measurement = measured(true_rtfx(one), memory=2 * 10**9 if one.batch.max_size >= 4 else 10**9)
+        trial = TrialRecord(0, "search", one, measurement, "complete", "", 1.0, anchor=20.0)
+        return Candidate(one, (trial,), goal, expected=math.log(true_rtfx(one) / 20))
+
+    search = LocalSearch(SPACE, sorted(map(told, drawn(40)), key=lambda one: -one.expected), [])
+    found = [search.most_promising(lambda _: True, never, random.Random(seed)) for seed in range(10)]
+    sizes = [one.batch.max_size for one in found if one is not None]
+    assert sum(size < 4 for size in sizes) >= 8
+
+
+def test_a_leader_that_may_be_as_good_is_measured_again() -> None:
+    """Every neighbour is known: what is left to learn is which of the leaders is the best."""
+    known = candidates(drawn(12))
+    leader = LocalSearch(SPACE, known, []).most_promising(lambda _: False, always, random.Random(0))
+    assert leader in [one.deployment for one in known[:3]]
+    assert LocalSearch(SPACE, known, []).most_promising(lambda _: False, never, random.Random(0)) is None
 
 
 def test_two_settings_may_move_at_once() -> None:
@@ -87,13 +118,12 @@ def test_two_settings_may_move_at_once() -> None:
     assert all(SPACE.encode(one) for one in moves)
 
 
-def test_without_anything_allowed_or_unknown_there_is_no_move(tmp_path: Path) -> None:
+def test_without_anything_allowed_there_is_no_move(tmp_path: Path) -> None:
     tiny = tiny_space(tmp_path)
     everything = list({one.key: one for one in tiny.everything()}.values())
-    assert promising_neighbour(tiny, [], everything[:3], lambda _: False, random.Random(0)) is None
+    assert LocalSearch(tiny, [], everything[:3]).most_promising(lambda _: True, always, random.Random(0)) is None
+    slow = Goal(max_memory_bytes=1)
     told = [
-        Candidate(one, (TrialRecord(0, "search", one, measured(5.0), "complete", "", 1.0),), Goal())
-        for one in everything
+        Candidate(one, (TrialRecord(0, "search", one, measured(5.0), "complete", "", 1.0),), slow) for one in everything
     ]
-    known = {one.key for one in everything}
-    assert promising_neighbour(tiny, told, [], lambda one: one.key in known, random.Random(0)) is None
+    assert LocalSearch(tiny, told, []).most_promising(lambda _: True, always, random.Random(0)) is None

@@ -81,7 +81,7 @@ def test_finds_nearly_the_best(tmp_path: Path) -> None:
     result = run(tmp_path, SyntheticRunner(), space=space, budget=Budget(trials=45))
     found = result.best(3)
     assert true_rtfx(found[0].deployment) > 0.85 * best
-    assert [one.relative for one in found] == sorted((one.relative for one in found), reverse=True)
+    assert [one.expected for one in found] == sorted((one.expected for one in found), reverse=True)
     assert len(found[0].trials) == 2
 
 
@@ -94,7 +94,7 @@ def test_crashing_half_is_left_alone(tmp_path: Path) -> None:
         result = run(folder, runner, space=shipped_space(), budget=Budget(trials=60), seed=seed)
         later = measured_once(result)[30:]
         shares.append(sum(trial.state == "pruned" for trial in later) / len(later))
-        assert result.best(1)[0].deployment.batch.max_size == 2
+        assert result.best(1)[0].deployment.batch.max_size < 4
     assert sum(shares) / 3 < 0.35
 
 
