@@ -13,8 +13,8 @@ __all__ = ["ABOVE_NOISE", "ATTEMPTS", "History"]
 
 ATTEMPTS = 3
 """Attempts at a deployment whose trials fail through no fault of its own."""
-ABOVE_NOISE = 1.02
-"""A new best must be better by this factor to count as progress."""
+ABOVE_NOISE = 0.02
+"""On the log scale: what is expected to be better by less is not progress."""
 
 
 class History:
@@ -118,19 +118,17 @@ class History:
         return count
 
     def without_progress(self) -> int:
-        """Deployments settled since the best last became clearly better."""
-        best, waited, seen = 0.0, 0, set[str]()
-        for record in self.records:
-            if record.of_the_baseline or record.deployment.key in seen or not self.settled(record.deployment):
-                continue
-            seen.add(record.deployment.key)
-            waited += 1
-            if record.measurement is not None and self._goal.feasible(record.measurement):
-                relative = self._goal.score(record.measurement) / record.anchor
-                if relative > best * ABOVE_NOISE:
-                    waited = 0
-                best = max(best, relative)
-        return waited
+        """Deployments settled since what is now the best, or as good within noise, was first measured.
+
+        By what is to be expected of each, not by what was first measured: one lucky trial must not end a search.
+        """
+        best = self.best
+        as_good = [
+            one for one in self.candidates if best and one.feasible and one.expected > best.expected - ABOVE_NOISE
+        ]
+        reached = min((one.trials[0].number for one in as_good), default=-1)
+        first = [mine[0] for mine in self._of.values() if not mine[0].of_the_baseline]
+        return sum(one.number > reached and self.settled(one.deployment) for one in first)
 
     @property
     def wall_s(self) -> float:
