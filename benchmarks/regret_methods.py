@@ -8,12 +8,13 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 
+from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
 from autotune.measure.measurement import Measurement
@@ -65,6 +66,12 @@ class Case:
                 "rest: the same command goes on."
             )
         return cls(path.stem, table, resolved, goal, Truth.of(table, goal))
+
+    @property
+    def unguarded(self) -> Case:
+        """For judging speed alone: a table has one shard's texts, too few clips for the guard to pass anything."""
+        goal = Goal(guard=Guard(math.inf))
+        return replace(self, goal=goal, truth=Truth.of(self.table, goal))
 
     def recorded(self, seed: int) -> ReplayRunner:
         """Measurements as they were."""
