@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
-__all__ = ["ANCHOR_AGE_S", "DRIFT", "EVERY", "PAUSE_S", "changed", "describe_drift"]
+__all__ = ["ANCHOR_AGE_S", "DRIFT", "EVERY", "PAUSE_S", "changed", "describe_drift", "noise_of", "shift_of"]
 
 EVERY = 10
 """Trials between two measurements of the anchor."""
@@ -14,18 +17,54 @@ PAUSE_S = 30.0
 """Before the anchor is measured once more: what passes by itself should have passed."""
 ANCHOR_AGE_S = 600.0
 """A study that rested for longer measures its anchor first."""
+_USUAL_NOISE = 0.03
+"""Standard deviation of a log score that is assumed, with the weight of one repeat, until repeats tell."""
+_ROBUST = 1.4826
+"""Standard deviation / median absolute value of a normal distribution around 0."""
+_BEYOND_NOISE = 2.5
+"""Standard errors that a drift must exceed: an anchor that follows noise makes trials less comparable, not more."""
 
 
-def changed(anchor: float, score: float) -> bool:
-    """Whether a score of the baseline is further from the anchor than it may be, up or down."""
-    return abs(math.log(score / anchor)) > math.log(1 + DRIFT)
+def changed(looks: Sequence[float], score: float) -> bool:
+    """Whether a score of the baseline is further from its earlier ones' mean than it may be, up or down."""
+    return abs(_shift(looks, [score])) > math.log(1 + DRIFT)
 
 
-def describe_drift(anchor: float, score: float) -> str:
-    """For people, with what follows from it."""
-    share = abs(score / anchor - 1)
-    how = "faster" if score > anchor else "slower"
-    return (
-        f"The baseline is now {100 * share:.0f} % {how} than before: the machine has changed (heat, clocks, "
-        "neighbours). Trials from here on are compared with the baseline as it is now; the leader is measured again."
-    )
+def shift_of(before: Sequence[float], after: Sequence[float], noise: float) -> float:
+    """By how much the baseline's log score has moved.
+
+    Args:
+        before: scores of the baseline while nothing had changed, at least one.
+        after: scores since something may have, at least one.
+        noise: standard deviation of one log score, see ``noise_of``.
+
+    Returns:
+        0 unless every score after is off to the same side by more than 5 %, and their mean by more than noise explains.
+    """
+    shift = _shift(before, after)
+    explained = _BEYOND_NOISE * noise * math.sqrt(1 / len(before) + 1 / len(after))
+    real = abs(shift) > explained and all(changed(before, one) and _shift(before, [one]) * shift > 0 for one in after)
+    return shift if real else 0.0
+
+
+def noise_of(repeats: Iterable[Sequence[float]]) -> float:
+    """Standard deviation of one log score, by what was measured more than once.
+
+    From the median difference of successive repeats: a drift between two of them must not pass for noise.
+
+    Args:
+        repeats: the log scores of each deployment, oldest first.
+    """
+    apart = [abs(later - earlier) / math.sqrt(2) for logs in repeats for earlier, later in pairwise(logs)]
+    return _ROBUST * statistics.median_low([_USUAL_NOISE / _ROBUST, *apart])
+
+
+def describe_drift(looks: Sequence[float], score: float) -> str:
+    """For people."""
+    share = abs(math.expm1(_shift(looks, [score])))
+    how = "faster" if _shift(looks, [score]) > 0 else "slower"
+    return f"The baseline is now {100 * share:.0f} % {how} than before. Looking once more in {PAUSE_S:.0f} s."
+
+
+def _shift(before: Sequence[float], after: Sequence[float]) -> float:
+    return statistics.fmean(map(math.log, after)) - statistics.fmean(map(math.log, before))

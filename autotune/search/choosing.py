@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autotune.deployment import Deployment
-from autotune.search.anchor import changed
 from autotune.search.history import History
 from autotune.search.local_search import LocalSearch
 from autotune.search.records import Role
@@ -103,4 +102,4 @@ class Chooser:
 def _doubtful(leader: Candidate, anchor: float | None, node: str) -> bool:
     """Whether a leader must be measured again: once may be luck, and before a drift says nothing of after it."""
     mine = [trial for trial in leader.trials if trial.node == node]
-    return len(leader.trials) < 2 or (bool(mine) and anchor is not None and changed(anchor, mine[-1].anchor))
+    return len(leader.trials) < 2 or (bool(mine) and anchor is not None and mine[-1].anchor != anchor)

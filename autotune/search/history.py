@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from autotune.deployment import Deployment
+from autotune.search.anchor import noise_of
 from autotune.search.goal import Goal
 from autotune.search.records import INTERRUPTED, TrialRecord
 from autotune.search.results import Candidate, candidates_of, in_doubt
@@ -57,7 +59,7 @@ class History:
 
     def contenders(self) -> list[Candidate]:
         """What was measured while the machine changed and might be better than the best, had that been known."""
-        doubtful, best = in_doubt(self.records, self._goal), self.best
+        doubtful, best = in_doubt(self.records), self.best
         return [
             one
             for one in self.candidates
@@ -106,6 +108,17 @@ class History:
         """Score of the baseline that trials of a node are relative to now; None before there is one."""
         mine = [record for record in self.records if record.node == node and record.of_the_baseline]
         return next((record.anchor for record in reversed(mine) if record.measurement), None)
+
+    def looks(self, node: str, baseline: Deployment) -> list[float]:
+        """Scores of a baseline on a node since the anchor was last moved, oldest first."""
+        anchor = self.anchor(node)
+        mine = [one for one in self._of.get(baseline.key, ()) if one.node == node and one.anchor == anchor]
+        return [self._goal.score(one.measurement) for one in mine if one.measurement]
+
+    def noise(self, node: str, baseline: Deployment) -> float:
+        """Standard deviation of one log score, by what was measured more than once."""
+        looks = [math.log(score) for score in self.looks(node, baseline)]
+        return noise_of([looks, *(candidate.logs for candidate in self.candidates)])
 
     def since_anchor(self, node: str) -> int:
         """Trials of a node since it last measured a baseline."""

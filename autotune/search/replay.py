@@ -118,8 +118,8 @@ class Noise:
 class ReplayRunner:
     """A ``TrialRunner`` that measures nothing; use by one thread.
 
-    Recorded: a repeat of the deployment is drawn, and is the measurement. Known truth: its times are scaled until its
-    score is the true one times noise; what it charges, its memory and its texts stay as recorded.
+    Recorded: a repeat of the deployment is drawn that was not drawn yet, and is the measurement. Known truth: its times
+    are scaled until its score is the true one times noise; what it charges, its memory and its texts stay as recorded.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class ReplayRunner:
         self._goal = goal or Goal()
         self._of_block: dict[int, float] = {}
         self.clock = clock or ReplayClock()
+        self._left: dict[str, list[Row]] = {}
         self.measured = 0
         """Measurements and failures so far, of baselines too."""
 
@@ -181,7 +182,10 @@ class ReplayRunner:
                 f"what is replayed must be in the table, but {deployment.describe()} is not. Search exactly the space "
                 "that was recorded."
             )
-        return self._generator.choice(rows)
+        left = self._left.setdefault(deployment.key, [])
+        if not left:  # each repeat once before any comes again: equal results would pass for a machine without noise
+            left.extend(self._generator.sample(rows, len(rows)))
+        return left.pop()
 
     def _scaled(self, measurement: Measurement, deployment: Deployment, state: float) -> Measurement:
         if self._truth is None:

@@ -11,7 +11,6 @@ from typing import Literal
 from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.anchor import changed
 from autotune.search.goal import Goal
 from autotune.search.records import INTERRUPTED, Role, TrialRecord
 from autotune.search.surrogate import Surrogate
@@ -168,7 +167,7 @@ def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
     for trial in trials:
         if trial.measurement is not None and not trial.of_the_baseline:
             found.setdefault(trial.deployment.key, []).append(trial)
-    doubtful = in_doubt(trials, goal)
+    doubtful = in_doubt(trials)
     for key, mine in found.items():
         found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
@@ -186,15 +185,15 @@ def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [replace(one, expected=float(value)) for one, value in zip(candidates, expected, strict=True)]
 
 
-def in_doubt(trials: Sequence[TrialRecord], goal: Goal) -> dict[int, float]:
+def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
     """Numbers of the trials during which the machine changed, each with the factor by which it became slower.
 
-    They lie between the last look at the baseline that agreed with the anchor and the one that moved it: nobody knows
+    They lie between the last look at the baseline that agreed with the anchor and the two that moved it: nobody knows
     on which side of the change.
     """
     found: dict[int, float] = {}
     for node in {trial.node for trial in trials}:
-        since: list[int] = []
+        before, since = list[int](), list[int]()
         anchor: float | None = None
         for trial in trials:
             if trial.node != node or trial.measurement is None:
@@ -202,11 +201,10 @@ def in_doubt(trials: Sequence[TrialRecord], goal: Goal) -> dict[int, float]:
             if not trial.of_the_baseline:
                 since.append(trial.number)
                 continue
-            if anchor is not None and trial.role == "anchor" and changed(anchor, trial.anchor):
-                found |= dict.fromkeys(since, anchor / trial.anchor)
-                since = []
-            elif anchor is None or not changed(anchor, goal.score(trial.measurement)):
-                since = []
+            if anchor is not None and trial.role == "anchor" and trial.anchor != anchor:
+                # The look that moves it follows the one that gave rise to it.
+                found |= dict.fromkeys([*before, *since], anchor / trial.anchor)
+            before, since = since, []
             anchor = trial.anchor
     return found
 

@@ -101,7 +101,7 @@ class _Task:
             name=name,
             fixed=tuple(sorted(fixed.items())),
             parameters=tuple(_ordered(searched)),
-            expert=tuple(sorted((path, self._numbers(values)) for path, values in branch.expert.items())),
+            expert=tuple(sorted((path, self._expert(choices)) for path, choices in branch.expert.items())),
             usable_cores=self.hardware.usable_cores,
         )
 
@@ -158,6 +158,10 @@ class _Task:
                 values.append(choice.value)
         ordinal = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         return tuple(sorted(set(values), key=float)) if ordinal else tuple(values)
+
+    def _expert(self, choices: Sequence[Choice]) -> tuple[Value, ...]:
+        fitting = [one for one in choices if one.arrival in (None, self.arrival) and self._lacks(one) is None]
+        return self._numbers(tuple(one.value for one in fitting))
 
     def _numbers(self, values: tuple[Any, ...]) -> tuple[Value, ...]:
         return tuple(self.hardware.usable_cores if value == CORES else value for value in values)

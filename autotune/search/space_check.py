@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from autotune.documents import suggest
 from autotune.errors import DocumentError
 from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
-from autotune.search.space_document import Branch, Parameter
+from autotune.search.space_document import Branch, Choice, Parameter
 from autotune.search.vocabulary import CORES, Vocabulary, build_deployment
 
 __all__ = ["check_branch"]
@@ -66,8 +66,8 @@ class _BranchCheck:
             self.vocabulary.check_value(path, value, where=self.at(path))
         for path, parameter in self.parameters.items():
             self._check_parameter(path, parameter)
-        for path, values in self.branch.expert.items():
-            self._check_expert(path, values, at=f"{self.where}.expert")
+        for path, choices in self.branch.expert.items():
+            self._check_expert(path, choices, at=f"{self.where}.expert")
         self._check_complete()
         self._check_circles()
         self._check_deployments()
@@ -101,14 +101,14 @@ class _BranchCheck:
                 hint = suggest(str(value), [str(item) for item in values])
                 raise DocumentError(f"{at}.{other}: must be a value that {other} can have, but got {value!r}. {hint}")
 
-    def _check_expert(self, path: str, values: Sequence[object], *, at: str) -> None:
+    def _check_expert(self, path: str, choices: Sequence[Choice], *, at: str) -> None:
         if path not in self.parameters:
             raise DocumentError(f'{at}: unknown parameter "{path}". {suggest(path, sorted(self.parameters))}')
-        self._check_expert_values(path, values, at=f"{at}.{path}")
+        self._check_expert_values(path, choices, at=f"{at}.{path}")
 
-    def _check_expert_values(self, path: str, values: Sequence[object], *, at: str) -> None:
+    def _check_expert_values(self, path: str, choices: Sequence[Choice], *, at: str) -> None:
         known = self._values(path)
-        for value in values:
+        for value in [choice.value for choice in choices]:
             if value not in known and CORES not in known:
                 hint = suggest(str(value), [str(item) for item in known])
                 raise DocumentError(f"{at}: must be one of the searched values, but got {value!r}. {hint}")

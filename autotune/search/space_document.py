@@ -64,10 +64,13 @@ class Choice(Document):
     """Only for audio profiles with this kind of arrival."""
 
 
+Choices = Annotated[tuple[Choice, ...], BeforeValidator(_as_choices)]
+
+
 class Parameter(Document):
     """What is searched for one path of a deployment."""
 
-    values: Annotated[tuple[Choice, ...], BeforeValidator(_as_choices), Field(min_length=1)]
+    values: Annotated[Choices, Field(min_length=1)]
     """Choices; numbers must ascend, they are searched as an ordered scale."""
     when: dict[str, Scalars] = Field(default={})
     """Searched only while the named parameters have one of these values."""
@@ -75,7 +78,7 @@ class Parameter(Document):
     """Searched only for audio profiles with this kind of arrival."""
     otherwise: Scalar | None = None
     """The value while it isn't searched; the deployment's neutral value if left out."""
-    expert: Scalars = ()
+    expert: Choices = ()
     """As in a branch's ``expert``, which goes before it."""
 
 
@@ -92,8 +95,8 @@ class Branch(Document):
     """Values that aren't searched; ``engine`` and ``device`` are always here."""
     parameters: dict[str, Parameter] = Field(default={})
     """What is searched, by the deployment's path."""
-    expert: dict[str, Scalars] = Field(default={})
-    """The configuration that an expert would try first; of several values the first that this hardware allows."""
+    expert: dict[str, Choices] = Field(default={})
+    """The configuration that an expert would try first; of several values the first that fits hardware and profile."""
 
     @property
     def device(self) -> str:

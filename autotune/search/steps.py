@@ -18,7 +18,7 @@ from autotune.errors import (
     TrialMismatch,
 )
 from autotune.measure.measurement import Measurement
-from autotune.search.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift
+from autotune.search.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, shift_of
 from autotune.search.budget import Budget
 from autotune.search.choosing import Choice, Chooser
 from autotune.search.history import ATTEMPTS, History
@@ -33,6 +33,8 @@ Runner = Callable[[Deployment, float], Measurement]
 hopeless and needs no more shards; 0: all of them."""
 
 OnEvent = Callable[[StudyEvent], None]
+Shift = Callable[[float], float]
+"""A score of the baseline → by how much it moves the anchor, on the log scale."""
 
 HOPELESS = 0.9
 """A first shard slower than this share of the best's speed tells enough."""
@@ -129,23 +131,28 @@ class Steps:
 
     def _check_anchor(self) -> None:
         """Measure the baseline again; if it has moved, pause, look once more, and compare with what it is now."""
-        before = self._history.anchor(self._node)
-        first = self._look(None)
-        if before is None or first is None or not changed(before, first):
-            return
-        self._on_event(self.event("drifted", "anchor", text=f"{describe_drift(before, first)} Looking once more."))
-        self._pause(PAUSE_S)
-        second = self._look(first)
-        if second is None or not changed(before, second):
-            self._on_event(self.event("drifted", "anchor", text="The baseline is as before: it was a passing fault."))
-
-    def _look(self, first: float | None) -> float | None:
-        """The baseline's score now; a second look that agrees with the ``first`` moves the anchor."""
         assert self._anchored is not None
-        record = self._measure(self._ledger.ask_outside(), Choice(self._anchored, "anchor"), first)
+        anchor, before = self._history.anchor(self._node), self._history.looks(self._node, self._anchored)
+        noise = self._history.noise(self._node, self._anchored)
+        first = self._look(lambda _: 0.0)
+        if anchor is None or not before or first is None or not changed(before, first):
+            return
+        self._on_event(self.event("drifted", "anchor", text=describe_drift(before, first)))
+        self._pause(PAUSE_S)
+        self._look(lambda second: shift_of(before, [first, second], noise))
+        now = self._history.anchor(self._node)
+        moved = "It is: the machine has changed (heat, clocks, neighbours). Trials from here on are compared with the "
+        moved += "baseline as it is now; the leader is measured again."
+        told = moved if now != anchor else "It is as before, as far as noise lets it be told: nothing has changed."
+        self._on_event(self.event("drifted", "anchor", text=told))
+
+    def _look(self, shift: Shift) -> float | None:
+        """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
+        assert self._anchored is not None
+        record = self._measure(self._ledger.ask_outside(), Choice(self._anchored, "anchor"), shift)
         return None if record is None or record.measurement is None else self._goal.score(record.measurement)
 
-    def _measure(self, trial: Trial, choice: Choice, first: float | None = None) -> TrialRecord | None:
+    def _measure(self, trial: Trial, choice: Choice, shift: Shift | None = None) -> TrialRecord | None:
         """Measure and tell; None if another node measures it."""
         deployment, role = choice.deployment, choice.role
         if not self._ledger.claim(trial, deployment, role):
@@ -163,21 +170,19 @@ class Steps:
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the study or lose a finished trial
                 record = self._ledger.fail(trial, error, time.monotonic() - start, own_fault=False)
             else:
-                anchor = self._anchor_after(role, score, first)
+                anchor = self._anchor_after(role, score, shift)
                 record = self._ledger.complete(trial, measurement, time.monotonic() - start, anchor)
         self._on_event(self.event("finished", role, trial.number, deployment, record))
         return record
 
-    def _anchor_after(self, role: Role, score: float, first: float | None) -> float:
+    def _anchor_after(self, role: Role, score: float, shift: Shift | None) -> float:
         """What a trial is relative to; for the baseline itself, what trials after it are relative to."""
         before = self._history.anchor(self._node)
         if before is None:
             return score
         if role == "baseline":
             return max(before, score)
-        if role == "anchor" and first is not None and changed(before, score):
-            return math.sqrt(first * score)
-        return before
+        return before * math.exp(shift(score)) if shift else before
 
     def _hopeless_below(self, role: Role) -> float:
         best, anchor = self._history.best, self._history.anchor(self._node)

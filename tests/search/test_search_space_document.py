@@ -181,10 +181,11 @@ branches:
     assert values["batch.max_size"] == [1, 2]
     assert values["batch.max_audio_s"] == [10, 20]
     assert "pinning" not in values
-    assert mine.expert["instances"] == (2,)
-    assert mine.expert["batch.max_size"] == (2,)
-    assert mine.expert["batch.max_audio_s"] == (10,)
-    assert mine.expert["intra_op_num_threads"] == ("cores",)
+    experts = {path: [choice.value for choice in choices] for path, choices in mine.expert.items()}
+    assert experts["instances"] == [2]
+    assert experts["batch.max_size"] == [2]
+    assert experts["batch.max_audio_s"] == [10]
+    assert experts["intra_op_num_threads"] == [1, "cores"]
     (tmp_path / "whole.yaml").write_text(text, encoding="utf-8")
     other = branch.replace("mine-cpu", "other-cpu")
     with pytest.raises(DocumentError, match=r"branches.other-cpu.expert: unknown parameter \"instances\""):
@@ -219,5 +220,7 @@ def test_the_documented_examples_load(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "search-space.md").read_text(encoding="utf-8")
     whole, short = (load(tmp_path, block) for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL))
     (expert,) = resolve(whole, machine(4), devices=None, arrival="closed").experts()
-    assert (expert.weights, expert.intra_op_num_threads, expert.batch.max_size) == ("s8", 4, 4)
+    assert (expert.weights, expert.instances, expert.intra_op_num_threads, expert.batch.max_size) == ("s8", 4, 1, 4)
+    (expert,) = resolve(whole, machine(4), devices=None, arrival="open").experts()
+    assert (expert.instances, expert.intra_op_num_threads) == (1, 4)
     assert list(short.branches) == ["pytorch-in-windows", "onnxruntime-cpu", "openvino-cpu"]
