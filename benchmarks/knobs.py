@@ -198,7 +198,7 @@ def rows_of(space: SearchSpace, resolved: ResolvedSpace) -> Iterator[Row]:
                 values = tuple(choice.value for choice in parameter.values)
                 if values == (CORES,):
                     values = tuple(core_counts(resolved.branches[0].usable_cores))
-                wanted = branch.expert.get(path, values)
+                wanted = [choice.value for choice in branch.expert.get(path, ())] or values
                 has = value_here(here[name], path) if name in here and parameter.arrival != "open" else None
                 yield Row(name, where, path, values, wanted[0] if has is None else has)
 

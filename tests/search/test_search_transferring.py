@@ -73,7 +73,7 @@ def test_on_the_same_machine_nothing_changes(hardware, arrival, seed) -> None:  
         (8, 64, (1, 1), (1, 1)),
         (2, 6, (1, 2), (1, 6)),
         (8, 1, (4, 2), (1, 1)),
-        (1, 8, (1, 1), (1, 8)),
+        (1, 8, (1, 1), (8, 1)),
     ],
 )
 def test_instances_and_threads_keep_their_share_of_the_cores(
