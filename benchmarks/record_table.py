@@ -43,7 +43,7 @@ from autotune.trial_runner import TrialRunner, TrialSubject
 
 SPACE = Path(__file__).parent / "tables" / "space.yaml"
 PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy", "optuna")
-ANCHOR_EVERY = 10
+ANCHOR_EVERY = 25
 """Deployments between two measurements of the better baseline."""
 MORE = 2
 """Further repeats of the fastest."""
