@@ -41,7 +41,6 @@ class WorkerPlan:
     deployment: Deployment
     model_path: Path
     artifact_path: Path | None
-    cpus: tuple[int, ...]
     folder: Path
     """Private; the socket lies here."""
     hang_s: float
@@ -216,8 +215,7 @@ class Backend:
                     "autotune.serve.worker:serve_task",
                     payload,
                     timeout_s=_FOREVER_S,
-                    on_event=lambda _, data: setattr(self, "_pid", data["pid"]),
-                    cpus=plan.cpus,
+                    on_event=self._started,
                     threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
                 )
             except AutotuneError as error:
@@ -228,6 +226,12 @@ class Backend:
 
         threading.Thread(target=run, name="autotune-worker", daemon=True).start()
         return ended
+
+    def _started(self, _: str, data: dict[str, Any]) -> None:
+        """The worker exists; called by its thread."""
+        self._pid = data["pid"]
+        if self._closing:
+            self._pid_if_alive(signal.SIGKILL)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear the worker until its end."""

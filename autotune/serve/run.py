@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -56,26 +57,34 @@ async def _serve(
     on_ready: Callable[[Service, str], None],
     on_event: Callable[[str], None],
 ) -> None:
+    listening = _listen(options)
     service = Service(document, options, model_path=paths[0], artifact_path=paths[1], on_event=on_event)
     server = _Server(_config(service, options), service, on_event)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     loading = asyncio.create_task(service.begin())
     try:
         await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done() and not loading.cancelled() and (error := loading.exception()) is not None:
             raise error
         if loading.done():
-            on_ready(service, _url(options, server))
+            on_ready(service, _url(options, listening))
         await serving
-    except SystemExit as error:
-        raise DocumentError(
-            f"The address must be free to be listened on, but {options.host}:{options.port} isn't. Choose another --port."
-        ) from error
     finally:
         server.should_exit = server.force_exit = True
         loading.cancel()
         await asyncio.gather(serving, loading, return_exceptions=True)
         await service.end()
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+    except OSError as error:
+        raise DocumentError(
+            f"--host and --port must be an address of this machine that is free, but {options.host}:{options.port} "
+            f"isn't: {error.strerror}."
+        ) from error
 
 
 def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
@@ -101,12 +110,10 @@ def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
     return config
 
 
-def _url(options: ServeOptions, server: uvicorn.Server) -> str:
+def _url(options: ServeOptions, listening: socket.socket) -> str:
     scheme = "https" if options.tls_cert else "http"
-    sockets = [found for one in getattr(server, "servers", []) for found in one.sockets]
-    port = sockets[0].getsockname()[1] if sockets else options.port
     host = f"[{options.host}]" if ":" in options.host else options.host
-    return f"{scheme}://{host}:{port}"
+    return f"{scheme}://{host}:{listening.getsockname()[1]}"
 
 
 class _Server(uvicorn.Server):

@@ -67,7 +67,6 @@ class Service:
             deployment=self.document.deployment,
             model_path=self._model_path,
             artifact_path=self._artifact_path,
-            cpus=self.document.hardware.cpus if self.document.deployment.pinning else (),
             folder=Path(self.folder.name),
             hang_s=hang_s(self.document),
         )
