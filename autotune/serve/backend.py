@@ -134,9 +134,11 @@ class Backend:
         self._send({"op": "file", "id": number, "path": str(path)})
         try:
             return await job.future
+        except asyncio.CancelledError:
+            self._send({"op": "drop", "id": number})
+            raise
         finally:
-            if self._files.pop(number, None) is not None and not job.future.done():
-                self._send({"op": "drop", "id": number})
+            del self._files[number]
 
     def open(self, rate_hz: int, events: StreamEvents) -> LiveStream:
         """A recording that arrives at its own pace; close it with ``LiveStream.close``."""
@@ -236,6 +238,7 @@ class Backend:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear the worker until its end."""
         self._writer, self._was_ready = writer, True
+        self.status = WorkerStatus()
         self._ready.set()
         if not self._first.done():
             self._first.set_result(None)
