@@ -2,8 +2,8 @@
 
     python benchmarks/soak.py deploy.yaml --minutes 10
 
-Poisson arrivals of short recordings; every minute a worker is killed; slow senders, malformed bodies, clients that leave
-and random WebSocket frames all the time. Every accepted request's text must be the offline recognizer's. Writes
+Poisson arrivals of short recordings; every minute a worker is killed; slow senders, malformed bodies, clients that
+leave and random WebSocket frames all the time. Every accepted request's text must be the offline recognizer's. Writes
 ``docs/benchmarks/soak.json``. Run it alone on the machine; needs the extra [serve].
 """
 
@@ -109,8 +109,9 @@ class Soak:
         answer = await client.post(PATH, content=drip(), headers=headers, timeout=180)
         return f"{answer.status_code}"
 
-    async def frames(self, _: httpx.AsyncClient) -> str:
+    async def frames(self, client: httpx.AsyncClient) -> str:
         """Random frames on the WebSocket."""
+        del client
         try:
             async with connect(self.server.url.replace("http", "ws", 1) + "/") as socket:
                 for _ in range(random.randrange(1, 6)):

@@ -14,7 +14,7 @@ __all__ = ["Admission", "Limits", "Rejected"]
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
 
 
-class Rejected(AutotuneError):
+class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
     """A request is turned away.
 
     Attributes:
@@ -108,7 +108,9 @@ class Admission:
 
     def _check_draining(self) -> None:
         if self.draining:
-            raise Rejected("draining", "The server is stopping. Ask another one.", status=503, retry_after_s=LONGEST_RETRY_S)
+            raise Rejected(
+                "draining", "The server is stopping. Ask another one.", status=503, retry_after_s=LONGEST_RETRY_S
+            )
 
     def _full(self, reason: str, what: str) -> Rejected:
         wait_s = math.ceil(self.queued_s / self._rtfx)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 __all__ = ["Agreement"]
 
 
@@ -16,7 +14,7 @@ class Agreement:
 
     def push(self, text: str) -> str:
         """The next interim text of what isn't settled; what can be shown now, after what was shown before."""
-        agreed = os.path.commonprefix([self._before, text])
+        agreed = _common(self._before, text)
         self._before = text
         if not agreed.startswith(self._shown):
             return ""
@@ -26,6 +24,12 @@ class Agreement:
 
     def settle(self, text: str) -> str:
         """The final text of it; what is still to be shown of it. Begins anew."""
-        rest = text[len(os.path.commonprefix([self._shown, text])) :]
+        rest = text[len(_common(self._shown, text)) :]
         self._before = self._shown = ""
         return rest
+
+
+def _common(one: str, other: str) -> str:
+    """The beginning that both have."""
+    count = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:count]

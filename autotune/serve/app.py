@@ -193,7 +193,7 @@ def _wanted(form: FormData) -> _Wanted:
         known = ", ".join(CONTENT_TYPES)
         raise HTTPException(400, f"response_format must be one of {known}, but got {response_format!r}.")
     if f"{form.get('stream', '')}".lower() in ("true", "1"):
-        raise HTTPException(400, "stream must be false: the text is sent as a whole. For a live one, use the WebSocket.")
+        raise HTTPException(400, "stream must be false: the text is sent as a whole. Use the WebSocket for a live one.")
     if "word" in form.getlist("timestamp_granularities[]"):
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
     return _Wanted(file, response_format, tuple(name for name in _IGNORED if form.get(name)))

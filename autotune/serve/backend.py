@@ -1,4 +1,4 @@
-"""The backend: starts the worker, gives it jobs, and starts it anew when it crashes or hangs; nothing accepted is lost."""
+"""The backend: starts the worker, gives it jobs, and starts it anew when it crashes or hangs: nothing is lost."""
 
 from __future__ import annotations
 
@@ -182,10 +182,15 @@ class Backend:
         path = self._plan.folder / "worker.sock"
         path.unlink(missing_ok=True)
         self._heard_at = time.monotonic()
-        server = await asyncio.start_unix_server(lambda *pair: connected.done() or connected.set_result(pair), path=path)
+
+        def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set_result((reader, writer))
+
+        server = await asyncio.start_unix_server(on_connection, path=path)
         ended = self._start_process(loop, path)
         try:
-            await asyncio.wait({connected, ended}, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [connected, ended]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if connected.done():
                 await self._converse(*connected.result())
         finally:

@@ -42,7 +42,9 @@ class Metrics:
         self._answered = counter("requests", "Requests answered", "path", "status")
         self._size = histogram("batch_size", "Segments in a batch", _SIZES)
         self._padding = histogram("batch_padding_share", "Share of a batch that is padding", _SHARES)
-        self._stage = histogram("stage_seconds", "Wall seconds that a request or a batch spent in a stage", _SECONDS, "stage")
+        self._stage = histogram(
+            "stage_seconds", "Wall seconds that a request or a batch spent in a stage", _SECONDS, "stage"
+        )
 
     def rejected(self, reason: str) -> None:
         """A request was turned away."""
@@ -69,8 +71,8 @@ class Metrics:
         """Everything, in Prometheus' text format.
 
         Args:
-            now: gives the gauges' values: ``ready``, ``requests``, ``streams``, ``accepted_s``, ``segments``, ``queued_s``,
-                ``oldest_s``, ``rtfx`` and ``restarts``.
+            now: gives the gauges' values: ``ready``, ``requests``, ``streams``, ``accepted_s``, ``segments``,
+                ``queued_s``, ``oldest_s``, ``rtfx`` and ``restarts``.
         """
         values = now()
         for name, gauge in (

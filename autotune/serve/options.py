@@ -61,7 +61,7 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
 
 
 def interims_fit(limits: Limits, document: DeploymentFile) -> bool:
-    """Whether all streams can have interim results: each second of a stream costs that second, and an interim's audio."""
+    """Whether all streams can have interim results: a second of a stream costs that second, and an interim's audio."""
     cost = 1 + INTERIM_OF_S / INTERIM_S
     return limits.streams * cost <= STREAMS_SHARE * document.measurement.rtfx.median
 

@@ -1,9 +1,9 @@
 """FunASR's WebSocket protocol (``runtime/docs/websocket_protocol.md``), for its own clients unchanged.
 
-A JSON header, PCM, ``{"is_speaking": false}``; mode ``offline`` gives one result for the whole recording, ``2pass`` a result
-for each pause and, where the measured speed carries it, interim ones every second; ``online`` gives the same text as
-pieces to be appended. ``is_end``, which FunASR's Python client sends and waits for, comes back with the last result.
-Several recordings may follow each other on one connection.
+A JSON header, PCM, ``{"is_speaking": false}``; mode ``offline`` gives one result for the whole recording, ``2pass`` a
+result for each pause and, where the measured speed carries it, interim ones every second; ``online`` gives the same
+text as pieces to be appended. ``is_end``, which FunASR's Python client sends and waits for, comes back with the last
+result. Several recordings may follow each other on one connection.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class Header:
             if message["mode"] not in MODES:
                 raise ValueError(f"mode must be one of {', '.join(MODES)}, but got {message['mode']!r}")
             header = replace(header, mode=message["mode"])
-        for name in ("wav_name", "wav_format"):
-            if name in message:
-                header = replace(header, **{name: f"{message[name]}"[:200]})
+        header = replace(
+            header,
+            wav_name=f"{message.get('wav_name', header.wav_name)}"[:200],
+            wav_format=f"{message.get('wav_format', header.wav_format)}"[:200],
+        )
         if "audio_fs" in message:
             rate = message["audio_fs"]
             if isinstance(rate, bool) or not isinstance(rate, int) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:

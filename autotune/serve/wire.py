@@ -10,7 +10,16 @@ from typing import IO, Any
 
 from autotune.recognizer.transcript import Segment, Transcript
 
-__all__ = ["Message", "packed", "read_frame", "receive_frame", "segment_from", "segment_to", "transcript_from", "transcript_to"]
+__all__ = [
+    "Message",
+    "packed",
+    "read_frame",
+    "receive_frame",
+    "segment_from",
+    "segment_to",
+    "transcript_from",
+    "transcript_to",
+]
 
 Message = dict[str, Any]
 

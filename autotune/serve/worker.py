@@ -1,7 +1,8 @@
 """The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
 
-The child side of ``backend.py``. It is told ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with the id
-of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a second.
+The child side of ``backend.py``. It is told ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
+the id of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a
+second.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["serve_task"]
 
 STATUS_EVERY_S = 0.5
+_SCALE = np.float32(1 / 32768)
 
 
 def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class _LiveJob:
         if told == "interim":
             self._stream.interim().add_done_callback(self._send_interim)
             return
-        samples = np.frombuffer(content, "<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE
         self._stream.feed(samples if self._resampler is None else self._resampled(samples, last=False))
         self._worker.send({"id": self._number, "taken": len(content)})
 
@@ -179,5 +181,6 @@ class _LiveJob:
 
     def _resampled(self, samples: Float32, *, last: bool) -> Float32:
         assert self._resampler is not None
-        resampled: Float32 = self._resampler.resample_chunk(samples, last=last)
-        return np.clip(resampled, -1.0, 1.0, dtype=np.float32)
+        resampled = self._resampler.resample_chunk(samples, last=last)
+        clipped: Float32 = np.clip(resampled, -1.0, 1.0, dtype=np.float32)
+        return clipped

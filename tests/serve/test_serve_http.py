@@ -60,7 +60,10 @@ def test_what_is_ignored_is_named(served: Served, recording: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"response_format": "xml"}, "response_format must be one of json, text, verbose_json, srt, vtt, but got 'xml'"),
+        (
+            {"response_format": "xml"},
+            "must be one of json, text, verbose_json, srt, vtt, but got 'xml'",
+        ),
         ({"stream": "true"}, "stream must be false"),
         ({"timestamp_granularities[]": "word"}, "must be segment"),
     ],
@@ -210,7 +213,8 @@ def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
 
 def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recording: Path) -> None:
     host, port = served.url.removeprefix("http://").split(":")
-    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 9999\r\n\r\n"
+    lines = ("Host: x", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 9999")
+    head = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""])
     with socket.create_connection((host, int(port))) as slow:
         slow.sendall(head.encode())
         stop = threading.Event()

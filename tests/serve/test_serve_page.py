@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ WAIT_S = 60
 
 
 @pytest.fixture
-def browser() -> Iterator["webdriver.Chrome"]:
+def browser() -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1000,1100"):
@@ -27,9 +28,7 @@ def browser() -> Iterator["webdriver.Chrome"]:
     driver.quit()
 
 
-def test_a_file_is_uploaded_and_its_text_is_shown_with_times(
-    served: Served, browser: "webdriver.Chrome", tmp_path: Path
-) -> None:
+def test_a_file_is_uploaded_and_its_text_is_shown_with_times(served: Served, browser: Any, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "spoken.wav", spoken(11))
     browser.get(served.url)
     wait = WebDriverWait(browser, WAIT_S)
@@ -45,10 +44,12 @@ def test_a_file_is_uploaded_and_its_text_is_shown_with_times(
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_what_is_not_audio_is_told(served: Served, browser: "webdriver.Chrome", tmp_path: Path) -> None:
+def test_what_is_not_audio_is_told(served: Served, browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("no audio")
     browser.get(served.url)
     browser.find_element(By.ID, "file").send_keys(str(path))
-    WebDriverWait(browser, WAIT_S).until(lambda page: "error" in page.find_element(By.ID, "progress").get_attribute("class"))
+    WebDriverWait(browser, WAIT_S).until(
+        lambda page: "error" in page.find_element(By.ID, "progress").get_attribute("class")
+    )
     assert "notes.txt" in browser.find_element(By.ID, "progress").text
