@@ -243,7 +243,6 @@ class Backend:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear the worker until its end."""
         self._writer, self._was_ready = writer, True
-        self.status = WorkerStatus()
         self._ready.set()
         if not self._first.done():
             self._first.set_result(None)
@@ -254,7 +253,7 @@ class Backend:
                 self._hear(message)
         finally:
             self._ready.clear()
-            self._writer = None
+            self._writer, self.status = None, WorkerStatus()
             writer.close()
             self._lost()
 

@@ -69,8 +69,8 @@ def serve(folder: Path, *options: str, environment: dict[str, str] | None = None
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
         )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         line = process.stdout.readline()
         assert line, log.read_text()
         yield Served(json.loads(line)["url"], process, log, deployment)
@@ -81,6 +81,7 @@ def serve(folder: Path, *options: str, environment: dict[str, str] | None = None
             process.wait(START_S)
         finally:
             process.kill()
+            process.stdout.close()
         assert "Traceback" not in log.read_text(), log.read_text()
 
 
