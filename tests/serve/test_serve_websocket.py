@@ -71,7 +71,7 @@ def test_offline_gives_the_recognizers_text_at_once(served: Served, tmp_path: Pa
 
 def test_two_pass_gives_a_text_at_each_pause(served: Served, tmp_path: Path) -> None:
     samples = spoken(4, 5)
-    path = write_wav(tmp_path / "x.wav", samples)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
     with connect(served.socket_url) as socket:
         socket.send(header("2pass"))
         say(socket, pcm(samples), 1919)
@@ -143,7 +143,7 @@ def test_too_many_streams_are_told_to_come_back(tmp_path: Path) -> None:
 
 def test_a_stream_survives_its_worker(tmp_path: Path) -> None:
     samples = spoken(7, 6)
-    path = write_wav(tmp_path / "x.wav", samples)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
     content = pcm(samples)
     with serve(tmp_path) as served, connect(served.socket_url) as socket:
         socket.send(header("2pass"))
