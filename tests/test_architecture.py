@@ -27,6 +27,7 @@ FLOORS = [
         *("render", "plan", "loading", "outcome", "winners", "exporting", "trial_runner", "confirming"),
         *("tuning_job", "tuning", "preparing", "reasons", "rechecking", "measuring"),
     ],
+    ["serve"],
     ["cli"],
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -23,6 +23,13 @@ class Queued:
     arrival_s: float
     """On the caller's clock; ``OFFLINE`` when all audio is there."""
     audio_s: float
+    before_s: float = 0.0
+    """Seconds of its recording that lie before it and came with it."""
+
+    @property
+    def due_s(self) -> float:
+        """When it would be spoken, were its recording spoken from its arrival on."""
+        return self.arrival_s + self.before_s
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,13 @@ class Wait:
 def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
     """What to run now.
 
-    1. The segment that has waited longest is always in the batch (nobody starves); of equals, the longest.
+    1. The segment that is due first is always in the batch; of equals, the longest. A recording's segments are due one
+       after the other, as if it were spoken from its arrival on: a short request passes what a long recording still has
+       far ahead, and nobody starves, since what is due never moves.
     2. Others join it by nearness of length, which keeps padding small, while the batch holds at most ``max_size``
        segments and ``max_audio_s`` padded seconds (size × longest, padded as ``pad_to_s`` says). A segment longer
        than that runs alone.
-    3. A batch that could still grow waits until its oldest segment is ``max_wait_s`` old; a full one runs at once.
+    3. A batch that could still grow waits until that segment is ``max_wait_s`` old; a full one runs at once.
 
     Args:
         queue: waiting segments, in any order; at least one.
@@ -58,12 +67,12 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
     """
     if not queue:
         raise ValueError("the queue must hold at least one segment, but is empty")
-    oldest = min(queue, key=lambda item: (item.arrival_s, -item.audio_s, item.index))
+    first = min(queue, key=lambda item: (item.due_s, -item.audio_s, item.index))
     others = sorted(
-        (item for item in queue if item.index != oldest.index),
-        key=lambda item: (abs(item.audio_s - oldest.audio_s), item.arrival_s, item.index),
+        (item for item in queue if item.index != first.index),
+        key=lambda item: (abs(item.audio_s - first.audio_s), item.due_s, item.index),
     )
-    chosen, longest, full = [oldest], oldest.audio_s, False
+    chosen, longest, full = [first], first.audio_s, False
     for item in others:
         grown = max(longest, item.audio_s)
         if len(chosen) >= policy.max_size or policy.padded_s(grown) * (len(chosen) + 1) > policy.max_audio_s:
@@ -72,7 +81,7 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
         chosen.append(item)
         longest = grown
     full = full or len(chosen) >= policy.max_size or policy.padded_s(longest) * (len(chosen) + 1) > policy.max_audio_s
-    deadline = oldest.arrival_s + policy.max_wait_s
+    deadline = first.arrival_s + policy.max_wait_s
     if not full and now_s < deadline:
         return Wait(deadline)
     return Take(tuple(item.index for item in sorted(chosen, key=lambda item: (-item.audio_s, item.index))))

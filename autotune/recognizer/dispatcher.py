@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from autotune.deployment import Batch
 from autotune.engines.base import Engine, Float32
-from autotune.recognizer.batching import Queued, Wait, decide
+from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.placement import Cpus, keep_on
-from autotune.recognizer.stats import Stats
+from autotune.recognizer.stats import BatchFacts, Stats
 
-__all__ = ["Dispatcher", "SegmentJob"]
+__all__ = ["Dispatcher", "QueueFacts", "SegmentJob"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,21 @@ class SegmentJob:
     """Called once, with ``position`` and the text or the error."""
     position: int
     owner: object
-    """Whose segment it is, see ``withdraw``."""
+    """Whose segment it is, see ``put`` and ``withdraw``."""
+    before_s: float = 0.0
+    """Seconds of its recording that lie before it and came with it."""
+
+
+@dataclass(frozen=True)
+class QueueFacts:
+    """What waits for an engine, and what runs, now."""
+
+    segments: int
+    audio_s: float
+    oldest_s: float
+    """Age of the segment that has waited longest; 0 where none waits, or all audio was there already."""
+    running_s: float
+    """For how long the batch that was started first has been running; 0 while none runs."""
 
 
 class Dispatcher:
@@ -52,34 +66,58 @@ class Dispatcher:
         self._stats = stats
         self._changed = threading.Condition()
         self._queue: list[SegmentJob] = []
+        self._running: dict[int, float] = {}
+        """Engine's number → since when its batch runs."""
         self._closed = False
         places = cpus or [None] * len(engines)
         self._threads = [
-            threading.Thread(target=self._work, args=(engine, place), name=f"autotune-engine-{number}", daemon=True)
+            threading.Thread(
+                target=self._work, args=(number, engine, place), name=f"autotune-engine-{number}", daemon=True
+            )
             for number, (engine, place) in enumerate(zip(engines, places, strict=True))
         ]
         for thread in self._threads:
             thread.start()
 
-    def put(self, jobs: Sequence[SegmentJob], *, limit_s: float = math.inf) -> None:
-        """Queue segments, waiting until at most ``limit_s`` seconds of audio wait with them, or nothing else does.
+    def put(
+        self, jobs: Sequence[SegmentJob], *, limit_s: float = math.inf, gone: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Queue segments of one owner, waiting until at most ``limit_s`` seconds of its audio wait, these included.
+
+        Args:
+            jobs: at least one; a single lot that is longer than the limit is queued when nothing else of it waits.
+            limit_s: others' segments don't count, or a long recording would never get in among many short ones.
+            gone: whether the owner was withdrawn meanwhile; then nothing is queued.
 
         Raises:
             RuntimeError: the dispatcher is closed.
         """
-        needed_s = sum(job.audio_s for job in jobs)
+        owner, needed_s = jobs[0].owner, sum(job.audio_s for job in jobs)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._queue or self._waiting_s() + needed_s <= limit_s)
+            self._changed.wait_for(lambda: self._closed or gone() or self._has_room(owner, needed_s, limit_s))
             if self._closed:
                 raise RuntimeError("the recognizer must be open to take audio, but it is closed")
-            self._queue.extend(jobs)
-            self._changed.notify_all()
+            if not gone():
+                self._queue.extend(jobs)
+                self._changed.notify_all()
 
     def withdraw(self, owner: object) -> None:
         """Forget what waits of an owner; its segments' ``done`` isn't called."""
         with self._changed:
             self._queue = [job for job in self._queue if job.owner is not owner]
             self._changed.notify_all()
+
+    def queue(self) -> QueueFacts:
+        """What waits and runs now."""
+        with self._changed:
+            now = time.perf_counter()
+            arrivals = [job.arrival_s for job in self._queue if job.arrival_s > OFFLINE]
+            return QueueFacts(
+                segments=len(self._queue),
+                audio_s=sum(job.audio_s for job in self._queue),
+                oldest_s=now - min(arrivals, default=now),
+                running_s=now - min(self._running.values(), default=now),
+            )
 
     def close(self) -> None:
         """Let running batches finish, fail what still waits, end the threads; idempotent."""
@@ -93,24 +131,26 @@ class Dispatcher:
             if thread is not threading.current_thread():
                 thread.join()
 
-    def _work(self, engine: Engine, place: Cpus | None) -> None:
+    def _work(self, number: int, engine: Engine, place: Cpus | None) -> None:
         keep_on(place)
-        while (jobs := self._next()) is not None:
+        while (jobs := self._next(number)) is not None:
             results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
                 results = [error] * len(jobs)
-            self._finish(jobs, results)
+            self._finish(number, jobs, results)
 
-    def _next(self) -> list[SegmentJob] | None:
+    def _next(self, number: int) -> list[SegmentJob] | None:
         """Wait for and take the next batch; None when closed."""
         with self._changed:
             while not self._closed:
                 if not self._queue:
                     self._changed.wait()
                     continue
-                queue = [Queued(index, job.arrival_s, job.audio_s) for index, job in enumerate(self._queue)]
+                queue = [
+                    Queued(index, job.arrival_s, job.audio_s, job.before_s) for index, job in enumerate(self._queue)
+                ]
                 now = time.perf_counter()
                 decision = decide(queue, now, self._policy)
                 if isinstance(decision, Wait):
@@ -119,17 +159,30 @@ class Dispatcher:
                 taken = set(decision.indices)
                 jobs = [self._queue[index] for index in decision.indices]
                 self._queue = [job for index, job in enumerate(self._queue) if index not in taken]
+                self._running[number] = now
                 self._stats.batch_started()
                 self._changed.notify_all()  # there is room now
                 return jobs
             return None
 
-    def _finish(self, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
+    def _finish(self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
         longest_s = max(job.audio_s for job in jobs)
-        self._stats.batch_ended(sum(job.audio_s for job in jobs), len(jobs) * self._policy.padded_s(longest_s))
+        with self._changed:
+            started = self._running.pop(number)
+        arrivals = [job.arrival_s for job in jobs if job.arrival_s > OFFLINE]
+        self._stats.batch_ended(
+            BatchFacts(
+                size=len(jobs),
+                audio_s=sum(job.audio_s for job in jobs),
+                padded_s=len(jobs) * self._policy.padded_s(longest_s),
+                waited_s=started - min(arrivals, default=started),
+                wall_s=time.perf_counter() - started,
+            )
+        )
         with self._changed:
             for job, result in zip(jobs, results, strict=True):
                 job.done(job.position, result)
 
-    def _waiting_s(self) -> float:
-        return sum(job.audio_s for job in self._queue)
+    def _has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
+        waiting_s = [job.audio_s for job in self._queue if job.owner is owner]
+        return not waiting_s or sum(waiting_s) + needed_s <= limit_s

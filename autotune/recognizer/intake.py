@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +49,15 @@ class IntakePath:
     """Waveform → what the engine gets of it."""
     dispatcher: Dispatcher
     stats: Stats
+    turns: threading.Semaphore
+    """One for each CPU: readers take turns block by block, so that a long recording doesn't hold up a short one."""
 
 
 class Intake:
     """Brings recordings to the dispatcher in lots of half the queue: whole batches, and the next lot while they run.
 
     The first lot is half as large, one batch for each engine: until it is there, they have nothing to do. Features
-    are computed here too, so they are ready when an engine is. For one thread and one call of ``transcribe``.
+    are computed here too, so they are ready when an engine is. For one thread, but ``abandon`` is for any.
     """
 
     def __init__(self, path: IntakePath, limit_s: float) -> None:
@@ -63,16 +67,21 @@ class Intake:
         self._lot: list[SegmentJob] = []
         self._lot_s = 0.0
         self._requests: list[Request] = []
+        self._gone = False
 
-    def take(self, audio: AudioInput, arrival_s: float) -> Request:
+    def begin(self, arrival_s: float) -> Request:
+        """A request for ``take``; ``abandon`` gives it up."""
+        request = Request(arrival_s, owner=self)
+        self._requests.append(request)
+        return request
+
+    def take(self, audio: AudioInput, request: Request) -> None:
         """Read and cut one recording, queueing lots as they fill.
 
         Raises:
             AudioError: it cannot be read; names it.
             RuntimeError: the recognizer was closed.
         """
-        request = Request(arrival_s)
-        self._requests.append(request)
         clock = _Clock(time.thread_time())
         total = 0
         with _open(audio) as opened:
@@ -81,31 +90,33 @@ class Intake:
                 clock.lap("read")
                 total += len(block)
                 self._cut(request, chunker, block, clock)
-                if request.future.done():
-                    break  # a segment failed, and with it the recording
+                if request.future.done() or self._gone:
+                    break  # a segment failed, and with it the recording; or nobody wants it any more
             clock.lap("read")
         self._cut(request, chunker, None, clock)
         request.seal(total)
         self._path.stats.add_stages(**{name: clock.seconds[name] for name in ("read", "chunk", "features")})
-        return request
 
     def flush(self) -> None:
         """Queue what is left, waiting for room."""
         lot, self._lot, self._lot_s = self._lot, [], 0.0
         if lot:
-            self._path.dispatcher.put(lot, limit_s=self._limit_s)
+            self._path.dispatcher.put(lot, limit_s=self._limit_s, gone=lambda: self._gone)
 
     def abandon(self) -> None:
-        """Withdraw what waits of every recording taken; what runs comes to nothing."""
-        self._lot = []
-        for request in self._requests:
-            self._path.dispatcher.withdraw(request)
+        """Withdraw what waits of every recording taken, and take no more; futures raise ``CancelledError``."""
+        self._gone = True
+        self._path.dispatcher.withdraw(self)
+        for request in list(self._requests):
+            request.fail(CancelledError())
 
     def _cut(self, request: Request, chunker: Chunker, block: Float32 | None, clock: _Clock) -> None:
-        pieces = chunker.finish() if block is None else chunker.push(block)
+        with self._path.turns:
+            pieces = chunker.finish() if block is None else chunker.push(block)
         clock.lap("chunk")
         for piece in pieces:
-            self._lot.append(request.add(piece, self._path.content(piece.samples)))
+            with self._path.turns:
+                self._lot.append(request.add(piece, self._path.content(piece.samples)))
             clock.lap("features")
             self._lot_s += self._lot[-1].audio_s
             if self._lot_s >= self._full_s:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.engines import EngineFacts, EngineInput, EngineRequest, load_engine
 from autotune.engines.base import Engine, EngineOutput, Float32
@@ -17,15 +22,20 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
-from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
+from autotune.recognizer.dispatcher import Dispatcher, QueueFacts, SegmentJob
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
 from autotune.recognizer.placement import instance_cpus, placed_on
-from autotune.recognizer.stats import RecognizerStats, Stats
+from autotune.recognizer.recording import RecordingRequest
+from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream
-from autotune.recognizer.transcript import Transcript
+from autotune.recognizer.transcript import Segment, Transcript
 
-__all__ = ["Recognizer"]
+__all__ = ["Recognizer", "warmup_shapes"]
+
+_WARMED_S = (1.0, 2.0, 5.0, 10.0, 20.0)
+_LONGEST_WARMED_S = 30.0
+"""Where nothing is cut, and recordings may have any length."""
 
 
 class Recognizer:
@@ -51,6 +61,7 @@ class Recognizer:
             content=_as_it_is if waveforms else Frontend(model.frontend).features,
             dispatcher=self._dispatcher,
             stats=self._stats,
+            turns=threading.Semaphore(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
         )
 
     @classmethod
@@ -88,7 +99,9 @@ class Recognizer:
         """
         intake = Intake(self._path, queue_limit_s(self.deployment))
         try:
-            requests = [intake.take(item, OFFLINE) for item in audio]
+            requests = [intake.begin(OFFLINE) for _ in audio]
+            for item, request in zip(audio, requests, strict=True):
+                intake.take(item, request)
             intake.flush()
         except BaseException:
             intake.abandon()
@@ -103,14 +116,25 @@ class Recognizer:
         Raises:
             AudioError: it cannot be read; names it.
         """
-        intake = Intake(self._path, math.inf)
-        request = intake.take(audio, time.perf_counter())
-        intake.flush()
+        request = RecordingRequest(self._path, math.inf)
+        request.read(audio)
         return request.future
 
-    def stream(self) -> RecognizerStream:
-        """A recording that arrives at its own pace; its segments are recognised as soon as they are settled."""
-        return RecognizerStream(self._path)
+    def request(self) -> RecordingRequest:
+        """A recording to be read and queued by a thread of the caller's, while it can be abandoned by another.
+
+        It is read no further ahead than ``queue_limit_s``.
+        """
+        return RecordingRequest(self._path, queue_limit_s(self.deployment))
+
+    def stream(self, on_segment: Callable[[Segment], None] | None = None) -> RecognizerStream:
+        """A recording that arrives at its own pace; its segments are recognised as soon as they are settled.
+
+        Args:
+            on_segment: called with each segment, in order, as soon as it and all before it are recognised (with windows
+                that overlap, never: what a segment says depends on the next). By a thread that has other work to do.
+        """
+        return RecognizerStream(self._path, on_segment)
 
     def stats(self) -> RecognizerStats:
         """What happened since loading or ``reset_stats``."""
@@ -119,6 +143,26 @@ class Recognizer:
     def reset_stats(self) -> None:
         """Start counting anew."""
         self._stats.reset()
+
+    def queue(self) -> QueueFacts:
+        """What waits for an engine, and what runs, now."""
+        return self._dispatcher.queue()
+
+    def take_batches(self) -> list[BatchFacts]:
+        """The batches that ran since the last call."""
+        return self._stats.take_batches()
+
+    def warm_up(self, shapes: Sequence[tuple[int, float]]) -> None:
+        """Run every instance once in every shape, before anything else runs: an engine plans a shape when it meets it.
+
+        Args:
+            shapes: (segments, seconds of each), see ``warmup_shapes``.
+        """
+        for size, seconds in shapes:
+            noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE_HZ)).astype(np.float32)
+            jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
+            for engine in self._engines:
+                self._run(engine, jobs)
 
     def facts(self) -> EngineFacts:
         """What the first instance's runtime says is in force."""
@@ -156,6 +200,22 @@ class Recognizer:
         if self.deployment.chunking.overlap_s:
             return decoder.decode_timed(output, self.model.frontend.frame_s)
         return [Decoded(text) for text in decoder.decode(output)]
+
+
+def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:
+    """(segments, seconds of each) of batches as they will come: alone and full, from short to the longest segment."""
+    chunking, batch = deployment.chunking, deployment.batch
+    longest_s = chunking.window_s or chunking.max_segment_s or _LONGEST_WARMED_S
+    lengths = [length for length in _WARMED_S if length < longest_s] + [min(longest_s, batch.max_audio_s)]
+    shapes = []
+    for length in lengths:
+        full = min(batch.max_size, int(batch.max_audio_s / batch.padded_s(length)))
+        shapes += [(1, length), (max(1, full), length)]
+    return list(dict.fromkeys(shapes))
+
+
+def _nobody(_: int, __: Decoded | BaseException) -> None:
+    """Nobody waits for what only warms up."""
 
 
 def _as_it_is(waveform: Float32) -> Float32:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import SegmentJob
-from autotune.recognizer.transcript import Place, Transcript, assemble
+from autotune.recognizer.transcript import Place, Segment, Transcript, assemble, segment_of
 
 __all__ = ["Request"]
 
@@ -21,9 +22,22 @@ class Request:
     recording, ``done`` by the dispatcher's threads.
     """
 
-    def __init__(self, arrival_s: float) -> None:
+    def __init__(
+        self, arrival_s: float, *, owner: object = None, on_segment: Callable[[Segment], None] | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            arrival_s: ``time.perf_counter()``, or ``batching.OFFLINE``.
+            owner: of its segments, if it isn't the request itself, see ``SegmentJob``.
+            on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
+                segments don't overlap. By a dispatcher's thread, so it must be quick.
+        """
         self.future: Future[Transcript] = Future()
         self._arrival_s = arrival_s
+        self._owner = self if owner is None else owner
+        self._on_segment = on_segment
+        self._told = 0
         self._lock = threading.Lock()
         self._places: list[Place] = []
         self._decoded: dict[int, Decoded] = {}
@@ -49,7 +63,8 @@ class Request:
             arrival_s=self._arrival_s if arrival_s is None else arrival_s,
             done=self._done,
             position=position,
-            owner=self,
+            owner=self._owner,
+            before_s=start_s if arrival_s is None else 0.0,
         )
 
     def seal(self, samples: int) -> None:
@@ -58,7 +73,8 @@ class Request:
             self._audio_s = samples / SAMPLE_RATE_HZ
         self._resolve()
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Give up: the future raises ``error``, unless it is settled already."""
         with self._lock:
             settled, self._settled = self._settled, True
         if not settled:
@@ -66,11 +82,26 @@ class Request:
 
     def _done(self, position: int, result: Decoded | BaseException) -> None:
         if isinstance(result, BaseException):
-            self._fail(result)
+            self.fail(result)
             return
         with self._lock:
             self._decoded[position] = result
+            settled = self._newly_settled()
+        for segment in settled:
+            assert self._on_segment is not None
+            self._on_segment(segment)
         self._resolve()
+
+    def _newly_settled(self) -> list[Segment]:
+        """Segments that are now known with all before them, each once."""
+        found: list[Segment] = []
+        while self._on_segment is not None and self._told in self._decoded:
+            place = self._places[self._told]
+            if place.shared_s:
+                break
+            found.append(segment_of(place, self._decoded[self._told]))
+            self._told += 1
+        return found
 
     def _resolve(self) -> None:
         with self._lock:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["STAGES", "RecognizerStats", "ShapeStats", "Stats"]
+__all__ = ["STAGES", "BatchFacts", "RecognizerStats", "ShapeStats", "Stats"]
 
 STAGES = ("read", "chunk", "features", "engine", "decode")
+_BATCHES_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,20 @@ class ShapeStats:
     known: int = 0
     known_s: float = 0.0
     known_padded_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """A batch that has run, or failed."""
+
+    size: int
+    audio_s: float
+    """Padding not counted."""
+    padded_s: float
+    """Size × longest."""
+    waited_s: float
+    """How long its first segment waited for an engine; 0 where all audio was there already."""
+    wall_s: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,7 @@ class Stats:
         """Never forgotten: an engine plans a shape once."""
         self._running = 0
         self._busy_since: float | None = None
+        self._recent: deque[BatchFacts] = deque(maxlen=_BATCHES_KEPT)
         self._zero()
 
     def reset(self) -> None:
@@ -96,16 +113,24 @@ class Stats:
             if self._busy_since is None:
                 self._busy_since = time.perf_counter()
 
-    def batch_ended(self, audio_s: float, padded_s: float) -> None:
+    def batch_ended(self, facts: BatchFacts) -> None:
         """It has run, or failed."""
         with self._lock:
             self._running -= 1
             self._batches += 1
-            self._audio_s += audio_s
-            self._padded_s += padded_s
+            self._audio_s += facts.audio_s
+            self._padded_s += facts.padded_s
+            self._recent.append(facts)
             if self._running == 0 and self._busy_since is not None:
                 self._busy_s += time.perf_counter() - self._busy_since
                 self._busy_since = None
+
+    def take_batches(self) -> list[BatchFacts]:
+        """What ran since the last call, the last 4096 batches of it at most."""
+        with self._lock:
+            taken = list(self._recent)
+            self._recent.clear()
+            return taken
 
     def add_run(self, shape: tuple[int, int], wall_s: float, padded_s: float) -> None:
         """The engine ran a batch of ``shape`` (size, frames)."""

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
 
-from autotune.audio.reading import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.recognizer.chunking import Piece
+from autotune.recognizer.decoding import Decoded, clean_text
+from autotune.recognizer.dispatcher import SegmentJob
 from autotune.recognizer.intake import IntakePath, check_samples
 from autotune.recognizer.request import Request
-from autotune.recognizer.transcript import Transcript
+from autotune.recognizer.sample_buffer import SampleBuffer
+from autotune.recognizer.transcript import Segment, Transcript
 
 __all__ = ["RecognizerStream"]
 
+_INTERIM_SAMPLES = 15 * SAMPLE_RATE_HZ
+"""Most of what isn't settled yet that an interim text is of: its end."""
+
 
 class RecognizerStream:
-    """One recording, fed piece by piece; for one thread. Made by ``Recognizer.stream``."""
+    """One recording, fed piece by piece; for one thread, but ``abandon`` is for any. Made by ``Recognizer.stream``."""
 
-    def __init__(self, path: IntakePath) -> None:
+    def __init__(self, path: IntakePath, on_segment: Callable[[Segment], None] | None = None) -> None:
         self._path = path
         self._chunker = path.chunkers.new(None, live=True)
-        self._request = Request(time.perf_counter())
-        self._samples = 0
+        self._request = Request(time.perf_counter(), on_segment=on_segment)
+        self._unsettled = SampleBuffer()
+        self._settled = 0
+        """Samples before this one lie in pieces that are settled."""
         self._finished = False
+        self._gone = False
 
     def feed(self, samples: Float32) -> None:
         """Take the next samples: float32 [any number], 16 kHz mono, in −1..1. The array may be used again at once.
@@ -34,25 +44,56 @@ class RecognizerStream:
         if self._finished:
             raise RuntimeError("the stream must be open to take audio, but finish() was called")
         own = check_samples(samples).copy()
-        self._samples += len(own)
-        with self._path.stats.stage("chunk"):
+        self._unsettled.append(own)
+        self._unsettled.forget(max(self._settled, self._unsettled.end - _INTERIM_SAMPLES))
+        with self._path.turns, self._path.stats.stage("chunk"):
             pieces = self._chunker.push(own)
         self._send(pieces)
+
+    def interim(self) -> Future[str]:
+        """The text of what isn't settled yet, its last 15 s at most; it may change as more comes."""
+        future: Future[str] = Future()
+        end = self._unsettled.end
+        start = max(self._settled, end - _INTERIM_SAMPLES)
+        if start >= end or self._gone:
+            future.set_result("")
+            return future
+        samples = self._unsettled.take(start, end)
+
+        def done(_: int, result: Decoded | BaseException) -> None:
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(clean_text(result.text))
+
+        with self._path.turns, self._path.stats.stage("features"):
+            content = self._path.content(samples)
+        job = SegmentJob(content, len(samples) / SAMPLE_RATE_HZ, time.perf_counter(), done, 0, self._request)
+        self._path.dispatcher.put([job])
+        return future
 
     def finish(self) -> Future[Transcript]:
         """Recognise the rest; the future gives the whole transcript. Calling it again gives the same future."""
         if not self._finished:
             self._finished = True
-            with self._path.stats.stage("chunk"):
+            with self._path.turns, self._path.stats.stage("chunk"):
                 pieces = self._chunker.finish()
             self._send(pieces)
-            self._request.seal(self._samples)
+            self._request.seal(self._unsettled.end)
         return self._request.future
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: what waits is withdrawn, and the future raises ``CancelledError``."""
+        self._gone = True
+        self._path.dispatcher.withdraw(self._request)
+        self._request.fail(CancelledError())
 
     def _send(self, pieces: list[Piece]) -> None:
         if not pieces:
             return
+        self._settled = pieces[-1].stop
+        self._unsettled.forget(self._settled)
         now = time.perf_counter()
-        with self._path.stats.stage("features"):
+        with self._path.turns, self._path.stats.stage("features"):
             jobs = [self._request.add(piece, self._path.content(piece.samples), now) for piece in pieces]
-        self._path.dispatcher.put(jobs)
+        self._path.dispatcher.put(jobs, gone=lambda: self._gone)

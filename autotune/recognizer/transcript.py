@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from autotune.recognizer.decoding import Decoded, clean_text, join_texts
 from autotune.recognizer.seams import Overlap, Unit, find_seam, units_of
 
-__all__ = ["Place", "Segment", "Transcript", "assemble"]
+__all__ = ["Place", "Segment", "Transcript", "assemble", "segment_of"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Place:
     end_s: float
     shared_s: float = 0.0
     """Seconds at its start that the segment before holds too."""
+
+
+def segment_of(place: Place, decoded: Decoded) -> Segment:
+    """A segment that shares nothing with its neighbours."""
+    return Segment(start_s=place.start_s, end_s=place.end_s, text=clean_text(decoded.text), raw=decoded.text)
 
 
 def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float) -> Transcript:

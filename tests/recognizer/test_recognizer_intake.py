@@ -77,7 +77,13 @@ def dispatcher(gate: Gate, policy: Batch) -> Dispatcher:
 
 
 def path_to(ours: Dispatcher, chunking: Chunking) -> IntakePath:
-    return IntakePath(chunkers=Chunkers(chunking), content=lambda waveform: waveform, dispatcher=ours, stats=Stats())
+    return IntakePath(
+        chunkers=Chunkers(chunking),
+        content=lambda waveform: waveform,
+        dispatcher=ours,
+        stats=Stats(),
+        turns=threading.Semaphore(1),
+    )
 
 
 def job(request: Request, piece: Piece) -> SegmentJob:
@@ -106,7 +112,7 @@ def test_reading_waits_while_the_queue_is_full() -> None:
     done = threading.Event()
 
     def read() -> None:
-        intake.take(np.zeros(60 * 16000, np.float32), OFFLINE)
+        intake.take(np.zeros(60 * 16000, np.float32), intake.begin(OFFLINE))
         intake.flush()
         done.set()
 
@@ -114,7 +120,7 @@ def test_reading_waits_while_the_queue_is_full() -> None:
     reader.start()
     # It stops by itself: a first lot of 3 s running or waiting, another of 5 s waiting, and one in hand.
     assert not done.wait(0.3)
-    assert ours._waiting_s() <= 10.0
+    assert ours.queue().audio_s <= 10.0
     gate.go.set()
     assert done.wait(30)
     reader.join()
@@ -127,7 +133,9 @@ def test_a_segment_longer_than_the_queue_still_goes_through() -> None:
     gate = Gate(open_=True)
     ours = dispatcher(gate, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
     intake = Intake(path_to(ours, Chunking(method="none")), 10.0)
-    requests = [intake.take(np.zeros(30 * 16000, np.float32), OFFLINE) for _ in range(3)]
+    requests = [intake.begin(OFFLINE) for _ in range(3)]
+    for request in requests:
+        intake.take(np.zeros(30 * 16000, np.float32), request)
     intake.flush()
     assert [request.future.result(timeout=30).audio_s for request in requests] == [30.0] * 3
     ours.close()

@@ -1,0 +1,122 @@
+"""Admission: what is taken in, and what is turned away, before any work is spent on it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from autotune.errors import AutotuneError
+
+__all__ = ["Admission", "Limits", "Rejected"]
+
+SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
+
+
+class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
+    """A request is turned away.
+
+    Attributes:
+        reason: one word for metrics.
+        status: of HTTP.
+        retry_after_s: when another attempt may succeed; None: never, as it is.
+    """
+
+    def __init__(self, reason: str, message: str, *, status: int, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.reason, self.status, self.retry_after_s = reason, status, retry_after_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much is taken in."""
+
+    queue_s: float
+    """Seconds of audio that are accepted and not answered yet; one longer recording is taken where nothing else is."""
+    requests: int
+    """Files at once."""
+    streams: int
+    """Streams at once."""
+    duration_s: float
+    """Of one recording."""
+    body_bytes: int
+    """Of one upload."""
+
+
+class Admission:
+    """Counts what is inside. For one thread, the server's."""
+
+    def __init__(self, limits: Limits, rtfx: float) -> None:
+        """Open.
+
+        Args:
+            limits: how much is taken in.
+            rtfx: seconds of audio that the deployment recognises in a second, for ``Retry-After``.
+        """
+        self.limits = limits
+        self._rtfx = rtfx
+        self.queued_s = 0.0
+        self.requests = 0
+        self.streams = 0
+        self.draining = False
+        """Nothing new is taken in any more."""
+
+    @property
+    def inside(self) -> int:
+        """Requests and streams that are accepted and not answered yet."""
+        return self.requests + self.streams
+
+    def check(self, audio_s: float = 0.0) -> None:
+        """Raise Rejected if a recording of this length would be turned away now."""
+        limits = self.limits
+        self._check_draining()
+        if audio_s > limits.duration_s:
+            raise Rejected(
+                "too_long",
+                f"A recording must be at most {limits.duration_s:g} s long, but this one has {audio_s:.0f} s. Cut it.",
+                status=413,
+            )
+        if self.requests >= limits.requests:
+            raise self._full("too_many_requests", f"{limits.requests} requests are being answered")
+        if self.queued_s and self.queued_s + audio_s > limits.queue_s:
+            raise self._full("queue_full", f"{self.queued_s:.0f} s of audio are waiting")
+
+    @contextlib.contextmanager
+    def recording(self, audio_s: float) -> Iterator[None]:
+        """Hold a place for a recording. Raises Rejected."""
+        self.check(audio_s)
+        self.requests += 1
+        self.queued_s += audio_s
+        try:
+            yield
+        finally:
+            self.requests -= 1
+            self.queued_s = max(0.0, self.queued_s - audio_s) if self.requests else 0.0
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Hold a place for a stream. Raises Rejected."""
+        self._check_draining()
+        if self.streams >= self.limits.streams:
+            raise self._full("too_many_streams", f"{self.limits.streams} streams are being heard")
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def _check_draining(self) -> None:
+        if self.draining:
+            raise Rejected(
+                "draining", "The server is stopping. Ask another one.", status=503, retry_after_s=LONGEST_RETRY_S
+            )
+
+    def _full(self, reason: str, what: str) -> Rejected:
+        wait_s = math.ceil(self.queued_s / self._rtfx)
+        return Rejected(
+            reason,
+            f"The server is full: {what}. Try again later.",
+            status=429,
+            retry_after_s=max(SHORTEST_RETRY_S, min(LONGEST_RETRY_S, wait_s)),
+        )

@@ -1,0 +1,223 @@
+"""The application: OpenAI's transcription API, FunASR's WebSocket protocol, health, metrics and a page."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from autotune.errors import AudioError
+from autotune.serve.admission import Rejected
+from autotune.serve.failures import BackendError
+from autotune.serve.formats import CONTENT_TYPES, written
+from autotune.serve.guard import BodyRules, Guard
+from autotune.serve.openapi import PATH, openapi
+from autotune.serve.service import Service
+from autotune.serve.websocket import converse
+
+__all__ = ["build_app"]
+
+Found = TypeVar("Found")
+
+_PAGE = Path(__file__).parent / "page.html"
+_MOST_FIELDS = 32
+_CLIENT_GONE = 499
+_IGNORED = ("language", "prompt", "temperature", "timestamp_granularities[]", "chunking_strategy", "include[]")
+"""What OpenAI's clients may send and the measured deployment doesn't have; named in ``X-Autotune-Ignored``."""
+
+
+def build_app(service: Service) -> Starlette:
+    """The application of a service."""
+    handlers = _Handlers(service)
+    rules = BodyRules(service.limits.body_bytes, service.options.idle_s, service.options.bytes_per_s)
+    return Starlette(
+        routes=[
+            Route("/", handlers.page),
+            Route("/healthz", handlers.healthz),
+            Route("/readyz", handlers.readyz),
+            Route("/metrics", handlers.metrics),
+            Route("/openapi.json", handlers.openapi),
+            Route("/v1/models", handlers.models),
+            Route(PATH, handlers.transcriptions, methods=["POST"]),
+            WebSocketRoute("/", handlers.stream),
+        ],
+        middleware=[
+            Middleware(
+                Guard,
+                api_key=service.options.api_key,
+                rules=rules,
+                check=service.check_upload,
+                refuse=handlers.refusal,
+            )
+        ],
+        exception_handlers={
+            Rejected: handlers.rejected,
+            AudioError: handlers.wrong,
+            BackendError: handlers.failed,
+            HTTPException: handlers.http,
+            ClientDisconnect: handlers.gone,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Handlers:
+    service: Service
+
+    async def page(self, _: Request) -> Response:
+        return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
+
+    async def healthz(self, _: Request) -> Response:
+        """Alive: whoever can answer this need not be restarted."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, _: Request) -> Response:
+        service = self.service
+        deployment = service.document.deployment
+        told = {
+            "ready": service.ready,
+            "model": service.document.model.id,
+            "deployment": deployment.key,
+            "describes": deployment.describe(),
+            "interim_results": service.interims,
+            "max_streams": service.limits.streams,
+            "max_queue_s": service.limits.queue_s,
+        }
+        return JSONResponse(told, 200 if service.ready else 503)
+
+    async def metrics(self, _: Request) -> Response:
+        text = self.service.metrics.text(self.service.gauges)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(self, _: Request) -> Response:
+        return JSONResponse(openapi())
+
+    async def models(self, _: Request) -> Response:
+        model = {"id": self.service.document.model.id, "object": "model", "created": 0, "owned_by": "autotune"}
+        return JSONResponse({"object": "list", "data": [model]})
+
+    async def transcriptions(self, request: Request) -> Response:
+        service, started = self.service, time.perf_counter()
+        async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
+            wanted = _wanted(form)
+            path = service.new_path()
+            try:
+                await asyncio.to_thread(_save, wanted.file.file, path)
+                received = time.perf_counter()
+                service.metrics.spent("receive", received - started)
+                transcript = await _while_connected(request, service.transcribe(path))
+            finally:
+                path.unlink(missing_ok=True)
+        text = written(transcript, wanted.response_format, service.document.deployment.language)
+        service.metrics.spent("total", time.perf_counter() - started)
+        service.metrics.answered(PATH, 200)
+        headers = {"X-Autotune-Ignored": ", ".join(wanted.ignored)} if wanted.ignored else None
+        return Response(text, media_type=CONTENT_TYPES[wanted.response_format], headers=headers)
+
+    async def stream(self, socket: WebSocket) -> None:
+        await converse(socket, self.service)
+
+    def refusal(self, rejected: Rejected) -> ASGIApp:
+        """The answer of the guard."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            self.service.metrics.rejected(rejected.reason)
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008, "reason": f"{rejected}"})
+                return
+            await self._error(rejected.status, f"{rejected}", rejected.reason, rejected)(scope, receive, send)
+
+        return answer
+
+    async def rejected(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, Rejected)
+        self.service.metrics.rejected(error.reason)
+        return self._error(error.status, f"{error}", error.reason, error)
+
+    async def wrong(self, _: Request, error: Exception) -> Response:
+        self.service.metrics.rejected("not_audio")
+        return self._error(400, f"{error}".replace(f"{self.service.folder.name}/", "upload "), "not_audio")
+
+    async def failed(self, _: Request, error: Exception) -> Response:
+        return self._error(503, f"{error} Send it again.", "recognizer_failed")
+
+    async def http(self, _: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return self._error(error.status_code, error.detail, "invalid_request", headers=error.headers)
+
+    async def gone(self, _: Request, __: Exception) -> Response:
+        self.service.metrics.answered(PATH, _CLIENT_GONE)
+        return Response(status_code=_CLIENT_GONE)
+
+    def _error(
+        self, status: int, text: str, code: str, rejected: Rejected | None = None, headers: Any = None
+    ) -> Response:
+        """As OpenAI's clients expect it."""
+        self.service.metrics.answered(PATH, status)
+        kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
+        told = {"error": {"message": text, "type": kind, "param": None, "code": code}}
+        found = dict(headers or {})
+        if rejected is not None and rejected.retry_after_s is not None:
+            found["Retry-After"] = str(rejected.retry_after_s)
+        return JSONResponse(told, status, found)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    file: UploadFile
+    response_format: str
+    ignored: tuple[str, ...]
+
+
+def _wanted(form: FormData) -> _Wanted:
+    """What a form asks for. Raises HTTPException 400."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise HTTPException(400, 'The form must hold the recording as the file "file", but it holds no such file.')
+    response_format = form.get("response_format") or "json"
+    if not isinstance(response_format, str) or response_format not in CONTENT_TYPES:
+        known = ", ".join(CONTENT_TYPES)
+        raise HTTPException(400, f"response_format must be one of {known}, but got {response_format!r}.")
+    if f"{form.get('stream', '')}".lower() in ("true", "1"):
+        raise HTTPException(400, "stream must be false: the text is sent as a whole. Use the WebSocket for a live one.")
+    if "word" in form.getlist("timestamp_granularities[]"):
+        raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
+    return _Wanted(file, response_format, tuple(name for name in _IGNORED if form.get(name)))
+
+
+def _save(source: IO[bytes], path: Path) -> None:
+    with path.open("xb") as file:
+        shutil.copyfileobj(source, file, 1 << 20)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
+    """Do the work, unless the client goes away before it is done. Raises ClientDisconnect."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, watching = asyncio.create_task(work), asyncio.create_task(gone())
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

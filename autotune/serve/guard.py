@@ -1,0 +1,108 @@
+"""Guards in front of the application: who may ask, how much may be sent, and how slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from autotune.serve.admission import Rejected
+
+__all__ = ["BodyRules", "Guard"]
+
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")
+"""Asked without a key; the page asks for it. A WebSocket at ``/`` needs it."""
+
+
+@dataclass(frozen=True)
+class BodyRules:
+    """What a body must keep."""
+
+    most_bytes: int
+    idle_s: float
+    bytes_per_s: float
+
+
+class Guard:
+    """ASGI middleware: turns away before the application sees anything."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        api_key: str | None,
+        rules: BodyRules,
+        check: Callable[[], None],
+        refuse: Callable[[Rejected], ASGIApp],
+    ) -> None:
+        """Wrap an application.
+
+        Args:
+            app: what is guarded.
+            api_key: see ``ServeOptions``.
+            rules: of bodies.
+            check: raises Rejected if an upload would be turned away whatever it holds.
+            refuse: the answer to a request that is turned away.
+        """
+        self._app, self._rules, self._check, self._refuse = app, rules, check, refuse
+        self._key = None if api_key is None else api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or turn it away."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._authorise(scope)
+            if scope["type"] == "http" and scope["method"] == "POST":
+                self._check()
+                receive = self._limited(scope, receive)
+            await self._app(scope, receive, send)
+        except Rejected as rejected:
+            await self._refuse(rejected)(scope, receive, send)
+
+    def _authorise(self, scope: Scope) -> None:
+        if self._key is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
+            return
+        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
+            raise Rejected("unauthorised", 'Send the key as "Authorization: Bearer KEY".', status=401)
+
+    def _limited(self, scope: Scope, receive: Receive) -> Receive:
+        """``receive`` for a body that must come in time and stay within the limit."""
+        rules, started = self._rules, time.monotonic()
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdigit() and int(announced) > rules.most_bytes:
+            raise self._too_large()
+        received, complete = 0, False
+
+        async def limited() -> Message:
+            nonlocal received, complete
+            if complete:
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), rules.idle_s)
+            except TimeoutError:
+                raise self._too_slow() from None
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
+                if received > rules.most_bytes:
+                    raise self._too_large()
+                if not complete and time.monotonic() - started > rules.idle_s + received / rules.bytes_per_s:
+                    raise self._too_slow()
+            return message
+
+        return limited
+
+    def _too_large(self) -> Rejected:
+        most = self._rules.most_bytes
+        return Rejected("too_large", f"An upload must be at most {most} bytes. Send less, or compressed.", status=413)
+
+    def _too_slow(self) -> Rejected:
+        return Rejected("slow_sender", "The upload came too slowly. Send it again.", status=408)

@@ -1,0 +1,90 @@
+"""What Prometheus reads at ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+_SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+
+
+class Metrics:
+    """The server's counters; for its event loop."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"autotune_{name}", text, registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"autotune_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+            return Histogram(f"autotune_{name}", text, labels, buckets=tuple(buckets), registry=registry)
+
+        self._ready = gauge("ready", "1 while a recognizer is loaded and warmed up and the server isn't stopping")
+        self._requests = gauge("requests_in_flight", "Requests and streams accepted and not answered yet")
+        self._streams = gauge("streams_in_flight", "Streams accepted and not finished yet")
+        self._accepted = gauge("accepted_audio_seconds", "Audio of recordings accepted and not answered yet")
+        self._segments = gauge("queue_segments", "Segments that wait for an engine")
+        self._queued = gauge("queue_audio_seconds", "Audio that waits for an engine")
+        self._oldest = gauge("queue_oldest_seconds", "Age of the segment that has waited longest for an engine")
+        self._rtfx = gauge("rtfx", "Audio seconds recognised per second in which at least one batch ran")
+        self._restarts = gauge("worker_restarts", "Workers that crashed or hung and were started anew")
+        self._audio = counter("audio_seconds", "Audio recognised, padding not counted")
+        self._rejected = counter("rejected", "Requests turned away", "reason")
+        self._answered = counter("requests", "Requests answered", "path", "status")
+        self._size = histogram("batch_size", "Segments in a batch", _SIZES)
+        self._padding = histogram("batch_padding_share", "Share of a batch that is padding", _SHARES)
+        self._stage = histogram(
+            "stage_seconds", "Wall seconds that a request or a batch spent in a stage", _SECONDS, "stage"
+        )
+
+    def rejected(self, reason: str) -> None:
+        """A request was turned away."""
+        self._rejected.labels(reason).inc()
+
+    def answered(self, path: str, status: int) -> None:
+        """A request was answered."""
+        self._answered.labels(path, str(status)).inc()
+
+    def spent(self, stage: str, seconds: float) -> None:
+        """A request spent time in ``receive``, ``recognise`` or ``total``."""
+        self._stage.labels(stage).observe(seconds)
+
+    def batches(self, found: Iterable[Mapping[str, float]]) -> None:
+        """Batches that ran: fields of ``BatchFacts``."""
+        for one in found:
+            self._size.observe(one["size"])
+            self._padding.observe(1 - one["audio_s"] / one["padded_s"] if one["padded_s"] else 0.0)
+            self._audio.inc(one["audio_s"])
+            self._stage.labels("queue").observe(max(0.0, one["waited_s"]))
+            self._stage.labels("engine").observe(one["wall_s"])
+
+    def text(self, now: Callable[[], Mapping[str, float]]) -> bytes:
+        """Everything, in Prometheus' text format.
+
+        Args:
+            now: gives the gauges' values: ``ready``, ``requests``, ``streams``, ``accepted_s``, ``segments``,
+                ``queued_s``, ``oldest_s``, ``rtfx`` and ``restarts``.
+        """
+        values = now()
+        for name, gauge in (
+            ("ready", self._ready),
+            ("requests", self._requests),
+            ("streams", self._streams),
+            ("accepted_s", self._accepted),
+            ("segments", self._segments),
+            ("queued_s", self._queued),
+            ("oldest_s", self._oldest),
+            ("rtfx", self._rtfx),
+            ("restarts", self._restarts),
+        ):
+            gauge.set(values[name])
+        return generate_latest(self._registry)

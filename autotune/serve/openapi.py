@@ -1,0 +1,96 @@
+"""The HTTP interface in OpenAPI's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune import __version__
+from autotune.serve.formats import CONTENT_TYPES
+
+__all__ = ["PATH", "openapi"]
+
+PATH = "/v1/audio/transcriptions"
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": "string", "nullable": True},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+
+_STATUSES = {
+    "400": "The form or its recording is wrong",
+    "401": "The key is missing or wrong",
+    "408": "The upload came too slowly",
+    "413": "The upload or the recording is too long",
+    "429": "The server is full; see Retry-After",
+    "503": "The server is loading, stopping, or the recognizer failed; see Retry-After",
+}
+
+
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.0.3."""
+    return {
+        "openapi": "3.0.3",
+        "info": {"title": "autotune serve", "version": __version__},
+        "paths": {
+            PATH: {"post": _transcriptions()},
+            "/v1/models": {"get": _plain("The model that is served", "application/json", key=True)},
+            "/healthz": {"get": _plain("Alive", "application/json")},
+            "/readyz": {"get": {**_plain("Ready", "application/json", other={"503": "Loading or stopping"})}},
+            "/metrics": {"get": _plain("Counters for Prometheus", "text/plain")},
+            "/openapi.json": {"get": _plain("This document", "application/json")},
+            "/": {"get": _plain("A page for trying it", "text/html")},
+        },
+        "components": {
+            "schemas": {"Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _transcriptions() -> dict[str, Any]:
+    answers: dict[str, Any] = {status: _error(text) for status, text in _STATUSES.items()}
+    kinds = {kind.partition(";")[0] for kind in CONTENT_TYPES.values()}
+    answers["200"] = {"description": "The transcript", "content": {kind: {} for kind in sorted(kinds)}}
+    properties = {
+        "file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, opus or mp3, any rate"},
+        "model": {"type": "string", "description": "Any: one model is served"},
+        "response_format": {"type": "string", "enum": list(CONTENT_TYPES), "default": "json"},
+        "language": {"type": "string", "description": "Ignored: as the deployment was measured"},
+        "prompt": {"type": "string", "description": "Ignored"},
+        "temperature": {"type": "number", "description": "Ignored"},
+    }
+    schema = {"type": "object", "required": ["file"], "properties": properties}
+    return {
+        "summary": "Transcribe a recording, as OpenAI's API does",
+        "operationId": "transcribe",
+        "security": [{}, {"key": []}],
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}},
+        "responses": answers,
+    }
+
+
+def _plain(text: str, kind: str, *, key: bool = False, other: dict[str, str] | None = None) -> dict[str, Any]:
+    answers: dict[str, Any] = {"200": {"description": text, "content": {kind: {}}}}
+    answers |= {status: {"description": said, "content": {kind: {}}} for status, said in (other or {}).items()}
+    if key:
+        answers["401"] = _error(_STATUSES["401"])
+    return {"summary": text, "responses": answers}
+
+
+def _error(text: str) -> dict[str, Any]:
+    return {
+        "description": text,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }

@@ -1,0 +1,149 @@
+"""Running the server: uvicorn, TLS, and a stop that finishes what was accepted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from autotune.deployment_file import DeploymentFile
+from autotune.errors import DocumentError
+from autotune.serve.app import build_app
+from autotune.serve.options import ServeOptions
+from autotune.serve.service import Service
+
+__all__ = ["run_server"]
+
+_LOOK_S = 0.05
+_LARGEST_MESSAGE_BYTES = 8 << 20
+
+
+def run_server(
+    document: DeploymentFile,
+    options: ServeOptions,
+    *,
+    model_path: Path,
+    artifact_path: Path | None,
+    on_ready: Callable[[Service, str], None] = lambda _, __: None,
+    on_event: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; a second one stops at once.
+
+    Args:
+        document: what is served.
+        options: how.
+        model_path: FunASR's model directory.
+        artifact_path: what the engine loads; None where it is the model directory.
+        on_ready: called with the service and its URL once it is warmed up.
+        on_event: told in a sentence when a worker is lost, and when the server stops.
+
+    Raises:
+        AutotuneError: the recognizer can't be loaded.
+        DocumentError: the address or a TLS file can't be used.
+    """
+    asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
+
+
+async def _serve(
+    document: DeploymentFile,
+    options: ServeOptions,
+    paths: tuple[Path, Path | None],
+    on_ready: Callable[[Service, str], None],
+    on_event: Callable[[str], None],
+) -> None:
+    listening = _listen(options)
+    service = Service(document, options, model_path=paths[0], artifact_path=paths[1], on_event=on_event)
+    server = _Server(_config(service, options), service, on_event)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    loading = asyncio.create_task(service.begin())
+    try:
+        await asyncio.wait({serving, loading}, return_when=asyncio.FIRST_COMPLETED)
+        if loading.done() and not loading.cancelled() and (error := loading.exception()) is not None:
+            raise error
+        if loading.done():
+            on_ready(service, _url(options, listening))
+        await serving
+    finally:
+        server.should_exit = server.force_exit = True
+        loading.cancel()
+        await asyncio.gather(serving, loading, return_exceptions=True)
+        await service.end()
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family, backlog=2048)
+    except OSError as error:
+        raise DocumentError(
+            f"--host and --port must be an address of this machine that is free, but {options.host}:{options.port} "
+            f"isn't: {error.strerror}."
+        ) from error
+
+
+def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
+    config = uvicorn.Config(
+        build_app(service),
+        host=options.host,
+        port=options.port,
+        ssl_certfile=options.tls_cert,
+        ssl_keyfile=options.tls_key,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        ws_max_size=_LARGEST_MESSAGE_BYTES,
+        timeout_graceful_shutdown=max(1, int(options.grace_s)),
+    )
+    try:
+        config.load()
+    except (OSError, ValueError) as error:
+        raise DocumentError(
+            f"--tls-cert and --tls-key must be a PEM certificate and its key, but {options.tls_cert}: {error}."
+        ) from error
+    return config
+
+
+def _url(options: ServeOptions, listening: socket.socket) -> str:
+    scheme = "https" if options.tls_cert else "http"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    return f"{scheme}://{host}:{listening.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """Finishes what was accepted before it stops."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_event: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._service, self._on_event = service, on_event
+        self._stopping: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Of SIGTERM and SIGINT; in the main thread, which runs the event loop."""
+        del frame
+        if self._stopping is not None:
+            self._on_event("stopping at once")
+            self.should_exit = self.force_exit = True
+            return
+        name = signal.Signals(sig).name
+        self._stopping = asyncio.get_running_loop().create_task(self._stop(name))
+
+    async def _stop(self, name: str) -> None:
+        service, grace_s = self._service, self._service.options.grace_s
+        inside = service.admission.inside
+        self._on_event(f"{name}: taking nothing new in, finishing {inside} within {grace_s:g} s")
+        service.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                while service.admission.inside:
+                    await asyncio.sleep(_LOOK_S)
+        if service.admission.inside:
+            self._on_event(f"{service.admission.inside} were not finished in time")
+            self.force_exit = True
+        self.should_exit = True

@@ -1,0 +1,132 @@
+"""The service: what HTTP and WebSocket share: the measured deployment, its backend, admission and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from autotune.audio.reading import audio_info
+from autotune.deployment_file import DeploymentFile
+from autotune.recognizer.transcript import Transcript
+from autotune.serve.admission import Admission, Rejected
+from autotune.serve.backend import Backend, WorkerPlan
+from autotune.serve.metrics import Metrics
+from autotune.serve.options import ServeOptions, hang_s, interims_fit, limits_of
+
+__all__ = ["Service"]
+
+
+class Service:
+    """For one event loop; made before it runs, ``begin`` and ``end`` inside."""
+
+    def __init__(
+        self,
+        document: DeploymentFile,
+        options: ServeOptions,
+        *,
+        model_path: Path,
+        artifact_path: Path | None,
+        on_event: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.document, self.options = document, options
+        self.limits = limits_of(options, document)
+        self.admission = Admission(self.limits, document.measurement.rtfx.median)
+        self.metrics = Metrics()
+        self.interims = interims_fit(self.limits, document)
+        """Whether streams get interim results."""
+        self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
+        self.draining = asyncio.Event()
+        self._model_path, self._artifact_path = model_path, artifact_path
+        self._backend: Backend | None = None
+        self._on_event = on_event
+        self._uploads = 0
+
+    @property
+    def backend(self) -> Backend:
+        """Raises Rejected until it is ready for the first time."""
+        if self._backend is None:
+            raise Rejected("not_ready", "The model is being loaded. Try again later.", status=503, retry_after_s=5)
+        return self._backend
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request that comes now would be recognised at once."""
+        return self._backend is not None and self._backend.ready and not self.admission.draining
+
+    def check_upload(self) -> None:
+        """Raise Rejected if an upload would be turned away whatever it holds."""
+        _ = self.backend
+        self.admission.check()
+
+    async def begin(self) -> None:
+        """Load and warm up; raises what the recognizer raises."""
+        plan = WorkerPlan(
+            deployment=self.document.deployment,
+            model_path=self._model_path,
+            artifact_path=self._artifact_path,
+            folder=Path(self.folder.name),
+            hang_s=hang_s(self.document),
+        )
+        backend = Backend(
+            plan,
+            on_batches=self.metrics.batches,
+            on_restart=lambda why: self._on_event(f"the recognizer is started anew: {why}"),
+        )
+        try:
+            await backend.start()
+        except BaseException:
+            await backend.close()
+            raise
+        self._backend = backend
+
+    async def end(self) -> None:
+        """Stop the recognizer and remove all uploads."""
+        if self._backend is not None:
+            await self._backend.close()
+        self.folder.cleanup()
+
+    def drain(self) -> None:
+        """Take nothing new in; streams are told to finish."""
+        self.admission.draining = True
+        self.draining.set()
+
+    def new_path(self, suffix: str = "") -> Path:
+        """Where the next upload is kept; the name is the server's own."""
+        self._uploads += 1
+        return Path(self.folder.name) / f"{self._uploads}{suffix}"
+
+    async def transcribe(self, path: Path) -> Transcript:
+        """A file that was received: admitted by its length, then recognised.
+
+        Raises:
+            AudioError: it can't be read.
+            Rejected: it is turned away.
+            BackendError: it was accepted, and the recognizer failed on it.
+        """
+        info = await asyncio.to_thread(audio_info, path)
+        started = time.perf_counter()
+        with self.admission.recording(info.duration_s):
+            transcript = await self.backend.transcribe(path)
+        self.metrics.spent("recognise", time.perf_counter() - started)
+        return transcript
+
+    def gauges(self) -> Mapping[str, float]:
+        """For ``Metrics.text``."""
+        status = self._backend.status if self._backend else None
+        queue = status.queue if status else {}
+        totals = status.totals if status else {}
+        busy_s = float(totals.get("busy_s", 0.0))
+        return {
+            "ready": float(self.ready),
+            "requests": float(self.admission.inside),
+            "streams": float(self.admission.streams),
+            "accepted_s": self.admission.queued_s,
+            "segments": float(queue.get("segments", 0)),
+            "queued_s": float(queue.get("audio_s", 0.0)),
+            "oldest_s": float(queue.get("oldest_s", 0.0)),
+            "rtfx": float(totals.get("audio_s", 0.0)) / busy_s if busy_s else 0.0,
+            "restarts": float(self._backend.restarts if self._backend else 0),
+        }

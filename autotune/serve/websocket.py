@@ -1,0 +1,322 @@
+"""FunASR's WebSocket protocol (``runtime/docs/websocket_protocol.md``), for its own clients unchanged.
+
+A JSON header, PCM, ``{"is_speaking": false}``; mode ``offline`` gives one result for the whole recording, ``2pass`` a
+result for each pause and, where the measured speed carries it, interim ones every second; ``online`` gives the same
+text as pieces to be appended. ``is_end``, which FunASR's Python client sends and waits for, comes back with the last
+result. Several recordings may follow each other on one connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from autotune.errors import AudioError
+from autotune.recognizer.transcript import Segment
+from autotune.serve.admission import Rejected
+from autotune.serve.agreement import Agreement
+from autotune.serve.failures import BackendError
+from autotune.serve.live import StreamEvents
+from autotune.serve.options import INTERIM_S
+from autotune.serve.service import Service
+
+__all__ = ["Header", "converse"]
+
+SUBPROTOCOL = "binary"
+MODES = ("offline", "online", "2pass")
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 48000
+MESSAGES_AHEAD = 64
+POLICY_VIOLATION, TRY_AGAIN_LATER, RESTARTING, INTERNAL_ERROR = 1008, 1013, 1012, 1011
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a client says of a recording."""
+
+    mode: str = "2pass"
+    wav_name: str = "demo"
+    wav_format: str = "pcm"
+    audio_fs: int = 16000
+
+    def told(self, message: Mapping[str, Any]) -> Header:
+        """With what a message says anew.
+
+        Raises:
+            ValueError: a value can't be; the text says which.
+        """
+        header = self
+        if "mode" in message:
+            if message["mode"] not in MODES:
+                raise ValueError(f"mode must be one of {', '.join(MODES)}, but got {message['mode']!r}")
+            header = replace(header, mode=message["mode"])
+        header = replace(
+            header,
+            wav_name=f"{message.get('wav_name', header.wav_name)}"[:200],
+            wav_format=f"{message.get('wav_format', header.wav_format)}"[:200],
+        )
+        if "audio_fs" in message:
+            rate = message["audio_fs"]
+            if isinstance(rate, bool) or not isinstance(rate, int) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
+                raise ValueError(f"audio_fs must be in {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz, but got {rate!r}")
+            header = replace(header, audio_fs=rate)
+        return header
+
+    @property
+    def raw(self) -> bool:
+        """Whether the bytes are samples, not a file."""
+        return self.wav_format.lower() == "pcm"
+
+
+async def converse(socket: WebSocket, service: Service) -> None:
+    """Everything that happens on one connection."""
+    offered = socket.scope.get("subprotocols", [])
+    await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    code, reason = 1000, ""
+    try:
+        with service.admission.stream():
+            _ = service.backend
+            await _Session(socket, service).run()
+    except Rejected as rejected:
+        service.metrics.rejected(rejected.reason)
+        code = TRY_AGAIN_LATER if rejected.retry_after_s is not None else POLICY_VIOLATION
+        reason = f"{rejected}"
+    except (ValueError, AudioError) as error:
+        code, reason = POLICY_VIOLATION, f"{error}"
+    except BackendError as error:
+        code, reason = INTERNAL_ERROR, f"{error}"
+    except WebSocketDisconnect:
+        return
+    if service.draining.is_set() and code == 1000:
+        code, reason = RESTARTING, "The server is stopping."
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        if socket.application_state == WebSocketState.CONNECTED:
+            await socket.close(code, reason.encode()[:120].decode(errors="ignore"))
+
+
+class _Session:
+    """One connection: recordings, one after the other."""
+
+    def __init__(self, socket: WebSocket, service: Service) -> None:
+        self._socket, self._service = socket, service
+        self._header = Header()
+        self._inbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MESSAGES_AHEAD)
+
+    async def run(self) -> None:
+        """Until the client leaves, or the server stops. Raises WebSocketDisconnect when the client leaves."""
+        reading, working = asyncio.create_task(self._read()), asyncio.create_task(self._work())
+        try:
+            await asyncio.wait({reading, working}, return_when=asyncio.FIRST_COMPLETED)
+            (working if working.done() else reading).result()
+        finally:
+            for task in (reading, working):
+                task.cancel()
+            await asyncio.gather(reading, working, return_exceptions=True)
+
+    async def _read(self) -> None:
+        """Receive ahead, so that it is noticed when the client leaves while it waits for a result."""
+        while True:
+            message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1000))
+            await self._inbox.put(message)
+
+    async def _work(self) -> None:
+        recording: _Upload | _Speech | None = None
+        try:
+            while (message := await self._next(recording)) is not None:
+                if message.get("bytes") is not None:
+                    recording = recording or self._begin()
+                    await recording.feed(message["bytes"])
+                    continue
+                told = self._parsed(message.get("text") or "")
+                self._header = self._header.told(told)
+                if told.get("is_speaking", True) is False:
+                    recording = recording or self._begin()
+                    await recording.finish(is_end=told.get("is_end") is True)
+                    recording.close()
+                    recording = None
+            if isinstance(recording, _Speech):
+                await recording.finish(is_end=False)
+        finally:
+            if recording is not None:
+                recording.close()
+
+    async def _next(self, recording: _Upload | _Speech | None) -> Mapping[str, Any] | None:
+        """The client's next message; None when it says nothing for too long, or the server stops.
+
+        Raises:
+            Rejected: nothing comes in the middle of an upload.
+        """
+        receiving = asyncio.create_task(self._inbox.get())
+        draining = asyncio.create_task(self._service.draining.wait())
+        # What is being uploaded is received to its end also while the server stops.
+        waited_for = {receiving} if isinstance(recording, _Upload) else {receiving, draining}
+        try:
+            await asyncio.wait(
+                waited_for, timeout=2 * self._service.options.idle_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if receiving.done():
+                return receiving.result()
+            if isinstance(recording, _Upload):
+                raise Rejected("slow_sender", "The recording came too slowly. Send it again.", status=408)
+            return None
+        finally:
+            receiving.cancel()
+            draining.cancel()
+
+    def _begin(self) -> _Upload | _Speech:
+        kind = _Upload if self._header.mode == "offline" else _Speech
+        return kind(self._socket, self._service, self._header)
+
+    @staticmethod
+    def _parsed(text: str) -> Mapping[str, Any]:
+        try:
+            told = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"a text message must be JSON, but got {text[:40]!r}") from error
+        if not isinstance(told, dict):
+            raise ValueError(f"a message must be a JSON object, but got {text[:40]!r}")
+        return told
+
+
+class _Upload:
+    """A recording of mode ``offline``: kept in a file, then recognised like any upload."""
+
+    def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
+        self._socket, self._service, self._header = socket, service, header
+        self._path = service.new_path()
+        self._file = self._path.open("xb")
+        self._wave: wave.Wave_write | None = None
+        if header.raw:
+            self._wave = wave.open(self._file, "wb")  # noqa: SIM115 - closed by finish or close
+            self._wave.setnchannels(1)
+            self._wave.setsampwidth(2)
+            self._wave.setframerate(header.audio_fs)
+        self._bytes = 0
+
+    async def feed(self, content: bytes) -> None:
+        self._bytes += len(content)
+        most = self._service.limits.body_bytes
+        if self._bytes > most:
+            raise Rejected("too_large", f"A recording must have at most {most} bytes.", status=413)
+        if self._wave is not None:
+            self._wave.writeframesraw(content)
+        else:
+            self._file.write(content)
+
+    async def finish(self, *, is_end: bool) -> None:
+        if not self._bytes:
+            await _send(self._socket, self._header, "offline", "", is_final=True, is_end=is_end)
+            return
+        if self._wave is not None:
+            self._wave.close()
+        self._file.close()
+        transcript = await self._service.transcribe(self._path)
+        stamps = [_stamp(one) for one in transcript.segments if one.text]
+        await _send(
+            self._socket, self._header, "offline", transcript.text, is_final=True, is_end=is_end, stamp_sents=stamps
+        )
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, wave.Error):
+            if self._wave is not None:
+                self._wave.close()
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class _Speech:
+    """A recording that is spoken now."""
+
+    def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
+        self._socket, self._header = socket, header
+        if not header.raw:
+            raise ValueError(f'wav_format must be "pcm" in mode {header.mode}, but got {header.wav_format!r}')
+        self._agreement = Agreement()
+        self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._sender = asyncio.create_task(self._send_all())
+        self._interims = service.interims
+        self._asked_s = 0.0
+        self._odd = b""
+        self._most_s = service.limits.duration_s
+        self._stream = service.backend.open(header.audio_fs, StreamEvents(self._settled, self._interim))
+
+    async def feed(self, content: bytes) -> None:
+        whole = self._odd + content
+        cut = len(whole) // 2 * 2
+        self._odd = whole[cut:]
+        await self._stream.feed(whole[:cut])
+        if self._stream.heard_s > self._most_s:
+            raise Rejected("too_long", f"A recording must be at most {self._most_s:g} s long.", status=413)
+        if self._interims and self._stream.heard_s - self._asked_s >= INTERIM_S:
+            self._asked_s = self._stream.heard_s
+            self._stream.ask_interim()
+
+    async def finish(self, *, is_end: bool) -> None:
+        await self._stream.finish()
+        await self._outbox.join()
+        await _send(self._socket, self._header, self._final_mode, "", is_final=True, is_end=is_end)
+
+    def close(self) -> None:
+        self._sender.cancel()
+        self._stream.close()
+
+    @property
+    def _final_mode(self) -> str:
+        return "2pass-offline" if self._header.mode == "2pass" else "online"
+
+    def _settled(self, segment: Segment) -> None:
+        rest = self._agreement.settle(segment.text)
+        text = segment.text if self._header.mode == "2pass" else rest
+        if text:
+            self._outbox.put_nowait({"mode": self._final_mode, "text": text, "stamp_sents": [_stamp(segment)]})
+
+    def _interim(self, text: str) -> None:
+        new = self._agreement.push(text)
+        if new:
+            mode = "2pass-online" if self._header.mode == "2pass" else "online"
+            self._outbox.put_nowait({"mode": mode, "text": new})
+
+    async def _send_all(self) -> None:
+        while True:
+            told = await self._outbox.get()
+            try:
+                await _send(self._socket, self._header, is_final=False, is_end=False, **told)
+            finally:
+                self._outbox.task_done()
+
+
+async def _send(
+    socket: WebSocket,
+    header: Header,
+    mode: str,
+    text: str,
+    *,
+    is_final: bool,
+    is_end: bool,
+    stamp_sents: list[dict[str, Any]] | None = None,
+) -> None:
+    told: dict[str, Any] = {"mode": mode, "wav_name": header.wav_name, "text": text, "is_final": is_final}
+    if is_end:
+        told["is_end"] = True
+    if stamp_sents:
+        told["stamp_sents"] = stamp_sents
+    with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+        await socket.send_text(json.dumps(told, ensure_ascii=False))
+
+
+def _stamp(segment: Segment) -> dict[str, Any]:
+    """In milliseconds, as FunASR has it."""
+    return {
+        "text_seg": segment.text,
+        "punc": "",
+        "start": round(segment.start_s * 1000),
+        "end": round(segment.end_s * 1000),
+    }

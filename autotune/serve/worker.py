@@ -1,0 +1,186 @@
+"""The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
+
+The child side of ``backend.py``. It is told ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
+the id of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a
+second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soxr
+
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.deployment import Deployment
+from autotune.errors import AudioError
+from autotune.model_directory import ModelDirectory
+from autotune.recognizer import Recognizer, warmup_shapes
+from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
+
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+
+__all__ = ["serve_task"]
+
+STATUS_EVERY_S = 0.5
+_SCALE = np.float32(1 / 32768)
+
+
+def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
+    emit("started", {"pid": os.getpid()})
+    deployment = Deployment.model_validate(payload["deployment"])
+    artifact = Path(payload["artifact_path"]) if payload["artifact_path"] else None
+    with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
+        recognizer.warm_up(warmup_shapes(deployment))
+        recognizer.take_batches()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(payload["socket"])
+            _Worker(recognizer, connection).run()
+    return {}
+
+
+class _Worker:
+    """Hears the server and lets each job work in a thread of its own."""
+
+    def __init__(self, recognizer: Recognizer, connection: socket.socket) -> None:
+        self.recognizer = recognizer
+        self._connection = connection
+        self._sending = threading.Lock()
+        self._jobs: dict[int, _FileJob | _LiveJob] = {}
+
+    def run(self) -> None:
+        """Until the server hangs up."""
+        threading.Thread(target=self._report, name="autotune-status", daemon=True).start()
+        with self._connection.makefile("rb") as stream:
+            while (frame := read_frame(stream)) is not None:
+                self._take(*frame)
+        for job in list(self._jobs.values()):
+            job.drop()
+
+    def send(self, message: Message) -> None:
+        """From any thread; a server that is gone hears nothing."""
+        frame = packed(message)
+        with self._sending, contextlib.suppress(OSError):
+            self._connection.sendall(frame)
+
+    def forget(self, number: int) -> None:
+        """A job has ended."""
+        self._jobs.pop(number, None)
+
+    def _take(self, message: Message, content: bytes) -> None:
+        number, told = message["id"], message["op"]
+        if told == "file":
+            self._jobs[number] = _FileJob(self, number, Path(message["path"]))
+        elif told == "open":
+            self._jobs[number] = _LiveJob(self, number, message["rate_hz"])
+        elif (job := self._jobs.get(number)) is None:
+            return  # it failed, and the server will hear, or has heard
+        elif told == "drop":
+            job.drop()
+        elif isinstance(job, _LiveJob):
+            job.inbox.put((told, content))
+
+    def _report(self) -> None:
+        while True:
+            waiting, stats = self.recognizer.queue(), self.recognizer.stats()
+            batches = [asdict(one) for one in self.recognizer.take_batches()]
+            totals = {"audio_s": stats.audio_s, "busy_s": stats.busy_s, "stages_s": stats.stages_s}
+            self.send({"status": {"queue": asdict(waiting), "batches": batches, "totals": totals}})
+            time.sleep(STATUS_EVERY_S)
+
+
+def _told(error: BaseException, path: Path | None = None) -> Message:
+    """An error as the client may hear it: without paths of this machine."""
+    kind = "audio" if isinstance(error, AudioError) else "internal"
+    text = f"{error}" if kind == "audio" else f"{type(error).__name__}: {error}"
+    return {"kind": kind, "message": text.replace(f"{path}", "The file") if path else text}
+
+
+class _FileJob:
+    """One recording that is there as a whole."""
+
+    def __init__(self, worker: _Worker, number: int, path: Path) -> None:
+        self._worker, self._number, self._path = worker, number, path
+        self._request = worker.recognizer.request()
+        threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self._request.abandon()
+
+    def _run(self) -> None:
+        try:
+            self._request.read(self._path)
+            done = transcript_to(self._request.future.result())
+        except CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+            self._worker.send({"id": self._number, "error": _told(error, self._path)})
+        else:
+            self._worker.send({"id": self._number, "done": done})
+        finally:
+            self._worker.forget(self._number)
+
+
+class _LiveJob:
+    """One recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
+
+    def __init__(self, worker: _Worker, number: int, rate_hz: int) -> None:
+        self._worker, self._number = worker, number
+        self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
+        """What is told of it, in order."""
+        self._stream = worker.recognizer.stream(lambda one: worker.send({"id": number, "segment": segment_to(one)}))
+        self._resampler = None
+        if rate_hz != SAMPLE_RATE_HZ:
+            self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
+        threading.Thread(target=self._run, name=f"autotune-stream-{number}", daemon=True).start()
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        self.inbox.put(("drop", b""))
+        self._stream.abandon()
+
+    def _run(self) -> None:
+        try:
+            while (told := self.inbox.get())[0] not in ("drop", "end"):
+                self._hear(*told)
+            if told[0] == "end":
+                if self._resampler is not None:
+                    self._stream.feed(self._resampled(np.empty(0, np.float32), last=True))
+                self._worker.send({"id": self._number, "done": transcript_to(self._stream.finish().result())})
+        except CancelledError:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+            self._worker.send({"id": self._number, "error": _told(error)})
+        finally:
+            self._worker.forget(self._number)
+
+    def _hear(self, told: str, content: bytes) -> None:
+        if told == "interim":
+            self._stream.interim().add_done_callback(self._send_interim)
+            return
+        samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE
+        self._stream.feed(samples if self._resampler is None else self._resampled(samples, last=False))
+        self._worker.send({"id": self._number, "taken": len(content)})
+
+    def _send_interim(self, future: Future[str]) -> None:
+        if not future.exception():
+            self._worker.send({"id": self._number, "interim": future.result()})
+
+    def _resampled(self, samples: Float32, *, last: bool) -> Float32:
+        assert self._resampler is not None
+        resampled = self._resampler.resample_chunk(samples, last=last)
+        clipped: Float32 = np.clip(resampled, -1.0, 1.0, dtype=np.float32)
+        return clipped

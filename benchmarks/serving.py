@@ -1,0 +1,123 @@
+"""What serving costs: the same recognizer asked directly and over HTTP, interleaved; and how it grows with clients.
+
+    autotune --audio-profile long --out long.yaml
+    python benchmarks/serving.py long.yaml
+
+``long``: recordings one after the other, directly and over HTTP in turn; the ratio of their total times. ``short``: the
+same with short ones; the median difference. Then 1, 8, 64 and 256 clients in a closed loop. Writes
+``docs/benchmarks/serving.json``. Run it alone on the machine; needs the extra [serve].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from asyncio import run
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+import autotune
+from autotune.audio.profile import load_profile
+from autotune.audio.workload import build_workload
+from autotune.deployment_file import read_deployment_file
+from autotune.metrics import geometric_interval
+from autotune.paths import cache_dir
+from benchmarks.serving_client import PATH, conditions, crowd, percentile, serving
+
+OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"
+CLIENTS = (1, 8, 64, 256)
+
+
+def recordings(profile: str, count: int) -> list[Path]:
+    """Of a built-in profile, the first ones of a workload of its own."""
+    workload = build_workload(
+        load_profile(profile), seed=7, shards=count, recordings_per_shard=1, cache=cache_dir() / "workloads"
+    )
+    return [Path(shard.recordings[0].path) for shard in workload.shards]
+
+
+def in_turn(url: str, recognizer: Any, files: list[Path], rounds: int) -> list[tuple[float, float, float]]:
+    """(audio seconds, directly, over HTTP) of every recording and round; which goes first is drawn."""
+    generator, found = random.Random(0), []
+    with httpx.Client(base_url=url, timeout=600) as client:
+
+        def direct(path: Path) -> tuple[float, str, float]:
+            started = time.perf_counter()
+            transcript = recognizer.transcribe([path])[0]
+            return time.perf_counter() - started, transcript.text, transcript.audio_s
+
+        def served(path: Path) -> tuple[float, str, float]:
+            content = path.read_bytes()
+            started = time.perf_counter()
+            answer = client.post(PATH, files={"file": (path.name, content)}, data={"model": "any"})
+            took = time.perf_counter() - started
+            return took, answer.raise_for_status().json()["text"], 0.0
+
+        for path in files:
+            direct(path)
+            served(path)
+        for _ in range(rounds):
+            for path in files:
+                first, second = (direct, served) if generator.random() < 0.5 else (served, direct)
+                told = {first.__name__: first(path), second.__name__: second(path)}
+                if told["direct"][1] != told["served"][1]:
+                    print(f"other text over HTTP: {path}", file=sys.stderr)
+                found.append((told["direct"][2], told["direct"][0], told["served"][0]))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("deployment", type=Path)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each number of clients")
+    options = parser.parse_args()
+    document = read_deployment_file(options.deployment)
+    long, short = recordings("long", 3), recordings("short", 12)
+    told: dict[str, Any] = conditions(document)
+    with serving(options.deployment, "--max-queue-s", "100000") as server:
+        with autotune.load(options.deployment) as recognizer:
+            found = in_turn(server.url, recognizer, long, options.rounds)
+            ratios = [
+                sum(one[1] for one in found[start : start + len(long)])
+                / sum(one[2] for one in found[start : start + len(long)])
+                for start in range(0, len(found), len(long))
+            ]
+            interval = geometric_interval(ratios)
+            told["long"] = {"served_over_direct_rtfx": interval.median, "low": interval.low, "high": interval.high}
+            found = in_turn(server.url, recognizer, short, options.rounds)
+            differences = [1000 * (one[2] - one[1]) for one in found]
+            told["short"] = {
+                "p50_overhead_ms": statistics.median(differences),
+                "p50_direct_ms": 1000 * statistics.median(one[1] for one in found),
+                "p50_served_ms": 1000 * statistics.median(one[2] for one in found),
+            }
+        told["clients"] = []
+        for clients in CLIENTS:
+            started = time.perf_counter()
+            answers = run(crowd(server.url, short, clients, options.seconds))
+            wall_s = time.perf_counter() - started
+            good = [one for one in answers if one.status == 200]
+            told["clients"].append(
+                {
+                    "clients": clients,
+                    "answers": len(answers),
+                    "errors": len(answers) - len(good),
+                    "per_s": len(good) / wall_s,
+                    "p50_s": percentile([one.seconds for one in good], 0.5),
+                    "p95_s": percentile([one.seconds for one in good], 0.95),
+                }
+            )
+            print(told["clients"][-1], file=sys.stderr, flush=True)
+    OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps({name: told[name] for name in ("long", "short", "clients")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

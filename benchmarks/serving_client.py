@@ -1,0 +1,131 @@
+"""What the serving benchmarks share: a real server of a deploy.yaml, and clients that ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from autotune.deployment_file import DeploymentFile
+from autotune.hardware import probe_hardware
+
+__all__ = ["PATH", "Answer", "Server", "ask", "conditions", "crowd", "percentile", "serving"]
+
+PATH = "/v1/audio/transcriptions"
+PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "starlette", "uvicorn", "httpx")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that is ready."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def worker_pids(self) -> list[int]:
+        """Children of the server."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+
+    def memory_bytes(self) -> int:
+        """Resident, of the server and its children."""
+        total = 0
+        for pid in (self.process.pid, *self.worker_pids()):
+            with contextlib.suppress(OSError):
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+        return total
+
+    def metric(self, name: str) -> float:
+        """Sum over all labels."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+@contextlib.contextmanager
+def serving(file: Path, *options: str) -> Iterator[Server]:
+    """``autotune serve`` on a free port."""
+    command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise SystemExit("the server must start, but it ended: see above")
+        yield Server(json.loads(line)["url"], process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a request."""
+
+    path: Path
+    seconds: float
+    status: int
+    """0: no answer."""
+    text: str
+
+
+async def ask(client: httpx.AsyncClient, path: Path, content: bytes) -> Answer:
+    """One request."""
+    started = time.perf_counter()
+    status, text = 0, ""
+    try:
+        answer = await client.post(PATH, files={"file": (path.name, content)}, data={"model": "any"})
+        status = answer.status_code
+        text = answer.json().get("text", "") if status == 200 else ""
+    except httpx.HTTPError as error:
+        text = type(error).__name__
+    return Answer(path, time.perf_counter() - started, status, text)
+
+
+async def crowd(url: str, files: Sequence[Path], clients: int, seconds: float, seed: int = 0) -> list[Answer]:
+    """Clients that each ask again as soon as they are answered (a closed loop)."""
+    contents = {path: path.read_bytes() for path in files}
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    until = time.perf_counter() + seconds
+    answers: list[Answer] = []
+
+    async def one(number: int, client: httpx.AsyncClient) -> None:
+        generator = random.Random(f"{seed}/{number}")
+        while time.perf_counter() < until:
+            path = generator.choice(list(contents))
+            answers.append(await ask(client, path, contents[path]))
+
+    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+        await asyncio.gather(*(one(number, client) for number in range(clients)))
+    return answers
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that ``share`` of the values don't exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def conditions(document: DeploymentFile) -> dict[str, Any]:
+    """What a figure was measured with."""
+    return {
+        "model": document.model.id,
+        "deployment": document.deployment.describe(),
+        "hardware": probe_hardware().describe(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "date": datetime.now(UTC).date().isoformat(),
+    }

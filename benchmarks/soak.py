@@ -1,0 +1,206 @@
+"""A soak of the server: 80 % of its capacity, and everything that clients and machines do wrong meanwhile.
+
+    python benchmarks/soak.py deploy.yaml --minutes 10
+
+Poisson arrivals of short recordings; every minute a worker is killed; slow senders, malformed bodies, clients that
+leave and random WebSocket frames all the time. Every accepted request's text must be the offline recognizer's. Writes
+``docs/benchmarks/soak.json``. Run it alone on the machine; needs the extra [serve].
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+import autotune
+from autotune.deployment_file import read_deployment_file
+from benchmarks.serving import recordings
+from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, crowd, percentile, serving
+
+OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "soak.json"
+SHARE = 0.8
+KILL_EVERY_S = 60.0
+
+
+@dataclass
+class Soak:
+    """What is done and what came back."""
+
+    server: Server
+    files: list[Path]
+    rate: float
+    until: float
+    answers: list[Answer] = field(default_factory=list)
+    injected: Counter[str] = field(default_factory=Counter)
+    came_back: Counter[str] = field(default_factory=Counter)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def over(self) -> bool:
+        return time.perf_counter() > self.until
+
+    async def arrivals(self) -> None:
+        """Open loop: never waits for an answer."""
+        contents = {path: path.read_bytes() for path in self.files}
+        generator, tasks = random.Random(1), set[asyncio.Task[None]]()
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        async with httpx.AsyncClient(base_url=self.server.url, timeout=120, limits=limits) as client:
+
+            async def one(path: Path) -> None:
+                self.answers.append(await ask(client, path, contents[path]))
+
+            due = time.perf_counter()
+            while not self.over:
+                due += generator.expovariate(self.rate)
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                task = asyncio.create_task(one(generator.choice(self.files)))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            await asyncio.gather(*tasks)
+
+    async def kills(self) -> None:
+        while not self.over:
+            await asyncio.sleep(min(KILL_EVERY_S, max(0.0, self.until - time.perf_counter())))
+            if not self.over and (pids := self.server.worker_pids()):
+                self.injected["worker killed"] += 1
+                os.kill(pids[0], signal.SIGKILL)
+
+    async def leaving(self, client: httpx.AsyncClient) -> str:
+        """A client that goes away before it is answered."""
+        try:
+            await client.post(PATH, files={"file": self.files[0].read_bytes()}, timeout=0.05)
+        except httpx.TimeoutException:
+            return "left"
+        return "answered before"
+
+    async def malformed(self, client: httpx.AsyncClient) -> str:
+        """Bytes that are no form, or a form without audio."""
+        body = random.randbytes(random.randrange(5000))
+        if random.random() < 0.5:
+            answer = await client.post(PATH, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+        else:
+            answer = await client.post(PATH, files={"file": body})
+        return f"{answer.status_code}"
+
+    async def slow(self, client: httpx.AsyncClient) -> str:
+        """A form that comes byte by byte."""
+
+        async def drip() -> Any:
+            while not self.over:
+                yield b"-"
+                await asyncio.sleep(1.0)
+
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        answer = await client.post(PATH, content=drip(), headers=headers, timeout=180)
+        return f"{answer.status_code}"
+
+    async def frames(self, client: httpx.AsyncClient) -> str:
+        """Random frames on the WebSocket."""
+        del client
+        try:
+            async with connect(self.server.url.replace("http", "ws", 1) + "/") as socket:
+                for _ in range(random.randrange(1, 6)):
+                    frame: str | bytes = random.randbytes(random.randrange(2000))
+                    if random.random() < 0.5:
+                        frame = json.dumps({"mode": random.choice(["offline", "2pass", "x", 1]), "audio_fs": 16000})
+                    await socket.send(frame)
+                await asyncio.sleep(random.random())
+        except ConnectionClosed as closed:
+            return f"closed {closed.rcvd.code if closed.rcvd else 'without a reason'}"
+        return "closed by the client"
+
+    async def repeated(self, name: str, what: Callable[[httpx.AsyncClient], Awaitable[str]], every_s: float) -> None:
+        async with httpx.AsyncClient(base_url=self.server.url, timeout=120) as client:
+            while not self.over:
+                self.injected[name] += 1
+                try:
+                    self.came_back[f"{name}: {await what(client)}"] += 1
+                except httpx.HTTPError as error:
+                    self.came_back[f"{name}: {type(error).__name__}"] += 1
+                await asyncio.sleep(every_s)
+
+    async def watching(self) -> None:
+        started = time.perf_counter()
+        while not self.over:
+            self.memory.append((time.perf_counter() - started, self.server.memory_bytes()))
+            await asyncio.sleep(5.0)
+
+    async def run(self) -> None:
+        await asyncio.gather(
+            self.arrivals(),
+            self.kills(),
+            self.watching(),
+            self.repeated("client leaves", self.leaving, 2.0),
+            self.repeated("malformed body", self.malformed, 1.0),
+            self.repeated("slow sender", self.slow, 5.0),
+            self.repeated("random frames", self.frames, 1.0),
+        )
+
+
+def growth(memory: list[tuple[float, int]]) -> float:
+    """Median of the last fifth over that of the second fifth, minus 1: killed workers come and go in both."""
+    fifth = max(1, len(memory) // 5)
+
+    def middle(part: list[tuple[float, int]]) -> int:
+        return sorted(size for _, size in part)[len(part) // 2]
+
+    return middle(memory[-fifth:]) / middle(memory[fifth : 2 * fifth]) - 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("deployment", type=Path)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--slo-s", type=float, default=2.0, help="p95 latency that is promised")
+    options = parser.parse_args()
+    document, files = read_deployment_file(options.deployment), recordings("short", 24)
+    with autotune.load(options.deployment) as recognizer:
+        expected = {path: recognizer.transcribe([path])[0].text for path in files}
+    with serving(options.deployment) as server:
+        warm = asyncio.run(crowd(server.url, files, 16, 20.0))
+        capacity = sum(one.status == 200 for one in warm) / 20.0
+        print(f"capacity: {capacity:.1f} requests a second", file=sys.stderr, flush=True)
+        soak = Soak(server, files, SHARE * capacity, time.perf_counter() + 60 * options.minutes)
+        asyncio.run(soak.run())
+        restarts = server.metric("autotune_worker_restarts")
+    accepted = [one for one in soak.answers if one.status == 200]
+    wrong = [one for one in accepted if one.text != expected[one.path]]
+    lost = [one for one in soak.answers if one.status not in (200, 429)]
+    told = {
+        **conditions(document),
+        "minutes": options.minutes,
+        "capacity_per_s": capacity,
+        "sent": len(soak.answers),
+        "answered": len(accepted),
+        "turned_away": sum(one.status == 429 for one in soak.answers),
+        "lost": len(lost),
+        "wrong": len(wrong),
+        "p50_s": percentile([one.seconds for one in accepted], 0.5),
+        "p95_s": percentile([one.seconds for one in accepted], 0.95),
+        "slo_s": options.slo_s,
+        "memory_growth": growth(soak.memory),
+        "restarts": restarts,
+        "injected": dict(soak.injected),
+        "came_back": dict(sorted(soak.came_back.items())),
+    }
+    OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(json.dumps(told, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Real servers for tests: the command in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import soundfile
+
+from autotune.audio.embedded import embedded_clips
+from autotune.audio.reading import Float32
+from autotune.deployment import Chunking, Deployment
+from autotune.deployment_file import write_deployment_file
+from autotune.model_directory import ModelDirectory
+from autotune.models import resolve_model
+from autotune.recognizer import Recognizer
+from tests.deployment_example import example_file
+from tests.fake_engine import fake_deployment
+
+__all__ = ["VAD", "Served", "expected_text", "serve", "spoken", "until", "write_wav"]
+
+VAD = Chunking(method="vad", vad_model="silero", max_segment_s=15, merge_s=0, min_silence_s=0.3, pad_s=0.1)
+START_S = 120
+
+
+@dataclass
+class Served:
+    """A server that is ready."""
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+    deployment: Deployment
+
+    @property
+    def socket_url(self) -> str:
+        return self.url.replace("http", "ws", 1) + "/"
+
+    def metric(self, name: str) -> float:
+        """Sum over all labels."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+    def worker_pids(self) -> list[int]:
+        """Processes that the server started, by the kernel's own list."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *options: str, environment: dict[str, str] | None = None, **changes: Any) -> Iterator[Served]:
+    """A server of a fake deployment of the embedded model, with fields replaced by ``changes``."""
+    deployment = fake_deployment(**{"chunking": VAD.model_dump(), **changes})
+    file, log = folder / "deploy.yaml", folder / "server.log"
+    write_deployment_file(file, example_file(model=resolve_model(None), deployment=deployment))
+    command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
+        )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line, log.read_text()
+        yield Served(json.loads(line)["url"], process, log, deployment)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(START_S)
+        finally:
+            process.kill()
+            process.stdout.close()
+        assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def spoken(seed: int, clips: int = 4) -> Float32:
+    """Embedded clips with pauses between them, other ones for each seed."""
+    generator = np.random.default_rng(seed)
+    every = embedded_clips()
+    parts: list[Float32] = []
+    for index in generator.choice(len(every), clips, replace=False):
+        pause = generator.normal(0, 0.001, int(generator.uniform(0.6, 1.2) * 16000)).astype(np.float32)
+        parts += [pause, every[index].waveform]
+    return np.concatenate([*parts, np.zeros(8000, np.float32)])
+
+
+def write_wav(path: Path, samples: Float32) -> Path:
+    soundfile.write(path, samples, 16000, subtype="PCM_16")
+    return path
+
+
+def expected_text(deployment: Deployment, path: Path) -> str:
+    """What the recognizer gives offline."""
+    with Recognizer.load(deployment, ModelDirectory.open(Path(resolve_model(None).path))) as recognizer:
+        return recognizer.transcribe([path])[0].text
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never held"
+        time.sleep(0.05)

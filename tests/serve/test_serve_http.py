@@ -1,0 +1,249 @@
+"""The HTTP interface, asked by OpenAI's own client and by clients that behave badly."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
+
+PATH = "/v1/audio/transcriptions"
+SLOW = {"speed": "10x", "fault": "none"}
+
+
+def post(served: Served, path: Path, **fields: str) -> httpx.Response:
+    with path.open("rb") as file:
+        return httpx.post(f"{served.url}{PATH}", files={"file": file}, data={"model": "any", **fields}, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_wav(tmp_path_factory.mktemp("audio") / "spoken.wav", spoken(0))
+
+
+def test_openais_client_gets_the_recognizers_text_in_every_format(served: Served, recording: Path) -> None:
+    expected = expected_text(served.deployment, recording)
+    assert expected
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none")
+
+    def ask(response_format: Any) -> Any:
+        with recording.open("rb") as file:
+            return client.audio.transcriptions.create(file=file, model="any", response_format=response_format)
+
+    assert ask("json").text == expected
+    assert ask("text").strip() == expected
+    verbose = ask("verbose_json")
+    assert verbose.text == expected
+    assert len(verbose.segments) >= 2
+    assert all(one.start < one.end <= verbose.duration for one in verbose.segments)
+    assert "-->" in ask("srt")
+    assert ask("vtt").startswith("WEBVTT")
+    assert [model.id for model in client.models.list()] == ["embedded"]
+
+
+def test_what_is_ignored_is_named(served: Served, recording: Path) -> None:
+    answer = post(served, recording, language="zh", temperature="0.5")
+    assert answer.status_code == 200
+    assert answer.headers["x-autotune-ignored"] == "language, temperature"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"response_format": "xml"},
+            "must be one of json, text, verbose_json, srt, vtt, but got 'xml'",
+        ),
+        ({"stream": "true"}, "stream must be false"),
+        ({"timestamp_granularities[]": "word"}, "must be segment"),
+    ],
+)
+def test_wrong_requests_are_refused_as_openai_does(
+    served: Served, recording: Path, fields: dict[str, str], said: str
+) -> None:
+    answer = post(served, recording, **fields)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]["message"]
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_what_is_not_audio_is_refused_without_telling_paths(served: Served, tmp_path: Path) -> None:
+    for content in (b"", b"no audio at all", b"RIFF\xff\xff\xff\xffWAVEfmt "):
+        (tmp_path / "x.wav").write_bytes(content)
+        answer = post(served, tmp_path / "x.wav")
+        assert answer.status_code == 400, content
+        assert answer.json()["error"]["code"] == "not_audio"
+        assert "/tmp" not in answer.text
+    assert httpx.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
+    assert httpx.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
+    assert httpx.get(f"{served.url}/nothing").status_code == 404
+    assert httpx.get(f"{served.url}{PATH}").status_code == 405
+
+
+def test_metrics_are_prometheus_text_and_count(served: Served, recording: Path) -> None:
+    before = served.metric("autotune_stage_seconds_count")
+    assert post(served, recording).status_code == 200
+    until(lambda: served.metric("autotune_stage_seconds_count") > before)
+    families = {one.name for one in text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)}
+    wanted = {"requests_in_flight", "queue_audio_seconds", "batch_size", "batch_padding_share", "rejected", "rtfx"}
+    assert {f"autotune_{name}" for name in wanted} <= families
+
+
+def test_the_page_health_and_interface_are_there(served: Served) -> None:
+    assert "autotune serve" in httpx.get(served.url).text
+    assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok"}
+    ready = httpx.get(f"{served.url}/readyz").json()
+    assert ready["ready"] is True
+    assert ready["deployment"] == served.deployment.key
+    assert PATH in httpx.get(f"{served.url}/openapi.json").json()["paths"]
+
+
+def test_a_full_server_says_so_and_what_it_accepted_is_right(tmp_path: Path) -> None:
+    files = [write_wav(tmp_path / f"{seed}.wav", spoken(seed, 3)) for seed in range(12)]
+    with serve(tmp_path, "--max-queue-s", "30", session_options=SLOW) as served, ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(lambda path: post(served, path), files))
+        assert {answer.status_code for answer in answers} == {200, 429}
+        for path, answer in zip(files, answers, strict=True):
+            if answer.status_code == 200:
+                assert answer.json()["text"] == expected_text(served.deployment, path)
+            else:
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.json()["error"]["type"] == "rate_limit_error"
+        assert served.metric("autotune_rejected_total") == sum(one.status_code == 429 for one in answers)
+
+
+def test_a_short_recording_passes_a_long_one(tmp_path: Path) -> None:
+    """Forty seconds at ten times real time: the short one, which comes second, is answered long before."""
+    long = write_wav(tmp_path / "long.wav", spoken(0, 16))
+    short = write_wav(tmp_path / "short.wav", spoken(1, 1))
+    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
+    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(2) as pool:
+        ended: dict[str, float] = {}
+
+        def ask(name: str, path: Path) -> None:
+            assert post(served, path).status_code == 200
+            ended[name] = time.monotonic()
+
+        first = pool.submit(ask, "long", long)
+        until(lambda: served.metric("autotune_queue_segments") > 2)
+        pool.submit(ask, "short", short).result()
+        assert served.metric("autotune_queue_segments") > 0, "the long one was already done"
+        first.result()
+        assert ended["short"] < ended["long"]
+
+
+def test_whoever_leaves_is_forgotten(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "long.wav", spoken(0, 16))
+    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
+        with pytest.raises(httpx.ReadTimeout), path.open("rb") as file:
+            httpx.post(f"{served.url}{PATH}", files={"file": file}, timeout=1.0)
+        until(lambda: served.metric("autotune_requests_in_flight") == 0)
+        until(lambda: served.metric("autotune_queue_segments") == 0)
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+    files = [write_wav(tmp_path / f"{seed}.wav", spoken(seed, 6)) for seed in range(4)]
+    with serve(tmp_path, session_options=SLOW) as served, ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(post, served, path) for path in files]
+        until(lambda: served.metric("autotune_queue_segments") > 0)
+        os.kill(served.worker_pids()[0], signal.SIGKILL)
+        for path, answer in zip(files, answers, strict=True):
+            assert answer.result().json()["text"] == expected_text(served.deployment, path)
+        assert served.metric("autotune_worker_restarts") == 1
+        assert "started anew" in served.log.read_text()
+
+
+def test_what_kills_two_workers_is_answered_with_an_error(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 8))
+    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(post, served, path)
+            for _ in range(2):
+                until(lambda: served.metric("autotune_queue_segments") > 0)
+                os.kill(served.worker_pids()[0], signal.SIGKILL)
+                until(lambda: served.metric("autotune_ready") == 0)
+            assert answer.result().status_code == 503
+        until(lambda: served.metric("autotune_ready") == 1)
+        assert "failed twice" in answer.result().json()["error"]["message"]
+
+
+def test_a_stop_finishes_what_was_accepted(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 8))
+    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(post, served, path)
+            until(lambda: served.metric("autotune_queue_segments") > 0)
+            served.process.send_signal(signal.SIGTERM)
+            until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503)
+            refused = post(served, path)
+            assert refused.status_code == 503
+            assert refused.json()["error"]["code"] == "draining"
+            assert answer.result().json()["text"] == expected_text(served.deployment, path)
+        assert served.process.wait(60) == 0
+
+
+def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 2))
+    options = ("--max-body-mb", "1", "--max-duration", "60s")
+    with serve(tmp_path, *options, environment={"AUTOTUNE_API_KEY": "geheim"}) as served:
+        assert post(served, path).status_code == 401
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="geheim")
+        with path.open("rb") as file:
+            assert client.audio.transcriptions.create(file=file, model="any").text
+        assert httpx.get(f"{served.url}/readyz").status_code == 200
+        key = {"Authorization": "Bearer geheim"}
+        large = httpx.post(f"{served.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
+        assert large.status_code == 413
+        long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
+        with long.open("rb") as file:
+            answer = httpx.post(f"{served.url}{PATH}", files={"file": file}, headers=key)
+        assert answer.status_code == 413
+        assert "60 s" in answer.json()["error"]["message"]
+
+
+def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recording: Path) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    lines = ("Host: x", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 9999")
+    head = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""])
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(head.encode())
+        stop = threading.Event()
+
+        def drip() -> None:
+            while not stop.wait(0.2):
+                slow.sendall(b"-")
+
+        dripping = threading.Thread(target=drip, daemon=True)
+        dripping.start()
+        try:
+            assert post(served, recording).status_code == 200
+            assert served.metric("autotune_ready") == 1
+        finally:
+            stop.set()
+            dripping.join()
+
+
+def test_a_missing_model_is_told_before_anything_listens(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    from autotune.deployment_file import write_deployment_file
+    from tests.deployment_example import example_file
+
+    write_deployment_file(tmp_path / "deploy.yaml", example_file())
+    command = [sys.executable, "-m", "autotune", "serve", str(tmp_path / "deploy.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "SenseVoiceSmall" in done.stderr
+    assert done.stdout == ""
+    assert json.dumps(done.stderr).count("Traceback") == 0

@@ -1,0 +1,229 @@
+"""FunASR's WebSocket protocol, as its own clients speak it."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soxr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from autotune.audio.reading import Float32
+from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
+
+WAIT_S = 120
+
+
+def pcm(samples: Float32) -> bytes:
+    return (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
+
+
+def heard(samples: Float32) -> Float32:
+    """What is left of samples when they have been PCM."""
+    return np.frombuffer(pcm(samples), "<i2").astype(np.float32) * np.float32(1 / 32768)
+
+
+def header(mode: str, **changes: Any) -> str:
+    told = {"mode": mode, "wav_name": "demo", "wav_format": "pcm", "is_speaking": True, "chunk_size": [5, 10, 5]}
+    return json.dumps({**told, "audio_fs": 16000, "hotwords": "", "itn": True, **changes})
+
+
+def say(socket: ClientConnection, content: bytes, step: int = 1920) -> None:
+    for start in range(0, len(content), step):
+        socket.send(content[start : start + step])
+
+
+def results(socket: ClientConnection) -> list[dict[str, Any]]:
+    """Until the last one of a recording."""
+    found: list[dict[str, Any]] = []
+    while not found or not found[-1]["is_final"]:
+        found.append(json.loads(socket.recv(timeout=WAIT_S)))
+    return found
+
+
+def test_offline_gives_the_recognizers_text_at_once(served: Served, tmp_path: Path) -> None:
+    samples = spoken(3)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    with connect(served.socket_url, subprotocols=["binary"]) as socket:  # type: ignore[list-item]
+        assert socket.subprotocol == "binary"
+        socket.send(header("offline", wav_name="meeting"))
+        say(socket, pcm(samples), 4001)
+        socket.send(json.dumps({"is_speaking": False, "is_end": True}))
+        (found,) = results(socket)
+        assert found["text"] == expected_text(served.deployment, path)
+        assert (found["mode"], found["wav_name"], found["is_end"]) == ("offline", "meeting", True)
+        assert all(one["start"] < one["end"] for one in found["stamp_sents"])
+        # Another one on the same connection, as a file this time, from a client that knows no is_end.
+        socket.send(header("offline", wav_format="wav"))
+        say(socket, path.read_bytes(), 100_000)
+        socket.send(json.dumps({"is_speaking": False}))
+        (again,) = results(socket)
+        assert again["text"] == found["text"]
+        assert "is_end" not in again
+
+
+def test_two_pass_gives_a_text_at_each_pause(served: Served, tmp_path: Path) -> None:
+    samples = spoken(4, 5)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    with connect(served.socket_url) as socket:
+        socket.send(header("2pass"))
+        say(socket, pcm(samples), 1919)
+        socket.send(json.dumps({"is_speaking": False, "is_end": True}))
+        found = results(socket)
+    finals = [one["text"] for one in found if one["mode"] == "2pass-offline" and one["text"]]
+    assert len(finals) >= 3
+    assert found[-1]["is_end"] is True
+    assert "".join(finals).replace(" ", "") == expected_text(served.deployment, path).replace(" ", "")
+
+
+def test_interim_results_come_where_the_speed_carries_them(tmp_path: Path) -> None:
+    with serve(tmp_path, "--max-streams", "1") as served, connect(served.socket_url) as socket:
+        socket.send(header("2pass"))
+        say(socket, pcm(spoken(5, 3)))
+        socket.send(json.dumps({"is_speaking": False}))
+        modes = [one["mode"] for one in results(socket)]
+    assert set(modes) <= {"2pass-online", "2pass-offline"}
+    assert "2pass-offline" in modes
+
+
+def test_other_sample_rates_are_resampled(served: Served) -> None:
+    samples = soxr.resample(spoken(6, 2), 16000, 8000)
+    with connect(served.socket_url) as socket:
+        socket.send(header("2pass", audio_fs=8000))
+        say(socket, pcm(samples))
+        socket.send(json.dumps({"is_speaking": False}))
+        assert any(one["text"] for one in results(socket))
+
+
+def test_silence_gives_an_empty_last_result(served: Served) -> None:
+    for mode in ("offline", "online", "2pass"):
+        with connect(served.socket_url) as socket:
+            socket.send(header(mode))
+            socket.send(json.dumps({"is_speaking": False}))
+            assert results(socket)[-1]["text"] == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("{", "must be JSON"),
+        ("[" * 100_000, "must be JSON"),
+        ("[1]", "must be a JSON object"),
+        (header("sideways"), "mode must be one of"),
+        (header("2pass", audio_fs="16000"), "audio_fs must be in"),
+        (header("2pass", audio_fs=10**9), "audio_fs must be in"),
+    ],
+)
+def test_what_is_not_the_protocol_closes_with_a_reason(served: Served, message: str, said: str) -> None:
+    with connect(served.socket_url) as socket:
+        socket.send(message)
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=WAIT_S)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1008
+    assert said in caught.value.rcvd.reason
+
+
+def test_too_many_streams_are_told_to_come_back(tmp_path: Path) -> None:
+    with serve(tmp_path, "--max-streams", "1") as served, connect(served.socket_url) as first:
+        first.send(header("2pass"))
+        until(lambda: served.metric("autotune_streams_in_flight") == 1)
+        with connect(served.socket_url) as second, pytest.raises(ConnectionClosed) as caught:
+            second.recv(timeout=WAIT_S)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1013
+
+
+def test_a_stream_survives_its_worker(tmp_path: Path) -> None:
+    samples = spoken(7, 6)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    content = pcm(samples)
+    with serve(tmp_path) as served, connect(served.socket_url) as socket:
+        socket.send(header("2pass"))
+        say(socket, content[: len(content) // 2 // 2 * 2])
+        first = json.loads(socket.recv(timeout=WAIT_S))
+        os.kill(served.worker_pids()[0], signal.SIGKILL)
+        say(socket, content[len(content) // 2 // 2 * 2 :])
+        socket.send(json.dumps({"is_speaking": False}))
+        found = [first, *results(socket)]
+        until(lambda: served.metric("autotune_worker_restarts") == 1)
+        texts = [one["text"] for one in found if one["mode"] == "2pass-offline" and one["text"]]
+        expected = expected_text(served.deployment, path)
+    # Where the new worker begins, the detector hears less of what was before: a cut may lie elsewhere.
+    assert texts[0] in expected
+    assert len(texts) >= 4
+
+
+def test_a_stop_finishes_streams(tmp_path: Path) -> None:
+    with serve(tmp_path) as served, connect(served.socket_url) as socket:
+        socket.send(header("2pass"))
+        say(socket, pcm(spoken(8, 2)))
+        assert json.loads(socket.recv(timeout=WAIT_S))["text"]
+        served.process.send_signal(signal.SIGTERM)
+        assert results(socket)[-1]["is_final"]
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=WAIT_S)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1012
+        assert served.process.wait(WAIT_S) == 0
+
+
+def test_many_streams_at_once_are_all_right(served: Served, tmp_path: Path) -> None:
+    texts: dict[int, str] = {}
+
+    def speak(seed: int) -> None:
+        with connect(served.socket_url) as socket:
+            socket.send(header("offline"))
+            say(socket, pcm(spoken(seed, 2)), 32_000)
+            socket.send(json.dumps({"is_speaking": False}))
+            texts[seed] = results(socket)[-1]["text"]
+
+    threads = [threading.Thread(target=speak, args=(seed,)) for seed in range(20, 32)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    for seed, text in texts.items():
+        samples = heard(spoken(seed, 2))
+        assert text == expected_text(served.deployment, write_wav(tmp_path / "x.wav", samples))
+    assert len(texts) == 12
+
+
+frames = st.one_of(
+    st.binary(max_size=3000),
+    st.text(max_size=50),
+    st.dictionaries(
+        st.sampled_from(["mode", "wav_name", "wav_format", "audio_fs", "is_speaking", "is_end", "chunk_size"]),
+        st.one_of(
+            st.none(),
+            st.booleans(),
+            st.integers(),
+            st.floats(),
+            st.text(max_size=8),
+            st.sampled_from(["offline", "pcm"]),
+        ),
+    ).map(json.dumps),
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(frames, max_size=8))
+def test_any_frames_end_in_an_answer_or_a_reason(served: Served, sent: list[str | bytes]) -> None:
+    code: int | None = None
+    with connect(served.socket_url) as socket:
+        try:
+            for frame in sent:
+                socket.send(frame)
+            socket.send(json.dumps({"mode": "offline", "is_speaking": False}))
+            while not json.loads(socket.recv(timeout=WAIT_S))["is_final"]:
+                pass
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else None
+    assert code in (None, 1008, 1013)
