@@ -17,13 +17,11 @@ from autotune.render.lost import lost_graph, lost_session_options, refusal
 from autotune.render.rendering import Rendering, comments
 from autotune.render.triton_config import ModelConfig, Tensor, ensemble_text, model_text
 from autotune.render.triton_readme import repository_notes, repository_readme
+from autotune.search.targets import UNLIMITED_AUDIO_S
 
-__all__ = ["TARGET", "UNLIMITED_AUDIO_S", "TritonOptions", "lost_choices", "render_triton"]
+__all__ = ["TARGET", "TritonOptions", "lost_choices", "render_triton"]
 
 TARGET = "triton"
-
-UNLIMITED_AUDIO_S = 86400.0
-"""``batch.max_audio_s`` from here on counts as no limit: Triton has none."""
 
 FEATURE_DIM = 560
 """80 filter banks × 7 stacked frames, of FunASR's own feature extractor as well."""
