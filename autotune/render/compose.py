@@ -16,8 +16,6 @@ __all__ = ["TARGET", "ComposeOptions", "render_compose"]
 
 TARGET = "compose"
 
-PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
 READY = (
     "import urllib.request; "
     f"urllib.request.urlopen('http://127.0.0.1:{serving.PORT}/readyz', timeout=4)"
@@ -31,8 +29,6 @@ class ComposeOptions:
 
     image: str
     """Container image with autotune and its extra ``serve``."""
-    name: str = "autotune"
-    """Of the project: lower-case letters, digits, hyphens and underscores."""
     host: str = "127.0.0.1"
     """Address of this machine that the port is published on; 0.0.0.0 for all."""
     port: int = serving.PORT
@@ -48,15 +44,9 @@ def render_compose(document: DeploymentFile, options: ComposeOptions) -> Renderi
     serving.check_image(options.image)
     serving.check_port(options.port)
     serving.check_one_gpu(document, "the container")
-    if PROJECT_NAME.fullmatch(options.name) is None:
-        raise DocumentError(
-            f"name must be lower-case letters, digits, hyphens and underscores, and begin with a letter or digit, "
-            f"but got {options.name!r}."
-        )
-    if re.fullmatch(r"[0-9.]+|\[?[0-9a-fA-F:]+\]?", options.host) is None:
+    if re.fullmatch(r"[0-9.]+|\[[0-9a-fA-F:]+\]", options.host) is None:
         raise DocumentError(f'host must be an address such as "127.0.0.1" or "0.0.0.0", but got {options.host!r}.')
     project = {
-        "name": options.name,
         "services": {"server": _service(document, options)},
         "volumes": {"cache": {}, "scratch": {}},
     }
@@ -95,7 +85,9 @@ def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any
 
 
 def _volumes(document: DeploymentFile) -> list[dict[str, Any]]:
-    binds = [("./deploy.yaml", serving.DEPLOYMENT_PATH), *((path, path) for path in serving.model_paths(document))]
+    # compose would take a dollar sign for a variable.
+    models = [path.replace("$", "$$") for path in serving.model_paths(document)]
+    binds = [("./deploy.yaml", serving.DEPLOYMENT_PATH), *((path, path) for path in models)]
     return [
         *({"type": "bind", "source": here, "target": there, "read_only": True} for here, there in binds),
         {"type": "volume", "source": "cache", "target": serving.CACHE_PATH},

@@ -87,11 +87,10 @@ def render_systemd(document: DeploymentFile, options: SystemdOptions) -> Renderi
 
 
 def _service(document: DeploymentFile, options: SystemdOptions) -> list[str]:
-    words = [options.program, *serving.serve_arguments(options.deployment, host=options.host, port=options.port)]
     ports = "CAP_NET_BIND_SERVICE" if options.port < PRIVILEGED_PORTS else ""
     return [
         "Type=exec",
-        f"ExecStart={' '.join(_word(word) for word in words)}",
+        f"ExecStart={_command(options)}",
         f"EnvironmentFile=-{_escaped(options.environment_file)}",
         f"Environment=XDG_CACHE_HOME={serving.CACHE_HOME} HOME={serving.CACHE_PATH}",
         "DynamicUser=yes",
@@ -120,11 +119,16 @@ def _placement(document: DeploymentFile) -> list[str]:
     return [f"AllowedCPUs={cpus}", f"CPUAffinity={cpus}"]
 
 
+def _command(options: SystemdOptions) -> str:
+    """Of ``ExecStart``: no specifiers, and no variables in the arguments; the program itself never is one."""
+    words = serving.serve_arguments(options.deployment, host=options.host, port=options.port)
+    return " ".join([_word(options.program), *(_word(word).replace("$", "$$") for word in words)])
+
+
 def _word(text: str) -> str:
-    """One argument of ``ExecStart``: quoted, and neither a specifier nor a variable in it."""
+    """Quoted where it must be, without specifiers."""
     plain = re.fullmatch(r"[\w@%+=:,./$-]+", text) is not None
-    quoted = text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return _escaped(quoted).replace("$", "$$")
+    return _escaped(text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
 
 
 def _escaped(text: str) -> str:
