@@ -16,10 +16,7 @@ __all__ = ["TARGET", "ComposeOptions", "render_compose"]
 
 TARGET = "compose"
 
-READY = (
-    "import urllib.request; "
-    f"urllib.request.urlopen('http://127.0.0.1:{serving.PORT}/readyz', timeout=4)"
-)
+READY = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{serving.PORT}/readyz', timeout=4)"
 """The image has Python, but perhaps no curl."""
 
 

@@ -19,7 +19,7 @@ __all__ = ["TARGET", "PythonOptions", "lost_choices", "render_funasr_python"]
 
 TARGET = "funasr-python"
 
-CONCURRENT_OTHERS = {"--concurrent_vad": 4, "--concurrent_asr_online": 4, "--concurrent_punc": 1}
+CONCURRENT_OTHERS = {"--concurrent_vad": 4, "--concurrent_asr_online": 4, "--concurrent_punc": 1, "--concurrent_sv": 1}
 """The server's own defaults for what was not measured: calls that may run at once."""
 
 
@@ -140,9 +140,10 @@ def _server(document: DeploymentFile, directory: str, options: PythonOptions) ->
     server = shlex.quote(options.server)
     before = [
         *vad_checks(deployment.chunking),
-        # There are versions that load a model of their own, whatever they are told.
+        # FunASR 3c58cb56 loads a model of its own there, whatever it is told.
         f"if ! grep -q 'model=args.asr_model,' {server}; then",
-        f"  echo {server} 'must load the model that --asr_model names: use another version of FunASR.' >&2",
+        f"  echo {server} 'must load the model that it is told: put model=args.asr_model in the place of "
+        'model="paraformer-zh".\' >&2',
         "  exit 1",
         "fi",
     ]

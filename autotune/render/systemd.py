@@ -81,9 +81,7 @@ def render_systemd(document: DeploymentFile, options: SystemdOptions) -> Renderi
         "WantedBy=multi-user.target",
     ]
     unit = comments(notes) + "\n".join(lines) + "\n"
-    return Rendering(
-        target=TARGET, files={"autotune.service": unit, "deploy.yaml": yaml_text(document)}, notes=notes
-    )
+    return Rendering(target=TARGET, files={"autotune.service": unit, "deploy.yaml": yaml_text(document)}, notes=notes)
 
 
 def _service(document: DeploymentFile, options: SystemdOptions) -> list[str]:

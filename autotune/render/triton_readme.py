@@ -11,7 +11,7 @@ __all__ = ["repository_notes", "repository_readme"]
 
 
 TOKEN_LIST = (
-    "python3 -c 'import json, sys; print(\"token_list:\"); "
+    'python3 -c \'import json, sys; print("token_list:"); '
     '[print("-", json.dumps(token)) for token in json.load(open(sys.argv[1]))]\''
 )
 """FunASR's scoring wants the tokens as a list in a YAML file."""

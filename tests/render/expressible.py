@@ -44,9 +44,7 @@ def _file(architecture: str, path: str | None, changes: dict[str, Any]) -> Deplo
 
 def cpp_document(architecture: str = "SenseVoiceSmall", path: str | None = None, **changes: Any) -> DeploymentFile:
     """int8 as FunASR exports it, on ONNX Runtime, whole recordings one by one."""
-    return _file(
-        architecture, path, {"format": "onnx-int8", "weights": "u8", "graph": "funasr", **ALONE, **changes}
-    )
+    return _file(architecture, path, {"format": "onnx-int8", "weights": "u8", "graph": "funasr", **ALONE, **changes})
 
 
 def python_document(architecture: str = "SenseVoiceSmall", path: str | None = None, **changes: Any) -> DeploymentFile:

@@ -59,7 +59,8 @@ def test_threads_and_instances_are_the_servers(tmp_path: Path, vad: Chunking) ->
     text = rendered(tmp_path, LOADS_WHAT_IT_IS_TOLD, chunking=vad, instances=3, intra_op_num_threads=2)
     told = started(text, tmp_path)
     assert (told.ncpu, told.concurrent_asr_offline, told.device, told.ngpu) == (2, 3, "cpu", 0)
-    assert told.worker_threads == 3 + told.concurrent_vad + told.concurrent_asr_online + told.concurrent_punc
+    others = told.concurrent_vad + told.concurrent_asr_online + told.concurrent_punc + told.concurrent_sv
+    assert told.worker_threads == 3 + others
     assert (told.asr_model, told.vad_model, told.punc_model) == ("/models/SenseVoiceSmall", vad.vad_model, "")
     assert (told.port, told.certfile, told.keyfile) == (10095, "", "")
 
@@ -72,7 +73,7 @@ def test_a_gpu_is_named(tmp_path: Path, vad: Chunking) -> None:
 @pytest.mark.parametrize(
     ("source", "setting", "reason"),
     [
-        ('model_asr = AutoModel(model="paraformer-zh")\n', "30000", "must load the model that --asr_model names"),
+        ('model_asr = AutoModel(model="paraformer-zh")\n', "30000", "must load the model that it is told"),
         (LOADS_WHAT_IT_IS_TOLD, "60000", "must hold model_conf.max_single_segment_time: 30000"),
     ],
 )
@@ -107,13 +108,16 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     built, called, heard = done.stdout.splitlines()
-    assert json.loads(built).items() >= {
-        "model": "/models/SenseVoiceSmall",
-        "vad_model": "silero-vad",
-        "ncpu": 2,
-        "device": "cpu",
-        "trust_remote_code": False,
-    }.items()
+    assert (
+        json.loads(built).items()
+        >= {
+            "model": "/models/SenseVoiceSmall",
+            "vad_model": "silero-vad",
+            "ncpu": 2,
+            "device": "cpu",
+            "trust_remote_code": False,
+        }.items()
+    )
     assert json.loads(called) == {"input": "a.wav", "batch_size_s": 300, "language": "auto", "use_itn": False}
     assert heard == "heard"
 
@@ -131,7 +135,7 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
 )
 def test_what_the_server_cannot_do_is_refused_by_name(changes: dict[str, Any], phrase: str) -> None:
     measured = python_document(**changes)
-    with pytest.raises(DocumentError, match="^funasr-python cannot express: ") as caught:
+    with pytest.raises(DocumentError, match=r"^funasr-python cannot express: ") as caught:
         render(measured, "funasr-python")
     assert phrase in str(caught.value)
     assert "--target funasr-python" in str(caught.value)

@@ -231,5 +231,3 @@ def test_notes_are_comments_of_the_file() -> None:
 def test_options_that_kubernetes_would_refuse(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         manifests(example_file(), **options)
-
-

@@ -65,7 +65,9 @@ def test_numbers_on_the_command_line_are_numbers(tmp_path: Path, capsys: pytest.
     assert "replicas must be a whole number" in capsys.readouterr().err
 
 
-def test_files_in_folders_are_written_and_scripts_can_be_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_in_folders_are_written_and_scripts_can_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_deployment_file(tmp_path / "deploy.yaml", triton_document())
     out = tmp_path / "repository"
     assert run("render", str(tmp_path / "deploy.yaml"), "--target", "triton", "--out", str(out)) == 0

@@ -139,7 +139,7 @@ def test_the_readme_says_how_to_fill_the_rest() -> None:
 )
 def test_what_triton_cannot_do_is_refused_by_name(changes: dict[str, Any], phrase: str) -> None:
     measured = triton_document(**changes)
-    with pytest.raises(DocumentError, match="^triton cannot express: ") as caught:
+    with pytest.raises(DocumentError, match=r"^triton cannot express: ") as caught:
         render(measured, "triton")
     assert phrase in str(caught.value)
     assert '"autotune --audio-profile short --target triton"' in str(caught.value)

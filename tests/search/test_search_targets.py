@@ -63,7 +63,7 @@ def test_only_what_can_do_without_a_vad_is_searched_without_one() -> None:
     for target in ("funasr-wss", "funasr-http"):
         whole = samples(space_for(target, vad_model=None, arrival="open"))
         assert {deployment.chunking.method for deployment in whole} == {"none"}
-    with pytest.raises(DocumentError, match="something that funasr-wss-2pass .* can express"):
+    with pytest.raises(DocumentError, match=r"something that funasr-wss-2pass .* can express"):
         space_for("funasr-wss-2pass", vad_model=None, arrival="open")
 
 
