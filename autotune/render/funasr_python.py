@@ -157,8 +157,8 @@ def _server(document: DeploymentFile, directory: str, options: PythonOptions) ->
 def _server_notes(document: DeploymentFile, options: PythonOptions) -> tuple[str, ...]:
     notes = [
         "Measured was FunASR's network in PyTorch on segments of its FSMN VAD, which is what mode offline of a request "
-        "gives; the server cuts the same way while audio comes in. The streaming model is loaded beside it, and takes "
-        "memory that was not measured.",
+        "gives; the server cuts the same way while audio comes in. The streaming model and a speaker model (from the "
+        "hub) are loaded beside it, and take memory that was not measured.",
         "No punctuation or speakers: neither was measured. Speech that is too long is cut where the VAD's limit falls; "
         "measured were cuts at the deepest pause.",
     ]

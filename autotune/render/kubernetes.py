@@ -198,12 +198,13 @@ def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, A
 
 
 def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, ...]:
+    cache = f"the claim {options.cache_claim}" if options.cache_claim else "the image"
     notes = [
         sizing.cores_note(document),
         sizing.memory_note(document),
         f"The image must hold autotune with its extra serve, and the model ({', '.join(serving.model_paths(document))})"
         ", unless model_claim is mounted there.",
-        *serving.export_note(document, f"{options.cache_claim or 'the image'} ({serving.CACHE_PATH})"),
+        *serving.export_note(document, f"{cache} ({serving.CACHE_PATH})"),
         f"Without a secret {options.name}{KEY_SUFFIX} with the key api-key, anyone who reaches the Service may use it.",
     ]
     if _most(options) > options.replicas:

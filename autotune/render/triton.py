@@ -189,7 +189,7 @@ def _scoring(document: DeploymentFile, options: TritonOptions) -> ModelConfig:
     if document.model.architecture == "SenseVoiceSmall":
         parameters["tokenizer_path"] = f"{repository}/scoring/chn_jpn_yue_eng_ko_spectok.bpe.model"
     else:
-        parameters |= {"ignore_id": "-1", "vocabulary": f"{repository}/scoring/config.yaml", "lm_path": "#lm_path"}
+        parameters |= {"ignore_id": "-1", "vocabulary": f"{repository}/scoring/1/tokens.json", "lm_path": "#lm_path"}
     return ModelConfig(
         name="scoring",
         backend="python",

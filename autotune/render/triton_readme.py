@@ -10,13 +10,6 @@ from autotune.engines.inputs import LANGUAGE_IDS, TEXT_NORM_IDS
 __all__ = ["repository_notes", "repository_readme"]
 
 
-TOKEN_LIST = (
-    'python3 -c \'import json, sys; print("token_list:"); '
-    '[print("-", json.dumps(token)) for token in json.load(open(sys.argv[1]))]\''
-)
-"""FunASR's scoring wants the tokens as a list in a YAML file."""
-
-
 def repository_notes(document: DeploymentFile) -> tuple[str, ...]:
     """What the user must know."""
     deployment = document.deployment
@@ -38,8 +31,16 @@ def repository_notes(document: DeploymentFile) -> tuple[str, ...]:
             f"Each request names its prompts: LANGUAGE {LANGUAGE_IDS[deployment.language]} ({deployment.language}), "
             f"TEXT_NORM {TEXT_NORM_IDS[deployment.text_norm]} ({deployment.text_norm}), as measured."
         )
+        if deployment.batch.max_size > 1:
+            notes.append(
+                "FunASR's scoring/1/model.py takes repeated tokens together over a whole batch, and minds no lengths: "
+                "make it do so row by row, or the texts of batches differ from the measured ones."
+            )
     else:
-        notes.append("FunASR's scoring/1/model.py wants 8404 tokens: change its assertion for another vocabulary.")
+        notes.append(
+            "FunASR's scoring/1/model.py wants 8404 tokens (change its assertion for another vocabulary), and reads "
+            "tokens.json with an encoding, which Python has not known since 3.9: leave that out."
+        )
     return tuple(notes)
 
 
@@ -53,7 +54,7 @@ def repository_readme(document: DeploymentFile, ensemble: str, repository: str, 
     tokens = (
         f"cp {model}/chn_jpn_yue_eng_ko_spectok.bpe.model scoring/"
         if sensevoice
-        else f"{TOKEN_LIST} {model}/tokens.json > scoring/config.yaml"
+        else f"cp {model}/tokens.json scoring/1/"
     )
     listed = "\n".join(f"- {note}" for note in notes)
     return f"""# {" ".join(document.model.id.split())} on Triton

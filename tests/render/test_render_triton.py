@@ -119,7 +119,7 @@ def test_the_readme_says_how_to_fill_the_rest() -> None:
         assert part in readme
     paraformer = render(triton_document("Paraformer"), "triton").files["README.md"]
     assert "model_repo_paraformer_large_offline/scoring/1/model.py" in paraformer
-    assert "tokens.json > scoring/config.yaml" in paraformer
+    assert "cp /models/paraformer/tokens.json scoring/1/" in paraformer
 
 
 @pytest.mark.parametrize(
