@@ -230,13 +230,19 @@ def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
 def _space(
     options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
 ) -> ResolvedSpace:
-    space = restrict(load_space(options.search_space), target, vad_model=_vad_model(options))
-    if not space.branches:
-        return ResolvedSpace(space.name, ())
+    loaded, vad_model = load_space(options.search_space), _vad_model(options)
     arrival: Arrival = "closed" if profile.arrival.process == "closed" else "open"
     try:
+        space = restrict(loaded, target, vad_model=vad_model)
+        if not space.branches:
+            return ResolvedSpace(space.name, ())
         return resolve(space, hardware, devices=devices, arrival=arrival)
     except DocumentError as error:
+        if target.takes_whole and arrival == "closed":
+            raise DocumentError(
+                f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
+                f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"
+            ) from error
         if target.cuts_by_fsmn and options.vad_model is None:
             raise DocumentError(
                 f"--target {target.name} needs an FSMN-VAD to cut recordings, but none was given: name its directory "
@@ -260,9 +266,10 @@ def _vad_model(options: TuneOptions) -> str | None:
 def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
 
-    Where nothing else can be chosen, every number of threads up to the usable cores is measured.
+    Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
     """
     counts = dict.fromkeys((4, hardware.usable_cores))
-    if target.alternatives == ():
+    if target.automodel:
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
-    return tuple(baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
+    found = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
+    return tuple(deployment.model_copy(update=target.settled) for deployment in found)

@@ -14,20 +14,30 @@ __all__ = ["render"]
 
 def render(
     deployment: Annotated[Path, typer.Argument(help="The deploy.yaml to render.")],
-    target: Annotated[str, typer.Option(help="funasr-wss or kubernetes.")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="funasr-wss, funasr-wss-2pass, funasr-http, funasr-python, triton, compose, kubernetes or systemd."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Directory to write the files to; default: print them.")] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--set", help="An option of the target, NAME=VALUE; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="An option of the target, NAME=VALUE, such as port=9000; may be repeated (docs/render.md)."
+        ),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Write the measured choices as another server's configuration; what it cannot express is refused by name."""
+    """Write the measured choices as another server's configuration.
+
+    What the server can't express is refused with the list of what would be lost, and the way to tune for it.
+    """
     import json
     import sys
 
     from autotune.deployment_file import read_deployment_file
     from autotune.errors import DocumentError
-    from autotune.paths import atomic_write
     from autotune.render import render as render_target
 
     options: dict[str, str] = {}
@@ -38,12 +48,7 @@ def render(
         options[name.replace("-", "_")] = value
     rendering = render_target(read_deployment_file(deployment), target, **options)
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            for name, text in rendering.files.items():
-                atomic_write(out / name, text.encode())
-        except OSError as error:
-            raise DocumentError(f"--out must be a writable directory, but {out}: {error.strerror}.") from error
+        _write(out, rendering.files)
     if json_:
         print(json.dumps({"target": target, "files": rendering.files, "notes": rendering.notes}))
         return
@@ -56,3 +61,19 @@ def render(
         print(text, end="" if text.endswith("\n") else "\n")
     for note in rendering.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def _write(out: Path, files: dict[str, str]) -> None:
+    """Scripts can be run as they are."""
+    from autotune.errors import DocumentError
+    from autotune.paths import atomic_write
+
+    try:
+        for name, text in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, text.encode())
+            if text.startswith("#!"):
+                path.chmod(path.stat().st_mode | 0o111)
+    except OSError as error:
+        raise DocumentError(f"--out must be a writable directory, but {out}: {error.strerror}.") from error

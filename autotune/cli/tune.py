@@ -36,8 +36,8 @@ def tune(
     target: Annotated[
         str,
         typer.Option(
-            help="What will run the winner: autotune, funasr-wss, funasr-onnx or funasr-python. Only what it can "
-            "express is searched."
+            help="What will run the winner: autotune, funasr-wss, funasr-wss-2pass, funasr-http, funasr-onnx, "
+            "funasr-python or triton. Only what it can express is searched."
         ),
     ] = "autotune",
     vad_model: Annotated[

@@ -1,140 +1,238 @@
-"""Rendering for Kubernetes: a Deployment sized from the measurement, and a ConfigMap that holds ``deploy.yaml``."""
+"""Rendering for Kubernetes: ``autotune serve`` sized from the measurement, scaled by requests in flight."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from autotune.deployment_file import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.render.rendering import Rendering
+from autotune.render import serving, sizing
+from autotune.render.manifests import manifest_text
+from autotune.render.rendering import Rendering, comments
 
-__all__ = ["MEMORY_HEADROOM_PERCENT", "MOUNT_PATH", "TARGET", "render_kubernetes"]
+__all__ = ["MOUNT_PATH", "TARGET", "KubernetesOptions", "render_kubernetes"]
 
 TARGET = "kubernetes"
 
-MEMORY_HEADROOM_PERCENT = 20
-"""Added to the measured peak: a pod above its limit is killed."""
-
 MOUNT_PATH = "/etc/autotune"
 
-MIB = 2**20
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 LONGEST_NAME = 63
 SUFFIX = "-deploy-yaml"
+KEY_SUFFIX = "-api-key"
+GROWTH = 4
+"""Most replicas, unless they are given, in multiples of the fewest."""
+PROBE_S = 5
+DRAIN_S = 5
+"""Seconds for which a pod that must go still takes requests: until no one sends it any."""
 
 
-def render_kubernetes(
-    document: DeploymentFile, *, image: str, name: str = "autotune", replicas: int = 1, namespace: str | None = None
-) -> Rendering:
-    """``kubernetes.yaml``: a ConfigMap and an ``apps/v1`` Deployment.
+@dataclass(frozen=True, kw_only=True)
+class KubernetesOptions:
+    """Options of the target."""
 
-    Args:
-        document: the measured deployment.
-        image: container image that serves the file named by ``$AUTOTUNE_DEPLOYMENT``; its own command is used.
-        name: of the Deployment, an RFC 1123 label of at most 51 characters.
-        replicas: pods, ≥1; ``autotune plan`` says how many.
-        namespace: left to ``kubectl`` when None.
+    image: str
+    """Container image with autotune and its extra ``serve``."""
+    name: str = "autotune"
+    """Of the Deployment and its Service, an RFC 1123 label of at most 51 characters."""
+    replicas: int = 1
+    """Fewest pods, ≥1; ``autotune plan`` says how many."""
+    max_replicas: int | None = None
+    """Most pods; four times ``replicas`` when None, no autoscaler if both are equal."""
+    namespace: str | None = None
+    """Left to ``kubectl`` when None."""
+    cache_claim: str = ""
+    """PersistentVolumeClaim for the artifacts; empty: the image holds them."""
+    model_claim: str = ""
+    """PersistentVolumeClaim that is mounted at the model's path; empty: the image holds the model there."""
+
+
+def render_kubernetes(document: DeploymentFile, options: KubernetesOptions) -> Rendering:
+    """``kubernetes.yaml``: ConfigMap, Deployment, Service and HorizontalPodAutoscaler.
 
     Raises:
         DocumentError: an option is not valid in Kubernetes, or the device is not the first GPU.
     """
-    _check(document, image=image, name=name, replicas=replicas, namespace=namespace)
-    text = yaml_text(document)
-    metadata: dict[str, Any] = {"labels": {"app.kubernetes.io/name": name}}
-    if namespace is not None:
-        metadata["namespace"] = namespace
-    config_map = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": f"{name}{SUFFIX}", **metadata},
-        "data": {"deploy.yaml": text},
+    _check(document, options)
+    config = yaml_text(document)
+    manifests = [
+        _manifest(options, "v1", "ConfigMap", {"data": {"deploy.yaml": config}}, suffix=SUFFIX),
+        _manifest(options, "apps/v1", "Deployment", {"spec": _deployment(document, options, config)}),
+        _manifest(options, "v1", "Service", {"spec": _service(options)}),
+    ]
+    if _most(options) > options.replicas:
+        scaler = {"spec": _scaler(document, options)}
+        manifests.append(_manifest(options, "autoscaling/v2", "HorizontalPodAutoscaler", scaler))
+    notes = _notes(document, options)
+    text = "---\n".join(manifest_text(manifest) for manifest in manifests)
+    return Rendering(target=TARGET, files={"kubernetes.yaml": comments(notes) + text}, notes=notes)
+
+
+def _manifest(
+    options: KubernetesOptions, version: str, kind: str, content: dict[str, Any], *, suffix: str = ""
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": f"{options.name}{suffix}", "labels": _labels(options)}
+    if options.namespace is not None:
+        metadata["namespace"] = options.namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}
+
+
+def _labels(options: KubernetesOptions) -> dict[str, str]:
+    return {"app.kubernetes.io/name": options.name}
+
+
+def _most(options: KubernetesOptions) -> int:
+    return options.replicas * GROWTH if options.max_replicas is None else options.max_replicas
+
+
+def _deployment(document: DeploymentFile, options: KubernetesOptions, config: str) -> dict[str, Any]:
+    # An autoscaler's number of pods would be undone by every kubectl apply of a file that has one too.
+    replicas = {} if _most(options) > options.replicas else {"replicas": options.replicas}
+    annotations = {
+        # A changed deploy.yaml changes the pod, so that kubectl apply rolls it out.
+        "autotune/deploy-yaml-sha256": hashlib.sha256(config.encode()).hexdigest(),
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(serving.PORT),
+        "prometheus.io/path": "/metrics",
     }
-    workload = {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, **metadata},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": metadata["labels"]},
-            "template": _pod(document, image=image, name=name, config=text),
+    return {
+        **replicas,
+        "selector": {"matchLabels": _labels(options)},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "template": {
+            "metadata": {"labels": _labels(options), "annotations": annotations},
+            "spec": _pod(document, options),
         },
     }
-    notes = _notes(document)
-    header = "".join(f"# {note}\n" for note in notes)
-    manifests = f"{header}{_dump(config_map)}---\n{_dump(workload)}"
-    return Rendering(target=TARGET, files={"kubernetes.yaml": manifests}, notes=notes)
 
 
-def _pod(document: DeploymentFile, *, image: str, name: str, config: str) -> dict[str, Any]:
-    resources: dict[str, str | int] = {"cpu": _cores(document), "memory": f"{_memory_mib(document)}Mi"}
+def _pod(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "deploy-yaml", "configMap": {"name": f"{options.name}{SUFFIX}"}},
+        {"name": "scratch", "emptyDir": {}},
+    ]
+    for name, claim in (("cache", options.cache_claim), ("model", options.model_claim)):
+        if claim:
+            volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
+    return {
+        # The Service's variables would begin with AUTOTUNE_, as the server's own do.
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": serving.STOP_S + DRAIN_S,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [_container(document, options)],
+        "volumes": volumes,
+    }
+
+
+def _container(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
+    resources: dict[str, str | int] = {"cpu": sizing.cores(document), "memory": f"{sizing.memory_mib(document)}Mi"}
     limits = dict(resources)
     if document.deployment.device != "cpu":
         limits["nvidia.com/gpu"] = 1
     return {
-        "metadata": {
-            "labels": {"app.kubernetes.io/name": name},
-            # A changed deploy.yaml changes the pod, so that kubectl apply rolls it out.
-            "annotations": {"autotune/deploy-yaml-sha256": hashlib.sha256(config.encode()).hexdigest()},
+        "name": "server",
+        "image": options.image,
+        "command": ["autotune", *serving.serve_arguments(f"{MOUNT_PATH}/deploy.yaml")],
+        "env": _environment(options),
+        "ports": [{"name": "http", "containerPort": serving.PORT}],
+        "resources": {"requests": resources, "limits": limits},
+        "startupProbe": _probe("/readyz", failures=-(-serving.startup_s(document) // PROBE_S)),
+        "readinessProbe": _probe("/readyz", failures=2),
+        "livenessProbe": _probe("/healthz", failures=6),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            # Even reading the cache takes a lock file in it, which is in the image unless a claim is given.
+            "readOnlyRootFilesystem": bool(options.cache_claim) or document.deployment.artifact is None,
         },
-        "spec": {
-            "containers": [
-                {
-                    "name": "server",
-                    "image": image,
-                    "env": [{"name": "AUTOTUNE_DEPLOYMENT", "value": f"{MOUNT_PATH}/deploy.yaml"}],
-                    "resources": {"requests": resources, "limits": limits},
-                    "volumeMounts": [{"name": "deploy-yaml", "mountPath": MOUNT_PATH, "readOnly": True}],
-                }
-            ],
-            "volumes": [{"name": "deploy-yaml", "configMap": {"name": f"{name}{SUFFIX}"}}],
-        },
+        "volumeMounts": _mounts(document, options),
     }
 
 
-def _cores(document: DeploymentFile) -> int:
-    # FunASR's own path may ask for more threads than the machine had cores: it was measured on those.
-    return min(document.deployment.threads, document.hardware.usable_cores)
-
-
-def _memory_mib(document: DeploymentFile) -> int:
-    peak = document.measurement.peak_memory_bytes
-    return -(-peak * (100 + MEMORY_HEADROOM_PERCENT) // (100 * MIB))
-
-
-def _notes(document: DeploymentFile) -> tuple[str, ...]:
-    peak_mib = document.measurement.peak_memory_bytes / MIB
-    deployment = document.deployment
-    notes = [
-        f"cpu: {_cores(document)} = threads that compute at once ({deployment.instances} instances × "
-        f"{deployment.intra_op_num_threads} threads, at most the {document.hardware.usable_cores} measured cores).",
-        f"memory: {_memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {MEMORY_HEADROOM_PERCENT} %, "
-        "for one recording or batch at a time like the measured ones; longer recordings need more.",
-        f"The image must serve $AUTOTUNE_DEPLOYMENT ({MOUNT_PATH}/deploy.yaml) and hold the model at the path that "
-        "the file names; its own command is used.",
-        "No ports and no probes: they belong to the server in the image, so add that server's own.",
+def _environment(options: KubernetesOptions) -> list[dict[str, Any]]:
+    key = {"name": f"{options.name}{KEY_SUFFIX}", "key": "api-key", "optional": True}
+    return [
+        {"name": "AUTOTUNE_DEPLOYMENT", "value": f"{MOUNT_PATH}/deploy.yaml"},
+        {"name": "XDG_CACHE_HOME", "value": serving.CACHE_HOME},
+        {"name": serving.API_KEY, "valueFrom": {"secretKeyRef": key}},
     ]
-    if deployment.device != "cpu":
+
+
+def _mounts(document: DeploymentFile, options: KubernetesOptions) -> list[dict[str, Any]]:
+    mounts: list[dict[str, Any]] = [
+        {"name": "deploy-yaml", "mountPath": MOUNT_PATH, "readOnly": True},
+        {"name": "scratch", "mountPath": "/tmp"},
+    ]
+    if options.cache_claim:
+        mounts.append({"name": "cache", "mountPath": serving.CACHE_PATH})
+    if options.model_claim:
+        mounts.append({"name": "model", "mountPath": document.model.path, "readOnly": True})
+    return mounts
+
+
+def _probe(path: str, *, failures: int) -> dict[str, Any]:
+    probe = {"httpGet": {"path": path, "port": "http"}}
+    return {**probe, "periodSeconds": PROBE_S, "timeoutSeconds": PROBE_S, "failureThreshold": failures}
+
+
+def _service(options: KubernetesOptions) -> dict[str, Any]:
+    return {"selector": _labels(options), "ports": [{"name": "http", "port": serving.PORT, "targetPort": "http"}]}
+
+
+def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
+    in_flight = {
+        "metric": {"name": serving.IN_FLIGHT_METRIC},
+        "target": {"type": "AverageValue", "averageValue": f"{sizing.target_in_flight_milli(document)}m"},
+    }
+    return {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": options.name},
+        "minReplicas": options.replicas,
+        "maxReplicas": _most(options),
+        "metrics": [{"type": "Pods", "pods": in_flight}],
+    }
+
+
+def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, ...]:
+    cache = f"the claim {options.cache_claim}" if options.cache_claim else "the image"
+    notes = [
+        sizing.cores_note(document),
+        sizing.memory_note(document),
+        f"The image must hold autotune with its extra serve, and the model ({', '.join(serving.model_paths(document))})"
+        ", unless model_claim is mounted there.",
+        *serving.export_note(document, f"{cache} ({serving.CACHE_PATH})"),
+        f"Without a secret {options.name}{KEY_SUFFIX} with the key api-key, anyone who reaches the Service may use it.",
+    ]
+    if _most(options) > options.replicas:
+        notes += [
+            sizing.knee_note(document),
+            f"The autoscaler needs {serving.IN_FLIGHT_METRIC} of each pod in the custom metrics API: Prometheus and "
+            "its adapter, for example.",
+        ]
+    if document.deployment.pinning:
+        notes.append("pinning: CPUs of its own has a pod only where the kubelet's CPU manager policy is static.")
+    if document.deployment.device != "cpu":
         notes.append("The measured memory is the host's; GPU memory is not limited by Kubernetes.")
     return tuple(notes)
 
 
-def _check(document: DeploymentFile, *, image: str, name: str, replicas: int, namespace: str | None) -> None:
-    _check_label("name", name, LONGEST_NAME - len(SUFFIX))
-    if namespace is not None:
-        _check_label("namespace", namespace, LONGEST_NAME)
-    if not image or any(character.isspace() for character in image):
-        raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
-    if replicas < 1:
-        raise DocumentError(f"replicas must be at least 1, but got {replicas}.")
-    if document.deployment.device not in ("cpu", "cuda:0"):
-        raise DocumentError(
-            f"deployment.device must be cpu or cuda:0 in a pod, which sees one GPU, "
-            f"but got {document.deployment.device!r}. Tune again with that GPU as the only visible one."
-        )
+def _check(document: DeploymentFile, options: KubernetesOptions) -> None:
+    _check_label("name", options.name, LONGEST_NAME - len(SUFFIX))
+    if options.namespace is not None:
+        _check_label("namespace", options.namespace, LONGEST_NAME)
+    for option, claim in (("cache_claim", options.cache_claim), ("model_claim", options.model_claim)):
+        if claim:
+            _check_label(option, claim, LONGEST_NAME)
+    serving.check_image(options.image)
+    if options.replicas < 1:
+        raise DocumentError(f"replicas must be at least 1, but got {options.replicas}.")
+    if _most(options) < options.replicas:
+        raise DocumentError(f"max_replicas must be at least replicas ({options.replicas}), but got {_most(options)}.")
+    serving.check_one_gpu(document, "a pod")
 
 
 def _check_label(option: str, text: str, longest: int) -> None:
@@ -142,22 +240,3 @@ def _check_label(option: str, text: str, longest: int) -> None:
         raise DocumentError(
             f"{option} must be 1..{longest} lower-case letters, digits and inner hyphens (RFC 1123), but got {text!r}."
         )
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as literal blocks, and no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_str(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent_str)
-
-
-def _dump(manifest: dict[str, Any]) -> str:
-    text: str = yaml.dump(manifest, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=float("inf"))
-    return text

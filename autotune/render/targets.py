@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, get_args, get_type_hints
 
 from autotune.deployment_file import DeploymentFile
 from autotune.documents import suggest
 from autotune.errors import DocumentError
-from autotune.render import funasr_wss, kubernetes
+from autotune.render import (
+    compose,
+    funasr_http,
+    funasr_python,
+    funasr_wss,
+    funasr_wss_2pass,
+    kubernetes,
+    systemd,
+    triton,
+)
 from autotune.render.rendering import Rendering
 
-__all__ = ["TARGETS", "Rendering", "render", "target_options"]
+__all__ = ["TARGETS", "Renderer", "Rendering", "render", "target_options"]
 
-TARGETS: dict[str, Callable[..., Rendering]] = {
-    funasr_wss.TARGET: funasr_wss.render_funasr_wss,
-    kubernetes.TARGET: kubernetes.render_kubernetes,
+
+@dataclass(frozen=True)
+class Renderer:
+    """How a target is rendered."""
+
+    options: type[Any]
+    """A dataclass of the target's options."""
+    render: Callable[[DeploymentFile, Any], Rendering]
+    """Takes the document and the options."""
+
+
+TARGETS: dict[str, Renderer] = {
+    funasr_wss.TARGET: Renderer(funasr_wss.WssOptions, funasr_wss.render_funasr_wss),
+    funasr_wss_2pass.TARGET: Renderer(funasr_wss_2pass.TwoPassOptions, funasr_wss_2pass.render_funasr_wss_2pass),
+    funasr_http.TARGET: Renderer(funasr_http.HttpOptions, funasr_http.render_funasr_http),
+    funasr_python.TARGET: Renderer(funasr_python.PythonOptions, funasr_python.render_funasr_python),
+    triton.TARGET: Renderer(triton.TritonOptions, triton.render_triton),
+    compose.TARGET: Renderer(compose.ComposeOptions, compose.render_compose),
+    kubernetes.TARGET: Renderer(kubernetes.KubernetesOptions, kubernetes.render_kubernetes),
+    systemd.TARGET: Renderer(systemd.SystemdOptions, systemd.render_systemd),
 }
-"""Target → its renderer, which takes the document and keyword options."""
+"""Target → its renderer."""
 
 
 def render(document: DeploymentFile, target: str, **options: Any) -> Rendering:
     """Configuration for ``target``, the same choices as measured.
+
+    Args:
+        document: the measured deployment.
+        target: one of ``TARGETS``.
+        options: the target's own; a number may be given as text.
 
     Raises:
         DocumentError: an unknown target or option, a missing option, or a deployment the target can't express.
@@ -35,7 +67,10 @@ def render(document: DeploymentFile, target: str, **options: Any) -> Rendering:
     missing = [option for option, needed in known.items() if needed and option not in options]
     if missing:
         raise DocumentError(f"Target {target} must be given {', '.join(missing)}, but got no such option.")
-    return TARGETS[target](document, **options)
+    renderer = TARGETS[target]
+    hints = get_type_hints(renderer.options)
+    given = {name: _typed(name, value, hints[name]) for name, value in options.items()}
+    return renderer.render(document, renderer.options(**given))
 
 
 def target_options(target: str) -> dict[str, bool]:
@@ -43,9 +78,15 @@ def target_options(target: str) -> dict[str, bool]:
     if target not in TARGETS:
         hint = suggest(target, sorted(TARGETS))
         raise DocumentError(f"The target must be one of {', '.join(sorted(TARGETS))}, but got {target!r}. {hint}")
-    parameters = inspect.signature(TARGETS[target]).parameters.values()
-    return {
-        parameter.name: parameter.default is inspect.Parameter.empty
-        for parameter in parameters
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    fields = dataclasses.fields(TARGETS[target].options)
+    return {field.name: field.default is dataclasses.MISSING for field in fields}
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """A number for what must be one: on the command line everything is text."""
+    if not isinstance(value, str) or int not in (hint, *get_args(hint)):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise DocumentError(f"{name} must be a whole number, but got {value!r}.") from None

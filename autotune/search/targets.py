@@ -10,9 +10,15 @@ from autotune.documents import suggest
 from autotune.errors import DocumentError
 from autotune.search.space_document import Branch, Choice, Parameter, Scalar, SearchSpace
 
-__all__ = ["TARGETS", "Target", "find_target", "restrict"]
+__all__ = ["TARGETS", "UNLIMITED_AUDIO_S", "Target", "find_target", "restrict"]
 
 Allowed = Mapping[str, tuple[Scalar, ...]]
+
+UNLIMITED_AUDIO_S = 86400.0
+"""``batch.max_audio_s`` for what limits a batch by its size alone: more than any batch has."""
+
+_SETTLED = ("language", "text_norm")
+"""Paths that no space need name: a target that has one value for them settles them."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,19 @@ class Target:
     """For people."""
     alternatives: tuple[Allowed, ...] | None
     """Each: deployment path → the values that it can have; paths that aren't named are free. Several where values go
-    together. None: everything is possible; empty: only FunASR's own path, which isn't searched."""
+    together. None: everything is possible."""
     cuts_by_fsmn: bool = False
     """Its VAD is FunASR's FSMN-VAD, whose directory the user must give."""
+    automodel: bool = False
+    """It runs FunASR's AutoModel as well, which isn't searched: every number of threads is measured."""
+    takes_whole: bool = False
+    """It never cuts: only requests that are short already are for it."""
+
+    @property
+    def settled(self) -> dict[str, Scalar]:
+        """What requests can't ask it for: language and text normalisation, by their paths."""
+        allowed = self.alternatives[0] if self.alternatives else {}
+        return {path: allowed[path][0] for path in _SETTLED if path in allowed}
 
 
 _FUNASR_SESSION: Allowed = {
@@ -47,22 +63,63 @@ _FUNASR_SESSION: Allowed = {
 }
 """Of funasr_onnx (utils/utils.py, OrtInferSession) and of the C++ runtime (runtime/onnxruntime/src/paraformer.cpp)."""
 
-_WSS: Allowed = {
+_CPP: Allowed = {
     **_FUNASR_SESSION,
     "device": ("cpu",),
     "batch.max_size": (1,),
     "chunking.method": ("vad", "none"),
 }
 
+_PROMPTS: Allowed = {"language": ("auto",)}
+"""What servers ask SenseVoice for where requests can't say; beside it, the text normalisation of each."""
+
+_PYTHON: Allowed = {
+    **_PROMPTS,
+    "text_norm": ("woitn",),
+    "engine": ("pytorch",),
+    "session_options.precision": ("fp32",),
+    "pinning": (False,),
+    "batch.max_size": (1,),
+    "chunking.method": ("vad",),
+    "chunking.merge_s": (0.0,),
+    "chunking.pad_s": (0.0,),
+}
+
+_TRITON: Allowed = {
+    "engine": ("onnxruntime",),
+    "graph": ("funasr",),
+    "pinning": (False,),
+    "batch.pad_to_s": (0.0,),
+    "batch.max_audio_s": (UNLIMITED_AUDIO_S,),
+    "session_options.allow_spinning": (True,),
+    "session_options.dynamic_block_base": ("0",),
+    "session_options.denormal_as_zero": (False,),
+    "session_options.mapped_weights": (False,),
+    "chunking.method": ("none",),
+}
+"""Of its ONNX Runtime backend, and of FunASR's Python models around it (runtime/triton_gpu)."""
+
+
+def _one_session(allowed: Allowed) -> tuple[Allowed, ...]:
+    """All decoder threads share one session's threads: one of the two numbers must be 1."""
+    return ({**allowed, "intra_op_num_threads": (1,)}, {**allowed, "instances": (1,)})
+
+
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target("autotune", "autotune's own recognizer: everything", None),
+        Target("funasr-wss", "FunASR's C++ server on the CPU", _one_session(_CPP), cuts_by_fsmn=True),
         Target(
-            "funasr-wss",
-            "FunASR's C++ server on the CPU",
-            # One session, whose threads all decoder threads share: one of the two numbers must be 1.
-            ({**_WSS, "intra_op_num_threads": (1,)}, {**_WSS, "instances": (1,)}),
+            "funasr-wss-2pass",
+            "the second pass of FunASR's C++ server for streams",
+            _one_session({**_CPP, "chunking.method": ("vad",)}),
+            cuts_by_fsmn=True,
+        ),
+        Target(
+            "funasr-http",
+            "FunASR's C++ server for HTTP",
+            _one_session({**_CPP, **_PROMPTS, "text_norm": ("withitn",)}),
             cuts_by_fsmn=True,
         ),
         Target(
@@ -78,7 +135,19 @@ TARGETS: dict[str, Target] = {
             ),
             cuts_by_fsmn=True,
         ),
-        Target("funasr-python", "FunASR's AutoModel and its Python servers: threads alone can be chosen", ()),
+        Target(
+            "funasr-python",
+            "FunASR's AutoModel and its Python servers",
+            (_PYTHON,),
+            cuts_by_fsmn=True,
+            automodel=True,
+        ),
+        Target(
+            "triton",
+            "Triton's ONNX Runtime backend, for requests that come cut already",
+            (_TRITON,),
+            takes_whole=True,
+        ),
     )
 }
 
@@ -113,7 +182,7 @@ def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None
             silero = target.cuts_by_fsmn and branch.fixed.get("chunking.vad_model") == SILERO
             if fitting is not None and not silero:
                 kept[name if number == 0 else f"{name}-{number + 1}"] = fitting
-    if target.alternatives and not kept:
+    if target.alternatives and not kept and not target.automodel:
         raise DocumentError(
             f'the search space "{space.name}" must hold something that {target.name} ({target.runs}) can express, but '
             "it doesn't."
@@ -154,11 +223,14 @@ def _fitting(branch: Branch, allowed: Allowed) -> Branch | None:
             parameters[path] = parameter
             continue
         values = tuple(choice for choice in parameter.values if choice.value in allowed[path])
-        if not values and len(allowed[path]) > 1:
+        # A method brings parameters of its own, so a branch can't be given one that it lacks.
+        if not values and (len(allowed[path]) > 1 or path == "chunking.method"):
             return None
         values = values or (Choice(value=allowed[path][0]),)
         parameters[path] = parameter.model_copy(update={"values": values})
-    return branch.model_copy(update={"parameters": _reachable(parameters)})
+    settled = {path: allowed[path][0] for path in _SETTLED if path in allowed and path not in parameters}
+    fixed = {**settled, **branch.fixed}
+    return branch.model_copy(update={"fixed": fixed, "parameters": _reachable(parameters)})
 
 
 def _reachable(parameters: dict[str, Parameter]) -> dict[str, Parameter]:

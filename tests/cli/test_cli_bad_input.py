@@ -51,6 +51,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--audio-profile", "long", "--target", "funasr-ws"], 2, ['Did you mean "funasr-wss"']),
         (["--audio-profile", "long", "--target", "funasr-wss"], 2, ["FSMN-VAD", "--vad-model"]),
         (["--audio-profile", "long", "--target", "funasr-wss", "--vad-model", "no"], 2, ["--vad-model must be"]),
+        (["--audio-profile", "short", "--target", "funasr-wss-2pass"], 2, ["FSMN-VAD", "--vad-model"]),
+        (["--audio-profile", "long", "--target", "triton"], 2, ["requests", "such as short"]),
         (
             ["--audio-profile", "long", "--search-space", "mine.yaml"],
             2,
@@ -65,6 +67,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["plan", "deploy.yaml", "--demand", "-5 streams"], 2, ["positive"]),
         (["render", "deploy.yaml", "--target", "funasr-ws"], 2, ['Did you mean "funasr-wss"']),
         (["render", "deploy.yaml", "--target", "kubernetes"], 2, ["image"]),
+        (["render", "deploy.yaml", "--target", "compose", "--set", "port=all"], 2, ["image"]),
+        (["render", "deploy.yaml", "--target", "systemd", "--set", "port=all"], 2, ["port must be a whole number"]),
+        (["render", "deploy.yaml", "--target", "triton"], 2, ["cannot express", "--target triton"]),
         (["render", "deploy.yaml", "--target", "kubernetes", "--set", "image"], 2, ["NAME=VALUE"]),
         (["render", "typo.yaml", "--target", "kubernetes", "--set", "image=x"], 2, ["typo.yaml", "recomended"]),
     ],

@@ -1,122 +1,42 @@
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
-from autotune.deployment_file import DeploymentFile
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError
 from autotune.models import ModelInfo
 from autotune.render import render
-from autotune.render.funasr_wss import SERVER_OPTIONS, lost_choices
+from autotune.render.funasr_cpp import SERVER_OPTIONS
+from autotune.render.funasr_wss import lost_choices
 from tests.deployment_example import example_deployment, example_file
+from tests.render import declared
+from tests.render.expressible import FSMN, SERVER_SESSION
+from tests.render.expressible import cpp_document as document
 
-VALUE_OPTIONS = [
-    "download-model-dir",
-    "model-dir",
-    "model-revision",
-    "quantize",
-    "bladedisc",
-    "vad-dir",
-    "vad-revision",
-    "vad-quant",
-    "punc-dir",
-    "punc-revision",
-    "punc-quant",
-    "itn-dir",
-    "itn-revision",
-    "listen-ip",
-    "port",
-    "io-thread-num",
-    "decoder-thread-num",
-    "model-thread-num",
-    "certfile",
-    "keyfile",
-    "global-beam",
-    "lattice-beam",
-    "am-scale",
-    "lm-dir",
-    "lm-revision",
-    "hotword",
-    "fst-inc-wts",
-    "batch-size",
-]
-SWITCHES = ["gpu"]
-"""Declared in FunASR 3c58cb56, runtime/websocket/bin/funasr-wss-server.cpp (cmd.add) with the names of
-runtime/onnxruntime/include/com-define.h; TCLAP accepts nothing else and nothing twice."""
-
-FSMN = {
-    "method": "vad",
-    "vad_model": "/models/fsmn vad",
-    "max_segment_s": 30,
-    "merge_s": 0,
-    "min_silence_s": 0.8,
-    "pad_s": 0,
-}
-SERVER_SESSION = {
-    "graph_optimization_level": "all",
-    "execution_mode": "sequential",
-    "allow_spinning": True,
-    "dynamic_block_base": "0",
-    "denormal_as_zero": False,
-    "cpu_mem_arena": False,
-    "mapped_weights": False,
-}
-ALONE = {
-    "batch": Batch(max_size=1, max_audio_s=60.0, max_wait_s=0.0),
-    "chunking": Chunking(method="none", window_s=None),
-    "session_options": SERVER_SESSION,
-}
+SERVER = "funasr-wss-server"
+SCRIPT = "funasr-wss-server.sh"
 
 
 def parse(words: list[str]) -> dict[str, str | bool]:
-    """As TCLAP would: declared options only, a value each, none twice."""
-    found: dict[str, str | bool] = {}
-    rest = list(words)
-    while rest:
-        flag = rest.pop(0)
-        assert flag.startswith("--")
-        name = flag.removeprefix("--")
-        assert name not in found, f"{name} given twice"
-        if name in SWITCHES:
-            found[name] = True
-        else:
-            assert name in VALUE_OPTIONS, f"{name} is not declared"
-            found[name] = rest.pop(0)
-    return found
-
-
-def document(architecture: Any = "SenseVoiceSmall", path: str | None = None, **changes: Any) -> DeploymentFile:
-    changes = {"format": "onnx-int8", "weights": "u8", "graph": "funasr", **ALONE, **changes}
-    model = example_file().model.model_dump()
-    where = path or ("/models/SenseVoiceSmall" if architecture == "SenseVoiceSmall" else "/models/paraformer")
-    record = ModelInfo(**{**model, "architecture": architecture, "path": where})
-    return example_file(deployment=example_deployment(**changes), model=record)
+    return declared.parse(words, SERVER)
 
 
 def started(text: str, tmp_path: Path) -> tuple[dict[str, str | bool], str]:
     """The flags and CUDA_VISIBLE_DEVICES that the script really starts the server with."""
-    server = tmp_path / "server with space"
-    server.write_text('#!/bin/sh\nprintf "%s\\n" "${CUDA_VISIBLE_DEVICES-unset}" "$@"\n', encoding="utf-8")
-    server.chmod(0o755)
-    (tmp_path / "start.sh").write_text(text, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
-    done = subprocess.run(
-        ["sh", str(tmp_path / "start.sh")], capture_output=True, text=True, check=True, env=environment
-    )
-    visible, *words = done.stdout.removesuffix("\n").split("\n")
+    words, visible, _ = declared.started(text, tmp_path / "server with space")
     return parse(words), visible
 
 
 def test_cpu_int8_flags(tmp_path: Path) -> None:
     rendering = render(document(instances=8), "funasr-wss", server=str(tmp_path / "server with space"))
-    flags, visible = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    flags, visible = started(rendering.files[SCRIPT], tmp_path)
     assert flags == {
         "model-dir": "/models/SenseVoiceSmall",
         "quantize": "true",
@@ -140,7 +60,7 @@ def test_cpu_fp32_threads_and_options(tmp_path: Path) -> None:
     rendering = render(
         measured, "funasr-wss", server=str(tmp_path / "server with space"), port=9, certfile="c.pem", keyfile="k.pem"
     )
-    flags, _ = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    flags, _ = started(rendering.files[SCRIPT], tmp_path)
     assert flags["model-dir"] == "/a b/it's"
     assert (flags["quantize"], flags["decoder-thread-num"], flags["model-thread-num"]) == ("false", "1", "6")
     assert (flags["port"], flags["certfile"], flags["keyfile"]) == ("9", "c.pem", "k.pem")
@@ -152,20 +72,20 @@ def test_gpu_is_libtorch_for_paraformer(tmp_path: Path) -> None:
         session_options={}, instances=2,
     )  # fmt: skip
     rendering = render(measured, "funasr-wss", server=str(tmp_path / "server with space"))
-    flags, visible = started(rendering.files["funasr-wss-server.sh"], tmp_path)
+    flags, visible = started(rendering.files[SCRIPT], tmp_path)
     assert visible == "1"
     assert (flags["gpu"], flags["bladedisc"], flags["batch-size"]) == (True, "false", "1")
     assert "quantize" not in flags
 
 
 def test_network_threads_grow_as_in_run_server() -> None:
-    text = render(document(instances=33), "funasr-wss").files["funasr-wss-server.sh"]
+    text = render(document(instances=33), "funasr-wss").files[SCRIPT]
     assert "--io-thread-num 3" in text
 
 
 def test_script_is_valid_shell_and_keeps_notes_in_comments() -> None:
     rendering = render(document(), "funasr-wss")
-    text = rendering.files["funasr-wss-server.sh"]
+    text = rendering.files[SCRIPT]
     shell = shutil.which("sh")
     assert shell is not None
     subprocess.run([shell, "-n"], input=text, text=True, check=True)
@@ -288,7 +208,7 @@ def test_an_fsmn_vad_is_the_servers_if_it_is_set_as_measured(tmp_path: Path, con
         (vad / "config.yaml").write_text(config, encoding="utf-8")
     measured = document(chunking=Chunking(**FSMN | {"vad_model": str(vad)}))
     rendering = render(measured, "funasr-wss", server=str(tmp_path / "server with space"))
-    text = rendering.files["funasr-wss-server.sh"]
+    text = rendering.files[SCRIPT]
     assert "/workspace/models/vad" not in text
     assert "/workspace/models/punc" in text
     if starts:
@@ -298,6 +218,23 @@ def test_an_fsmn_vad_is_the_servers_if_it_is_set_as_measured(tmp_path: Path, con
         with pytest.raises(subprocess.CalledProcessError) as caught:
             started(text, tmp_path)
         assert "must hold model_conf.max_" in caught.value.stderr
+
+
+def test_the_vads_settings_come_as_the_part_of_its_config() -> None:
+    files = render(document(chunking=Chunking(**FSMN)), "funasr-wss").files
+    assert yaml.safe_load(files["vad-config.yaml"]) == {
+        "model_conf": {"max_single_segment_time": 30000, "max_end_silence_time": 800}
+    }
+    assert set(render(document(), "funasr-wss").files) == {SCRIPT}
+
+
+def test_pinned_threads_are_lost() -> None:
+    assert lost_choices(document(pinning=True)) == ["pinning: true (the server doesn't bind its threads)"]
+
+
+def test_a_refusal_says_how_to_tune_for_the_server() -> None:
+    with pytest.raises(DocumentError, match='"autotune --audio-profile long --target funasr-wss --vad-model DIR"'):
+        render(example_file(), "funasr-wss")
 
 
 def test_the_baseline_is_refused() -> None:

@@ -1,3 +1,4 @@
+import math
 import re
 from typing import Any
 
@@ -7,23 +8,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import baseline_deployment
-from autotune.deployment_file import DeploymentFile, MeasurementRecord
+from autotune.deployment_file import AudioRecord, DeploymentFile, MeasurementRecord
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
-from autotune.render import TARGETS, render, target_options
+from autotune.render import render
 from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def manifests(document: DeploymentFile, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def by_kind(document: DeploymentFile, **options: Any) -> dict[str, dict[str, Any]]:
     rendering = render(document, "kubernetes", **{"image": "registry.example/asr:1", **options})
-    config_map, workload = yaml.safe_load_all(rendering.files["kubernetes.yaml"])
-    return config_map, workload
+    found = list(yaml.safe_load_all(rendering.files["kubernetes.yaml"]))
+    return {manifest["kind"]: manifest for manifest in found}
+
+
+def manifests(document: DeploymentFile, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    found = by_kind(document, **options)
+    return found["ConfigMap"], found["Deployment"]
+
+
+def pod(workload: dict[str, Any]) -> dict[str, Any]:
+    spec = workload["spec"]["template"]["spec"]
+    assert isinstance(spec, dict)
+    return spec
 
 
 def container(workload: dict[str, Any]) -> dict[str, Any]:
-    (only,) = workload["spec"]["template"]["spec"]["containers"]
+    (only,) = pod(workload)["containers"]
     assert isinstance(only, dict)
     return only
 
@@ -33,6 +45,24 @@ def with_memory(peak_memory_bytes: int) -> DeploymentFile:
     return example_file(measurement=MeasurementRecord(**measured))
 
 
+def on_gpu() -> DeploymentFile:
+    return example_file(deployment=example_deployment(device="cuda:0", format="onnx-fp32", weights=None))
+
+
+@pytest.mark.parametrize(
+    ("document", "options"),
+    [
+        (example_file(), {}),
+        (example_file(), {"replicas": 2, "max_replicas": 2, "namespace": "speech"}),
+        (on_gpu(), {"cache_claim": "artifacts", "model_claim": "models"}),
+    ],
+)
+def test_kubernetes_published_schemas_accept_every_manifest(document: DeploymentFile, options: dict[str, Any]) -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for manifest in by_kind(document, **options).values():
+        validator.validate(manifest, validator.latest_version(), strict=True)
+
+
 def test_the_pod_gets_the_file_that_was_measured() -> None:
     document = example_file()
     config_map, workload = manifests(document)
@@ -40,26 +70,97 @@ def test_the_pod_gets_the_file_that_was_measured() -> None:
     assert (workload["apiVersion"], workload["kind"]) == ("apps/v1", "Deployment")
     kept = parse_document(yaml.safe_load(config_map["data"]["deploy.yaml"]), DeploymentFile, where="ConfigMap")
     assert kept == document
-    (volume,) = workload["spec"]["template"]["spec"]["volumes"]
-    (mount,) = container(workload)["volumeMounts"]
-    assert volume["configMap"]["name"] == config_map["metadata"]["name"]
-    assert mount["name"] == volume["name"]
-    assert mount["mountPath"] == "/etc/autotune"
-    (variable,) = container(workload)["env"]
-    assert variable == {"name": "AUTOTUNE_DEPLOYMENT", "value": "/etc/autotune/deploy.yaml"}
+    volumes = {volume["name"]: volume for volume in pod(workload)["volumes"]}
+    mounts = {mount["name"]: mount for mount in container(workload)["volumeMounts"]}
+    assert set(mounts) == set(volumes)
+    assert volumes["deploy-yaml"]["configMap"]["name"] == config_map["metadata"]["name"]
+    assert mounts["deploy-yaml"]["mountPath"] == "/etc/autotune"
+    variables = {variable["name"]: variable.get("value") for variable in container(workload)["env"]}
+    assert variables["AUTOTUNE_DEPLOYMENT"] == "/etc/autotune/deploy.yaml"
+
+
+def test_it_serves_that_file_on_the_port_that_the_service_leads_to() -> None:
+    found = by_kind(example_file(), name="asr-1")
+    only = container(found["Deployment"])
+    assert only["command"][:3] == ["autotune", "serve", "/etc/autotune/deploy.yaml"]
+    (port,) = only["ports"]
+    assert only["command"][only["command"].index("--port") + 1] == str(port["containerPort"])
+    (leads,) = found["Service"]["spec"]["ports"]
+    assert leads["targetPort"] == port["name"]
+    assert found["Service"]["spec"]["selector"] == found["Deployment"]["spec"]["selector"]["matchLabels"]
+
+
+def test_probes_ask_what_the_server_answers() -> None:
+    only = container(manifests(example_file())[1])
+    paths = {name: only[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")}
+    assert paths == {"startup": "/readyz", "readiness": "/readyz", "liveness": "/healthz"}
+    startup = only["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 10 * example_file().measurement.load_s
+
+
+def test_a_pod_is_killed_only_after_the_servers_own_grace() -> None:
+    _, workload = manifests(example_file())
+    command = container(workload)["command"]
+    drain_s = int(container(workload)["lifecycle"]["preStop"]["exec"]["command"][-1])
+    grace_s = int(command[command.index("--grace-s") + 1])
+    assert pod(workload)["terminationGracePeriodSeconds"] > grace_s + drain_s
+
+
+def test_variables_of_the_service_cannot_be_taken_for_the_servers_own() -> None:
+    assert pod(manifests(example_file())[1])["enableServiceLinks"] is False
+
+
+def test_replicas_follow_requests_in_flight_not_the_gpu() -> None:
+    found = by_kind(on_gpu(), name="asr-1", replicas=2)
+    scaler = found["HorizontalPodAutoscaler"]
+    assert scaler["apiVersion"] == "autoscaling/v2"
+    assert scaler["spec"]["scaleTargetRef"]["name"] == "asr-1"
+    assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 8)
+    (metric,) = scaler["spec"]["metrics"]
+    assert metric["type"] == "Pods"
+    assert metric["pods"]["metric"]["name"] == "autotune_requests_in_flight"
+    assert metric["pods"]["target"] == {"type": "AverageValue", "averageValue": "700m"}
+    assert "replicas" not in found["Deployment"]["spec"], "kubectl apply would undo what the autoscaler did"
+
+
+def test_the_target_is_the_measured_knee_with_headroom() -> None:
+    audio = example_file().audio_profile.model_dump() | {"arrival": "open", "audio_s": 400.0, "recordings": 100}
+    document = example_file(audio_profile=AudioRecord(**audio))
+    measured = document.measurement
+    knee = measured.rtfx.median / 4.0 * measured.latency_s.p50
+    target = by_kind(document)["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["target"]["averageValue"]
+    assert int(target.removesuffix("m")) == math.floor(0.7 * knee * 1000)
+
+
+def test_a_fixed_number_of_replicas_has_no_autoscaler() -> None:
+    found = by_kind(example_file(), replicas=3, max_replicas=3)
+    assert "HorizontalPodAutoscaler" not in found
+    assert found["Deployment"]["spec"]["replicas"] == 3
+
+
+def test_claims_are_mounted_where_the_file_expects_them() -> None:
+    only = container(manifests(example_file(), cache_claim="artifacts", model_claim="models")[1])
+    mounts = {mount["name"]: mount["mountPath"] for mount in only["volumeMounts"]}
+    assert mounts["model"] == "/models/SenseVoiceSmall"
+    variables = {variable["name"]: variable.get("value") for variable in only["env"]}
+    assert mounts["cache"] == f"{variables['XDG_CACHE_HOME']}/autotune"
+    assert only["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_an_image_that_holds_the_artifacts_stays_writable_for_their_locks() -> None:
+    assert container(manifests(example_file())[1])["securityContext"]["readOnlyRootFilesystem"] is False
 
 
 def test_selector_names_and_image_fit() -> None:
-    config_map, workload = manifests(example_file(), name="asr-1", namespace="speech", replicas=3)
+    found = by_kind(example_file(), name="asr-1", namespace="speech", replicas=3)
+    workload = found["Deployment"]
     spec = workload["spec"]
-    assert spec["replicas"] == 3
     assert spec["selector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
     assert workload["metadata"]["name"] == "asr-1"
-    assert {item["metadata"]["namespace"] for item in (config_map, workload)} == {"speech"}
-    for name in (config_map["metadata"]["name"], workload["metadata"]["name"], container(workload)["name"]):
+    assert {item["metadata"]["namespace"] for item in found.values()} == {"speech"}
+    for name in [*(item["metadata"]["name"] for item in found.values()), container(workload)["name"]]:
         assert LABEL.fullmatch(name)
     assert container(workload)["image"] == "registry.example/asr:1"
-    assert not {"command", "args", "livenessProbe", "readinessProbe"} & set(container(workload))
 
 
 def test_requests_and_limits_come_from_the_measurement() -> None:
@@ -78,8 +179,7 @@ def test_memory_is_a_fifth_above_the_peak_rounded_up(peak: int) -> None:
 
 
 def test_a_gpu_is_asked_for_only_where_one_is_used() -> None:
-    deployment = example_deployment(device="cuda:0", format="onnx-fp32", weights=None)
-    _, workload = manifests(example_file(deployment=deployment))
+    _, workload = manifests(on_gpu())
     resources = container(workload)["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == 1
     assert "nvidia.com/gpu" not in container(manifests(example_file())[1])["resources"]["limits"]
@@ -109,7 +209,7 @@ def test_notes_are_comments_of_the_file() -> None:
     for note in rendering.notes:
         assert f"# {note}\n" in rendering.files["kubernetes.yaml"]
     assert any("+ 20 %" in note for note in rendering.notes)
-    assert any("no probes" in note for note in rendering.notes)
+    assert any("Without a secret autotune-api-key" in note for note in rendering.notes)
 
 
 @pytest.mark.parametrize(
@@ -123,23 +223,11 @@ def test_notes_are_comments_of_the_file() -> None:
         ({"image": ""}, "image must be"),
         ({"image": "a b"}, "image must be"),
         ({"replicas": 0}, "replicas must be at least 1"),
+        ({"replicas": "two"}, "replicas must be a whole number"),
+        ({"replicas": 3, "max_replicas": 2}, "max_replicas must be at least replicas"),
+        ({"cache_claim": "a_b"}, "cache_claim must be"),
     ],
 )
 def test_options_that_kubernetes_would_refuse(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DocumentError, match=message):
         manifests(example_file(), **options)
-
-
-def test_unknown_targets_and_options_get_a_suggestion() -> None:
-    with pytest.raises(DocumentError, match='Did you mean "kubernetes"'):
-        render(example_file(), "kubernets")
-    with pytest.raises(DocumentError, match='Did you mean "image"'):
-        render(example_file(), "kubernetes", imag="x")
-    with pytest.raises(DocumentError, match="must be given image"):
-        render(example_file(), "kubernetes")
-
-
-def test_target_options_say_what_is_needed() -> None:
-    assert set(TARGETS) == {"funasr-wss", "kubernetes"}
-    assert target_options("kubernetes") == {"image": True, "name": False, "replicas": False, "namespace": False}
-    assert not any(target_options("funasr-wss").values())

@@ -10,7 +10,7 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
-from autotune.render.funasr_wss import lost_choices
+from autotune.render import render
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
 from autotune.search.targets import TARGETS, find_target, restrict
@@ -19,6 +19,7 @@ from tests.deployment_example import example_file
 from tests.search.synthetic_search import machine
 
 FSMN = "/models/fsmn-vad"
+RENDER_OPTIONS = {"funasr-wss-2pass": {"online_model_dir": "/models/online", "punc_dir": "/models/punc"}}
 
 
 def space_for(
@@ -33,17 +34,49 @@ def samples(space: ResolvedSpace, count: int = 300) -> list[Deployment]:
     return [*space.experts(), *(space.sample(generator) for _ in range(count))]
 
 
-@pytest.mark.parametrize("arrival", ["closed", "open"])
-def test_all_that_is_searched_for_funasr_wss_can_be_rendered_for_it(arrival: str) -> None:
-    found = samples(space_for("funasr-wss", arrival=arrival))
+SEARCHED = [
+    *((target, "closed") for target in ("funasr-wss", "funasr-wss-2pass", "funasr-http", "funasr-python")),
+    *((target, "open") for target in ("funasr-wss", "funasr-wss-2pass", "funasr-http", "funasr-python", "triton")),
+]
+
+
+@pytest.mark.parametrize(("target", "arrival"), SEARCHED)
+def test_all_that_is_searched_for_a_server_can_be_rendered_for_it(target: str, arrival: str) -> None:
+    found = samples(space_for(target, arrival=arrival, hardware=machine(4, gpus=1)))
+    assert len(set(found)) > 10
     for deployment in found:
-        assert lost_choices(example_file(deployment=deployment)) == []
+        assert render(example_file(deployment=deployment), target, **RENDER_OPTIONS.get(target, {})).files
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-wss-2pass", "funasr-http"])
+def test_cpp_servers_share_one_session(target: str) -> None:
+    found = samples(space_for(target))
     threads = {(deployment.instances, deployment.intra_op_num_threads) for deployment in found}
     assert threads == {(1, 1), (1, 2), (1, 4), (2, 1), (4, 1)}
     assert {deployment.format for deployment in found} == {"onnx-fp32", "onnx-int8"}
-    if arrival == "closed":
-        assert {deployment.chunking.vad_model for deployment in found} == {FSMN}
-        assert len({deployment.chunking.max_segment_s for deployment in found}) > 1
+    assert {deployment.chunking.vad_model for deployment in found} == {FSMN}
+    assert len({deployment.chunking.max_segment_s for deployment in found}) > 1
+    assert {deployment.text_norm for deployment in found} == {"withitn" if target == "funasr-http" else "woitn"}
+
+
+def test_only_what_can_do_without_a_vad_is_searched_without_one() -> None:
+    for target in ("funasr-wss", "funasr-http"):
+        whole = samples(space_for(target, vad_model=None, arrival="open"))
+        assert {deployment.chunking.method for deployment in whole} == {"none"}
+    with pytest.raises(DocumentError, match=r"something that funasr-wss-2pass .* can express"):
+        space_for("funasr-wss-2pass", vad_model=None, arrival="open")
+
+
+def test_triton_has_what_its_backend_has() -> None:
+    found = samples(space_for("triton", arrival="open", hardware=machine(4, gpus=1)), 600)
+    assert {deployment.device for deployment in found} == {"cpu", "cuda:0"}
+    assert {deployment.chunking.method for deployment in found} == {"none"}
+    assert {deployment.graph for deployment in found} == {"funasr"}
+    assert len({deployment.batch.max_size for deployment in found}) > 3
+    assert len({deployment.batch.max_wait_s for deployment in found}) > 2
+    assert {deployment.weights for deployment in found} == {None, "u8", "s8"}
+    with pytest.raises(DocumentError):
+        space_for("triton", arrival="closed")
 
 
 def test_funasr_onnx_has_one_session_and_its_own_options() -> None:
@@ -68,8 +101,23 @@ def test_everything_is_left_for_autotunes_own_recognizer() -> None:
     assert models == {None, "silero", FSMN}
 
 
-def test_nothing_is_searched_for_funasrs_python_servers() -> None:
+def test_funasrs_python_has_automodel_alone_unless_its_server_can_cut() -> None:
     assert restrict(load_space("all"), find_target("funasr-python")).branches == {}
+    for deployment in samples(space_for("funasr-python")):
+        assert (deployment.engine, deployment.session_options) == ("pytorch", {"precision": "fp32"})
+        assert deployment.chunking.vad_model == FSMN
+
+
+@pytest.mark.parametrize("target", ["funasr-python"])
+def test_its_baselines_can_be_rendered_for_it(target: str) -> None:
+    for deployment in _baselines(find_target(target), machine(8), ("cpu",)):
+        document = example_file(recommended="baseline")
+        baseline = document.baseline.model_copy(update={"deployment": deployment})
+        assert render(example_file(recommended="baseline", baseline=baseline, deployment=deployment), target).files
+
+
+def test_a_baseline_says_what_the_server_would_be_asked_for() -> None:
+    assert {item.text_norm for item in _baselines(find_target("funasr-http"), machine(8), ("cpu",))} == {"withitn"}
 
 
 def test_without_its_vad_nothing_cuts_recordings_for_funasr_wss() -> None:

@@ -1,0 +1,115 @@
+"""Rendering for compose: ``autotune serve`` in one container, within what was measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from autotune.deployment_file import DeploymentFile, yaml_text
+from autotune.errors import DocumentError
+from autotune.render import serving, sizing
+from autotune.render.manifests import manifest_text
+from autotune.render.rendering import Rendering, comments
+
+__all__ = ["TARGET", "ComposeOptions", "render_compose"]
+
+TARGET = "compose"
+
+READY = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{serving.PORT}/readyz', timeout=4)"
+"""The image has Python, but perhaps no curl."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposeOptions:
+    """Options of the target."""
+
+    image: str
+    """Container image with autotune and its extra ``serve``."""
+    host: str = "127.0.0.1"
+    """Address of this machine that the port is published on; 0.0.0.0 for all."""
+    port: int = serving.PORT
+    """Published port."""
+
+
+def render_compose(document: DeploymentFile, options: ComposeOptions) -> Rendering:
+    """``compose.yaml`` and the ``deploy.yaml`` that it mounts.
+
+    Raises:
+        DocumentError: an option is wrong, or the device is not the first GPU.
+    """
+    serving.check_image(options.image)
+    serving.check_port(options.port)
+    serving.check_one_gpu(document, "the container")
+    if re.fullmatch(r"[0-9.]+|\[[0-9a-fA-F:]+\]", options.host) is None:
+        raise DocumentError(f'host must be an address such as "127.0.0.1" or "0.0.0.0", but got {options.host!r}.')
+    project = {
+        "services": {"server": _service(document, options)},
+        "volumes": {"cache": {}, "scratch": {}},
+    }
+    notes = _notes(document)
+    files = {"compose.yaml": comments(notes) + manifest_text(project), "deploy.yaml": yaml_text(document)}
+    return Rendering(target=TARGET, files=files, notes=notes)
+
+
+def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any]:
+    # Pinned instances take the first CPUs of those that they see: they must see the measured ones.
+    cpus = {"cpuset": sizing.cpu_list(document)} if document.deployment.pinning else {}
+    return {
+        "image": options.image,
+        "entrypoint": ["autotune"],
+        "command": serving.serve_arguments(),
+        "restart": "unless-stopped",
+        "init": True,
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        # A key without a value is passed on if it is set where compose runs.
+        "environment": {"XDG_CACHE_HOME": serving.CACHE_HOME, serving.API_KEY: None},
+        "ports": [f"{options.host}:{options.port}:{serving.PORT}"],
+        "volumes": _volumes(document),
+        **cpus,
+        "deploy": {"resources": _resources(document)},
+        "healthcheck": {
+            "test": ["CMD", "python3", "-c", READY],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": f"{serving.startup_s(document)}s",
+        },
+        "stop_grace_period": f"{serving.STOP_S}s",
+    }
+
+
+def _volumes(document: DeploymentFile) -> list[dict[str, Any]]:
+    # compose would take a dollar sign for a variable.
+    models = [path.replace("$", "$$") for path in serving.model_paths(document)]
+    binds = [("./deploy.yaml", serving.DEPLOYMENT_PATH), *((path, path) for path in models)]
+    return [
+        *({"type": "bind", "source": here, "target": there, "read_only": True} for here, there in binds),
+        {"type": "volume", "source": "cache", "target": serving.CACHE_PATH},
+        {"type": "volume", "source": "scratch", "target": "/tmp"},
+    ]
+
+
+def _resources(document: DeploymentFile) -> dict[str, Any]:
+    limits = {"cpus": str(sizing.cores(document)), "memory": f"{sizing.memory_mib(document)}M"}
+    if document.deployment.device == "cpu":
+        return {"limits": limits}
+    gpu = {"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}
+    return {"limits": limits, "reservations": {"devices": [gpu]}}
+
+
+def _notes(document: DeploymentFile) -> tuple[str, ...]:
+    notes = [
+        sizing.cores_note(document),
+        sizing.memory_note(document),
+        f"The image must hold autotune with its extra serve; {', '.join(serving.model_paths(document))} is read from "
+        "this machine.",
+        *serving.export_note(document, f"the volume cache ({serving.CACHE_PATH}, first filled from the image)"),
+        f"Set {serving.API_KEY} where compose runs; without it, anyone who reaches the port may use it.",
+        sizing.knee_note(document),
+    ]
+    if document.deployment.pinning:
+        notes.append(f"cpuset: {sizing.cpu_list(document)}, the CPUs that it was measured on, pinned.")
+    return tuple(notes)

@@ -1,0 +1,155 @@
+"""FunASR's other C++ servers: every rendered flag is declared by them, everything else is refused by name."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune.deployment import Batch, Chunking
+from autotune.errors import DocumentError
+from autotune.render import render
+from tests.render import declared
+from tests.render.expressible import FSMN, SERVER_SESSION, cpp_document
+
+NEEDED = {"online_model_dir": "/models/online", "punc_dir": "/models/punc"}
+
+
+@pytest.fixture
+def vad(tmp_path: Path) -> Chunking:
+    """An FSMN-VAD directory that is set as measured."""
+    folder = tmp_path / "fsmn vad"
+    folder.mkdir()
+    settings = "model_conf:\n  max_single_segment_time: 30000\n  max_end_silence_time: 800\n"
+    (folder / "config.yaml").write_text(settings, encoding="utf-8")
+    return Chunking(**FSMN | {"vad_model": str(folder)})
+
+
+def test_two_pass_gets_its_declared_flags(tmp_path: Path, vad: Chunking) -> None:
+    program = tmp_path / "server with space"
+    rendering = render(
+        cpp_document(chunking=vad, instances=20), "funasr-wss-2pass", server=str(program), port=9, **NEEDED
+    )
+    words, _, _ = declared.started(rendering.files["funasr-wss-server-2pass.sh"], program)
+    assert declared.parse(words, "funasr-wss-server-2pass") == {
+        "model-dir": "/models/SenseVoiceSmall",
+        "online-model-dir": "/models/online",
+        "quantize": "true",
+        "vad-dir": vad.vad_model,
+        "vad-quant": "false",
+        "punc-dir": "/models/punc",
+        "punc-quant": "true",
+        "decoder-thread-num": "20",
+        "model-thread-num": "1",
+        "io-thread-num": "2",
+        "port": "9",
+        "certfile": "",
+        "keyfile": "",
+        "itn-dir": "",
+        "lm-dir": "",
+        "hotword": "",
+    }
+    assert yaml.safe_load(rendering.files["vad-config.yaml"])["model_conf"]["max_single_segment_time"] == 30000
+
+
+def test_two_pass_warns_of_other_features_than_the_measured_ones(tmp_path: Path, vad: Chunking) -> None:
+    folders = [tmp_path / "SenseVoiceSmall", tmp_path / "online"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "am.mvn").write_text("the same", encoding="utf-8")
+    program = tmp_path / "server"
+    options = {**NEEDED, "online_model_dir": str(folders[1]), "model_dir": str(folders[0]), "server": str(program)}
+    text = render(cpp_document(chunking=vad), "funasr-wss-2pass", **options).files["funasr-wss-server-2pass.sh"]
+    assert declared.started(text, program)[2] == ""
+    (folders[1] / "am.mvn").write_text("another", encoding="utf-8")
+    words, _, warned = declared.started(text, program)
+    assert words
+    assert "the texts may differ" in warned
+
+
+def test_two_pass_needs_the_models_without_which_it_answers_nothing() -> None:
+    measured = cpp_document(chunking=Chunking(**FSMN))
+    with pytest.raises(DocumentError, match="must be given punc_dir"):
+        render(measured, "funasr-wss-2pass", online_model_dir="/models/online")
+    with pytest.raises(DocumentError, match="punc_dir must be a path"):
+        render(measured, "funasr-wss-2pass", online_model_dir="/models/online", punc_dir=" ")
+
+
+def test_http_gets_its_declared_flags(tmp_path: Path, vad: Chunking) -> None:
+    program = tmp_path / "server with space"
+    measured = cpp_document("Paraformer", chunking=vad, format="onnx-fp32", weights=None, instances=6)
+    rendering = render(measured, "funasr-http", server=str(program))
+    words, _, _ = declared.started(rendering.files["funasr-http-server.sh"], program)
+    assert declared.parse(words, "funasr-http-server") == {
+        "model-dir": "/models/paraformer",
+        "quantize": "false",
+        "vad-dir": vad.vad_model,
+        "vad-quant": "false",
+        "punc-dir": "",
+        "decoder-thread-num": "6",
+        "model-thread-num": "1",
+        "io-thread-num": "6",
+        "port": "80",
+        "itn-dir": "",
+        "lm-dir": "",
+        "hotword": "",
+    }
+
+
+def test_http_without_a_vad_gets_whole_recordings(tmp_path: Path) -> None:
+    program = tmp_path / "server"
+    rendering = render(cpp_document(text_norm="withitn"), "funasr-http", server=str(program))
+    assert set(rendering.files) == {"funasr-http-server.sh"}
+    words, _, _ = declared.started(rendering.files["funasr-http-server.sh"], program)
+    assert declared.parse(words, "funasr-http-server")["vad-dir"] == ""
+    assert any("No VAD" in note for note in rendering.notes)
+
+
+@pytest.mark.parametrize("target", ["funasr-wss-2pass", "funasr-http"])
+@pytest.mark.parametrize(
+    ("changes", "phrase"),
+    [
+        ({"weights": "s8"}, "weights: s8"),
+        ({"fp32_share": 0.5}, "fp32_share: 0.5"),
+        ({"graph": "lean"}, "graph: lean"),
+        ({"batch": Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0)}, "batch.max_size: 4"),
+        ({"chunking": Chunking(method="fixed", window_s=15.0)}, "chunking.method: fixed, 15 s"),
+        ({"chunking": Chunking(**FSMN | {"vad_model": "silero"})}, "chunking.vad_model: silero"),
+        ({"chunking": Chunking(**FSMN | {"merge_s": 15})}, "chunking.merge_s: 15"),
+        ({"instances": 2, "intra_op_num_threads": 2}, "instances: 2 with intra_op_num_threads: 2"),
+        ({"pinning": True}, "pinning: true"),
+        ({"device": "cuda:0", "format": "onnx-fp32", "weights": None}, "device: cuda:0 (the server runs on the CPU"),
+        ({"session_options": {**SERVER_SESSION, "cpu_mem_arena": True}}, "session_options.cpu_mem_arena: true"),
+    ],
+)
+def test_what_the_servers_cannot_do_is_refused_by_name(target: str, changes: dict[str, Any], phrase: str) -> None:
+    measured = cpp_document(**{"chunking": Chunking(**FSMN), "text_norm": "withitn", **changes})
+    with pytest.raises(DocumentError, match=f"^{target} cannot express: ") as caught:
+        render(measured, target, **(NEEDED if target == "funasr-wss-2pass" else {}))
+    message = str(caught.value)
+    assert "; " not in message.split(": ", 1)[1].split(". ", 1)[0], "one choice was changed, one is lost"
+    assert phrase in message
+    assert f'"autotune --audio-profile long --target {target} --vad-model DIR"' in message
+    assert "--decoder-thread-num" in message
+
+
+def test_two_pass_always_cuts() -> None:
+    with pytest.raises(DocumentError, match=r"chunking\.method: none"):
+        render(cpp_document(), "funasr-wss-2pass", **NEEDED)
+
+
+def test_http_requests_cannot_ask_for_sensevoices_prompts() -> None:
+    with pytest.raises(DocumentError, match=r"text_norm: woitn .*always asks for withitn"):
+        render(cpp_document(), "funasr-http")
+    with pytest.raises(DocumentError, match="language: zh"):
+        render(cpp_document(text_norm="withitn", language="zh"), "funasr-http")
+    assert render(cpp_document("Paraformer", language="zh"), "funasr-http").files
+
+
+def test_the_servers_start_only_with_the_measured_vad(tmp_path: Path, vad: Chunking) -> None:
+    changed = Path(str(vad.vad_model)) / "config.yaml"
+    changed.write_text(changed.read_text(encoding="utf-8").replace("30000", "60000"), encoding="utf-8")
+    rendering = render(cpp_document(chunking=vad), "funasr-wss-2pass", server=str(tmp_path / "server"), **NEEDED)
+    with pytest.raises(subprocess.CalledProcessError):
+        declared.started(rendering.files["funasr-wss-server-2pass.sh"], tmp_path / "server")
