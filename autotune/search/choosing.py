@@ -19,7 +19,7 @@ TRANSFERRED = 0.15
 """Share of the budget that may go to what won elsewhere."""
 LOCAL_FROM = 7
 """Deployments that must be settled before local search has something to go by."""
-TPE_EVERY = 3
+TPE_EVERY = 10
 """Trials of which one is TPE's."""
 _RANDOM_DRAWS = 200
 _SMALL_SPACE = 50_000
