@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 from autotune.errors import LoadError
@@ -14,6 +15,8 @@ __all__ = ["let_settle", "warm_up"]
 RETRY_S = 0.5
 SETTLE_S = 60.0
 """At most, between two runs."""
+ALIKE = 0.8
+"""A latency above this share of the one before is not getting better any more."""
 
 
 def warm_up(client: Client, recordings: Sequence[int], where: Endpoint, wait_s: float) -> None:
@@ -36,7 +39,7 @@ def warm_up(client: Client, recordings: Sequence[int], where: Endpoint, wait_s: 
 
 
 def let_settle(client: Client, recording: int, within_s: float) -> None:
-    """Wait until a recording sent alone is answered within ``within_s``, but no longer than a minute."""
+    """Wait until a recording sent alone is answered within ``within_s``, or no faster than before; at most a minute."""
     asyncio.run(_settled(client, recording, within_s))
 
 
@@ -67,6 +70,7 @@ async def _asked_until_ready(client: Client, recording: int, wait_s: float) -> A
 
 async def _settled(client: Client, recording: int, within_s: float) -> None:
     loop = asyncio.get_running_loop()
+    before_s = math.inf
     async with client:
         deadline_s = loop.time() + SETTLE_S
         while loop.time() < deadline_s:
@@ -76,8 +80,11 @@ async def _settled(client: Client, recording: int, within_s: float) -> None:
                     answer = await client.send(recording, None)
             except TimeoutError:
                 return
-            if answer.at_s is not None and answer.at_s - asked_s <= within_s:
-                return
+            if answer.at_s is not None:
+                took_s = answer.at_s - asked_s
+                if took_s <= within_s or took_s >= ALIKE * before_s:
+                    return
+                before_s = took_s
             await asyncio.sleep(RETRY_S)
 
 
