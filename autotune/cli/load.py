@@ -92,8 +92,12 @@ def load(
         timeout_s=timeout_s,
         access=Access(_api_key(api_key_file), model, insecure),
     )
-    with TerminalReporter() as reporter:
-        report = load_server(options, reporter)
+    try:
+        with TerminalReporter() as reporter:
+            report = load_server(options, reporter)
+    except KeyboardInterrupt:
+        print("autotune: stopped before anything was answered: nothing can be said.", file=sys.stderr)
+        raise SystemExit(130) from None
     _keep(report, out, plot)
     _tell(report, json_=json_)
 

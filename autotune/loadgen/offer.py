@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autotune.audio.profile import AudioProfile
@@ -135,7 +135,7 @@ def choose_offer(
     elif wanted.streams is not None or (wanted.rate is None and profile.arrival.process == "realtime"):
         process = "streams"
     offer = Offer(process, 1.0, recordings, slo_s, timeout_s, wanted.duration_s, trace)
-    return Offer(process, _load(wanted, profile, offer), recordings, slo_s, timeout_s, wanted.duration_s, trace)
+    return replace(offer, load=_load(wanted, profile, offer))
 
 
 def check_wanted(wanted: Wanted, profile: AudioProfile) -> None:

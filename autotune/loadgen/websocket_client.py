@@ -108,7 +108,8 @@ class WebSocketClient:
 
 def _pcm(path: Path) -> bytes:
     """16-bit little-endian samples, 16 kHz mono."""
-    samples = np.round(read_audio(path) * np.float32(32767)).astype("<i2")
+    # As 16-bit wav files are read: their samples come out as they went in.
+    samples = np.clip(np.round(read_audio(path) * np.float32(32768)), -32768, 32767).astype("<i2")
     return bytes(samples.tobytes())
 
 
