@@ -1,8 +1,9 @@
 """Recordings by FunASR's WebSocket protocol, sent at once or in blocks as they are spoken.
 
 https://github.com/modelscope/FunASR/blob/main/runtime/docs/websocket_protocol.md: a JSON header, 16-bit PCM,
-``{"is_speaking": false}``, JSON results. Which result is the last differs: the one with ``is_final`` or ``is_end``, or
-(its C++ server, which says ``is_final: false``) the first one of mode ``offline`` after the end.
+``{"is_speaking": false}``, JSON results. What is there already goes in mode ``offline``, what is being spoken in mode
+``2pass``. Which result is the last differs: the one with ``is_final``, or with ``is_end`` (FunASR's newer Python server),
+or the first one of mode ``offline`` after the end (its C++ server, which says ``is_final: false``).
 """
 
 from __future__ import annotations
@@ -81,8 +82,9 @@ class WebSocketClient:
             ) as socket:
                 return await self._converse(socket, recording, spoken_from_s)
         except ConnectionClosed as error:
-            code = error.rcvd.code if error.rcvd is not None else _ABNORMAL
-            return Answer("rejected" if code == _TRY_AGAIN_LATER else "failed", detail=f"closed with {code}")
+            code, why = (error.rcvd.code, error.rcvd.reason) if error.rcvd is not None else (_ABNORMAL, "")
+            detail = f"closed with {code}: {why}".rstrip(": ")
+            return Answer("rejected" if code == _TRY_AGAIN_LATER else "failed", detail=detail)
         except InvalidStatus as error:
             code = error.response.status_code
             return Answer("rejected" if code in OVERLOADED else "failed", detail=f"HTTP {code}")
@@ -93,7 +95,7 @@ class WebSocketClient:
         heard = _Heard()
         listening = asyncio.create_task(_listen(socket, heard))
         try:
-            await socket.send(_header(self._names[recording]))
+            await socket.send(_header(self._names[recording], "offline" if spoken_from_s is None else "2pass"))
             lag_s = await _speak(socket, self._pcm[recording], spoken_from_s)
             heard.ended = True
             await socket.send(json.dumps({"is_speaking": False, "is_end": True}))
@@ -113,9 +115,9 @@ def _pcm(path: Path) -> bytes:
     return bytes(samples.tobytes())
 
 
-def _header(name: str) -> str:
+def _header(name: str, mode: str) -> str:
     header: dict[str, Any] = {
-        "mode": "offline",
+        "mode": mode,
         "wav_name": name,
         "wav_format": "pcm",
         "audio_fs": SAMPLE_RATE_HZ,

@@ -116,7 +116,8 @@ class Service:
             if self.mood == "fail":
                 await socket.close(1011)
                 return
-            reply = {"mode": header["mode"], "wav_name": name, "text": await self.text(name)} | self.last_result
+            mode = "2pass-offline" if header["mode"] == "2pass" else header["mode"]
+            reply = {"mode": mode, "wav_name": name, "text": await self.text(name)} | self.last_result
             await socket.send_text("no JSON" if self.mood == "empty" else json.dumps(reply))
             await socket.receive()
         except WebSocketDisconnect:
