@@ -36,9 +36,7 @@ class HttpClient:
         self._http = httpx.AsyncClient(
             headers=self._headers,
             timeout=None,
-            limits=httpx.Limits(
-                max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEP_ALIVE_S
-            ),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEP_ALIVE_S),
             verify=self._tls or False,
             trust_env=False,
         )

@@ -188,9 +188,7 @@ def _against_search(runs: list[LoadRun], capacity: Capacity | None) -> tuple[Rea
     return ()
 
 
-def _report(
-    bench: _Bench, runs: list[LoadRun], capacity: Capacity | None, reasons: tuple[Reason, ...]
-) -> LoadReport:
+def _report(bench: _Bench, runs: list[LoadRun], capacity: Capacity | None, reasons: tuple[Reason, ...]) -> LoadReport:
     options, workload, offer = bench.options, bench.workload, bench.offer
     record = None
     if capacity is not None:

@@ -68,8 +68,7 @@ def _too_few(found: Figures) -> str | None:
     needed = fewest(1 if found.promise is None else 0, SHARE)
     if count < needed and found.promise != "met":
         return (
-            f"The 95th percentile needs at least {needed} requests, but got {count}. "
-            "Give a longer --duration, or none."
+            f"The 95th percentile needs at least {needed} requests, but got {count}. Give a longer --duration, or none."
         )
     return None
 

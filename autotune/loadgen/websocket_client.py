@@ -2,8 +2,8 @@
 
 https://github.com/modelscope/FunASR/blob/main/runtime/docs/websocket_protocol.md: a JSON header, 16-bit PCM,
 ``{"is_speaking": false}``, JSON results. What is there already goes in mode ``offline``, what is being spoken in mode
-``2pass``. Which result is the last differs: the one with ``is_final``, or with ``is_end`` (FunASR's newer Python server),
-or the first one of mode ``offline`` after the end (its C++ server, which says ``is_final: false``).
+``2pass``. Which result is the last differs: the one with ``is_final``, or with ``is_end`` (FunASR's Python server), or
+the first one of mode ``offline`` after the end (its C++ server, which says ``is_final: false``).
 """
 
 from __future__ import annotations

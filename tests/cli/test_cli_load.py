@@ -45,8 +45,7 @@ def test_a_load_is_measured_and_told(here: Path, capsys: pytest.CaptureFixture[s
     pytest.importorskip("matplotlib")
     with serving(Service(service_s=0.005)) as address:
         status = run(
-            ["load", f"http://{address}", "--audio-profile", "brief.yaml", "--duration", "4s", "--out", "load.json"]
-            + ["--plot", "load.png"]
+            f"load http://{address} --audio-profile brief.yaml --duration 4s --out load.json --plot load.png".split()
         )
     output = capsys.readouterr()
     text = (here / "load.json").read_text(encoding="utf-8")
@@ -75,8 +74,8 @@ def test_a_promise_that_is_not_kept_is_status_3_and_json_is_alone_on_stdout(
 ) -> None:
     with serving(Service(service_s=0.02)) as address:
         status = run(
-            ["load", f"http://{address}", "--audio-profile", "brief.yaml", "--rate", "40", "--duration", "3s"]
-            + ["--slo", "p95_latency_s=0.01", "--json", "--seed", "3"]
+            f"load http://{address} --audio-profile brief.yaml"
+            " --rate 40 --duration 3s --slo p95_latency_s=0.01 --json --seed 3".split()
         )
     output = capsys.readouterr()
     report = json.loads(output.out)
@@ -89,10 +88,7 @@ def test_a_promise_that_is_not_kept_is_status_3_and_json_is_alone_on_stdout(
 def test_streams_are_spoken_to_the_same_port(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     service = Service(service_s=0.001)
     with serving(service) as address:
-        status = run(
-            ["load", f"http://{address}", "--audio-profile", "brief.yaml", "--streams", "4", "--duration", "4s"]
-            + ["--json"]
-        )
+        status = run(f"load http://{address} --audio-profile brief.yaml --streams 4 --duration 4s --json".split())
     report = json.loads(capsys.readouterr().out)
     assert status == 1
     assert of_the_server(report) == ["too-few"]
@@ -106,7 +102,7 @@ def test_streams_are_spoken_to_the_same_port(here: Path, capsys: pytest.CaptureF
 def test_a_trace_is_followed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "trace.txt").write_text("0.1 5\n0.4 5\n0.2 3\n", encoding="utf-8")
     with serving(Service()) as address:
-        run(["load", f"http://{address}", "--audio-profile", "brief.yaml", "--trace", "trace.txt", "--json"])
+        run(f"load http://{address} --audio-profile brief.yaml --trace trace.txt --json".split())
     (measured,) = json.loads(capsys.readouterr().out)["runs"]
     assert [request["scheduled_s"] for request in measured["requests"]] == [0.1, 0.2, 0.4]
     assert len({request["recording"] for request in measured["requests"]}) == 2
@@ -117,8 +113,8 @@ def test_the_capacity_of_a_server_is_found(here: Path, capsys: pytest.CaptureFix
     """One worker at 0.02 s a recording carries less than 50 a second."""
     with serving(Service(service_s=0.02)) as address:
         status = run(
-            ["load", f"http://{address}", "--audio-profile", "brief.yaml", "--rate", "30", "--duration", "4s"]
-            + ["--find-capacity", "--slo", "p95_latency_s=0.25", "--out", "load.json"]
+            f"load http://{address} --audio-profile brief.yaml"
+            " --rate 30 --duration 4s --find-capacity --slo p95_latency_s=0.25 --out load.json".split()
         )
     output = capsys.readouterr()
     report = LoadReport.model_validate_json((here / "load.json").read_text(encoding="utf-8"))
@@ -137,8 +133,8 @@ def test_the_capacity_of_a_server_is_found(here: Path, capsys: pytest.CaptureFix
 def test_a_server_that_keeps_no_promise_has_no_capacity(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(Service(service_s=0.3)) as address:
         status = run(
-            ["load", f"ws://{address}", "--audio-profile", "brief.yaml", "--streams", "2", "--duration", "3s"]
-            + ["--find-capacity", "--slo", "p95_latency_s=0.2", "--timeout-s", "5"]
+            f"load ws://{address} --audio-profile brief.yaml"
+            " --streams 2 --duration 3s --find-capacity --slo p95_latency_s=0.2 --timeout-s 5".split()
         )
     output = capsys.readouterr()
     assert status in (1, 3)

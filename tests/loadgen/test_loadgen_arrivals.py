@@ -22,7 +22,7 @@ def test_poisson_arrivals_come_at_the_rate_that_was_asked_for(seed: int, rate: f
     assert abs(len(dues) - 2000) < 7 * math.sqrt(2000)
     times = [due.at_s for due in dues]
     assert times == sorted(times)
-    assert 0 < times[0]
+    assert times[0] > 0
     assert times[-1] < limit_s
     gaps = [after - before for before, after in itertools.pairwise([0.0, *times])]
     mean = sum(gaps) / len(gaps)
@@ -50,9 +50,7 @@ def test_every_recording_is_sent_before_any_is_sent_again(seed: int, recordings:
 
 @given(seed=SEEDS, streams=st.integers(1, 20), durations_s=st.lists(st.floats(0.5, 60), min_size=1, max_size=8))
 @settings(max_examples=50)
-def test_as_many_streams_as_asked_for_are_spoken_at_any_time(
-    seed: int, streams: int, durations_s: list[float]
-) -> None:
+def test_as_many_streams_as_asked_for_are_spoken_at_any_time(seed: int, streams: int, durations_s: list[float]) -> None:
     dues = spoken(streams, 100, durations_s, seed)
     assert [due.at_s for due in dues] == sorted(due.at_s for due in dues)
     assert dues[0].at_s == 0.0

@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -49,10 +50,10 @@ def search(load: float | None, above: float | None, ended: str) -> CapacityRecor
 
 def test_a_search_answers_by_what_it_found() -> None:
     runs = (GOOD, SLOW, DEAD)
-    clear = {"verdict": "VALID", "reasons": ()}
+    clear: dict[str, Any] = {"verdict": "VALID", "reasons": ()}
     assert load_report(*runs, capacity=search(10.0, 20.0, "found"), **clear).answer == "yes"
     assert load_report(*runs, capacity=search(None, 10.0, "none"), **clear).answer == "no"
-    unclear = {"verdict": "INVALID", "reasons": LAGGING.reasons}
+    unclear: dict[str, Any] = {"verdict": "INVALID", "reasons": LAGGING.reasons}
     assert load_report(*runs, capacity=search(10.0, 20.0, "client"), **unclear).answer == "invalid"
 
 

@@ -55,8 +55,18 @@ def test_rates_are_over_the_time_in_which_load_was_offered() -> None:
 
 @pytest.mark.parametrize(
     ("late", "count", "promise"),
-    [(0, 90, "met"), (0, 89, "undecided"), (1, 130, "met"), (1, 129, "undecided"), (5, 100, "undecided")]
-    + [(6, 100, "missed"), (1, 10, "missed"), (10, 398, "met"), (19, 398, "undecided"), (20, 398, "missed")],
+    [
+        (0, 90, "met"),
+        (0, 89, "undecided"),
+        (1, 130, "met"),
+        (1, 129, "undecided"),
+        (5, 100, "undecided"),
+        (6, 100, "missed"),
+        (1, 10, "missed"),
+        (10, 398, "met"),
+        (19, 398, "undecided"),
+        (20, 398, "missed"),
+    ],
 )
 def test_a_promise_is_met_only_where_that_is_shown(late: int, count: int, promise: str) -> None:
     run = steady([2.0] * late + [0.1] * (count - late))
