@@ -6,6 +6,7 @@ import sys
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from autotune.loadgen import LoadReport, LoadRun
@@ -34,7 +35,9 @@ def print_report(report: LoadReport, console: Console | None = None) -> None:
         markup=False,
         soft_wrap=True,
     )
-    console.print(_table(report))
+    table = _table(report)
+    wide = Measurement.get(console, console.options.update(width=400), table).maximum
+    console.print(table, width=max(wide, console.width), crop=False)
     console.print(f"{report.verdict}{':' if report.reasons else ''}")
     for reason in report.reasons:
         console.print(f"  {reason.text}", markup=False, soft_wrap=True)
@@ -64,7 +67,7 @@ def _answers(report: LoadReport) -> list[str]:
         lines.append(
             f"Capacity: {most}{capacity.load:.4g} {report.unit} ({sum(audio) / len(audio):.1f} s of audio a second) "
             f"within p95 ≤ {report.p95_latency_s:g} s"
-            + ("" if capacity.above is None else f"; {capacity.above:.4g} are too much")
+            + ("" if capacity.above is None else f"; {capacity.above:.4g} did not keep it")
             + "."
         )
     last = report.runs[-1]
@@ -84,7 +87,8 @@ def _answers(report: LoadReport) -> list[str]:
 def _table(report: LoadReport) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1))
     rate = _rate_name(report.runs[0])
-    columns = [report.unit, "s", "audio s/s", "p50", "p95", "p95 at most", "p99", "goodput/s", "no text", rate, ""]
+    load = "streams" if report.process == "streams" else "req/s"
+    columns = [load, "for", "audio s/s", "p50", "p95", "at most", "p99", "goodput/s", "no text", rate, ""]
     for column in columns:
         table.add_column(column, justify="left" if not column else "right", no_wrap=True)
     for run in report.runs:
@@ -97,14 +101,14 @@ def _row(run: LoadRun) -> list[str]:
     without = found.requests - found.ok
     return [
         f"{run.load:.4g}",
-        f"{run.period_s:.0f}",
+        f"{run.period_s:.0f} s",
         f"{found.offered_audio_s_per_s:.1f}",
         _seconds(found.latency_s.p50),
         _seconds(found.latency_s.p95),
         _bound(run),
         _seconds(found.latency_s.p99),
         f"{found.goodput_rate:.4g}",
-        f"{without} of {found.requests}",
+        f"{without}/{found.requests}",
         "–" if run.texts is None else f"{run.texts.rate:.2%}",
         run.verdict if found.promise is None else f"{run.verdict}, {found.promise}",
     ]
@@ -112,11 +116,13 @@ def _row(run: LoadRun) -> list[str]:
 
 def _bound(run: LoadRun) -> str:
     bound_s = run.figures.latency_at_most_s.p95
-    return "–" if bound_s is None else f"{bound_s:.3g} s"
+    return "–" if bound_s is None else _seconds(bound_s)
 
 
 def _seconds(value_s: float | None) -> str:
-    return "never" if value_s is None else f"{value_s:.3g} s"
+    if value_s is None:
+        return "never"
+    return f"{value_s:.3g} s" if value_s >= 0.9995 else f"{1000 * value_s:.0f} ms"
 
 
 def _rate_name(run: LoadRun) -> str:

@@ -49,7 +49,7 @@ class Answer:
     at_s: float | None = None
     """When the text was whole, on the event loop's clock; None unless ``ok``."""
     lag_s: float = 0.0
-    """How much later than due a block was sent at worst, for want of the client's own speed."""
+    """How much later than due the last block was sent, for want of the client's own speed; 0 unless spoken."""
 
 
 class Client(Protocol):

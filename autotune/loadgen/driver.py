@@ -153,7 +153,7 @@ class _Driver:
             counted_from_s=from_s,
             sent_s=sent_s,
             settled_s=(loop.time() if answer.at_s is None else answer.at_s) - self._begin_s,
-            lag_s=max(0.0, sent_s - due.at_s, answer.lag_s),
+            lag_s=answer.lag_s if self._plan.paced else max(0.0, sent_s - due.at_s),
             status=answer.status,
             detail=answer.detail,
             text=answer.text,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from autotune.audio.survey.picture import check_can_draw
@@ -24,7 +25,8 @@ _LEAST_S = 1e-3
 def draw_load(report: LoadReport) -> bytes:
     """The picture as PNG, 1280 × 800 pixels.
 
-    Filled marks are VALID runs, hollow ones INVALID; a triangle at the top means that so many requests got no text.
+    Filled marks are VALID runs, hollow ones INVALID, and lines go through the medians of runs at one load; a triangle
+    at the top means that so many requests got no text.
 
     Raises:
         EngineUnavailableError: matplotlib is missing.
@@ -32,6 +34,7 @@ def draw_load(report: LoadReport) -> bytes:
     check_can_draw()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure = Figure(figsize=(8, 5), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
@@ -49,7 +52,9 @@ def draw_load(report: LoadReport) -> bytes:
     axes.set_xlabel(f"load ({report.unit})", color=_INK)
     axes.set_ylabel("latency (s)", color=_INK)
     axes.set_xlim(left=0)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(color=_FAINT, linewidth=0.8, zorder=0)
     axes.tick_params(colors=_INK, labelsize=9)
     for side in ("top", "right"):
@@ -64,12 +69,15 @@ def draw_load(report: LoadReport) -> bytes:
 
 def _percentile(axes: Any, runs: list[LoadRun], line: tuple[str, str, Callable[[LoadRun], float | None]]) -> None:
     name, colour, value = line
-    known = [(run.load, max(found, _LEAST_S)) for run in runs if (found := value(run)) is not None]
-    axes.plot([load for load, _ in known], [found for _, found in known], color=colour, linewidth=1.2, zorder=2)
-    for valid, face in ((True, colour), (False, "white")):
-        chosen = [run for run in runs if (run.verdict == "VALID") == valid and value(run) is not None]
-        places = [run.load for run in chosen], [max(value(run) or 0.0, _LEAST_S) for run in chosen]
-        axes.scatter(*places, s=26, facecolors=face, edgecolors=colour, zorder=3)
-    never = [run.load for run in runs if value(run) is None]
-    axes.scatter(never, [1.0] * len(never), marker="^", s=30, color=colour, transform=axes.get_xaxis_transform())
+    known: dict[float, list[float]] = {}
+    for run in runs:
+        found = value(run)
+        if found is None:
+            axes.scatter(run.load, 1.0, marker="^", s=30, color=colour, transform=axes.get_xaxis_transform())
+            continue
+        known.setdefault(run.load, []).append(max(found, _LEAST_S))
+        face = colour if run.verdict == "VALID" else "white"
+        axes.scatter(run.load, known[run.load][-1], s=26, facecolors=face, edgecolors=colour, zorder=3)
+    middles = [median(values) for values in known.values()]
+    axes.plot(list(known), middles, color=colour, linewidth=1.2, zorder=2)
     axes.plot([], [], color=colour, marker="o", markersize=5, label=name)

@@ -29,7 +29,8 @@ class Request(Document):
     settled_s: float
     """When it was over: with its whole text, an error, or the time-out."""
     lag_s: float
-    """How much later than scheduled the client acted, at worst; the server has no part in it."""
+    """How much later than due the client sent what the latency counts from: the recording, or its last block. The
+    server has no part in it."""
     status: Status
     detail: str = ""
     """What went wrong, such as ``HTTP 429``."""

@@ -62,8 +62,8 @@ def _too_few(found: Figures) -> str | None:
     count, over = found.requests, found.over_latency
     if found.promise == "undecided":
         return (
-            f"The promise must be shown with 99 % confidence, but {over} of {count} requests over-latency is too many "
-            f"to tell: {fewest(over, SHARE)} requests would do. Give a longer --duration, or none."
+            f"The promise must be shown with 99 % confidence, which {count} requests with {over} over-latency don't: "
+            f"{fewest(over, SHARE)} would. Give a longer --duration, or none."
         )
     needed = fewest(1 if found.promise is None else 0, SHARE)
     if count < needed and found.promise != "met":

@@ -130,7 +130,7 @@ def _header(name: str, mode: str) -> str:
 
 
 async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | None) -> float:
-    """Send the samples, each block when its last sample has been spoken; how late the client woke up at worst."""
+    """Send the samples, each block when its last sample has been spoken; how late the client woke up for the last."""
     loop = asyncio.get_running_loop()
     lag_s = 0.0
     step = _WHOLE_BYTES if spoken_from_s is None else _SPOKEN_BYTES
@@ -139,9 +139,10 @@ async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | No
         if spoken_from_s is not None:
             due_s = spoken_from_s + (first + len(block)) / _BYTES_PER_S
             # A block that is late already was held up by the server: that is no lag of the client.
-            if (ahead_s := due_s - loop.time()) > 0:
+            ahead_s = due_s - loop.time()
+            if ahead_s > 0:
                 await asyncio.sleep(ahead_s)
-                lag_s = max(lag_s, loop.time() - due_s)
+            lag_s = loop.time() - due_s if ahead_s > 0 else 0.0
         await socket.send(block)
     return lag_s
 

@@ -63,7 +63,7 @@ def test_a_load_is_measured_and_told(here: Path, capsys: pytest.CaptureFixture[s
     assert measured.texts is not None
     assert measured.texts.tokens == "characters"
     assert report.verdict in output.out
-    assert "p95 at most" in output.out
+    assert "at most" in output.out
     assert "CER under load" in output.out
     assert "share this machine" in output.out
     assert (here / "load.png").read_bytes().startswith(b"\x89PNG")
@@ -110,11 +110,11 @@ def test_a_trace_is_followed(here: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.mark.slow
 def test_the_capacity_of_a_server_is_found(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One worker at 0.02 s a recording carries less than 50 a second."""
-    with serving(Service(service_s=0.02)) as address:
+    """One worker at 0.01 s a recording carries less than 100 a second."""
+    with serving(Service(service_s=0.01)) as address:
         status = run(
             f"load http://{address} --audio-profile brief.yaml"
-            " --rate 30 --duration 4s --find-capacity --slo p95_latency_s=0.25 --out load.json".split()
+            " --rate 60 --duration 2s --find-capacity --slo p95_latency_s=0.25 --out load.json".split()
         )
     output = capsys.readouterr()
     report = LoadReport.model_validate_json((here / "load.json").read_text(encoding="utf-8"))
@@ -123,7 +123,7 @@ def test_the_capacity_of_a_server_is_found(here: Path, capsys: pytest.CaptureFix
     assert draw_load(report).startswith(b"\x89PNG")
     if report.verdict == "VALID" and report.capacity.load is not None:  # the test machine was quick enough
         assert status == 0
-        assert 10 < report.capacity.load < 60
+        assert 10 < report.capacity.load < 120
         assert f"Capacity: {report.capacity.load:.4g} requests/s" in output.out
         times = [run.load for run in report.runs].count(report.capacity.load)
         assert times >= 2

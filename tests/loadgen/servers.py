@@ -133,7 +133,8 @@ def serving(service: Service) -> Iterator[str]:
             WebSocketRoute("/", service.stream),
         ]
     )
-    listening = socket.socket()
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it every answer waits 40 ms for an ACK.
+    listening = socket.socket(proto=socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, lifespan="off", log_level="critical", ws="websockets-sansio", timeout_graceful_shutdown=1

@@ -85,8 +85,8 @@ def test_the_table_has_a_line_for_each_run_and_says_never_where_no_text_came() -
     assert "promised p95 ≤ 1 s" in text
     assert "VALID, met" in text
     assert "never" in text
-    assert "200 of 200" in text
-    assert "Capacity: 10 requests/s (20.0 s of audio a second) within p95 ≤ 1 s; 20 are too much." in text
+    assert "200/200" in text
+    assert "Capacity: 10 requests/s (20.0 s of audio a second) within p95 ≤ 1 s; 20 did not keep it." in text
 
 
 def test_every_reason_is_printed() -> None:
