@@ -13,7 +13,7 @@ from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.requests import Request
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
-from autotune.loadgen.verdict import CLIENT_KINDS, Reason
+from autotune.loadgen.verdict import Reason, blames_client
 
 __all__ = [
     "SCHEMA",
@@ -77,9 +77,9 @@ class LoadRun(Document):
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
         """
         kinds = {reason.kind for reason in self.reasons}
-        if kinds & CLIENT_KINDS:
-            return "client"
         found = self.figures
+        if blames_client(found, self.reasons):
+            return "client"
         too_few = kinds == {"too-few"} and found.promise == "undecided" and found.requests < fewest(0, SHARE)
         return "met" if too_few or (found.promise == "met" and not kinds) else "missed"
 
@@ -140,11 +140,11 @@ class LoadReport(Document):
         """Whether the promise is kept (``yes`` also without one); ``invalid`` if that can't be said."""
         if self.capacity is not None:
             return "invalid" if self.reasons else "no" if self.capacity.load is None else "yes"
-        kinds = {reason.kind for reason in self.reasons}
-        missed = self.runs[-1].figures.promise == "missed"
-        if missed and not kinds & {*CLIENT_KINDS, "too-few", "interrupted"}:
+        found = self.runs[-1].figures
+        unclear = any(reason.kind in ("too-few", "interrupted") for reason in self.reasons)
+        if found.promise == "missed" and not unclear and not blames_client(found, self.reasons):
             return "no"
-        return "invalid" if kinds else "yes"
+        return "invalid" if self.reasons else "yes"
 
     def to_json(self) -> dict[str, Any]:
         """The document as JSON values, for ``--json`` and ``--out``."""

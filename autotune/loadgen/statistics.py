@@ -42,6 +42,8 @@ class Figures(Document):
     unsent: int
     over_latency: int
     """Requests that took longer than promised or got no text; without a promise, the latter."""
+    over_since_sent: int
+    """The same, counted from when the client sent them: what its lateness can't explain."""
     promise: Promise | None
     """null: nothing is promised."""
     latency_s: Percentiles
@@ -67,6 +69,11 @@ class Figures(Document):
     """CPU seconds of the client each second."""
     backlog: Backlog
 
+    @property
+    def missed_since_sent(self) -> bool:
+        """Whether the promise is missed however late the client was in sending."""
+        return self.promise == "missed" and _too_many(self.over_since_sent, self.requests)
+
 
 def figures(run: Run, slo_s: float | None) -> Figures:
     """The figures of a run with at least one request."""
@@ -74,7 +81,7 @@ def figures(run: Run, slo_s: float | None) -> Figures:
     latencies_s = [request.latency_s for request in requests]
     counts = Counter(request.status for request in requests)
     limit_s = math.inf if slo_s is None else slo_s
-    over = sum(1 for latency in latencies_s if latency > limit_s or latency == math.inf)
+    over = _over(latencies_s, limit_s)
     answered = [request for request in requests if request.status == "ok"]
     period_s = run.period_s
     sent_within_s = max(period_s, *(request.sent_s for request in requests))
@@ -87,6 +94,7 @@ def figures(run: Run, slo_s: float | None) -> Figures:
         failed=counts["failed"],
         unsent=counts["unsent"],
         over_latency=over,
+        over_since_sent=_over([request.latency_s - request.lag_s for request in requests], limit_s),
         promise=None if slo_s is None else _promise(len(requests), over),
         latency_s=_percentiles([nearest_rank(latencies_s, share) for share in (0.5, SHARE, 0.99)]),
         latency_at_most_s=_percentiles([at_most(latencies_s, share) for share in (0.5, SHARE, 0.99)]),
@@ -115,9 +123,17 @@ def nearest_rank(values: Sequence[float], share: float) -> float:
 
 
 def _promise(count: int, over: int) -> Promise:
-    if over > (1 - SHARE) * count * (1 + 1e-12):
+    if _too_many(over, count):
         return "missed"
     return "met" if count >= fewest(over, SHARE) else "undecided"
+
+
+def _over(latencies_s: Sequence[float], limit_s: float) -> int:
+    return sum(1 for latency in latencies_s if latency > limit_s or latency == math.inf)
+
+
+def _too_many(over: int, count: int) -> bool:
+    return over > (1 - SHARE) * count * (1 + 1e-12)
 
 
 def _percentiles(values: Sequence[float | None]) -> Percentiles:

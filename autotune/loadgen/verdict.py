@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from autotune.documents import Document
 from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 
-__all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "reasons_against"]
+__all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_against"]
 
 LAG_S = 0.01
 LAG_SHARE = 0.05
@@ -32,7 +33,9 @@ ReasonKind = Literal[
     "unconfirmed",
 ]
 CLIENT_KINDS: frozenset[ReasonKind] = frozenset(("send-lag", "send-rate", "client-cpu", "client-resources"))
-"""Reasons that say nothing of the server."""
+"""Reasons for which a run says nothing of the server, unless it missed its promise however late the client sent."""
+_OVERLOADED: frozenset[ReasonKind] = frozenset(("client-cpu", "client-resources"))
+"""Then answers are read late as well."""
 
 
 class Reason(Document):
@@ -56,6 +59,12 @@ def reasons_against(found: Figures, *, interrupted: bool = False) -> tuple[Reaso
         ("errors", _errors(found)),
     ]
     return tuple(Reason(kind=kind, text=text) for kind, text in texts if text is not None)
+
+
+def blames_client(found: Figures, reasons: Sequence[Reason]) -> bool:
+    """Whether it may be the client's fault that a promise was missed, or that it can't be said."""
+    kinds = {reason.kind for reason in reasons}
+    return bool(kinds & CLIENT_KINDS) and (bool(kinds & _OVERLOADED) or not found.missed_since_sent)
 
 
 def _too_few(found: Figures) -> str | None:

@@ -13,12 +13,15 @@ from rich.console import Console
 from autotune.cli.load_report import miss_text, print_report
 from autotune.loadgen import LoadReport, draw_load, load_schema_text
 from autotune.loadgen.document import CapacityRecord
-from tests.loadgen.runs import load_report, load_run, steady
+from autotune.loadgen.driver import Run
+from tests.loadgen.runs import load_report, load_run, request, steady
 
 GOOD = load_run(steady([0.1] * 200))
 SLOW = load_run(steady([0.1] * 180 + [2.0] * 20), load=20.0)
 DEAD = load_run(steady([math.inf] * 200), load=40.0)
 LAGGING = load_run(replace(steady([2.0] * 200), client_cores=0.95))
+LATE_ALL_THE_SAME = load_run(Run(tuple(request(i / 10, 3.0, lag_s=0.5) for i in range(200)), 20.0, 0.1))
+LATE_BY_THE_CLIENT = load_run(Run(tuple(request(i / 10, 1.2, lag_s=0.5) for i in range(200)), 20.0, 0.1))
 SHORT = load_run(steady([0.1] * 50))
 STOPPED = load_run(replace(steady([0.1] * 200), interrupted=True))
 
@@ -29,6 +32,8 @@ def test_a_report_says_yes_no_or_that_it_can_not_say() -> None:
     assert load_report(SLOW).answer == "no"
     assert load_report(DEAD).answer == "no"
     assert load_report(LAGGING).answer == "invalid"
+    assert load_report(LATE_ALL_THE_SAME).answer == "no"  # the client was late, but not by 2 s
+    assert load_report(LATE_BY_THE_CLIENT).answer == "invalid"
     assert load_report(SHORT).answer == "invalid"
     assert load_report(STOPPED).answer == "invalid"
     assert load_report(STOPPED).interrupted
@@ -37,6 +42,7 @@ def test_a_report_says_yes_no_or_that_it_can_not_say() -> None:
 def test_a_search_takes_a_run_for_met_only_if_it_may_be_believed() -> None:
     runs = (GOOD, SLOW, DEAD, LAGGING, SHORT, STOPPED)
     assert [run.outcome for run in runs] == ["met", "missed", "missed", "client", "met", "missed"]
+    assert (LATE_ALL_THE_SAME.outcome, LATE_BY_THE_CLIENT.outcome) == ("missed", "client")
     few_and_one_late = load_run(steady([0.1] * 49 + [2.0]))
     assert few_and_one_late.outcome == "met"  # 2 % of few: whether it is shown is asked of the whole search
     enough_and_some_late = load_run(steady([0.1] * 96 + [2.0] * 4))
