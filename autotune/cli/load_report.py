@@ -67,11 +67,11 @@ def _answers(report: LoadReport) -> list[str]:
         lines.append(
             f"Capacity: {most}{capacity.load:.4g} {report.unit} ({sum(audio) / len(audio):.1f} s of audio a second) "
             f"within p95 ≤ {report.p95_latency_s:g} s"
-            + ("" if capacity.above is None else f"; {capacity.above:.4g} did not keep it")
+            + ("" if capacity.above is None or most else f"; {capacity.above:.4g} did not keep it")
             + "."
         )
     last = report.runs[-1]
-    if last.texts is not None and capacity is None:
+    if last.texts is not None and len(report.runs) == 1:
         texts = last.texts
         name = _rate_name(last)
         lines.append(
