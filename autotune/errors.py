@@ -7,6 +7,7 @@ AutotuneError
 ├── ModelError (ValueError)               a model directory is incomplete, damaged, unsafe or unsupported
 ├── ArtifactError (RuntimeError)          an export failed: disk full, or its parity check did not pass
 ├── InfeasibleSloError                    nothing measured meets the objective's limits
+├── LoadError                             a server can't be loaded, or what was measured of it is not valid
 ├── SlowerThanRecordedError               a deployment is no longer as fast, or as good, as its file says
 └── TrialError                            a measured child process did not give a measurement
     ├── TrialTimeout (TimeoutError)       ran past its limit and was killed
@@ -24,6 +25,7 @@ __all__ = [
     "DocumentError",
     "EngineUnavailableError",
     "InfeasibleSloError",
+    "LoadError",
     "ModelError",
     "SlowerThanRecordedError",
     "TrialCrashed",
@@ -60,6 +62,10 @@ class ArtifactError(AutotuneError, RuntimeError):
 
 class InfeasibleSloError(AutotuneError):
     """Nothing measured meets the objective's limits; the message holds the nearest miss."""
+
+
+class LoadError(AutotuneError):
+    """A server can't be loaded (it isn't there, refuses, or speaks otherwise), or what was measured is not valid."""
 
 
 class SlowerThanRecordedError(AutotuneError):

@@ -25,7 +25,7 @@ FLOORS = [
     ["deployment_file"],
     [
         *("render", "plan", "loading", "outcome", "winners", "exporting", "trial_runner", "confirming"),
-        *("tuning_job", "tuning", "preparing", "reasons", "rechecking", "measuring"),
+        *("tuning_job", "tuning", "preparing", "reasons", "rechecking", "measuring", "loadgen"),
     ],
     ["serve"],
     ["cli"],
@@ -120,7 +120,7 @@ def test_the_tuner_process_imports_no_runtime() -> None:
     code = f"""
 import sys, pkgutil, importlib
 import autotune.cli, autotune.tuning, autotune.loading, autotune.search, autotune.models, autotune.measure
-import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio
+import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen
 for table in (autotune.cli,):
     for info in pkgutil.walk_packages(table.__path__, table.__name__ + "."):
         importlib.import_module(info.name)

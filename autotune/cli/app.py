@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from autotune import __version__
-from autotune.cli import export, history, measure, plan, probe, profile, render, serve, tune
+from autotune.cli import export, history, load, measure, plan, probe, profile, render, serve, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("tune", "measure", "serve", "export", "probe", "profile", "render", "plan", "history")
+COMMANDS = ("tune", "measure", "serve", "load", "export", "probe", "profile", "render", "plan", "history")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("tune")(tune.tune)
 app.command("measure")(measure.measure)
 app.command("serve")(serve.serve)
+app.command("load")(load.load)
 app.command("export")(export.export)
 app.command("probe")(probe.probe)
 app.command("profile")(profile.profile)

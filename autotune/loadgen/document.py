@@ -1,0 +1,158 @@
+"""LoadReport: everything that ``autotune load`` measured, ``schema: autotune/load/v1``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, ConfigDict, Field
+
+from autotune.documents import Document
+from autotune.loadgen.capacity import Ended, Outcome
+from autotune.loadgen.early_stopping import fewest
+from autotune.loadgen.requests import Request
+from autotune.loadgen.statistics import SHARE, Figures
+from autotune.loadgen.texts import TextErrors
+from autotune.loadgen.verdict import Reason, blames_client
+
+__all__ = [
+    "SCHEMA",
+    "UNITS",
+    "CapacityRecord",
+    "LoadAudio",
+    "LoadProvenance",
+    "LoadReport",
+    "LoadRun",
+    "Process",
+    "Verdict",
+    "load_schema_text",
+]
+
+SCHEMA: Literal["autotune/load/v1"] = "autotune/load/v1"
+
+Process = Literal["poisson", "streams", "trace"]
+Verdict = Literal["VALID", "INVALID"]
+UNITS: dict[Process, str] = {"poisson": "requests/s", "streams": "streams", "trace": "requests/s"}
+
+
+class LoadAudio(Document):
+    """What was sent."""
+
+    profile: str
+    seed: int = Field(ge=0)
+    source: Literal["embedded", "user"]
+    sha256: str
+    recordings: int = Field(ge=1)
+    """Distinct ones; each is sent once before any is sent again."""
+    audio_s: float = Field(gt=0)
+
+
+class LoadRun(Document):
+    """One run at one load."""
+
+    load: float = Field(gt=0)
+    """Requests a second, or streams at once."""
+    seed: int = Field(ge=0)
+    """Of arrivals and order."""
+    period_s: float = Field(gt=0)
+    """How long load was offered."""
+    figures: Figures
+    texts: TextErrors | None
+    """Errors of the texts; null where no transcript is known."""
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    """Why it is INVALID; empty if it is VALID."""
+    requests: tuple[Request, ...]
+    """Every single one."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        return any(reason.kind == "interrupted" for reason in self.reasons)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What a search for capacity makes of it.
+
+        ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
+        """
+        kinds = {reason.kind for reason in self.reasons}
+        found = self.figures
+        if blames_client(found, self.reasons):
+            return "client"
+        too_few = kinds == {"too-few"} and found.promise == "undecided" and found.requests < fewest(0, SHARE)
+        return "met" if too_few or (found.promise == "met" and not kinds) else "missed"
+
+
+class CapacityRecord(Document):
+    """The highest load that keeps the promise."""
+
+    load: float | None
+    """Met by the majority of at least two runs; null if no load is."""
+    above: float | None
+    """The lowest load above it that does not keep it."""
+    ended: Ended
+    outcomes: tuple[Outcome, ...]
+    """Of each run."""
+
+
+class LoadProvenance(Document):
+    """Where the figures come from."""
+
+    autotune: str
+    command: str
+    date: AwareDatetime
+    python: str
+
+
+class LoadReport(Document):
+    """What was sent where, what came back, and whether it may be believed."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, title="autotune load report")
+
+    schema_version: Literal["autotune/load/v1"] = Field(default=SCHEMA, alias="schema")
+    url: str
+    protocol: Literal["http", "websocket"]
+    local: bool
+    """Whether client and server shared a machine, by the address."""
+    process: Process
+    unit: str
+    """Of loads."""
+    p95_latency_s: float | None = Field(gt=0)
+    """What is promised; null: nothing."""
+    timeout_s: float = Field(gt=0)
+    audio: LoadAudio
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    capacity: CapacityRecord | None
+    """null unless it was looked for, and when the search was interrupted."""
+    runs: tuple[LoadRun, ...] = Field(min_length=1)
+    """In their order."""
+    provenance: LoadProvenance
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        return any(reason.kind == "interrupted" for reason in self.reasons)
+
+    @property
+    def answer(self) -> Literal["yes", "no", "invalid"]:
+        """Whether the promise is kept (``yes`` also without one); ``invalid`` if that can't be said."""
+        if self.capacity is not None:
+            return "invalid" if self.reasons else "no" if self.capacity.load is None else "yes"
+        found = self.runs[-1].figures
+        unclear = any(reason.kind in ("too-few", "interrupted") for reason in self.reasons)
+        if found.promise == "missed" and not unclear and not blames_client(found, self.reasons):
+            return "no"
+        return "invalid" if self.reasons else "yes"
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as JSON values, for ``--json`` and ``--out``."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_schema_text() -> str:
+    """The JSON Schema of a report, published as ``docs/schemas/load-v1.json``."""
+    schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema |= LoadReport.model_json_schema(by_alias=True)
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,185 @@
+"""Running a schedule: every recording at its time on an absolute clock, whatever became of the earlier ones."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune.audio.recording import Recording
+from autotune.loadgen.arrivals import Due
+from autotune.loadgen.clients import Answer, Client
+from autotune.loadgen.early_stopping import Stopping
+from autotune.loadgen.requests import Request
+from autotune.reporting import Reporter
+
+__all__ = ["Plan", "Run", "run_plan"]
+
+LEAD_S = 0.02
+"""Between opening the client and the first scheduled arrival, so that the first is not late already."""
+_LOOK_EVERY_S = 0.5
+"""Of the schedule: how often is asked whether enough has been seen."""
+_TELL_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is sent in one run."""
+
+    dues: Sequence[Due]
+    """In order of time."""
+    paced: bool
+    """Whether recordings are sent while they are spoken."""
+    limit_s: float
+    """How long load is offered, unless ``stopping`` ends it earlier."""
+    timeout_s: float
+    """After which a text counts as missing, from when its latency counts."""
+    stopping: Stopping
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a plan."""
+
+    requests: tuple[Request, ...]
+    """Those that count, in the order of their schedule: arrived, or spoken to their end, while load was offered."""
+    period_s: float
+    """How long load was offered."""
+    client_cores: float
+    """CPU seconds of the client's thread for each of them; it has one, so at most 1."""
+    interrupted: bool = False
+    """Ended by Ctrl-C: what was under way is left out."""
+
+
+def run_plan(client: Client, recordings: Sequence[Recording], plan: Plan, reporter: Reporter) -> Run:
+    """Send everything at its time and wait until all is answered or timed out.
+
+    Recordings that are still being spoken when the time is over keep the load up until all that count are answered,
+    and are then hung up on. Ctrl-C ends a run with what has been answered until then.
+
+    Args:
+        client: not open yet.
+        recordings: that the plan's numbers mean, as the client has them.
+        plan: what is sent when.
+        reporter: hears how many were sent and answered, once a second.
+    """
+    driver = _Driver(client, recordings, plan, reporter)
+    interrupted = False
+    try:
+        asyncio.run(driver.run())
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        reporter.working("")
+    return driver.outcome(interrupted)
+
+
+class _Driver:
+    """One run; used once."""
+
+    def __init__(self, client: Client, recordings: Sequence[Recording], plan: Plan, reporter: Reporter) -> None:
+        self._client, self._recordings, self._plan, self._reporter = client, recordings, plan, reporter
+        self._requests: list[Request] = []
+        self._tasks: dict[asyncio.Task[None], float] = {}
+        self._waiting: dict[int, float] = {}
+        """From when the latency counts of those that aren't settled."""
+        self._over = 0
+        self._begin_s = 0.0
+        self._cpu_s = 0.0
+        self._period_s = 0.0
+        self._cores: float | None = None
+        self._look_at_s = 0.0
+        self._tell_at_s = _TELL_EVERY_S
+
+    async def run(self) -> None:
+        """Offer the load, then wait for everything that counts."""
+        async with self._client:
+            self._begin_s = asyncio.get_running_loop().time() + LEAD_S
+            self._cpu_s = time.thread_time()
+            try:
+                await self._offer()
+                await self._until(self._period_s)
+                self._note_cores()
+                counted = [task for task, from_s in self._tasks.items() if from_s <= self._period_s]
+                if counted:
+                    await asyncio.wait(counted)
+                for task in counted:
+                    task.result()
+            finally:
+                self._note_cores()
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def outcome(self, interrupted: bool) -> Run:
+        """What has been settled so far."""
+        counted = [request for request in self._requests if request.counted_from_s <= self._period_s]
+        counted.sort(key=lambda request: (request.counted_from_s, request.scheduled_s))
+        return Run(tuple(counted), self._period_s, self._cores or 0.0, interrupted)
+
+    async def _offer(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number, due in enumerate(self._plan.dues):
+            await self._until(due.at_s)
+            self._period_s = due.at_s
+            if self._enough(due.at_s):
+                return
+            from_s = self._counted_from_s(due)
+            self._waiting[number] = from_s
+            self._tasks[loop.create_task(self._one(number, due))] = from_s
+            self._tell(due.at_s)
+        self._period_s = self._plan.limit_s
+
+    async def _until(self, at_s: float) -> None:
+        # Also with nothing to wait for: whoever is behind must let the tasks run.
+        await asyncio.sleep(max(0.0, self._begin_s + at_s - asyncio.get_running_loop().time()))
+
+    async def _one(self, number: int, due: Due) -> None:
+        loop = asyncio.get_running_loop()
+        sent_s = loop.time() - self._begin_s
+        from_s = self._counted_from_s(due)
+        try:
+            async with asyncio.timeout_at(self._begin_s + from_s + self._plan.timeout_s):
+                spoken_from_s = self._begin_s + due.at_s if self._plan.paced else None
+                answer = await self._client.send(due.recording, spoken_from_s)
+        except TimeoutError:
+            answer = Answer("timeout", detail=f"no text after {self._plan.timeout_s:g} s")
+        recording = self._recordings[due.recording]
+        request = Request(
+            recording=recording.id,
+            audio_s=recording.audio_s,
+            scheduled_s=due.at_s,
+            counted_from_s=from_s,
+            sent_s=sent_s,
+            settled_s=(loop.time() if answer.at_s is None else answer.at_s) - self._begin_s,
+            lag_s=answer.lag_s if self._plan.paced else max(0.0, sent_s - due.at_s),
+            status=answer.status,
+            detail=answer.detail,
+            text=answer.text,
+        )
+        self._waiting.pop(number, None)
+        self._requests.append(request)
+        self._over += self._plan.stopping.is_over(request.latency_s)
+
+    def _counted_from_s(self, due: Due) -> float:
+        return due.at_s + (self._recordings[due.recording].audio_s if self._plan.paced else 0.0)
+
+    def _enough(self, at_s: float) -> bool:
+        if at_s < self._look_at_s:
+            return False
+        self._look_at_s = at_s + _LOOK_EVERY_S
+        # Whoever waits longer than promised is over-latency already: not to count it would flatter the slow.
+        late = sum(1 for from_s in self._waiting.values() if self._plan.stopping.is_over(at_s - from_s))
+        return self._plan.stopping.enough(at_s, len(self._requests) + late, self._over + late)
+
+    def _note_cores(self) -> None:
+        if self._cores is None:
+            passed_s = asyncio.get_running_loop().time() - self._begin_s
+            self._cores = (time.thread_time() - self._cpu_s) / max(passed_s, LEAD_S)
+
+    def _tell(self, at_s: float) -> None:
+        if at_s >= self._tell_at_s:
+            self._tell_at_s = at_s + _TELL_EVERY_S
+            settled = len(self._requests)
+            self._reporter.working(f"{at_s:.0f} s: {settled + len(self._waiting)} sent, {settled} settled")

@@ -1,0 +1,232 @@
+"""``autotune load``: settle everything, warm the server up, run one load or look for the highest, and report it."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from autotune import __version__
+from autotune.audio.profile import load_profile
+from autotune.audio.recording import Workload
+from autotune.errors import DocumentError, LoadError
+from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
+from autotune.loadgen.clients import Access, Client, make_client
+from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
+from autotune.loadgen.driver import run_plan
+from autotune.loadgen.endpoint import Endpoint, endpoint
+from autotune.loadgen.offer import Offer, Wanted, check_wanted, choose_offer
+from autotune.loadgen.readiness import let_settle, warm_up
+from autotune.loadgen.statistics import figures
+from autotune.loadgen.texts import text_errors
+from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
+from autotune.preparing import draw_workload
+from autotune.reporting import Reporter
+
+__all__ = ["LoadOptions", "load_server"]
+
+SHARDS = 4
+"""Of the workload: as many different recordings as four times the profile's shard."""
+WARM_S = 60.0
+"""That a server may take for its first recordings, if the time-out isn't longer."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What the user asked for."""
+
+    url: str
+    audio_profile: str
+    command: str
+    """The command line, for the report's provenance."""
+    audio: Path | None = None
+    wanted: Wanted = field(default_factory=Wanted)
+    seed: int = 0
+    slo: float | Literal["none"] | None = None
+    """Seconds within which 95 % of the texts must be there; None: what the audio profile promises."""
+    timeout_s: float = 30.0
+    access: Access = field(default_factory=Access)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Everything that is settled before the first request."""
+
+    options: LoadOptions
+    where: Endpoint
+    workload: Workload
+    offer: Offer
+    client: Client
+    reporter: Reporter
+
+    @property
+    def warmup(self) -> range:
+        """Places of the warm-up's recordings among the client's."""
+        count = len(self.offer.recordings)
+        return range(count, count + len(self.workload.warmup))
+
+    def run(self, load: float, seed: int, *, give_up: bool = False) -> LoadRun:
+        """One run at one load.
+
+        Raises:
+            LoadError: nothing was due in its time.
+            KeyboardInterrupt: it was interrupted before anything was answered.
+        """
+        offer = self.offer
+        plan = offer.plan(load, seed, give_up=give_up)
+        run = run_plan(self.client, offer.recordings, plan, self.reporter)
+        if not run.requests or not run.period_s:
+            if run.interrupted:
+                raise KeyboardInterrupt
+            raise LoadError(
+                f"At least one request must be due, but at {load:g} {UNITS[offer.process]} none was within "
+                f"{plan.limit_s:g} s. Give a longer --duration."
+            )
+        found = figures(run, offer.slo_s)
+        reasons = reasons_against(found, interrupted=run.interrupted)
+        return LoadRun(
+            load=load,
+            seed=seed,
+            period_s=run.period_s,
+            figures=found,
+            texts=text_errors(run.requests, offer.recordings),
+            verdict="INVALID" if reasons else "VALID",
+            reasons=reasons,
+            requests=run.requests,
+        )
+
+
+def load_server(options: LoadOptions, reporter: Reporter) -> LoadReport:
+    """Load a server with a profile's audio and measure what its users would see.
+
+    Raises:
+        DocumentError: an option, the profile or the trace is wrong.
+        AudioError: none of the user's files is usable.
+        EngineUnavailableError: a network library is missing.
+        LoadError: the server can't be reached, or doesn't transcribe.
+        KeyboardInterrupt: Ctrl-C before anything was answered; later it ends in a report that says so.
+    """
+    bench = _settle(options, reporter)
+    reporter.working("warming the server up")
+    warm_up(bench.client, bench.warmup, bench.where, max(WARM_S, options.timeout_s))
+    if not options.wanted.find_capacity:
+        run = bench.run(bench.offer.load, options.seed)
+        return _report(bench, [run], None, run.reasons)
+    runs: list[LoadRun] = []
+    capacity = _search(bench, runs)
+    return _report(bench, runs, capacity, _against_search(runs, capacity))
+
+
+def _settle(options: LoadOptions, reporter: Reporter) -> _Bench:
+    profile = load_profile(options.audio_profile)
+    check_wanted(options.wanted, profile)
+    promised = None if profile.slo is None else profile.slo.p95_latency_s
+    slo = promised if options.slo is None else options.slo
+    slo_s = slo if isinstance(slo, float) else None
+    if options.wanted.find_capacity and slo_s is None:
+        raise DocumentError(
+            f"--find-capacity must have a promise to keep, but the audio profile {profile.name} has none. "
+            "Give --slo p95_latency_s=SECONDS."
+        )
+    if options.timeout_s <= (slo_s or 0.0):
+        raise DocumentError(
+            f"--timeout-s must be longer than the promised {slo_s or 0.0:g} s, but got {options.timeout_s:g}."
+        )
+    endpoint(options.url, paced=False)
+    workload = draw_workload(profile, options.audio, reporter, seed=options.seed, shards=SHARDS)
+    recordings = tuple(recording for shard in workload.shards for recording in shard.recordings)
+    offer = choose_offer(
+        options.wanted, profile, recordings, slo_s=slo_s, timeout_s=options.timeout_s, seed=options.seed
+    )
+    where = endpoint(options.url, paced=offer.paced)
+    client = make_client(where, [*recordings, *workload.warmup], options.access)
+    _raise_file_limit()
+    return _Bench(options, where, workload, offer, client, reporter)
+
+
+def _search(bench: _Bench, runs: list[LoadRun]) -> Capacity | None:
+    """Look for the highest load; ``runs`` grows meanwhile. None if it was interrupted."""
+
+    def probe(load: float) -> Outcome:
+        if runs:
+            bench.reporter.working("letting the server settle")
+            let_settle(bench.client, bench.warmup[0], bench.offer.slo_s or bench.options.timeout_s)
+        # A second run of a load must not be the first one again.
+        again = sum(1 for run in runs if run.load == load)
+        run = bench.run(load, bench.options.seed + again, give_up=True)
+        runs.append(run)
+        p95_s = run.figures.latency_s.p95
+        p95 = "no p95" if p95_s is None else f"p95 {p95_s:.3g} s"
+        bench.reporter.step("runs", len(runs), None, f"{load:.4g} {UNITS[bench.offer.process]}: {p95}, {run.outcome}")
+        if run.interrupted:
+            raise KeyboardInterrupt
+        return run.outcome
+
+    try:
+        return find_capacity(probe, bench.offer.span)
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        return None
+
+
+def _against_search(runs: list[LoadRun], capacity: Capacity | None) -> tuple[Reason, ...]:
+    if capacity is None:
+        return (Reason(kind="interrupted", text="The search must end by itself, but was interrupted."),)
+    if capacity.ended == "probes":
+        text = f"Runs of one load must agree, but after {len(runs)} runs they don't yet. Give a longer --duration."
+        return (Reason(kind="unconfirmed", text=text),)
+    if capacity.ended == "client":
+        above = [run for run in runs if run.load == capacity.above and run.outcome == "client"]
+        return tuple(reason for run in above[-1:] for reason in run.reasons if reason.kind in CLIENT_KINDS)
+    at_it = [run for run in runs if run.load == capacity.load and run.outcome == "met"]
+    if at_it and not any(run.figures.promise == "met" for run in at_it):
+        return tuple(reason for reason in at_it[-1].reasons if reason.kind == "too-few")
+    return ()
+
+
+def _report(bench: _Bench, runs: list[LoadRun], capacity: Capacity | None, reasons: tuple[Reason, ...]) -> LoadReport:
+    options, workload, offer = bench.options, bench.workload, bench.offer
+    record = None
+    if capacity is not None:
+        outcomes = tuple(probe.outcome for probe in capacity.probes)
+        record = CapacityRecord(load=capacity.load, above=capacity.above, ended=capacity.ended, outcomes=outcomes)
+    return LoadReport(
+        url=bench.where.url,
+        protocol=bench.where.protocol,
+        local=bench.where.local,
+        process=offer.process,
+        unit=UNITS[offer.process],
+        p95_latency_s=offer.slo_s,
+        timeout_s=offer.timeout_s,
+        audio=LoadAudio(
+            profile=workload.profile,
+            seed=workload.seed,
+            source=workload.source,
+            sha256=workload.sha256,
+            recordings=len(offer.recordings),
+            audio_s=workload.audio_s,
+        ),
+        verdict="INVALID" if reasons else "VALID",
+        reasons=reasons,
+        capacity=record,
+        runs=tuple(runs),
+        provenance=LoadProvenance(
+            autotune=__version__,
+            command=options.command,
+            date=datetime.now(UTC),
+            python=platform.python_version(),
+        ),
+    )
+
+
+def _raise_file_limit() -> None:
+    """As many sockets as the system allows: a server that falls behind has all its requests open."""
+    with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows, or not allowed
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,173 @@
+"""Which load is offered: what the user asked for, or what the audio profile says, and its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from autotune.audio.profile import AudioProfile
+from autotune.audio.recording import Recording
+from autotune.errors import DocumentError
+from autotune.loadgen.arrivals import Due, poisson, read_trace, spoken
+from autotune.loadgen.capacity import Span
+from autotune.loadgen.document import Process
+from autotune.loadgen.driver import Plan
+from autotune.loadgen.early_stopping import Stopping
+from autotune.loadgen.statistics import SHARE
+
+__all__ = ["Offer", "Wanted", "choose_offer"]
+
+AT_LEAST_S = 60.0
+AT_MOST_S = 600.0
+"""How long load is offered unless the user says so: the former, and on until the answer is clear, but not longer."""
+MOST_REQUESTS = 1_000_000
+MOST_STREAMS = 10_000
+FEW_REQUESTS = 10
+"""In a run of the least load that is tried."""
+_DOUBLINGS = 12
+"""Of the first load, up and down, while capacity is looked for."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for; None where the audio profile shall say."""
+
+    rate: float | None = None
+    streams: int | None = None
+    trace: Path | None = None
+    duration_s: float | None = None
+    find_capacity: bool = False
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A kind of load for certain recordings."""
+
+    process: Process
+    load: float
+    """Requests a second, or streams: the one asked for, or the first that is tried."""
+    recordings: tuple[Recording, ...]
+    slo_s: float | None
+    timeout_s: float
+    duration_s: float | None
+    """None: at least a minute, and until the answer is clear."""
+    trace: tuple[Due, ...] = ()
+
+    @property
+    def paced(self) -> bool:
+        """Whether recordings are sent while they are spoken."""
+        return self.process == "streams"
+
+    @property
+    def span(self) -> Span:
+        """Where capacity is looked for."""
+        factor = 2.0**_DOUBLINGS
+        if self.paced:
+            return Span(start=self.load, least=1, most=min(self.load * factor, MOST_STREAMS), whole=True)
+        most = max(self.load, min(self.load * factor, MOST_REQUESTS / self._limit_s))
+        least = min(self.load, max(self.load / factor, FEW_REQUESTS / self._limit_s))
+        return Span(start=self.load, least=least, most=most)
+
+    def plan(self, load: float, seed: int, *, give_up: bool) -> Plan:
+        """One run: what is sent when, and when it ends.
+
+        Raises:
+            DocumentError: more requests than a run may have.
+        """
+        limit_s = self._limit_s
+        if self.process == "poisson" and load * limit_s > MOST_REQUESTS:
+            raise DocumentError(
+                f"A run must have at most {MOST_REQUESTS} requests, but {load:g} a second for {limit_s:g} s are more. "
+                "Give a lower --rate or a shorter --duration."
+            )
+        dues = self._dues(load, limit_s, seed)
+        ends_s = (due.at_s + (self.recordings[due.recording].audio_s if self.paced else 0.0) for due in dues)
+        stopping = Stopping(
+            slo_s=self.slo_s,
+            share=SHARE,
+            at_least_s=AT_LEAST_S if self.duration_s is None and not self.trace else math.inf,
+            planned=sum(1 for end_s in ends_s if end_s <= limit_s),
+            give_up=give_up,
+        )
+        return Plan(dues=dues, paced=self.paced, limit_s=limit_s, timeout_s=self.timeout_s, stopping=stopping)
+
+    @property
+    def _limit_s(self) -> float:
+        if self.duration_s is not None:
+            return self.duration_s
+        if not self.trace:
+            return AT_MOST_S
+        # A trace of n arrivals at one rate lasts n gaps, of which it shows n − 1.
+        last_s, count = self.trace[-1].at_s, len(self.trace)
+        return last_s * count / (count - 1) if count > 1 and last_s > 0 else last_s + 1.0
+
+    def _dues(self, load: float, limit_s: float, seed: int) -> Sequence[Due]:
+        if self.trace:
+            return [due for due in self.trace if due.at_s < limit_s]
+        if self.paced:
+            return spoken(int(load), limit_s, [recording.audio_s for recording in self.recordings], seed)
+        return poisson(load, limit_s, len(self.recordings), seed)
+
+
+def choose_offer(
+    wanted: Wanted,
+    profile: AudioProfile,
+    recordings: tuple[Recording, ...],
+    *,
+    slo_s: float | None,
+    timeout_s: float,
+    seed: int,
+) -> Offer:
+    """The load that was asked for, or the profile's.
+
+    Raises:
+        DocumentError: the trace can't be read, or holds no arrival within the duration.
+    """
+    check_wanted(wanted, profile)
+    process: Process = "poisson"
+    trace: tuple[Due, ...] = ()
+    if wanted.trace is not None:
+        process, trace = "trace", tuple(read_trace(wanted.trace, len(recordings), seed))
+        if wanted.duration_s is not None and trace[0].at_s >= wanted.duration_s:
+            raise DocumentError(f"--duration must reach the trace's first arrival, but that is at {trace[0].at_s:g} s.")
+    elif wanted.streams is not None or (wanted.rate is None and profile.arrival.process == "realtime"):
+        process = "streams"
+    offer = Offer(process, 1.0, recordings, slo_s, timeout_s, wanted.duration_s, trace)
+    return replace(offer, load=_load(wanted, profile, offer))
+
+
+def check_wanted(wanted: Wanted, profile: AudioProfile) -> None:
+    """Whether a load is asked for that can be had, before anything is made.
+
+    Raises:
+        DocumentError: two loads at once, one out of range, or none for a profile that has none.
+    """
+    named = {"--rate": wanted.rate, "--streams": wanted.streams, "--trace": wanted.trace}
+    given = [name for name, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise DocumentError(f"Only one of --rate, --streams and --trace may be given, but got {' and '.join(given)}.")
+    if wanted.rate is not None and not 0 < wanted.rate < math.inf:
+        raise DocumentError(f"--rate must be a positive number of requests a second, but got {wanted.rate:g}.")
+    if wanted.streams is not None and not 1 <= wanted.streams <= MOST_STREAMS:
+        raise DocumentError(f"--streams must be in 1..{MOST_STREAMS}, but got {wanted.streams}.")
+    if wanted.trace is not None and wanted.find_capacity:
+        raise DocumentError("--find-capacity must vary the load, but a --trace fixes it. Give --rate or --streams.")
+    if not given and profile.arrival.process == "closed" and not wanted.find_capacity:
+        raise DocumentError(
+            f"A load must be given, since recordings of the audio profile {profile.name} are all there already. "
+            "Give --rate, --streams, --trace or --find-capacity."
+        )
+
+
+def _load(wanted: Wanted, profile: AudioProfile, offer: Offer) -> float:
+    if offer.trace:
+        plan = offer.plan(1.0, 0, give_up=False)
+        return len(plan.dues) / plan.limit_s
+    if wanted.rate is not None:
+        return wanted.rate
+    if offer.paced:
+        return float(wanted.streams or profile.arrival.streams or 1)
+    mean_s = math.fsum(recording.audio_s for recording in offer.recordings) / len(offer.recordings)
+    return (profile.arrival.load or 1.0) / mean_s

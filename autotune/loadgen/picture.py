@@ -1,0 +1,83 @@
+"""A picture of a report: latency percentiles against load."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from autotune.audio.survey.picture import check_can_draw
+from autotune.loadgen.document import LoadReport, LoadRun
+
+__all__ = ["draw_load"]
+
+_INK, _FAINT, _SLO, _CAPACITY = "#1f2933", "#d9dee3", "#e45756", "#54a24b"
+_LINES: tuple[tuple[str, str, Callable[[LoadRun], float | None]], ...] = (
+    ("p50", "#9ecae9", lambda run: run.figures.latency_s.p50),
+    ("p95", "#4c78a8", lambda run: run.figures.latency_s.p95),
+    ("p99", "#b279a2", lambda run: run.figures.latency_s.p99),
+)
+_LEAST_S = 1e-3
+"""Shorter latencies are drawn there: the scale is logarithmic."""
+
+
+def draw_load(report: LoadReport) -> bytes:
+    """The picture as PNG, 1280 × 800 pixels.
+
+    Filled marks are VALID runs, hollow ones INVALID, and lines go through the medians of runs at one load; a triangle
+    at the top means that so many requests got no text.
+
+    Raises:
+        EngineUnavailableError: matplotlib is missing.
+    """
+    check_can_draw()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure = Figure(figsize=(8, 5), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots()
+    axes.set_yscale("log")
+    runs = sorted(report.runs, key=lambda run: run.load)
+    for name, colour, value in _LINES:
+        _percentile(axes, runs, (name, colour, value))
+    if report.p95_latency_s is not None:
+        promised = f"promised: p95 ≤ {report.p95_latency_s:g} s"
+        axes.axhline(report.p95_latency_s, color=_SLO, linewidth=1.2, linestyle="--", label=promised)
+    if report.capacity is not None and report.capacity.load is not None:
+        found = f"capacity: {report.capacity.load:.4g} {report.unit}"
+        axes.axvline(report.capacity.load, color=_CAPACITY, linewidth=1.5, label=found)
+    axes.set_xlabel(f"load ({report.unit})", color=_INK)
+    axes.set_ylabel("latency (s)", color=_INK)
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.grid(color=_FAINT, linewidth=0.8, zorder=0)
+    axes.tick_params(colors=_INK, labelsize=9)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(fontsize=8)
+    title = f"{report.url}, {report.audio.profile}: {report.verdict}"
+    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": "autotune"})
+    return buffer.getvalue()
+
+
+def _percentile(axes: Any, runs: list[LoadRun], line: tuple[str, str, Callable[[LoadRun], float | None]]) -> None:
+    name, colour, value = line
+    known: dict[float, list[float]] = {}
+    for run in runs:
+        found = value(run)
+        if found is None:
+            axes.scatter(run.load, 1.0, marker="^", s=30, color=colour, transform=axes.get_xaxis_transform())
+            continue
+        known.setdefault(run.load, []).append(max(found, _LEAST_S))
+        face = colour if run.verdict == "VALID" else "white"
+        axes.scatter(run.load, known[run.load][-1], s=26, facecolors=face, edgecolors=colour, zorder=3)
+    middles = [median(values) for values in known.values()]
+    axes.plot(list(known), middles, color=colour, linewidth=1.2, zorder=2)
+    axes.plot([], [], color=colour, marker="o", markersize=5, label=name)

@@ -1,0 +1,66 @@
+"""Errors of the texts that came back under load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.accuracy.alignment import align
+from autotune.accuracy.normalising import normalise, token_name, tokenise
+from autotune.audio.recording import Recording
+from autotune.documents import Document
+from autotune.loadgen.requests import Request
+from autotune.measure.accuracy import TokenName
+from autotune.metrics import ratio_interval
+
+__all__ = ["TextErrors", "text_errors"]
+
+
+class TextErrors(Document):
+    """Characters or words that differ from the transcripts, over all answered requests."""
+
+    tokens: TokenName
+    """What is counted: ``characters`` make it a CER, ``words`` a WER."""
+    texts: int
+    """Answers that were counted."""
+    errors: int
+    length: int
+    """Characters or words that should have been there."""
+    rate: float
+    """Errors / length."""
+    low: float
+    high: float
+    """95 % interval, from resampling recordings."""
+    differing: int
+    """Recordings that did not get the same text every time."""
+
+
+def text_errors(requests: Sequence[Request], recordings: Sequence[Recording]) -> TextErrors | None:
+    """Count the errors of every answer whose transcript is known; None if there is none.
+
+    Normalised and aligned as in tuning (docs/accuracy.md), but recording by recording.
+    """
+    spoken = {one.id: one.text for one in recordings if one.text is not None and normalise(one.text)}
+    heard: dict[str, list[str]] = {}
+    for request in requests:
+        if request.text is not None and request.recording in spoken:
+            heard.setdefault(request.recording, []).append(request.text)
+    if not heard:
+        return None
+    tokens = token_name(spoken.values())
+    errors, lengths = [], []
+    for name, texts in heard.items():
+        expected = tokenise(spoken[name], tokens)
+        totals = {text: align(expected, tokenise(text, tokens)).total for text in set(texts)}
+        errors.append(sum(totals[text] for text in texts))
+        lengths.append(len(expected) * len(texts))
+    estimate = ratio_interval([float(count) for count in errors], [float(length) for length in lengths])
+    return TextErrors(
+        tokens=tokens,
+        texts=sum(len(texts) for texts in heard.values()),
+        errors=sum(errors),
+        length=sum(lengths),
+        rate=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        differing=sum(1 for texts in heard.values() if len(set(texts)) > 1),
+    )

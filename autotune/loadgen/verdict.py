@@ -1,0 +1,145 @@
+"""Whether a run's figures may be believed, and if not, why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from autotune.documents import Document
+from autotune.loadgen.early_stopping import fewest
+from autotune.loadgen.statistics import SHARE, Figures
+
+__all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_against"]
+
+LAG_S = 0.01
+LAG_SHARE = 0.05
+"""Of the median latency. The client may be late by the larger of the two, at the 99th percentile."""
+SENT_SHARE = 0.98
+"""Of the offered rate that must have been sent."""
+CLIENT_CORES = 0.8
+"""Above which the client's one thread has no time left to be punctual."""
+FAILED_SHARE = 0.01
+"""Of requests that may fail otherwise than by being late or rejected."""
+
+ReasonKind = Literal[
+    "interrupted",
+    "too-few",
+    "send-lag",
+    "send-rate",
+    "client-cpu",
+    "client-resources",
+    "saturated",
+    "errors",
+    "unconfirmed",
+]
+CLIENT_KINDS: frozenset[ReasonKind] = frozenset(("send-lag", "send-rate", "client-cpu", "client-resources"))
+"""Reasons for which a run says nothing of the server, unless it missed its promise however late the client sent."""
+_OVERLOADED: frozenset[ReasonKind] = frozenset(("client-cpu", "client-resources"))
+"""Then answers are read late as well."""
+
+
+class Reason(Document):
+    """Why figures must not be believed."""
+
+    kind: ReasonKind
+    text: str
+    """One sentence: what must hold, what was got, what to do."""
+
+
+def reasons_against(found: Figures, *, interrupted: bool = False) -> tuple[Reason, ...]:
+    """Everything that makes a run INVALID; empty for a VALID one."""
+    texts: list[tuple[ReasonKind, str | None]] = [
+        ("interrupted", "The run must end by itself, but was interrupted." if interrupted else None),
+        ("too-few", _too_few(found)),
+        ("send-lag", _send_lag(found)),
+        ("send-rate", _send_rate(found)),
+        ("client-cpu", _client_cpu(found)),
+        ("client-resources", _client_resources(found)),
+        ("saturated", _saturated(found)),
+        ("errors", _errors(found)),
+    ]
+    return tuple(Reason(kind=kind, text=text) for kind, text in texts if text is not None)
+
+
+def blames_client(found: Figures, reasons: Sequence[Reason]) -> bool:
+    """Whether it may be the client's fault that a promise was missed, or that it can't be said."""
+    kinds = {reason.kind for reason in reasons}
+    return bool(kinds & CLIENT_KINDS) and (bool(kinds & _OVERLOADED) or not found.missed_since_sent)
+
+
+def _too_few(found: Figures) -> str | None:
+    count, over = found.requests, found.over_latency
+    if found.promise == "undecided":
+        return (
+            f"The promise must be shown with 99 % confidence, which {count} requests with {over} over-latency don't: "
+            f"{fewest(over, SHARE)} would. Give a longer --duration, or none."
+        )
+    needed = fewest(1 if found.promise is None else 0, SHARE)
+    if count < needed and found.promise != "met":
+        return (
+            f"The 95th percentile needs at least {needed} requests, but got {count}. Give a longer --duration, or none."
+        )
+    return None
+
+
+def _send_lag(found: Figures) -> str | None:
+    allowed_s = max(LAG_S, LAG_SHARE * (found.latency_s.p50 or 0.0))
+    if found.lag_p99_s <= allowed_s:
+        return None
+    return (
+        f"The client must send on time, within {1000 * allowed_s:.0f} ms at the 99th percentile, but was "
+        f"{1000 * found.lag_p99_s:.0f} ms late. Run it on a machine of its own, or with less load."
+    )
+
+
+def _send_rate(found: Figures) -> str | None:
+    if found.sent_rate >= SENT_SHARE * found.offered_rate:
+        return None
+    return (
+        f"The client must send {found.offered_rate:.4g} requests/s, but sent {found.sent_rate:.4g}. "
+        "Run it on a faster machine, or several of them."
+    )
+
+
+def _client_cpu(found: Figures) -> str | None:
+    if found.client_cores <= CLIENT_CORES:
+        return None
+    return (
+        f"The client's thread must not be busier than {CLIENT_CORES:.0%}, but was {found.client_cores:.0%}. "
+        "Run several clients with less load each."
+    )
+
+
+def _client_resources(found: Figures) -> str | None:
+    if not found.unsent:
+        return None
+    return (
+        f"The client must have sockets for all requests, but had none for {found.unsent} of {found.requests}. "
+        "Raise the limit of open files (ulimit -n), or offer less load."
+    )
+
+
+def _saturated(found: Figures) -> str | None:
+    backlog = found.backlog
+    if not backlog.saturated:
+        return None
+    return (
+        f"The server must keep up, but its backlog grew from {backlog.half_way} to {backlog.end} requests in the "
+        f"second half ({backlog.answered_share:.0%} of them answered): latencies depend on how long the run was. "
+        "Offer less load."
+    )
+
+
+def _errors(found: Figures) -> str | None:
+    without_text = found.rejected + found.timed_out + found.failed
+    if found.failed > FAILED_SHARE * found.requests:
+        return (
+            f"At most {FAILED_SHARE:.0%} of the requests may fail, but {found.failed} of {found.requests} did. "
+            "Read the server's log."
+        )
+    if without_text > (1 - SHARE) * found.requests:
+        return (
+            f"At least {SHARE:.0%} of the requests must get a text for a 95th percentile, but of {found.requests} "
+            f"{found.rejected} were rejected, {found.timed_out} timed out and {found.failed} failed. Offer less load."
+        )
+    return None
