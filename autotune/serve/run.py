@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -94,6 +95,8 @@ def _listen(options: ServeOptions) -> socket.socket:
 
 
 def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
+    # It warns of every malformed body; the client hears of it, and the metrics count it.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build_app(service),
         host=options.host,
