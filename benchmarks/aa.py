@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment import Deployment, baseline_deployment
-from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.hardware import probe_hardware
 from autotune.measure.measurement import Measurement
 from autotune.models import resolve_model
 from autotune.paths import cache_dir
@@ -28,9 +26,9 @@ from autotune.search.budget import EFFORTS
 from autotune.search.finalists import Blocks, compare
 from autotune.search.space import load_space, resolve
 from autotune.trial_runner import TrialRunner, TrialSubject
+from benchmarks.conditions import conditions_of
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "aa.json"
-PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr")
 
 
 class Twins:
@@ -61,16 +59,6 @@ def proof(twins: Twins, seed: int) -> dict[str, object]:
     }
 
 
-def conditions(model: str, hardware: HardwareProfile, deployment: Deployment) -> dict[str, object]:
-    return {
-        "model": model,
-        "deployment": deployment.describe(),
-        "hardware": hardware.describe(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="as of autotune; the embedded model if left out")
@@ -91,7 +79,7 @@ def main() -> None:
         runs.append(proof(twins, seed))
         print(f"run {seed + 1}: {runs[-1]}", file=sys.stderr, flush=True)
     claimed = sum(bool(run["claimed"]) for run in runs)
-    told = {**conditions(model.id, hardware, deployment), "claimed": claimed, "runs": runs}
+    told = {**conditions_of(model.id, deployment), "claimed": claimed, "runs": runs}
     OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"“faster” was claimed in {claimed} of {len(runs)} runs of {deployment.describe()} against itself")
 

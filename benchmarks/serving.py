@@ -26,9 +26,9 @@ import autotune
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment_file import read_deployment_file
-from autotune.metrics import geometric_interval
+from autotune.metrics import geometric_interval, percentile
 from autotune.paths import cache_dir
-from benchmarks.serving_client import PATH, conditions, crowd, percentile, serving
+from benchmarks.serving_client import PATH, conditions, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"
 CLIENTS = (1, 8, 64, 256)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import math
 import random
 import signal
 import subprocess
@@ -13,20 +12,18 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from autotune.deployment_file import DeploymentFile
-from autotune.hardware import probe_hardware
+from benchmarks.conditions import conditions_of
 
-__all__ = ["PATH", "Answer", "Server", "ask", "conditions", "crowd", "percentile", "serving"]
+__all__ = ["PATH", "Answer", "Server", "ask", "conditions", "crowd", "serving"]
 
 PATH = "/v1/audio/transcriptions"
-PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "starlette", "uvicorn", "httpx")
+PACKAGES = ("starlette", "uvicorn", "httpx")
 
 
 @dataclass(frozen=True)
@@ -114,18 +111,6 @@ async def crowd(url: str, files: Sequence[Path], clients: int, seconds: float, s
     return answers
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that ``share`` of the values don't exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
 def conditions(document: DeploymentFile) -> dict[str, Any]:
     """What a figure was measured with."""
-    return {
-        "model": document.model.id,
-        "deployment": document.deployment.describe(),
-        "hardware": probe_hardware().describe(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    return conditions_of(document.model.id, document.deployment, PACKAGES)

@@ -29,8 +29,9 @@ from websockets.exceptions import ConnectionClosed
 
 import autotune
 from autotune.deployment_file import read_deployment_file
+from autotune.metrics import percentile
 from benchmarks.serving import recordings
-from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, crowd, percentile, serving
+from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "soak.json"
 SHARE = 0.8

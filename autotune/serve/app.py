@@ -100,7 +100,7 @@ class _Handlers:
         return JSONResponse(told, 200 if service.ready else 503)
 
     async def metrics(self, _: Request) -> Response:
-        text = self.service.metrics.text(self.service.gauges)
+        text = self.service.metrics.text(self.service.gauges())
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def openapi(self, _: Request) -> Response:
@@ -124,7 +124,7 @@ class _Handlers:
                 path.unlink(missing_ok=True)
         text = written(transcript, wanted.response_format, service.document.deployment.language)
         service.metrics.spent("total", time.perf_counter() - started)
-        service.metrics.answered(PATH, 200)
+        service.metrics.answered(200)
         headers = {"X-Autotune-Ignored": ", ".join(wanted.ignored)} if wanted.ignored else None
         return Response(text, media_type=CONTENT_TYPES[wanted.response_format], headers=headers)
 
@@ -160,14 +160,14 @@ class _Handlers:
         return self._error(error.status_code, error.detail, "invalid_request", headers=error.headers)
 
     async def gone(self, _: Request, __: Exception) -> Response:
-        self.service.metrics.answered(PATH, _CLIENT_GONE)
+        self.service.metrics.answered(_CLIENT_GONE)
         return Response(status_code=_CLIENT_GONE)
 
     def _error(
         self, status: int, text: str, code: str, rejected: Rejected | None = None, headers: Any = None
     ) -> Response:
         """As OpenAI's clients expect it."""
-        self.service.metrics.answered(PATH, status)
+        self.service.metrics.answered(status)
         kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
         told = {"error": {"message": text, "type": kind, "param": None, "code": code}}
         found = dict(headers or {})

@@ -91,6 +91,7 @@ class Backend:
         self._heard_at = time.monotonic()
         self._closing = False
         self._was_ready = False
+        """This worker, or the last one."""
         self._why = ""
         self._ready = asyncio.Event()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -157,25 +158,20 @@ class Backend:
     async def _supervise(self) -> None:
         pause_s = FIRST_PAUSE_S
         while not self._closing:
-            was_ready = False
-            try:
-                was_ready = await self._one_life()
-                reason = "it ended"
-            except AutotuneError as error:
-                reason, was_ready = f"{error}", self._was_ready
-                if not self._first.done():
-                    self._first.set_exception(error)
-                    return
+            error = await self._one_life()
+            if error is not None and not self._first.done():
+                self._first.set_exception(error)
+                return
             if self._closing:
                 return
-            self.restarts += was_ready
-            self._on_restart(self._why or reason)
+            self.restarts += self._was_ready
+            self._on_restart(self._why or (f"{error}" if error is not None else "it ended"))
             self._why = ""
-            pause_s = FIRST_PAUSE_S if was_ready else min(LONGEST_PAUSE_S, 2 * pause_s)
+            pause_s = FIRST_PAUSE_S if self._was_ready else min(LONGEST_PAUSE_S, 2 * pause_s)
             await asyncio.sleep(pause_s)
 
-    async def _one_life(self) -> bool:
-        """From start to end of one worker; whether it became ready. Raises what ended it."""
+    async def _one_life(self) -> AutotuneError | None:
+        """From start to end of one worker; what ended it, if it didn't leave by itself."""
         self._was_ready = False
         loop = asyncio.get_running_loop()
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
@@ -198,10 +194,7 @@ class Backend:
             self._pid_if_alive(signal.SIGKILL)
             await asyncio.wait({ended})
             self._pid = None
-        error = ended.result()
-        if error is not None:
-            raise error
-        return self._was_ready
+        return ended.result()
 
     def _start_process(self, loop: asyncio.AbstractEventLoop, path: Path) -> asyncio.Future[AutotuneError | None]:
         """Run the worker from a thread that lives as long as it does; the future gives what ended it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -28,18 +28,20 @@ class Metrics:
         def histogram(name: str, text: str, buckets: Iterable[float], *labels: str) -> Histogram:
             return Histogram(f"autotune_{name}", text, labels, buckets=tuple(buckets), registry=registry)
 
-        self._ready = gauge("ready", "1 while a recognizer is loaded and warmed up and the server isn't stopping")
-        self._requests = gauge("requests_in_flight", "Requests and streams accepted and not answered yet")
-        self._streams = gauge("streams_in_flight", "Streams accepted and not finished yet")
-        self._accepted = gauge("accepted_audio_seconds", "Audio of recordings accepted and not answered yet")
-        self._segments = gauge("queue_segments", "Segments that wait for an engine")
-        self._queued = gauge("queue_audio_seconds", "Audio that waits for an engine")
-        self._oldest = gauge("queue_oldest_seconds", "Age of the segment that has waited longest for an engine")
-        self._rtfx = gauge("rtfx", "Audio seconds recognised per second in which at least one batch ran")
-        self._restarts = gauge("worker_restarts", "Workers that crashed or hung and were started anew")
+        self._gauges = {
+            "ready": gauge("ready", "1 while a recognizer is warmed up and the server isn't stopping"),
+            "requests": gauge("requests_in_flight", "Requests and streams accepted and not answered yet"),
+            "streams": gauge("streams_in_flight", "Streams accepted and not finished yet"),
+            "accepted_s": gauge("accepted_audio_seconds", "Audio of recordings accepted and not answered yet"),
+            "segments": gauge("queue_segments", "Segments that wait for an engine"),
+            "queued_s": gauge("queue_audio_seconds", "Audio that waits for an engine"),
+            "oldest_s": gauge("queue_oldest_seconds", "Age of the segment that has waited longest for an engine"),
+            "rtfx": gauge("rtfx", "Audio seconds recognised per second in which at least one batch ran"),
+            "restarts": gauge("worker_restarts", "Workers that crashed or hung and were started anew"),
+        }
         self._audio = counter("audio_seconds", "Audio recognised, padding not counted")
         self._rejected = counter("rejected", "Requests turned away", "reason")
-        self._answered = counter("requests", "Requests answered", "path", "status")
+        self._answered = counter("requests", "Requests answered", "status")
         self._size = histogram("batch_size", "Segments in a batch", _SIZES)
         self._padding = histogram("batch_padding_share", "Share of a batch that is padding", _SHARES)
         self._stage = histogram(
@@ -50,9 +52,9 @@ class Metrics:
         """A request was turned away."""
         self._rejected.labels(reason).inc()
 
-    def answered(self, path: str, status: int) -> None:
+    def answered(self, status: int) -> None:
         """A request was answered."""
-        self._answered.labels(path, str(status)).inc()
+        self._answered.labels(str(status)).inc()
 
     def spent(self, stage: str, seconds: float) -> None:
         """A request spent time in ``receive``, ``recognise`` or ``total``."""
@@ -67,24 +69,8 @@ class Metrics:
             self._stage.labels("queue").observe(max(0.0, one["waited_s"]))
             self._stage.labels("engine").observe(one["wall_s"])
 
-    def text(self, now: Callable[[], Mapping[str, float]]) -> bytes:
-        """Everything, in Prometheus' text format.
-
-        Args:
-            now: gives the gauges' values: ``ready``, ``requests``, ``streams``, ``accepted_s``, ``segments``,
-                ``queued_s``, ``oldest_s``, ``rtfx`` and ``restarts``.
-        """
-        values = now()
-        for name, gauge in (
-            ("ready", self._ready),
-            ("requests", self._requests),
-            ("streams", self._streams),
-            ("accepted_s", self._accepted),
-            ("segments", self._segments),
-            ("queued_s", self._queued),
-            ("oldest_s", self._oldest),
-            ("rtfx", self._rtfx),
-            ("restarts", self._restarts),
-        ):
-            gauge.set(values[name])
+    def text(self, now: Mapping[str, float]) -> bytes:
+        """Everything, in Prometheus' text format; ``now`` has the gauges' values, see ``Service.gauges``."""
+        for name, gauge in self._gauges.items():
+            gauge.set(now[name])
         return generate_latest(self._registry)

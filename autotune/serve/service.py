@@ -93,10 +93,10 @@ class Service:
         self.admission.draining = True
         self.draining.set()
 
-    def new_path(self, suffix: str = "") -> Path:
+    def new_path(self) -> Path:
         """Where the next upload is kept; the name is the server's own."""
         self._uploads += 1
-        return Path(self.folder.name) / f"{self._uploads}{suffix}"
+        return Path(self.folder.name) / f"{self._uploads}"
 
     async def transcribe(self, path: Path) -> Transcript:
         """A file that was received: admitted by its length, then recognised.
