@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +14,8 @@ import typer
 from autotune.cli.options import JsonOption, parse_duration
 
 if TYPE_CHECKING:
+    from autotune.deployment_file import DeploymentFile
+    from autotune.serve.options import ServeOptions
     from autotune.serve.service import Service
 
 __all__ = ["serve"]
@@ -43,23 +48,13 @@ def serve(
 
     Ready (GET /readyz) once every instance is warmed up. SIGTERM or Ctrl-C finishes what was accepted.
     """
-    import json
-    import sys
-
     from autotune.deployment_file import read_deployment_file
-    from autotune.errors import DocumentError, EngineUnavailableError
-    from autotune.loading import measured_artifact, measured_model
+    from autotune.errors import DocumentError
+    from autotune.serve.options import ServeOptions
 
     document = read_deployment_file(deployment)
     if (tls_cert is None) != (tls_key is None):
         raise DocumentError("--tls-cert and --tls-key must be given together, but got only one of them.")
-    try:
-        from autotune.serve.options import ServeOptions
-        from autotune.serve.run import run_server
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
-        ) from error
     options = ServeOptions(
         host=host,
         port=port,
@@ -72,34 +67,46 @@ def serve(
         max_duration_s=parse_duration(max_duration, "--max-duration") or 0.0,
         grace_s=grace_s,
     )
+    _serve(document, options, json_)
 
-    def tell(text: str) -> None:
-        print(f"autotune: {text}", file=sys.stderr, flush=True)
 
-    def ready(service: Service, url: str) -> None:
-        limits = service.limits
-        interims = "with" if service.interims else "without"
-        tell(f"ready at {url} — {document.deployment.describe()}")
-        tell(
-            f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results"
-            f"{'' if service.interims else ' (the measured speed carries fewer: see --max-streams)'}"
-        )
-        if json_:
-            told = {"url": url, "deployment": document.deployment.key, "max_queue_s": limits.queue_s}
-            print(json.dumps({**told, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)
+def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
+    from autotune.errors import EngineUnavailableError
+    from autotune.loading import measured_artifact, measured_model
 
+    try:
+        from autotune.serve.run import run_server
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
+        ) from error
     model = measured_model(document)
     artifact = measured_artifact(document, model)
-    tell(f"loading {document.model.id}")
+    _tell(f"loading {document.model.id}")
     run_server(
         document,
         options,
         model_path=Path(model.path),
         artifact_path=Path(artifact.path) if artifact else None,
-        on_ready=ready,
-        on_event=tell,
+        on_ready=functools.partial(_tell_ready, json_=json_),
+        on_event=_tell,
     )
-    tell("stopped")
+    _tell("stopped")
+
+
+def _tell(text: str) -> None:
+    print(f"autotune: {text}", file=sys.stderr, flush=True)
+
+
+def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
+    limits, deployment = service.limits, service.document.deployment
+    interims = "with" if service.interims else "without"
+    why = "" if service.interims else " (the measured speed carries fewer: see --max-streams)"
+    _tell(f"ready at {url} — {deployment.describe()}")
+    _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results{why}")
+    if json_:
+        told = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
+        print(json.dumps({**told, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)
 
 
 def _key(file: Path | None) -> str | None:

@@ -80,3 +80,19 @@ def test_neighbours_in_length_are_batched_together() -> None:
 def test_an_empty_queue_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one segment"):
         decide([], 0.0, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
+
+
+def test_a_short_request_passes_what_a_long_recording_has_far_ahead() -> None:
+    policy = Batch(max_size=1, max_audio_s=60, max_wait_s=0)
+    long = [Queued(index, 100.0, 30.0, before_s=30.0 * index) for index in range(4)]
+    assert decide([*long, Queued(9, 110.0, 2.0)], 110.0, policy) == Take((0,)), "what is due is due"
+    assert decide([*long[1:], Queued(9, 110.0, 2.0)], 110.0, policy) == Take((9,))
+
+
+def test_what_is_due_is_never_passed_for_ever() -> None:
+    """A long recording's segment comes first once it is due, however many short requests keep coming."""
+    policy = Batch(max_size=1, max_audio_s=60, max_wait_s=0)
+    segment = Queued(0, 100.0, 30.0, before_s=60.0)
+    for now in (130.0, 159.0):
+        assert decide([segment, Queued(1, now, 2.0)], now, policy) == Take((1,))
+    assert decide([segment, Queued(1, 161.0, 2.0)], 161.0, policy) == Take((0,))

@@ -2,8 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +17,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from autotune.deployment_file import write_deployment_file
+from tests.deployment_example import example_file
 from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
 
 PATH = "/v1/audio/transcriptions"
@@ -234,12 +242,6 @@ def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recor
 
 
 def test_a_missing_model_is_told_before_anything_listens(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from autotune.deployment_file import write_deployment_file
-    from tests.deployment_example import example_file
-
     write_deployment_file(tmp_path / "deploy.yaml", example_file())
     command = [sys.executable, "-m", "autotune", "serve", str(tmp_path / "deploy.yaml"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -247,3 +249,50 @@ def test_a_missing_model_is_told_before_anything_listens(tmp_path: Path) -> None
     assert "SenseVoiceSmall" in done.stderr
     assert done.stdout == ""
     assert json.dumps(done.stderr).count("Traceback") == 0
+
+
+def test_a_worker_that_hangs_is_replaced_and_its_requests_are_answered(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
+    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
+    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, served, path)
+        until(lambda: served.metric("autotune_queue_segments") > 0)
+        os.kill(served.worker_pids()[0], signal.SIGSTOP)
+        assert answer.result().json()["text"] == expected_text(served.deployment, path)
+        assert "the worker hung" in served.log.read_text()
+
+
+def test_tls_is_served(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*make, *names], check=True, capture_output=True)
+    path = write_wav(tmp_path / "x.wav", spoken(1, 1))
+    with serve(tmp_path, "--tls-cert", str(cert), "--tls-key", str(key)) as served, path.open("rb") as file:
+        assert served.url.startswith("https://127.0.0.1:")
+        trusted = ssl.create_default_context(cafile=str(cert))
+        answer = httpx.post(f"{served.url}{PATH}", files={"file": file}, verify=trusted, timeout=60)
+        assert answer.json()["text"] == expected_text(served.deployment, path)
+
+
+fields = st.dictionaries(
+    st.sampled_from(["file", "model", "response_format", "stream", "language", "timestamp_granularities[]", "x"]),
+    st.one_of(st.text(max_size=20), st.sampled_from(["json", "srt", "true", "word"])),
+)
+uploads = st.one_of(st.none(), st.binary(max_size=2000), st.binary(max_size=200).map(lambda tail: b"RIFF" + tail))
+
+
+@settings(max_examples=80)
+@given(fields, uploads, st.sampled_from([None, "multipart/form-data", "multipart/form-data; boundary=x", "text/plain"]))
+def test_any_form_ends_in_an_answer(
+    served: Served, data: dict[str, str], content: bytes | None, kind: str | None
+) -> None:
+    where = f"{served.url}{PATH}"
+    if kind is not None:
+        answer = httpx.post(where, content=content or b"", headers={"content-type": kind}, timeout=60)
+    else:
+        answer = httpx.post(where, data=data, files=None if content is None else {"file": content}, timeout=60)
+    assert answer.status_code < 500, answer.text
+    assert answer.status_code == 200 or answer.json()["error"]["message"]

@@ -1,0 +1,88 @@
+"""What a server asks of the recognizer: warm-up, segments as they settle, interim texts, and giving up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+
+import numpy as np
+import pytest
+
+from autotune.audio.reading import Float32
+from autotune.deployment import Chunking
+from autotune.recognizer import Recognizer, Segment, warmup_shapes
+from tests.fake_engine import fake_deployment
+from tests.recognizer.conftest import VAD
+
+MakeRecognizer = Callable[..., Recognizer]
+SLOW = {"speed": "10x", "fault": "none"}
+ALONE = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
+
+
+def test_warm_up_covers_single_and_full_batches_from_short_to_the_longest() -> None:
+    batch = {"max_size": 8, "max_audio_s": 60.0, "max_wait_s": 0.0}
+    chunking = Chunking(method="fixed", window_s=15, overlap_s=0).model_dump()
+    shapes = warmup_shapes(fake_deployment(batch=batch, chunking=chunking))
+    assert {seconds for _, seconds in shapes} == {1.0, 2.0, 5.0, 10.0, 15.0}
+    assert {size for size, seconds in shapes if seconds == 1.0} == {1, 8}
+    assert {size for size, seconds in shapes if seconds == 15.0} == {1, 4}, "as many as max_audio_s lets in"
+
+
+def test_warm_up_runs_every_instance_in_every_shape(fake_recognizer: MakeRecognizer) -> None:
+    with fake_recognizer(instances=2) as ours:
+        shapes = warmup_shapes(ours.deployment)
+        ours.warm_up(shapes)
+        found = ours.stats().shapes
+        assert (found.new, found.known) == (len(shapes), len(shapes))
+        assert ours.queue().segments == 0
+
+
+def test_segments_are_told_in_order_as_they_settle(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    told: list[Segment] = []
+    with fake_recognizer(chunking=VAD.model_dump()) as ours:
+        stream = ours.stream(told.append)
+        for start in range(0, len(speech), 1600):
+            stream.feed(speech[start : start + 1600])
+        transcript = stream.finish().result()
+    assert len(told) > 2
+    assert tuple(told) == transcript.segments
+
+
+def test_interim_texts_are_of_what_is_not_settled(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    with fake_recognizer(chunking=Chunking(method="fixed", window_s=30, overlap_s=0).model_dump()) as ours:
+        stream = ours.stream()
+        assert stream.interim().result() == ""
+        stream.feed(speech[: 5 * 16000])
+        assert stream.interim().result(30) == ours.transcribe([speech[: 5 * 16000]])[0].text
+        stream.feed(speech[5 * 16000 : 20 * 16000])
+        last = ours.transcribe([speech[5 * 16000 : 20 * 16000]])[0].text
+        assert stream.interim().result(30) == last, "its last 15 s"
+        stream.abandon()
+
+
+def test_what_is_abandoned_leaves_the_queue(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    chunking = Chunking(method="fixed", window_s=4, overlap_s=0).model_dump()
+    with fake_recognizer(session_options=SLOW, batch=ALONE, chunking=chunking) as ours:
+        request = ours.request()
+        reading = threading.Thread(target=request.read, args=(np.tile(speech, 20),), daemon=True)
+        reading.start()
+        while ours.queue().segments < 3:
+            pass
+        request.abandon()
+        reading.join(30)
+        assert not reading.is_alive()
+        assert ours.queue().segments == 0
+        with pytest.raises(CancelledError):
+            request.future.result(30)
+        assert ours.transcribe([speech[:16000]])[0].audio_s == 1.0, "others are served"
+
+
+def test_a_stream_that_is_abandoned_is_cancelled(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    with fake_recognizer(session_options=SLOW, batch=ALONE, chunking=VAD.model_dump()) as ours:
+        stream = ours.stream()
+        stream.feed(speech)
+        future = stream.finish()
+        stream.abandon()
+        with pytest.raises(CancelledError):
+            future.result(30)

@@ -1,0 +1,79 @@
+"""What is turned away before the application sees it."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from autotune.serve.admission import Rejected
+from autotune.serve.guard import BodyRules, Guard
+
+RULES = BodyRules(most_bytes=100, idle_s=0.05, bytes_per_s=1000.0)
+
+
+def answer(
+    body: list[tuple[float, bytes]],
+    headers: dict[str, str] | None = None,
+    *,
+    key: str | None = None,
+    path: str = "/x",
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """What becomes of a POST whose parts come after so many seconds each: its body, or why it was turned away."""
+    parts, outcome = list(body), list[str]()
+
+    async def receive() -> Message:
+        wait_s, content = parts.pop(0)
+        await asyncio.sleep(wait_s)
+        return {"type": "http.request", "body": content, "more_body": bool(parts)}
+
+    async def send(_: Message) -> None:
+        """Nothing is answered."""
+
+    async def app(_: Scope, receive: Receive, __: Send) -> None:
+        whole, more = b"", True
+        while more:
+            message = await receive()
+            whole, more = whole + message["body"], message["more_body"]
+        outcome.append(whole.decode())
+
+    def refuse(rejected: Rejected) -> ASGIApp:
+        async def refused(_: Scope, __: Receive, ___: Send) -> None:
+            outcome.append(f"{rejected.status} {rejected.reason}")
+
+        return refused
+
+    found = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": found}
+    guard = Guard(app, api_key=key, rules=RULES, check=check, refuse=refuse)
+    asyncio.run(guard(scope, receive, send))
+    return outcome[0]
+
+
+def test_a_body_passes_whole() -> None:
+    assert answer([(0, b"one "), (0.01, b"two")]) == "one two"
+
+
+def test_a_silent_sender_and_a_dripping_one_are_let_go() -> None:
+    assert answer([(0, b"one"), (30, b"two")]) == "408 slow_sender"
+    assert answer([(0.02, b"-")] * 60) == "408 slow_sender"
+
+
+def test_a_body_is_too_large_by_what_it_says_and_by_what_it_is() -> None:
+    assert answer([(0, b"x")], {"content-length": "101"}) == "413 too_large"
+    assert answer([(0, b"x" * 60), (0, b"x" * 60)]) == "413 too_large"
+    assert answer([(0, b"x" * 100)], {"content-length": "100"}) == "x" * 100
+
+
+def test_the_key_is_compared_whole() -> None:
+    for given in ("", "Bearer ", "Bearer geheimx", "Bearer gehei", "Basic geheim"):
+        assert answer([(0, b"x")], {"authorization": given}, key="geheim") == "401 unauthorised"
+    assert answer([(0, b"x")], {"authorization": "bearer geheim"}, key="geheim") == "x"
+    assert answer([(0, b"x")], key="geheim", path="/healthz") == "x"
+
+
+def test_a_full_server_reads_no_body() -> None:
+    def full() -> None:
+        raise Rejected("queue_full", "full", status=429, retry_after_s=1)
+
+    assert answer([(30, b"x")], check=full) == "429 queue_full"
