@@ -38,6 +38,8 @@ class Request:
         self._owner = self if owner is None else owner
         self._on_segment = on_segment
         self._told = 0
+        self._telling = 0
+        """Threads that are calling ``on_segment``: the transcript isn't given before they are through."""
         self._lock = threading.Lock()
         self._places: list[Place] = []
         self._decoded: dict[int, Decoded] = {}
@@ -87,9 +89,14 @@ class Request:
         with self._lock:
             self._decoded[position] = result
             settled = self._newly_settled()
-        for segment in settled:
-            assert self._on_segment is not None
-            self._on_segment(segment)
+            self._telling += 1
+        try:
+            for segment in settled:
+                assert self._on_segment is not None
+                self._on_segment(segment)
+        finally:
+            with self._lock:
+                self._telling -= 1
         self._resolve()
 
     def _newly_settled(self) -> list[Segment]:
@@ -105,7 +112,7 @@ class Request:
 
     def _resolve(self) -> None:
         with self._lock:
-            if self._settled or self._audio_s is None or len(self._decoded) < len(self._places):
+            if self._settled or self._audio_s is None or self._telling or len(self._decoded) < len(self._places):
                 return
             self._settled = True
             decoded = [self._decoded[position] for position in range(len(self._places))]

@@ -12,6 +12,9 @@ import pytest
 from autotune.audio.reading import Float32
 from autotune.deployment import Chunking
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
+from autotune.recognizer.chunking import Piece
+from autotune.recognizer.decoding import Decoded
+from autotune.recognizer.request import Request
 from tests.fake_engine import fake_deployment
 from tests.recognizer.conftest import VAD
 
@@ -86,3 +89,22 @@ def test_a_stream_that_is_abandoned_is_cancelled(fake_recognizer: MakeRecognizer
         stream.abandon()
         with pytest.raises(CancelledError):
             future.result(30)
+
+
+def test_the_transcript_is_given_only_after_its_last_segment_is_told(speech: Float32) -> None:
+    telling, go_on = threading.Event(), threading.Event()
+
+    def slow_to_hear(_: Segment) -> None:
+        telling.set()
+        assert go_on.wait(30)
+
+    request = Request(0.0, on_segment=slow_to_hear)
+    piece = Piece(0, speech[:16000])
+    job = request.add(piece, piece.samples)
+    recognising = threading.Thread(target=job.done, args=(job.position, Decoded("好")), daemon=True)
+    recognising.start()
+    assert telling.wait(30)
+    request.seal(16000)
+    assert not request.future.done(), "the server forgets a stream that is done: its last text would be lost"
+    go_on.set()
+    assert request.future.result(30).text == "好"
