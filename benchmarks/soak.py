@@ -2,9 +2,10 @@
 
     python benchmarks/soak.py deploy.yaml --minutes 10
 
-Poisson arrivals of short recordings; every minute a worker is killed; slow senders, malformed bodies, clients that
-leave and random WebSocket frames all the time. Every accepted request's text must be the offline recognizer's. Writes
-``docs/benchmarks/soak.json``. Run it alone on the machine; needs the extra [serve].
+Poisson arrivals of short recordings, and streams in real time beside them; every minute a worker is killed; slow
+senders, malformed bodies, clients that leave and random WebSocket frames all the time. Every accepted request's and
+every stream's text must be the offline recognizer's; streams on which a worker died are counted apart, since the next
+one begins to listen in their middle. Writes ``docs/benchmarks/soak.json``. Run it alone on the machine; needs the extra [serve].
 """
 
 from __future__ import annotations
@@ -24,18 +25,34 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import soundfile
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 import autotune
 from autotune.deployment_file import read_deployment_file
 from autotune.metrics import percentile
+from autotune.recognizer.decoding import join_texts
 from benchmarks.serving import recordings
 from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "soak.json"
 SHARE = 0.8
 KILL_EVERY_S = 60.0
+SLOW_SENDERS, STREAMS = 4, 2
+STREAM_STEP_S = 0.2
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What became of a stream."""
+
+    path: Path
+    text: str
+    """Or why it has none."""
+    ended: bool
+    hit: bool
+    """Whether a worker was killed meanwhile."""
 
 
 @dataclass
@@ -47,6 +64,8 @@ class Soak:
     rate: float
     until: float
     answers: list[Answer] = field(default_factory=list)
+    streams: list[Spoken] = field(default_factory=list)
+    killed: list[float] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     came_back: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, int]] = field(default_factory=list)
@@ -79,7 +98,35 @@ class Soak:
             await asyncio.sleep(min(KILL_EVERY_S, max(0.0, self.until - time.perf_counter())))
             if not self.over and (pids := self.server.worker_pids()):
                 self.injected["worker killed"] += 1
+                self.killed.append(time.perf_counter())
                 os.kill(pids[0], signal.SIGKILL)
+
+    async def spoken(self, number: int) -> None:
+        """Streams, one after the other, each at the pace of speech."""
+        generator = random.Random(f"stream {number}")
+        while not self.over:
+            path, started = generator.choice(self.files), time.perf_counter()
+            try:
+                text, ended = await self.speak(path), True
+            except (ConnectionClosed, OSError) as error:
+                text, ended = f"{type(error).__name__}: {error}", False
+            hit = any(started < killed for killed in self.killed)
+            self.streams.append(Spoken(path, text, ended, hit))
+
+    async def speak(self, path: Path) -> str:
+        samples, rate = soundfile.read(path, dtype="int16")
+        step, texts = round(STREAM_STEP_S * rate), []
+        async with connect(self.server.url.replace("http", "ws", 1) + "/") as socket:
+            await socket.send(json.dumps({"mode": "2pass", "audio_fs": rate, "is_speaking": True}))
+            started = time.perf_counter()
+            for place in range(0, len(samples), step):
+                await asyncio.sleep(max(0.0, started + place / rate - time.perf_counter()))
+                await socket.send(samples[place : place + step].tobytes())
+            await socket.send(json.dumps({"is_speaking": False}))
+            while not (told := json.loads(await socket.recv()))["is_final"]:
+                if told["mode"] == "2pass-offline":
+                    texts.append(told["text"])
+        return join_texts(texts)
 
     async def leaving(self, client: httpx.AsyncClient) -> str:
         """A client that goes away before it is answered."""
@@ -102,6 +149,7 @@ class Soak:
         """A form that comes byte by byte."""
 
         async def drip() -> Any:
+            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
             while not self.over:
                 yield b"-"
                 await asyncio.sleep(1.0)
@@ -148,7 +196,8 @@ class Soak:
             self.watching(),
             self.repeated("client leaves", self.leaving, 2.0),
             self.repeated("malformed body", self.malformed, 1.0),
-            self.repeated("slow sender", self.slow, 5.0),
+            *(self.repeated("slow sender", self.slow, 5.0) for _ in range(SLOW_SENDERS)),
+            *(self.spoken(number) for number in range(STREAMS)),
             self.repeated("random frames", self.frames, 1.0),
         )
 
@@ -161,6 +210,18 @@ def growth(memory: list[tuple[float, int]]) -> float:
         return sorted(size for _, size in part)[len(part) // 2]
 
     return middle(memory[-fifth:]) / middle(memory[fifth : 2 * fifth]) - 1
+
+
+def streams_told(streams: list[Spoken], expected: dict[Path, str]) -> dict[str, int]:
+    """How many, and how they ended."""
+    told = Counter({"spoken": len(streams), "lost": 0, "wrong": 0, "worker died": 0, "worker died, cut elsewhere": 0})
+    for one in streams:
+        differs = one.ended and one.text != expected[one.path]
+        told["lost"] += not one.ended
+        told["wrong"] += differs and not one.hit
+        told["worker died"] += one.hit
+        told["worker died, cut elsewhere"] += differs and one.hit
+    return dict(told)
 
 
 def main() -> None:
@@ -191,6 +252,7 @@ def main() -> None:
         "turned_away": sum(one.status == 429 for one in soak.answers),
         "lost": len(lost),
         "wrong": len(wrong),
+        "streams": streams_told(soak.streams, expected),
         "p50_s": percentile([one.seconds for one in accepted], 0.5),
         "p95_s": percentile([one.seconds for one in accepted], 0.95),
         "slo_s": options.slo_s,
