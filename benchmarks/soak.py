@@ -5,7 +5,8 @@
 Poisson arrivals of short recordings, and streams in real time beside them; every minute a worker is killed; slow
 senders, malformed bodies, clients that leave and random WebSocket frames all the time. Every accepted request's and
 every stream's text must be the offline recognizer's; streams on which a worker died are counted apart, since the next
-one begins to listen in their middle. Writes ``docs/benchmarks/soak.json``. Run it alone on the machine; needs the extra [serve].
+one begins to listen in their middle. Writes ``docs/benchmarks/soak.json``.
+Run it alone on the machine; needs the extra [serve].
 """
 
 from __future__ import annotations
