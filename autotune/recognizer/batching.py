@@ -46,7 +46,7 @@ class Wait:
     until_s: float
 
 
-def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
+def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 1) -> Take | Wait:
     """What to run now.
 
     1. The segment that is due first is always in the batch; of equals, the longest. A recording's segments are due one
@@ -56,11 +56,14 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
        segments and ``max_audio_s`` padded seconds (size × longest, padded as ``pad_to_s`` says). A segment longer
        than that runs alone.
     3. A batch that could still grow waits until that segment is ``max_wait_s`` old; a full one runs at once.
+    4. An engine takes no more than its share of what waits: two idle ones halve a short queue, instead of one taking all
+       of it while the other has nothing to do.
 
     Args:
         queue: waiting segments, in any order; at least one.
         now_s: the clock of ``arrival_s``.
         policy: ``deployment.batch``.
+        idle: engines that have nothing to do, the one that asks among them.
 
     Raises:
         ValueError: the queue is empty.
@@ -84,4 +87,5 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch) -> Take | Wait:
     deadline = first.arrival_s + policy.max_wait_s
     if not full and now_s < deadline:
         return Wait(deadline)
-    return Take(tuple(item.index for item in sorted(chosen, key=lambda item: (-item.audio_s, item.index))))
+    share = math.ceil(len(queue) / idle)
+    return Take(tuple(item.index for item in sorted(chosen[:share], key=lambda item: (-item.audio_s, item.index))))

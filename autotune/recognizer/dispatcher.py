@@ -152,7 +152,8 @@ class Dispatcher:
                     Queued(index, job.arrival_s, job.audio_s, job.before_s) for index, job in enumerate(self._queue)
                 ]
                 now = time.perf_counter()
-                decision = decide(queue, now, self._policy)
+                idle = len(self._threads) - len(self._running)
+                decision = decide(queue, now, self._policy, idle=idle)
                 if isinstance(decision, Wait):
                     self._changed.wait(max(0.0, decision.until_s - now))
                     continue

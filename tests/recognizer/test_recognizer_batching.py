@@ -96,3 +96,14 @@ def test_what_is_due_is_never_passed_for_ever() -> None:
     for now in (130.0, 159.0):
         assert decide([segment, Queued(1, now, 2.0)], now, policy) == Take((1,))
     assert decide([segment, Queued(1, 161.0, 2.0)], 161.0, policy) == Take((0,))
+
+
+def test_idle_engines_share_what_waits() -> None:
+    policy = Batch(max_size=4, max_audio_s=300, max_wait_s=0)
+    queue = [Queued(index, OFFLINE, 10.0 - index) for index in range(4)]
+    assert decide(queue, 0.0, policy, idle=1) == Take((0, 1, 2, 3))
+    assert decide(queue, 0.0, policy, idle=2) == Take((0, 1))
+    assert decide(queue[:3], 0.0, policy, idle=2) == Take((0, 1))
+    assert decide(queue, 0.0, policy, idle=8) == Take((0,))
+    many = [Queued(index, OFFLINE, 10.0) for index in range(40)]
+    assert decide(many, 0.0, policy, idle=2) == Take((0, 1, 2, 3)), "there is enough for all"

@@ -108,3 +108,13 @@ def test_the_transcript_is_given_only_after_its_last_segment_is_told(speech: Flo
     assert not request.future.done(), "the server forgets a stream that is done: its last text would be lost"
     go_on.set()
     assert request.future.result(30).text == "好"
+
+
+def test_idle_instances_share_a_recording(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    """Two engines halve four segments that come together; neither takes all while the other has nothing to do."""
+    chunking = Chunking(method="fixed", window_s=4, overlap_s=0).model_dump()
+    batch = {"max_size": 4, "max_audio_s": 60.0, "max_wait_s": 0.0}
+    with fake_recognizer(session_options=SLOW, batch=batch, chunking=chunking, instances=2) as ours:
+        transcript = ours.submit(speech[: 16 * 16000]).result(30)
+        assert len(transcript.segments) == 4
+        assert sorted(one.size for one in ours.take_batches()) == [2, 2]
