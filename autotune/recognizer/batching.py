@@ -56,8 +56,8 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 
        segments and ``max_audio_s`` padded seconds (size × longest, padded as ``pad_to_s`` says). A segment longer
        than that runs alone.
     3. A batch that could still grow waits until that segment is ``max_wait_s`` old; a full one runs at once.
-    4. An engine takes no more than its share of what waits: two idle ones halve a short queue, instead of one taking all
-       of it while the other has nothing to do.
+    4. An engine takes no more than its share of what waits: two idle ones halve a short queue, instead of one taking
+       all of it while the other has nothing to do.
 
     Args:
         queue: waiting segments, in any order; at least one.

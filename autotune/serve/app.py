@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import time
 from collections.abc import Coroutine
@@ -150,7 +151,8 @@ class _Handlers:
 
     async def wrong(self, _: Request, error: Exception) -> Response:
         self.service.metrics.rejected("not_audio")
-        return self._error(400, f"{error}".replace(f"{self.service.folder.name}/", "upload "), "not_audio")
+        told = re.sub(rf"{re.escape(self.service.folder.name)}/\d+", "The file", f"{error}")
+        return self._error(400, told, "not_audio")
 
     async def failed(self, _: Request, error: Exception) -> Response:
         return self._error(503, f"{error} Send it again.", "recognizer_failed")

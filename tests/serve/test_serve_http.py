@@ -92,6 +92,7 @@ def test_what_is_not_audio_is_refused_without_telling_paths(served: Served, tmp_
         assert answer.status_code == 400, content
         assert answer.json()["error"]["code"] == "not_audio"
         assert "/tmp" not in answer.text
+        assert answer.json()["error"]["message"].startswith("The file must")
     assert httpx.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
     assert httpx.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
     assert httpx.get(f"{served.url}/nothing").status_code == 404
