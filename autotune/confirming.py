@@ -190,7 +190,8 @@ class _Bench:
             pair = queue[start : start + PROVEN]
             if not pair or found.interrupted or not _may_go_on(found):
                 break
-            self.reporter.note("The finalists are not as good as was asked for; the next best are compared.")
+            for line in _why_more(found):
+                self.reporter.note(line)
             more = self._proof(pair)
             if not more.conclusive:
                 break
@@ -219,6 +220,12 @@ def _may_go_on(found: Comparison) -> bool:
     if not found.conclusive or not found.nothing_is_faster:
         return False
     return bool(found.held_back or found.baseline.missed or not found.candidates)
+
+
+def _why_more(found: Comparison) -> list[str]:
+    """What held the first two back, for people."""
+    held = [HeldBack.of(one) for one in found.candidates if not one.acceptable]
+    return [*(f"held back: {one.deployment.describe()}: {one.describe()}" for one in held), "Comparing the next best."]
 
 
 def _check_conclusive(found: Comparison) -> None:

@@ -15,11 +15,14 @@ import argparse
 import csv
 import json
 import math
+import multiprocessing
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from benchmarks.regret_gates import Curve, Gate, aa_gates, curve_of, regret_gates, truth_gates
+from benchmarks.regret_gates import Curve, Gate, Mapper, aa_gates, curve_of, regret_gates, truth_gates
 from benchmarks.regret_methods import METHODS, Case
 from benchmarks.regret_picture import draw
 
@@ -61,9 +64,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; all cores unless told otherwise")
     options = parser.parse_args()
     if not options.tables:
         parser.error("there must be a table to be searched: record one with benchmarks/record_table.py")
+    # A search's matrices are small: threads would only wait for each other.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        run(options, partial(pool.imap, chunksize=1))
+
+
+def run(options: argparse.Namespace, mapper: Mapper) -> None:
     methods = [method for method in METHODS if method in options.methods.split(",")]
     cases = [Case.read(path, options.space) for path in options.tables]
     curves: dict[str, dict[str, Curve]] = {}
@@ -71,7 +83,7 @@ def main() -> None:
     for case in cases:
         for method in methods:
             print(f"{case.name}: {method}", file=sys.stderr)
-            found = curve_of(case, method, options.seeds, most_of(case, method))
+            found = curve_of(case, method, options.seeds, most_of(case, method), mapper)
             curves.setdefault(case.name, {})[method] = found
         if {"autotune", "random"} <= set(methods):
             gates += regret_gates(case, curves[case.name])
@@ -79,8 +91,8 @@ def main() -> None:
     draw(curves, options.seeds, options.out / "regret.png")
     if "autotune" in methods:
         print("known truth", file=sys.stderr)
-        gates += truth_gates(cases, options.seeds)
-        gates += aa_gates(cases, options.seeds)
+        gates += truth_gates(cases, options.seeds, mapper)
+        gates += aa_gates(cases, options.seeds, mapper)
         found_gates = json.dumps([gate.as_json() for gate in gates], indent=1, ensure_ascii=False)
         folder = options.out / "benchmarks"
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Protocol, TypeVar
 
 from autotune.errors import AutotuneError
 from autotune.metrics import percentile
-from autotune.search.replay import ReplayRunner
+from autotune.search.replay import Truth
 from benchmarks.regret_methods import METHODS, Case, Recommendation, Step, recommend
 
-__all__ = ["Curve", "Gate", "Replayed", "aa_gates", "curve_of", "gates_of", "regret_gates", "truth_gates"]
+__all__ = ["Curve", "Gate", "Mapper", "Replayed", "aa_gates", "curve_of", "gates_of", "regret_gates", "truth_gates"]
 
 NEAR = 0.05
 """Regret that counts as found."""
@@ -24,6 +26,7 @@ FEWER = 4.0
 NOISES = (0.0, 0.05, 0.10)
 WRONG_WINS, BIAS, COVERAGE, FALSE_CLAIMS = 0.02, 0.01, 0.93, 0.05
 ROUNDING = 1e-9
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,23 @@ class Curve:
         return next((n for n in range(1, self.most + 1) if self.regret(n, 0.5) <= regret + ROUNDING), None)
 
 
-def curve_of(case: Case, method: str, seeds: int, most: int) -> Curve:
+class Mapper(Protocol):
+    """``map``, or that of a pool of processes: seeds have nothing to do with each other."""
+
+    def __call__(self, function: Callable[[int], T], seeds: Iterable[int], /) -> Iterable[T]: ...
+
+
+def curve_of(case: Case, method: str, seeds: int, most: int, mapper: Mapper = map) -> Curve:
     """Replays of recorded measurements; a method that ends early keeps to its recommendation."""
     regrets, charged = [], []
-    for seed in range(seeds):
-        steps = METHODS[method](case, case.recorded(seed), most, seed)
+    for steps in mapper(partial(_searched, case, method, most), range(seeds)):
         regrets.append(_filled(steps, most, lambda step: case.truth.regret(step.key), 1.0))
         charged.append(_filled(steps, most, lambda step: step.charged_s, 0.0))
     return Curve(regrets, charged)
+
+
+def _searched(case: Case, method: str, most: int, seed: int) -> list[Step]:
+    return METHODS[method](case, case.recorded(seed), most, seed)
 
 
 def _filled(steps: Sequence[Step], most: int, value: Callable[[Step], float], start: float) -> list[float]:
@@ -137,15 +149,14 @@ class Replayed:
         return low * (1 - ROUNDING) <= self.truly <= high * (1 + ROUNDING)
 
 
-def truth_gates(cases: Sequence[Case], seeds: int) -> list[Gate]:
+def truth_gates(cases: Sequence[Case], seeds: int, mapper: Mapper = map) -> list[Gate]:
     """The whole job on tables of known truth, at each noise; all tables together, speed alone."""
     cases, gates = [case.unguarded for case in cases], []
     name = ", ".join(case.name for case in cases)
     for noise in NOISES:
         found, failed = [], 0
         for case in cases:
-            for seed in range(seeds):
-                reported = _recommended(case, case.known(seed, noise), seed)
+            for reported in mapper(partial(_recommended, case, noise, None), range(seeds)):
                 failed += reported is None
                 found += [] if reported is None else [Replayed(case, reported)]
         gates += gates_of(f"{name}, {noise:.0%} noise", found, failed)
@@ -176,15 +187,14 @@ def gates_of(name: str, found: Sequence[Replayed], failed: int) -> list[Gate]:
     ]
 
 
-def aa_gates(cases: Sequence[Case], seeds: int) -> list[Gate]:
+def aa_gates(cases: Sequence[Case], seeds: int, mapper: Mapper = map) -> list[Gate]:
     """Every deployment is as fast as the baseline: how often is something said to be faster?"""
     cases, gates = [case.unguarded for case in cases], []
     for noise in NOISES[1:]:
         claims: list[bool] = []
         for case in cases:
             truth = case.truth.levelled(case.baseline())
-            for seed in range(seeds):
-                reported = _recommended(case, case.known(seed, noise, truth), seed)
+            for reported in mapper(partial(_recommended, case, noise, truth), range(seeds)):
                 claims += [] if reported is None else [reported.claimed]
         share = sum(claims) / max(1, len(claims))
         name = f"{', '.join(case.name for case in cases)}, {noise:.0%} noise"
@@ -193,8 +203,8 @@ def aa_gates(cases: Sequence[Case], seeds: int) -> list[Gate]:
     return gates
 
 
-def _recommended(case: Case, runner: ReplayRunner, seed: int) -> Recommendation | None:
+def _recommended(case: Case, noise: float, truth: Truth | None, seed: int) -> Recommendation | None:
     try:
-        return recommend(case, runner, seed)
+        return recommend(case, case.known(seed, noise, truth), seed)
     except AutotuneError:
         return None

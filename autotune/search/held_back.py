@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from autotune.accuracy.guard import Verdict
 from autotune.deployment import Deployment
-from autotune.search.comparison import Comparison
+from autotune.search.comparison import Comparison, Finalist
 from autotune.search.goal import Limit
 from autotune.search.misses import worst_limits
 from autotune.search.results import Candidate, StudyResult
@@ -28,6 +28,12 @@ class HeldBack:
     limits: tuple[Limit, ...] = ()
     """Those of latency and memory that it doesn't keep."""
 
+    @classmethod
+    def of(cls, finalist: Finalist) -> HeldBack:
+        """A finalist, judged by its blocks."""
+        speed = finalist.rtfx.median, finalist.speedup.median
+        return cls(finalist.deployment, *speed, finalist.verdict, finalist.missed)
+
     @property
     def inaccurate(self) -> bool:
         """Whether the guard holds it back."""
@@ -46,10 +52,7 @@ def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
 
     Trials are compared with the trials of the recommended deployment, so that both were measured alike.
     """
-    held = [
-        HeldBack(finalist.deployment, finalist.rtfx.median, finalist.speedup.median, finalist.verdict, finalist.missed)
-        for finalist in comparison.held_back
-    ]
+    held = [HeldBack.of(finalist) for finalist in comparison.held_back]
     proven = {one.deployment for one in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
     bar = _relative(result, comparison.winner.deployment)
     for candidate in result.candidates:
