@@ -2,12 +2,13 @@
 
     python benchmarks/gpu/check.py --out docs/benchmarks/gpu.json
     python benchmarks/gpu/check.py --models embedded --groups space --limit 180
+    python benchmarks/gpu/check.py --table                                    # only docs/gpu.md's tables
     autotune tune --search-space gpu --effort quick --timeout 2m             # a study on the same GPU
 
 Two groups a model: ``space``, recordings of an audio profile, cut and batched as each branch's expert would; and
 ``question``, whole recordings of about two minutes one at a time, as funasr_onnx runs them. Artifacts are exported
 first, several at once; trials run one after the other. A line is printed and the file written after each trial, with
-what other models and groups had in it before; what fails is recorded with its reason. Texts are compared with those of
+what it held before of other models and groups; what fails is recorded with its reason. Texts are compared with those of
 the group's first deployment that cuts alike, and the embedded model's with what was said. Needs an NVIDIA GPU; run it
 alone on the machine.
 """
@@ -38,17 +39,18 @@ from autotune.isolation import run_task
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, ModelInfo, ensure_artifact, resolve_model
 from autotune.models.source import RunTask
-from autotune.paths import atomic_write, cache_dir
+from autotune.paths import cache_dir
 from autotune.preparing import judge_of, reference_request
 from autotune.reporting import Silent
 from benchmarks.conditions import machine_conditions
 from benchmarks.gpu.deployments import Case, question_cases, space_cases
+from benchmarks.gpu.document import line_of, save, write_tables
 from benchmarks.gpu.memory import GpuMemory
 
-OUT = Path(__file__).parents[2] / "docs" / "benchmarks" / "gpu.json"
+DOCS = Path(__file__).parents[2] / "docs"
 MODELS = "random:sensevoice-small,random:paraformer-large,embedded"
-AT_LEAST_S = 2.0
-"""Measured of each deployment: the median of its passes is told beside the first, which meets new shapes."""
+PASSES, AT_LEAST_S = 2, 2.0
+"""Of each deployment: the first pass meets new shapes, for which engines plan; later ones don't."""
 PACKAGES = ("numpy",)
 
 
@@ -69,8 +71,8 @@ class Subject:
     artifacts: Artifacts
     run: Callable[..., Measurement] = run_trial
     memory: Callable[[str], GpuMemory] = GpuMemory
-    texts: dict[str, dict[str, str]] = field(default_factory=dict)
-    """How it cuts → the texts of the first deployment that did."""
+    texts: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    """How it cuts → name and texts of the first deployment that did."""
 
 
 def question_profile(profile: AudioProfile) -> AudioProfile:
@@ -126,7 +128,7 @@ def measured(case: Case, subject: Subject) -> tuple[Measurement, dict[str, int |
         artifact_path=artifact.path if artifact else None,
         workload=subject.workload,
         shards=(0,),
-        repeats=1,
+        repeats=PASSES,
         keep_texts=True,
         at_least_s=AT_LEAST_S,
     )
@@ -138,11 +140,10 @@ def measured(case: Case, subject: Subject) -> tuple[Measurement, dict[str, int |
 def figures(case: Case, subject: Subject, measurement: Measurement) -> dict[str, Any]:
     samples = [sample.audio_s / sample.processing_s for sample in measurement.shards]
     chunking = case.deployment.chunking.describe()
-    expected = subject.texts.setdefault(chunking, measurement.texts)
+    first, expected = subject.texts.setdefault(chunking, (case.name, measurement.texts))
     told = None if subject.judge is None else subject.judge.assess(measurement.texts)
     return {
         "rtfx": statistics.median(samples),
-        "rtfx_first": samples[0],
         "rtfx_samples": samples,
         "audio_s": measurement.shards[0].audio_s,
         "warmup_passes_s": measurement.warmup_passes_s,
@@ -150,6 +151,7 @@ def figures(case: Case, subject: Subject, measurement: Measurement) -> dict[str,
         "peak_memory_bytes": measurement.peak_memory_bytes,
         "stages_s": measurement.stages_s,
         "new_shapes": measurement.new_shapes.model_dump(),
+        "compared_with": first,
         "difference": difference(expected, measurement.texts),
         "errors": None if told is None else {"unit": told.unit, "rate": told.rate, "reference": told.reference_rate},
         "engine": measurement.engine,
@@ -166,25 +168,11 @@ def difference(expected: dict[str, str], got: dict[str, str]) -> float | None:
     return sum(align(*pair).total for pair in pairs) / length if length else None
 
 
-def line_of(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f"{row['name']}: {row['error']}"
-    gpu = row["peak_gpu_memory_bytes"]
-    nodes = row["engine"]["details"].get("nodes_per_provider")
-    parts = [
-        f"RTFx {row['rtfx']:.0f} (first {row['rtfx_first']:.0f}, {len(row['rtfx_samples'])} passes)",
-        f"{row['peak_memory_bytes'] / 2**30:.1f} GiB" + (f" + GPU {gpu / 2**30:.1f} GiB" if gpu is not None else ""),
-        f"load {row['load_s']:.1f} s",
-        "" if row["difference"] is None else f"differs {row['difference']:.2%}",
-        "" if row["errors"] is None else f"{row['errors']['unit']} {row['errors']['rate']:.2%}",
-        "" if not nodes else " ".join(f"{name.removesuffix('ExecutionProvider')} {n}" for name, n in nodes.items()),
-        f"{row['wall_s']:.0f} s in all",
-    ]
-    return f"{row['name']}: {', '.join(part for part in parts if part)}"
-
-
 def main() -> None:
     options = _options()
+    if options.table:
+        write_tables(options.out, DOCS / "gpu.md")
+        return
     hardware = probe_hardware()
     if not hardware.gpus:
         sys.exit("An NVIDIA GPU must be visible to this process (nvidia-smi), but NVML finds none.")
@@ -215,7 +203,7 @@ def measure_model(
         prompts = baseline_deployment(ncpu=hardware.usable_cores)
         judge = judge_of(reference_request(model, workload, hardware, ["cpu"], prompts), Silent())
         subject = Subject(model, workload, hardware, options.device, judge, options.trial_timeout, artifacts)
-        entry = {"model": name, "group": group, **conditions, "parameters": model.parameters}
+        entry: dict[str, Any] = {"model": name, "group": group, **conditions, "parameters": model.parameters}
         entry |= {"audio_s": workload.audio_s, "rows": [], "not_run": []}
         for case in (case for case in cases if case.group == group):
             if time.monotonic() - began > options.limit:
@@ -226,13 +214,6 @@ def measure_model(
             save(entry, options.out)
         save(entry, options.out)
         say(f"{name}, {group}: {len(entry['not_run'])} deployments not run for lack of time")
-
-
-def save(entry: dict[str, Any], out: Path) -> None:
-    """Into the document, in place of what it had of this model and group."""
-    known = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    others = [one for one in known if (one["model"], one["group"]) != (entry["model"], entry["group"])]
-    atomic_write(out, json.dumps([*others, entry], indent=1, ensure_ascii=False).encode())
 
 
 def say(text: str) -> None:
@@ -249,7 +230,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=4, help="exports at once")
     parser.add_argument("--limit", type=float, default=3600.0, help="seconds after which no trial is started")
     parser.add_argument("--trial-timeout", type=float, default=300.0, help="seconds of one trial")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=DOCS / "benchmarks" / "gpu.json")
+    parser.add_argument("--table", action="store_true", help="measure nothing, write docs/gpu.md's tables of --out")
     return parser.parse_args()
 
 

@@ -15,7 +15,9 @@ class GpuMemory:
     def __init__(self, device: str, nvml: ModuleType | Any = None, every_s: float = 0.02) -> None:
         """``device`` is ``cuda:N``; pynvml if no ``nvml`` is given."""
         if nvml is None:
-            import pynvml as nvml
+            import pynvml
+
+            nvml = pynvml
         self._nvml = nvml
         self._index = int(device.removeprefix("cuda:"))
         self._every_s = every_s

@@ -38,12 +38,15 @@ CASES = [
 
 def on_gpu(workshop: Any, engine: str, options: dict[str, str], architecture: str, folder: Path) -> EngineRequest:
     plain: EngineRequest = workshop.request(engine, architecture)
-    fields = {"device": DEVICE, "session_options": {**plain.deployment.session_options, **options}}
+    fields: dict[str, Any] = {"device": DEVICE, "session_options": {**plain.deployment.session_options, **options}}
+    if plain.deployment.engine == "onnxruntime":
+        fields["provider_options"] = {"use_tf32": "0"}
     deployment = Deployment.model_validate({**plain.deployment.model_dump(), **fields})
     artifact = plain.artifact
     if deployment.engine == "torchscript":
+        assert deployment.graph is not None
         artifact = folder / "traced.pt"
-        module = wrap(build_network(plain.model), plain.model, deployment.graph or "")
+        module = wrap(build_network(plain.model), plain.model, deployment.graph)
         write_torchscript(module, artifact, DEVICE)
     return EngineRequest(deployment, plain.model, artifact)
 

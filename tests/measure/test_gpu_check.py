@@ -17,8 +17,9 @@ from autotune.engines.table import check_session_options
 from autotune.errors import ArtifactError, TrialCrashed
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.models import ModelInfo
-from benchmarks.gpu.check import Subject, difference, line_of, row_of
+from benchmarks.gpu.check import Subject, difference, row_of
 from benchmarks.gpu.deployments import Case, question_cases, space_cases
+from benchmarks.gpu.document import line_of, merged, tables
 from benchmarks.gpu.memory import GpuMemory
 from tests.search.synthetic_search import machine
 
@@ -50,6 +51,10 @@ class Memory:
         pass
 
 
+def watched(_: str) -> Any:
+    return Memory()
+
+
 def subject(run: Any = lambda request, **_: MEASUREMENT) -> Subject:
     shard = Shard(index=0, recordings=(RECORDING,), audio_s=120.0)
     workload = Workload(
@@ -63,7 +68,7 @@ def subject(run: Any = lambda request, **_: MEASUREMENT) -> Subject:
         sha256="0" * 64,
     )
     model = ModelInfo.model_construct(id="random:sensevoice-tiny", path="/model", weights="random")
-    return Subject(model, workload, HARDWARE, "cuda:0", None, 60.0, {}, run=run, memory=lambda _: Memory())  # type: ignore[arg-type,return-value]
+    return Subject(model, workload, HARDWARE, "cuda:0", None, 60.0, {}, run=run, memory=watched)
 
 
 def case(name: str) -> Case:
@@ -102,11 +107,11 @@ def test_the_question_is_asked_of_whole_recordings_with_funasrs_threads() -> Non
 
 def test_a_row_holds_the_median_and_the_first_pass() -> None:
     row = row_of(case("pytorch bf16 · cuda:0"), subject())
-    assert (row["rtfx"], row["rtfx_first"]) == (120.0, 60.0)
+    assert (row["rtfx"], row["rtfx_samples"]) == (120.0, [60.0, 240.0, 120.0])
     assert row["peak_gpu_memory_bytes"] == 3 * 2**30
     assert row["difference"] == 0.0
-    assert "RTFx 120 (first 60, 3 passes), 1.0 GiB + GPU 3.0 GiB" in line_of(row)
-    assert "CUDA 7 CPU 1" in line_of(row)
+    assert "RTFx 60, again 180, 1.0 GiB + GPU 3.0 GiB" in line_of(row)
+    assert "CUDA 7, CPU 1" in line_of(row)
 
 
 def test_the_gpu_memory_of_a_deployment_on_the_cpu_is_not_told() -> None:
@@ -118,7 +123,10 @@ def test_texts_are_compared_with_the_first_that_cuts_alike() -> None:
     answers = iter([MEASUREMENT, other])
     heard = subject(lambda request, **_: next(answers))
     row_of(case("pytorch fp32 · cpu"), heard)
-    assert row_of(case("pytorch bf16 · cuda:0"), heard)["difference"] == 0.25
+    row = row_of(case("pytorch bf16 · cuda:0"), heard)
+    assert row["compared_with"] == case("pytorch fp32 · cpu").name
+    assert row["difference"] == 0.25
+    assert "25.00% differ" in line_of(row)
     assert difference({"one": ""}, {"one": "天"}) is None
 
 
@@ -137,6 +145,31 @@ def test_a_failed_export_is_told_with_its_deployment() -> None:
     failed.set_exception(ArtifactError("no parity"))
     heard.artifacts[ArtifactSpec("torchscript-fp32", None, "lean"), "cuda:0"] = failed
     assert row_of(case("torchscript-fp32:lean"), heard)["error"] == "ArtifactError: no parity"
+
+
+def entry(*rows: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    known = {"model": "m", "group": "space", "hardware": "GPU", "versions": {"torch": "2"}, "date": "2026-01-01"}
+    profile = {"gpus": [{"driver": "580"}]}
+    return {**known, "profile": profile, "audio_s": 120.0, "rows": list(rows), "not_run": [], **changes}
+
+
+def test_rows_of_one_sitting_add_up_and_another_day_starts_anew() -> None:
+    first, second = (row_of(case(name), subject()) for name in ("pytorch fp32 · cpu", "pytorch bf16 · cuda:0"))
+    known = merged([entry(group="question")], entry(first, not_run=[second["name"], "other"]))
+    assert [one["group"] for one in known] == ["question", "space"]
+    (_, both) = merged(known, entry(second))
+    assert (both["rows"], both["not_run"]) == ([first, second], ["other"])
+    (_, later) = merged(known, entry(second, date="2026-01-02"))
+    assert (later["rows"], later["not_run"]) == ([second], [])
+
+
+def test_a_table_has_a_line_for_every_deployment_and_names_what_was_not_run() -> None:
+    failed = {"name": "broken", "error": "TrialCrashed: died of signal 11"}
+    text = tables([entry(failed, row_of(case("pytorch bf16 · cuda:0"), subject()), not_run=["slow"])])
+    assert "| 60 | 180 | 1.0 GiB + GPU 3.0 GiB | CUDA 7, CPU 1 | – |" in text
+    assert "| broken | failed: TrialCrashed: died of signal 11 |" in text
+    assert "GPU; driver 580; 2026-01-01; torch 2. 120 s of audio a pass." in text
+    assert text.endswith("Not run for lack of time: slow.")
 
 
 class Nvml:
