@@ -8,6 +8,7 @@ from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, Engine
 from autotune.engines.inputs import check_no_provider_options, model_inputs
 from autotune.engines.torch_session import (
     device_of_module,
+    full_float32,
     import_torch,
     open_device,
     run_module,
@@ -42,6 +43,7 @@ class TorchEngine:
         check_no_provider_options(request.deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, request.deployment.device)
+        full_float32(torch)
         set_threads(torch, request.deployment)
         module = cls.open_module(torch, request, device)
         facts = torch_facts(torch, device_of_module(module, device))

@@ -12,7 +12,15 @@ from autotune.engines.base import EngineFacts, EngineOutput
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
-__all__ = ["device_of_module", "import_torch", "open_device", "run_module", "set_threads", "torch_facts"]
+__all__ = [
+    "device_of_module",
+    "full_float32",
+    "import_torch",
+    "open_device",
+    "run_module",
+    "set_threads",
+    "torch_facts",
+]
 
 
 def import_torch(engine: str) -> Any:
@@ -37,6 +45,15 @@ def open_device(torch: Any, name: str) -> Any:
                 "torch with CUDA (https://pytorch.org/get-started/locally/) and NVIDIA's driver, or choose device cpu."
             )
     return torch.device(name)
+
+
+def full_float32(torch: Any) -> None:
+    """Float32 on a GPU with all its 23 bits: torch lets cuDNN's convolutions round to TF32, which keeps 10.
+
+    The older names of two settings: they exist in every torch that is supported, the newer ones since 2.9.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def set_threads(torch: Any, deployment: Deployment) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from autotune.deployment import ArtifactSpec
 from autotune.engines.base import EngineInput, Float32, Int32
 from autotune.engines.inputs import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
+from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.file_cache import no_space_left
 from autotune.hardware import probe_hardware
@@ -28,7 +29,7 @@ from autotune.models.static_int8 import Feed, check_token_counts, openvino_sessi
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
 
-__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task", "write_onnx"]
+__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task", "write_onnx", "write_torchscript"]
 
 OPSET = 17
 FILE_NAMES = {
@@ -132,7 +133,7 @@ def _export(
     if spec.format == "onnx-fp32":
         write_onnx(module, target)
     else:
-        _write_torchscript(module, target, device)
+        write_torchscript(module, target, device)
     export_s = time.perf_counter() - started
     step("parity")
     if spec.format == "onnx-fp32":
@@ -165,9 +166,11 @@ def write_onnx(module: ExportModule, target: Path) -> None:
         )
 
 
-def _write_torchscript(module: ExportModule, target: Path, device: str) -> None:
+def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
+    """Traced on ``device``, where it will run: constants of the trace stay there."""
     import torch
 
+    full_float32(torch)
     module.to(device)
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()

@@ -38,6 +38,16 @@ def test_inter_op_threads_are_set_once_per_process(
 
 
 @pytest.mark.parametrize("engine", ["pytorch", "torchscript"])
+def test_float32_is_not_rounded_to_tf32(workshop: Any, engine: str) -> None:
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = True  # torch's default
+    load_engine(workshop.request(engine, "SenseVoiceSmall")).close()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("engine", ["pytorch", "torchscript"])
 def test_a_worker_thread_runs_with_the_deployments_threads(workshop: Any, engine: str) -> None:
     import torch
 

@@ -1,0 +1,85 @@
+"""Every engine on a real GPU gives what the CPU gives in fp32; without one, nothing is checked here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autotune.deployment import Deployment
+from autotune.engines import EngineOutput, EngineRequest, load_engine
+from autotune.engines.network import build_network
+from autotune.engines.network_export import wrap
+from autotune.hardware import probe_hardware
+from autotune.models.export import write_torchscript
+
+pytestmark = pytest.mark.skipif(not probe_hardware().gpus, reason="this machine has no NVIDIA GPU")
+
+DEVICE = "cuda:0"
+LENGTHS = [37, 5, 90, 61]
+ENGINES = [
+    ("onnxruntime", {}),
+    ("onnxruntime:lean", {}),
+    ("onnxruntime:fused", {}),
+    ("onnxruntime:unmasked", {}),
+    *((f"torchscript{graph}", {"optimize": how}) for graph in ("", ":lean") for how in ("none", "freeze", "inference")),
+    ("pytorch", {"precision": "fp32"}),
+    ("pytorch", {"precision": "bf16-autocast"}),
+    ("pytorch", {"precision": "bf16"}),
+]
+CASES = [
+    pytest.param(engine, options, architecture, id="-".join((engine, *options.values(), architecture)))
+    for engine, options in ENGINES
+    for architecture in ("SenseVoiceSmall", "Paraformer")
+]
+
+
+def on_gpu(workshop: Any, engine: str, options: dict[str, str], architecture: str, folder: Path) -> EngineRequest:
+    plain: EngineRequest = workshop.request(engine, architecture)
+    fields: dict[str, Any] = {"device": DEVICE, "session_options": {**plain.deployment.session_options, **options}}
+    if plain.deployment.engine == "onnxruntime":
+        fields["provider_options"] = {"use_tf32": "0"}
+    deployment = Deployment.model_validate({**plain.deployment.model_dump(), **fields})
+    artifact = plain.artifact
+    if deployment.engine == "torchscript":
+        assert deployment.graph is not None
+        artifact = folder / "traced.pt"
+        module = wrap(build_network(plain.model), plain.model, deployment.graph)
+        write_torchscript(module, artifact, DEVICE)
+    return EngineRequest(deployment, plain.model, artifact)
+
+
+def valid(output: EngineOutput, row: int) -> list[int]:
+    assert output.ids is not None
+    assert output.lengths is not None
+    return [int(value) for value in output.ids[row, : output.lengths[row]]]
+
+
+@pytest.mark.parametrize(("engine", "options", "architecture"), CASES)
+def test_ids_are_the_cpus(
+    workshop: Any, tmp_path: Path, engine: str, options: dict[str, str], architecture: str
+) -> None:
+    batch = workshop.batch(LENGTHS)
+    loaded = load_engine(on_gpu(workshop, engine, options, architecture, tmp_path))
+    try:
+        assert loaded.facts().device == DEVICE
+        got = loaded.run(batch)
+        assert np.array_equal(got.ids, loaded.run(batch).ids)
+    finally:
+        loaded.close()
+    expected = workshop.engine("pytorch", architecture).run(batch)
+    if options.get("precision", "fp32") == "fp32":
+        assert [valid(got, row) for row in range(len(LENGTHS))] == [valid(expected, row) for row in range(len(LENGTHS))]
+    else:
+        assert got.lengths is not None
+        assert np.allclose(got.lengths, expected.lengths, atol=1)
+
+
+@pytest.mark.parametrize("graph", ["funasr", "lean", "fused", "unmasked"])
+def test_sensevoices_work_is_done_on_the_gpu(workshop: Any, tmp_path: Path, graph: str) -> None:
+    loaded = load_engine(on_gpu(workshop, f"onnxruntime:{graph}", {}, "SenseVoiceSmall", tmp_path))
+    nodes = loaded.facts().details["nodes_per_provider"]
+    loaded.close()
+    assert nodes["CUDAExecutionProvider"] > 2 * nodes.get("CPUExecutionProvider", 0)
