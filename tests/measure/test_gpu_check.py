@@ -67,7 +67,15 @@ def subject(run: Any = lambda request, **_: MEASUREMENT) -> Subject:
         shards=(shard,),
         sha256="0" * 64,
     )
-    model = ModelInfo.model_construct(id="random:sensevoice-tiny", path="/model", weights="random")
+    model = ModelInfo(
+        id="random:sensevoice-tiny",
+        path="/model",
+        architecture="SenseVoiceSmall",
+        parameters=1,
+        weights="random",
+        sha256="0" * 64,
+        revision=None,
+    )
     return Subject(model, workload, HARDWARE, "cuda:0", None, 60.0, {}, run=run, memory=watched)
 
 
