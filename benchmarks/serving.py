@@ -112,6 +112,7 @@ def main() -> None:
                     "per_s": len(good) / wall_s,
                     "p50_s": percentile([one.seconds for one in good], 0.5),
                     "p95_s": percentile([one.seconds for one in good], 0.95),
+                    "front_mib": server.front_bytes() // 2**20,
                 }
             )
             print(told["clients"][-1], file=sys.stderr, flush=True)

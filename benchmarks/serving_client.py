@@ -40,17 +40,24 @@ class Server:
 
     def memory_bytes(self) -> int:
         """Resident, of the server and its children."""
-        total = 0
-        for pid in (self.process.pid, *self.worker_pids()):
-            with contextlib.suppress(OSError):
-                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-                total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-        return total
+        return self.front_bytes() + sum(_resident_bytes(pid) for pid in self.worker_pids())
+
+    def front_bytes(self) -> int:
+        """Resident, of the process that speaks with clients."""
+        return _resident_bytes(self.process.pid)
 
     def metric(self, name: str) -> float:
         """Sum over all labels."""
         lines = httpx.get(f"{self.url}/metrics", timeout=60).text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
+def _resident_bytes(pid: int) -> int:
+    """0 if it is gone."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return 0
 
 
 @contextlib.contextmanager

@@ -70,6 +70,8 @@ class Soak:
     injected: Counter[str] = field(default_factory=Counter)
     came_back: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[float, int]] = field(default_factory=list)
+    front_bytes: int = 0
+    """Of the process that speaks with clients, at most."""
 
     @property
     def over(self) -> bool:
@@ -188,6 +190,7 @@ class Soak:
         started = time.perf_counter()
         while not self.over:
             self.memory.append((time.perf_counter() - started, self.server.memory_bytes()))
+            self.front_bytes = max(self.front_bytes, self.server.front_bytes())
             await asyncio.sleep(5.0)
 
     async def run(self) -> None:
@@ -258,6 +261,7 @@ def main() -> None:
         "p95_s": percentile([one.seconds for one in accepted], 0.95),
         "slo_s": options.slo_s,
         "memory_growth": growth(soak.memory),
+        "front_mib": soak.front_bytes // 2**20,
         "restarts": restarts,
         "injected": dict(soak.injected),
         "came_back": dict(sorted(soak.came_back.items())),
