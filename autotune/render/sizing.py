@@ -8,6 +8,7 @@ __all__ = [
     "IN_FLIGHT_HEADROOM",
     "MEMORY_HEADROOM_PERCENT",
     "MIB",
+    "SERVER_MIB",
     "cores",
     "cores_note",
     "cpu_list",
@@ -20,6 +21,10 @@ __all__ = [
 
 MEMORY_HEADROOM_PERCENT = 20
 """Added to the measured peak: a process above its limit is killed."""
+
+SERVER_MIB = 256
+"""For ``autotune serve``'s own process, which receives uploads and speaks with clients: 90 MiB idle, 190 MiB with 256
+clients (``benchmarks/serving.py``)."""
 
 IN_FLIGHT_HEADROOM = 0.7
 """Share of the knee that a replica should have in flight: the rest absorbs what arrives until another one is ready."""
@@ -34,9 +39,9 @@ def cores(document: DeploymentFile) -> int:
 
 
 def memory_mib(document: DeploymentFile) -> int:
-    """The measured peak with its headroom, rounded up to MiB."""
+    """The measured peak with its headroom, rounded up to MiB, and the server's own process."""
     peak = document.measurement.peak_memory_bytes
-    return -(-peak * (100 + MEMORY_HEADROOM_PERCENT) // (100 * MIB))
+    return SERVER_MIB - (-peak * (100 + MEMORY_HEADROOM_PERCENT) // (100 * MIB))
 
 
 def cpu_list(document: DeploymentFile) -> str:
@@ -84,8 +89,9 @@ def memory_note(document: DeploymentFile) -> str:
     """Where ``memory_mib`` comes from."""
     peak_mib = document.measurement.peak_memory_bytes / MIB
     return (
-        f"memory: {memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {MEMORY_HEADROOM_PERCENT} %, for "
-        "recordings and batches like the measured ones; longer recordings need more."
+        f"memory: {memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {MEMORY_HEADROOM_PERCENT} %, and "
+        f"{SERVER_MIB} MiB for the server's own process, for recordings and batches like the measured ones; longer "
+        "recordings need more."
     )
 
 

@@ -71,7 +71,7 @@ def test_real_implementations_accept_it(gpu: bool, tmp_path: Path) -> None:
 
 def test_the_container_gets_what_was_measured() -> None:
     service = server()
-    assert service["deploy"]["resources"] == {"limits": {"cpus": "2", "memory": "1259M"}}
+    assert service["deploy"]["resources"] == {"limits": {"cpus": "2", "memory": "1515M"}}
     assert service["entrypoint"] == ["autotune"]
     assert service["command"][:2] == ["serve", "/etc/autotune/deploy.yaml"]
     assert "cpuset" not in service

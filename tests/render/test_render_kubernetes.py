@@ -12,6 +12,7 @@ from autotune.deployment_file import AudioRecord, DeploymentFile, MeasurementRec
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import render
+from autotune.render.sizing import SERVER_MIB
 from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -166,15 +167,15 @@ def test_selector_names_and_image_fit() -> None:
 def test_requests_and_limits_come_from_the_measurement() -> None:
     _, workload = manifests(with_memory(1000 * 2**20))
     resources = container(workload)["resources"]
-    assert resources["requests"] == {"cpu": 2, "memory": "1200Mi"}
+    assert resources["requests"] == {"cpu": 2, "memory": "1456Mi"}
     assert resources["limits"] == resources["requests"]
 
 
 @given(peak=st.integers(1, 2**45))
 @settings(max_examples=50, deadline=None)
-def test_memory_is_a_fifth_above_the_peak_rounded_up(peak: int) -> None:
+def test_memory_is_a_fifth_above_the_peak_and_the_servers_own(peak: int) -> None:
     _, workload = manifests(with_memory(peak))
-    mebibytes = int(container(workload)["resources"]["limits"]["memory"].removesuffix("Mi"))
+    mebibytes = int(container(workload)["resources"]["limits"]["memory"].removesuffix("Mi")) - SERVER_MIB
     assert (mebibytes - 1) * 2**20 * 10 < peak * 12 <= mebibytes * 2**20 * 10
 
 

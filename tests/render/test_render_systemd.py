@@ -51,7 +51,7 @@ def test_systemd_itself_verifies_the_unit(document: DeploymentFile, tmp_path: Pa
 
 def test_memory_comes_from_the_measurement() -> None:
     found = settings(unit())
-    assert found["MemoryMax"] == "1259M"
+    assert found["MemoryMax"] == "1515M"
     assert found["MemorySwapMax"] == "0"
 
 
