@@ -61,7 +61,9 @@ class Guard:
             self._authorise(scope)
             if scope["type"] == "http" and scope["method"] == "POST":
                 self._check()
-                receive = self._limited(scope, receive)
+                body = _Body(self._rules, receive, send)
+                receive, send = body.receive, body.send
+                body.check_announced(Headers(scope=scope).get("content-length", ""))
             await self._app(scope, receive, send)
         except Rejected as rejected:
             await self._refuse(rejected)(scope, receive, send)
@@ -73,32 +75,46 @@ class Guard:
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
             raise Rejected("unauthorised", 'Send the key as "Authorization: Bearer KEY".', status=401)
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """``receive`` for a body that must come in time and stay within the limit."""
-        rules, started = self._rules, time.monotonic()
-        announced = Headers(scope=scope).get("content-length", "")
-        if announced.isdigit() and int(announced) > rules.most_bytes:
+
+class _Body:
+    """A body that must come in time and stay within the limit."""
+
+    def __init__(self, rules: BodyRules, receive: Receive, send: Send) -> None:
+        self._rules, self._receive, self._send = rules, receive, send
+        self._started = time.monotonic()
+        self._received = 0
+        self._begun = self._complete = False
+
+    def check_announced(self, length: str) -> None:
+        """Raise Rejected if it will be too large."""
+        if length.isdigit() and int(length) > self._rules.most_bytes:
+            self._begun = True
             raise self._too_large()
-        received, complete = 0, False
 
-        async def limited() -> Message:
-            nonlocal received, complete
-            if complete:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), rules.idle_s)
-            except TimeoutError:
-                raise self._too_slow() from None
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-                if received > rules.most_bytes:
-                    raise self._too_large()
-                if not complete and time.monotonic() - started > rules.idle_s + received / rules.bytes_per_s:
-                    raise self._too_slow()
-            return message
+    async def receive(self) -> Message:
+        """The next part. Raises Rejected if it doesn't come in time, or is too much."""
+        if self._complete:
+            return await self._receive()
+        self._begun = True
+        try:
+            message = await asyncio.wait_for(self._receive(), self._rules.idle_s)
+        except TimeoutError:
+            raise self._too_slow() from None
+        if message["type"] == "http.request":
+            self._received += len(message.get("body", b""))
+            self._complete = not message.get("more_body", False)
+            if self._received > self._rules.most_bytes:
+                raise self._too_large()
+            allowed_s = self._rules.idle_s + self._received / self._rules.bytes_per_s
+            if not self._complete and time.monotonic() - self._started > allowed_s:
+                raise self._too_slow()
+        return message
 
-        return limited
+    async def send(self, message: Message) -> None:
+        """Pass an answer on; amid the body it closes the connection, or the sender could hold it for ever."""
+        if message["type"] == "http.response.start" and self._begun and not self._complete:
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await self._send(message)
 
     def _too_large(self) -> Rejected:
         most = self._rules.most_bytes

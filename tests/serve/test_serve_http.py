@@ -1,5 +1,6 @@
 """The HTTP interface, asked by OpenAI's own client and by clients that behave badly."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -223,20 +224,26 @@ def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
 def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recording: Path) -> None:
     host, port = served.url.removeprefix("http://").split(":")
     lines = ("Host: x", "Content-Type: multipart/form-data; boundary=b", "Content-Length: 9999")
-    head = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", ""])
+    head = "\r\n".join(
+        [f"POST {PATH} HTTP/1.1", *lines, "", "--b", 'Content-Disposition: form-data; name="file"', "", ""]
+    )
     with socket.create_connection((host, int(port))) as slow:
         slow.sendall(head.encode())
+        slow.settimeout(60)
         stop = threading.Event()
 
         def drip() -> None:
-            while not stop.wait(0.2):
-                slow.sendall(b"-")
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.2):
+                    slow.sendall(b"-")
 
         dripping = threading.Thread(target=drip, daemon=True)
         dripping.start()
         try:
             assert post(served, recording).status_code == 200
             assert served.metric("autotune_ready") == 1
+            told = b"".join(iter(lambda: slow.recv(65536), b""))
+            assert told.startswith(b"HTTP/1.1 408"), "and then the connection is closed"
         finally:
             stop.set()
             dripping.join()
