@@ -23,8 +23,8 @@ MEMORY_HEADROOM_PERCENT = 20
 """Added to the measured peak: a process above its limit is killed."""
 
 SERVER_MIB = 256
-"""For ``autotune serve``'s own process, which receives uploads and speaks with clients: 90 MiB idle, 190 MiB with 256
-clients (``benchmarks/serving.py``)."""
+"""For ``autotune serve``'s own process, which receives uploads and speaks with clients; it takes about 100 MiB with few
+of them."""
 
 IN_FLIGHT_HEADROOM = 0.7
 """Share of the knee that a replica should have in flight: the rest absorbs what arrives until another one is ready."""
