@@ -224,8 +224,8 @@ def _may_go_on(found: Comparison) -> bool:
 
 def _why_more(found: Comparison) -> list[str]:
     """What held the first two back, for people."""
-    held = [HeldBack.of(one) for one in found.candidates if not one.acceptable]
-    return [*(f"held back: {one.deployment.describe()}: {one.describe()}" for one in held), "Comparing the next best."]
+    held = [HeldBack.of(one).line() for one in found.candidates if not one.acceptable]
+    return [*held, "Comparing the next best."]
 
 
 def _check_conclusive(found: Comparison) -> None:

@@ -19,7 +19,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from benchmarks.regret_gates import Curve, Gate, Mapper, aa_gates, curve_of, regret_gates, truth_gates
@@ -72,7 +71,7 @@ def main() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
-        run(options, partial(pool.imap, chunksize=1))
+        run(options, pool.imap)
 
 
 def run(options: argparse.Namespace, mapper: Mapper) -> None:

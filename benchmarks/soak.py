@@ -17,13 +17,13 @@ import json
 import os
 import random
 import signal
+import statistics
 import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 import soundfile
@@ -42,6 +42,7 @@ SHARE = 0.8
 KILL_EVERY_S = 60.0
 SLOW_SENDERS, STREAMS = 4, 2
 STREAM_STEP_S = 0.2
+MEMORY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,8 @@ class Soak:
     killed: list[float] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     came_back: Counter[str] = field(default_factory=Counter)
-    memory: list[tuple[float, int]] = field(default_factory=list)
-    front_bytes: int = 0
-    """Of the process that speaks with clients, at most."""
+    memory: list[tuple[int, int]] = field(default_factory=list)
+    """Bytes of the server with its workers, and of the process that speaks with clients alone."""
 
     @property
     def over(self) -> bool:
@@ -149,17 +149,22 @@ class Soak:
         return f"{answer.status_code}"
 
     async def slow(self, client: httpx.AsyncClient) -> str:
-        """A form that comes byte by byte."""
-
-        async def drip() -> Any:
-            yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
-            while not self.over:
-                yield b"-"
-                await asyncio.sleep(1.0)
-
-        headers = {"content-type": "multipart/form-data; boundary=x"}
-        answer = await client.post(PATH, content=drip(), headers=headers, timeout=180)
-        return f"{answer.status_code}"
+        """A form that comes byte by byte, from a client that listens meanwhile."""
+        del client
+        url = httpx.URL(self.server.url)
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        lines = ("Host: x", "Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000000")
+        part = ("--x", 'Content-Disposition: form-data; name="file"; filename="a.wav"', "", "")
+        writer.write("\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", *part]).encode())
+        answering = asyncio.create_task(reader.read())
+        try:
+            while not answering.done() and not self.over:
+                writer.write(b"-")
+                await asyncio.wait({answering}, timeout=1.0)
+            return (await answering).split(b" ")[1].decode() if answering.done() else "not answered"
+        finally:
+            answering.cancel()
+            writer.close()
 
     async def frames(self, client: httpx.AsyncClient) -> str:
         """Random frames on the WebSocket."""
@@ -182,16 +187,14 @@ class Soak:
                 self.injected[name] += 1
                 try:
                     self.came_back[f"{name}: {await what(client)}"] += 1
-                except httpx.HTTPError as error:
+                except (httpx.HTTPError, OSError) as error:
                     self.came_back[f"{name}: {type(error).__name__}"] += 1
                 await asyncio.sleep(every_s)
 
     async def watching(self) -> None:
-        started = time.perf_counter()
         while not self.over:
-            self.memory.append((time.perf_counter() - started, self.server.memory_bytes()))
-            self.front_bytes = max(self.front_bytes, self.server.front_bytes())
-            await asyncio.sleep(5.0)
+            self.memory.append((self.server.memory_bytes(), self.server.front_bytes()))
+            await asyncio.sleep(MEMORY_EVERY_S)
 
     async def run(self) -> None:
         await asyncio.gather(
@@ -206,14 +209,10 @@ class Soak:
         )
 
 
-def growth(memory: list[tuple[float, int]]) -> float:
+def growth(sizes: list[int]) -> float:
     """Median of the last fifth over that of the second fifth, minus 1: killed workers come and go in both."""
-    fifth = max(1, len(memory) // 5)
-
-    def middle(part: list[tuple[float, int]]) -> int:
-        return sorted(size for _, size in part)[len(part) // 2]
-
-    return middle(memory[-fifth:]) / middle(memory[fifth : 2 * fifth]) - 1
+    fifth = max(1, len(sizes) // 5)
+    return statistics.median(sizes[-fifth:]) / statistics.median(sizes[fifth : 2 * fifth]) - 1
 
 
 def streams_told(streams: list[Spoken], expected: dict[Path, str]) -> dict[str, int]:
@@ -260,8 +259,9 @@ def main() -> None:
         "p50_s": percentile([one.seconds for one in accepted], 0.5),
         "p95_s": percentile([one.seconds for one in accepted], 0.95),
         "slo_s": options.slo_s,
-        "memory_growth": growth(soak.memory),
-        "front_mib": soak.front_bytes // 2**20,
+        "memory_growth": growth([total for total, _ in soak.memory]),
+        "front_growth": growth([front for _, front in soak.memory]),
+        "memory_mib": [[size // 2**20 for size in sizes] for sizes in soak.memory[::6]],
         "restarts": restarts,
         "injected": dict(soak.injected),
         "came_back": dict(sorted(soak.came_back.items())),

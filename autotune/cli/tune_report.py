@@ -187,11 +187,7 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
 
 
 def _print_held_back(held: HeldBack, console: Console) -> None:
-    console.print(
-        f"held back: {held.deployment.describe()}: RTFx {held.rtfx:.1f}; {held.describe()}",
-        markup=False,
-        soft_wrap=True,
-    )
+    console.print(held.line(), markup=False, soft_wrap=True)
     if held.verdict is None or not held.inaccurate:
         return
     without = held.verdict.accuracy.unit == "disagreement"

@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -153,7 +154,7 @@ class Recognizer:
         return self._stats.take_batches()
 
     def warm_up(self, shapes: Sequence[tuple[int, float]]) -> None:
-        """Run every instance once in every shape, before anything else runs: an engine plans a shape when it meets it.
+        """Run all instances once in every shape, side by side, before anything else: engines plan a shape they meet.
 
         Args:
             shapes: (segments, seconds of each), see ``warmup_shapes``.
@@ -161,8 +162,8 @@ class Recognizer:
         for size, seconds in shapes:
             noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE_HZ)).astype(np.float32)
             jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
-            for engine in self._engines:
-                self._run(engine, jobs)
+            with ThreadPoolExecutor(len(self._engines)) as pool:
+                list(pool.map(partial(self._run, jobs=jobs), self._engines))
 
     def facts(self) -> EngineFacts:
         """What the first instance's runtime says is in force."""

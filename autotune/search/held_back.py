@@ -39,6 +39,10 @@ class HeldBack:
         """Whether the guard holds it back."""
         return self.verdict is not None and self.verdict.outcome != "passed"
 
+    def line(self) -> str:
+        """Which, how fast and why, for people."""
+        return f"held back: {self.deployment.describe()}: RTFx {self.rtfx:.1f}; {self.describe()}"
+
     def describe(self) -> str:
         """Why, for people."""
         told = [limit.describe() for limit in self.limits]

@@ -21,15 +21,17 @@ policies = st.builds(
 )
 
 
-@given(queues, policies, st.floats(0, 200))
-def test_a_batch_keeps_its_limits_and_never_starves_the_oldest(queue: list[Queued], policy: Batch, now: float) -> None:
-    decision = decide(queue, now, policy)
+@given(queues, policies, st.floats(0, 200), st.integers(1, 8))
+def test_a_batch_keeps_its_limits_and_never_starves_the_oldest(
+    queue: list[Queued], policy: Batch, now: float, idle: int
+) -> None:
+    decision = decide(queue, now, policy, idle=idle)
     oldest = min(item.arrival_s for item in queue)
     if isinstance(decision, Wait):
         assert now < decision.until_s == oldest + policy.max_wait_s
         return
     chosen = [queue[index] for index in decision.indices]
-    assert len(set(decision.indices)) == len(chosen) <= policy.max_size
+    assert len(set(decision.indices)) == len(chosen) <= min(policy.max_size, math.ceil(len(queue) / idle))
     padded_s = policy.padded_s(max(item.audio_s for item in chosen))
     assert padded_s >= max(item.audio_s for item in chosen) - 1e-6
     assert len(chosen) == 1 or padded_s * len(chosen) <= policy.max_audio_s

@@ -241,15 +241,26 @@ def test_latency_is_compared_where_it_is_the_objective() -> None:
 LATENCY = Goal(p95_latency_s=0.5)
 
 
+class Noted(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str, *, loud: bool = False) -> None:
+        assert not loud
+        self.notes.append(text)
+
+
 def test_beyond_a_limit_is_held_back_and_told() -> None:
     """A and B keep it in their trials, but not in the blocks."""
     machine = Machine({A: 60.0, B: 50.0, C: 40.0, BASE: 20.0})
     machine.latency_s = {A: 0.4, B: 0.4, C: 0.4, BASE: 0.45}
     study = machine.study(LATENCY)
     machine.latency_s |= {A: 0.61, B: 0.61}
-    found = confirm(study, machine, Silent(), replace(PLAN, select=0))
+    reporter = Noted()
+    found = confirm(study, machine, reporter, replace(PLAN, select=0))
     assert found.winner.deployment == C
     held = held_back(study, found)
+    assert reporter.notes == [held[0].line(), held[1].line(), "Comparing the next best."]
     assert [one.deployment for one in held] == [A, B]
     assert held[0].describe() == "p95 latency 0.61 s, 0.5 s allowed"
     assert not held[0].inaccurate

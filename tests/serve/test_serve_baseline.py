@@ -8,7 +8,7 @@ from websockets.sync.client import connect
 
 from autotune.deployment import baseline_deployment
 from tests.serve.serving import expected_text, serve, spoken, write_wav
-from tests.serve.test_serve_websocket import header, heard, pcm, results, say
+from tests.serve.speaking import header, heard, pcm, results, say
 
 
 def test_the_baseline_is_served_by_both_protocols(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.serve.serving import Served, expected_text, spoken, write_wav
-from tests.serve.test_serve_websocket import heard
+from tests.serve.speaking import heard
 
 SOURCE = Path(os.environ.get("AUTOTUNE_FUNASR_SOURCE", ""))
 CLIENT, PAGE = SOURCE / "runtime/python/websocket/funasr_wss_client.py", SOURCE / "runtime/html5/static"

@@ -5,47 +5,16 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
-from autotune.audio.reading import Float32
 from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
-
-WAIT_S = 120
-
-
-def pcm(samples: Float32) -> bytes:
-    return (np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes()
-
-
-def heard(samples: Float32) -> Float32:
-    """What is left of samples when they have been PCM."""
-    return np.frombuffer(pcm(samples), "<i2").astype(np.float32) * np.float32(1 / 32768)
-
-
-def header(mode: str, **changes: Any) -> str:
-    told = {"mode": mode, "wav_name": "demo", "wav_format": "pcm", "is_speaking": True, "chunk_size": [5, 10, 5]}
-    return json.dumps({**told, "audio_fs": 16000, "hotwords": "", "itn": True, **changes})
-
-
-def say(socket: ClientConnection, content: bytes, step: int = 1920) -> None:
-    for start in range(0, len(content), step):
-        socket.send(content[start : start + step])
-
-
-def results(socket: ClientConnection) -> list[dict[str, Any]]:
-    """Until the last one of a recording."""
-    found: list[dict[str, Any]] = []
-    while not found or not found[-1]["is_final"]:
-        found.append(json.loads(socket.recv(timeout=WAIT_S)))
-    return found
+from tests.serve.speaking import WAIT_S, header, heard, pcm, results, say
 
 
 def test_offline_gives_the_recognizers_text_at_once(served: Served, tmp_path: Path) -> None:
