@@ -23,8 +23,8 @@ MEMORY_HEADROOM_PERCENT = 20
 """Added to the measured peak: a process above its limit is killed."""
 
 SERVER_MIB = 256
-"""For ``autotune serve``'s own process, which receives uploads and speaks with clients: 130 MiB at most in a soak at 80 %
-of capacity (``benchmarks/soak.py``)."""
+"""For ``autotune serve``'s own process, which receives uploads and speaks with clients: 130 MiB at most in a soak at
+80 % of capacity (``benchmarks/soak.py``)."""
 
 IN_FLIGHT_HEADROOM = 0.7
 """Share of the knee that a replica should have in flight: the rest absorbs what arrives until another one is ready."""
