@@ -1,11 +1,13 @@
 """A soak of the server: 80 % of its capacity, and everything that clients and machines do wrong meanwhile.
 
     python benchmarks/soak.py deploy.yaml --minutes 10
+    python benchmarks/soak.py deploy.yaml --minutes 10 --standby
 
 Poisson arrivals of short recordings, and streams in real time beside them; every minute a worker is killed; slow
 senders, malformed bodies, clients that leave and random WebSocket frames all the time. Every accepted request's and
 every stream's text must be the offline recognizer's; streams on which a worker died are counted apart, since the next
-one begins to listen in their middle. Writes ``docs/benchmarks/soak.json``.
+one begins to listen in their middle. Memory is compared between moments at which no worker was killed lately.
+Writes ``docs/benchmarks/soak.json``, the run with ``--standby`` beside the one without.
 Run it alone on the machine; needs the extra [serve].
 """
 
@@ -42,7 +44,9 @@ SHARE = 0.8
 KILL_EVERY_S = 60.0
 SLOW_SENDERS, STREAMS = 4, 2
 STREAM_STEP_S = 0.2
-MEMORY_EVERY_S = 5.0
+MEMORY_EVERY_S = 2.0
+SETTLED_S = 25.0
+"""After a kill: until then, workers load and backlogs are worked off."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,19 @@ class Spoken:
     ended: bool
     hit: bool
     """Whether a worker was killed meanwhile."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes."""
+
+    second: float
+    """Since the soak began."""
+    front: int
+    """Of the process that speaks with clients."""
+    workers: int
+    settled: bool
+    """Whether no worker was killed lately."""
 
 
 @dataclass
@@ -70,8 +87,7 @@ class Soak:
     killed: list[float] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     came_back: Counter[str] = field(default_factory=Counter)
-    memory: list[tuple[int, int]] = field(default_factory=list)
-    """Bytes of the server with its workers, and of the process that speaks with clients alone."""
+    memory: list[Memory] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -192,8 +208,12 @@ class Soak:
                 await asyncio.sleep(every_s)
 
     async def watching(self) -> None:
+        started = time.perf_counter()
         while not self.over:
-            self.memory.append((self.server.memory_bytes(), self.server.front_bytes()))
+            now, front = time.perf_counter(), self.server.front_bytes()
+            settled = now - max([started, *self.killed]) > SETTLED_S
+            workers = self.server.memory_bytes() - front
+            self.memory.append(Memory(now - started, front, workers, settled))
             await asyncio.sleep(MEMORY_EVERY_S)
 
     async def run(self) -> None:
@@ -209,8 +229,9 @@ class Soak:
         )
 
 
-def growth(sizes: list[int]) -> float:
-    """Median of the last fifth over that of the second fifth, minus 1: killed workers come and go in both."""
+def growth(memory: list[Memory], size: Callable[[Memory], int]) -> float:
+    """Median of the last fifth of the settled moments over that of the second fifth, minus 1."""
+    sizes = [size(one) for one in memory if one.settled]
     fifth = max(1, len(sizes) // 5)
     return statistics.median(sizes[-fifth:]) / statistics.median(sizes[fifth : 2 * fifth]) - 1
 
@@ -231,12 +252,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deployment", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--standby", action="store_true", help="with a second worker that stands by")
     parser.add_argument("--slo-s", type=float, default=2.0, help="p95 latency that is promised")
     options = parser.parse_args()
     document, files = read_deployment_file(options.deployment), recordings("short", 24)
     with autotune.load(options.deployment) as recognizer:
         expected = {path: recognizer.transcribe([path])[0].text for path in files}
-    with serving(options.deployment) as server:
+    with serving(options.deployment, *(["--standby"] if options.standby else [])) as server:
         warm = asyncio.run(crowd(server.url, files, 16, 20.0))
         capacity = sum(one.status == 200 for one in warm) / 20.0
         print(f"capacity: {capacity:.1f} requests a second", file=sys.stderr, flush=True)
@@ -259,14 +281,19 @@ def main() -> None:
         "p50_s": percentile([one.seconds for one in accepted], 0.5),
         "p95_s": percentile([one.seconds for one in accepted], 0.95),
         "slo_s": options.slo_s,
-        "memory_growth": growth([total for total, _ in soak.memory]),
-        "front_growth": growth([front for _, front in soak.memory]),
-        "memory_mib": [[size // 2**20 for size in sizes] for sizes in soak.memory[::6]],
+        "memory_growth": growth(soak.memory, lambda one: one.front + one.workers),
+        "front_growth": growth(soak.memory, lambda one: one.front),
+        "workers_growth": growth(soak.memory, lambda one: one.workers),
+        "second_front_mib_workers_mib": [
+            [round(one.second), one.front >> 20, one.workers >> 20] for one in soak.memory if one.settled
+        ][::3],
         "restarts": restarts,
         "injected": dict(soak.injected),
         "came_back": dict(sorted(soak.came_back.items())),
     }
-    OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    runs = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
+    runs["standby" if options.standby else "one worker"] = told
+    OUT.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1, ensure_ascii=False))
 
 

@@ -32,12 +32,19 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate; plain HTTP without it.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
+    standby: Annotated[
+        bool, typer.Option(help="Keep a second worker loaded: a crash costs no reload, but its memory all the time.")
+    ] = False,
     max_queue_s: Annotated[
         float | None,
         typer.Option(min=1, help="Seconds of audio accepted and not answered. Default: half a minute's work, ≥ 600."),
     ] = None,
     max_streams: Annotated[
         int | None, typer.Option(min=1, help="WebSocket streams at once. Default: 70 % of the measured speed's.")
+    ] = None,
+    interims: Annotated[
+        bool | None,
+        typer.Option("--interims/--no-interims", help="Of streams. Default: where the measured speed carries them."),
     ] = None,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
     max_duration: Annotated[str, typer.Option(help="Longest recording.")] = "4h",
@@ -61,8 +68,10 @@ def serve(
         api_key=_key(api_key_file),
         tls_cert=tls_cert,
         tls_key=tls_key,
+        standby=standby,
         max_queue_s=max_queue_s,
         max_streams=max_streams,
+        interims=interims,
         max_body_bytes=max_body_mb << 20,
         max_duration_s=parse_duration(max_duration, "--max-duration") or 0.0,
         grace_s=grace_s,
@@ -101,7 +110,8 @@ def _tell(text: str) -> None:
 def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
     limits, deployment = service.limits, service.document.deployment
     interims = "with" if service.interims else "without"
-    why = "" if service.interims else " (the measured speed carries fewer: see --max-streams)"
+    as_wished = service.interims or service.options.interims is not None
+    why = "" if as_wished else " (the measured speed carries fewer: see --max-streams)"
     _tell(f"ready at {url} — {deployment.describe()}")
     _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results{why}")
     if json_:

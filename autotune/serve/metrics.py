@@ -37,6 +37,7 @@ class Metrics:
             "queued_s": gauge("queue_audio_seconds", "Audio that waits for an engine"),
             "oldest_s": gauge("queue_oldest_seconds", "Age of the segment that has waited longest for an engine"),
             "rtfx": gauge("rtfx", "Audio seconds recognised per second in which at least one batch ran"),
+            "standing_by": gauge("workers_standing_by", "Workers that are warmed up beside the one that works"),
             "restarts": gauge("worker_restarts", "Workers that crashed or hung and were started anew"),
         }
         self._audio = counter("audio_seconds", "Audio recognised, padding not counted")

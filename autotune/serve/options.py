@@ -35,8 +35,12 @@ class ServeOptions:
     """Clients must send it as ``Authorization: Bearer KEY``; None: whoever reaches the port may ask."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    standby: bool = False
+    """Keep a second worker loaded, which goes on when the first one fails."""
     max_queue_s: float | None = None
     max_streams: int | None = None
+    interims: bool | None = None
+    """Interim results for streams; None: where the measured speed carries them, see ``interims_fit``."""
     max_requests: int = 512
     max_body_bytes: int = 512 << 20
     max_duration_s: float = 4 * 3600.0

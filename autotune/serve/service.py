@@ -12,9 +12,10 @@ from autotune.audio.reading import audio_info
 from autotune.deployment_file import DeploymentFile
 from autotune.recognizer.transcript import Transcript
 from autotune.serve.admission import Admission, Rejected
-from autotune.serve.backend import Backend, WorkerPlan
+from autotune.serve.backend import Backend
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions, hang_s, interims_fit, limits_of
+from autotune.serve.worker_process import WorkerPlan
 
 __all__ = ["Service"]
 
@@ -35,7 +36,7 @@ class Service:
         self.limits = limits_of(options, document)
         self.admission = Admission(self.limits, document.measurement.rtfx.median)
         self.metrics = Metrics()
-        self.interims = interims_fit(self.limits, document)
+        self.interims = interims_fit(self.limits, document) if options.interims is None else options.interims
         """Whether streams get interim results."""
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
@@ -72,6 +73,7 @@ class Service:
         )
         backend = Backend(
             plan,
+            standby=self.options.standby,
             on_batches=self.metrics.batches,
             on_restart=lambda why: self._on_event(f"the recognizer is started anew: {why}"),
         )
@@ -128,5 +130,6 @@ class Service:
             "queued_s": float(queue.get("audio_s", 0.0)),
             "oldest_s": float(queue.get("oldest_s", 0.0)),
             "rtfx": float(totals.get("audio_s", 0.0)) / busy_s if busy_s else 0.0,
+            "standing_by": float(self._backend.standing_by if self._backend else 0),
             "restarts": float(self._backend.restarts if self._backend else 0),
         }

@@ -43,7 +43,8 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     deployment = Deployment.model_validate(payload["deployment"])
     artifact = Path(payload["artifact_path"]) if payload["artifact_path"] else None
     with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
-        recognizer.warm_up(warmup_shapes(deployment))
+        shapes = warmup_shapes(deployment)
+        recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
         recognizer.take_batches()
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(payload["socket"])

@@ -1,6 +1,7 @@
 """FunASR's WebSocket protocol from the client's side."""
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,10 @@ def header(mode: str, **changes: Any) -> str:
     return json.dumps({**told, "audio_fs": 16000, "hotwords": "", "itn": True, **changes})
 
 
-def say(socket: ClientConnection, content: bytes, step: int = 1920) -> None:
+def say(socket: ClientConnection, content: bytes, step: int = 1920, every_s: float = 0.0) -> None:
     for start in range(0, len(content), step):
         socket.send(content[start : start + step])
+        time.sleep(every_s)
 
 
 def results(socket: ClientConnection) -> list[dict[str, Any]]:

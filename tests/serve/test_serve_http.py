@@ -173,6 +173,33 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert "started anew" in served.log.read_text()
 
 
+def test_a_worker_that_stands_by_goes_on_at_once(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
+    with serve(tmp_path, "--standby", session_options=SLOW) as served, ThreadPoolExecutor(1) as pool:
+        until(lambda: served.metric("autotune_workers_standing_by") == 1)
+        first, second = served.worker_pids()
+        answer = pool.submit(post, served, path)
+        until(lambda: served.metric("autotune_queue_segments") > 0)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: served.metric("autotune_worker_restarts") == 1)
+        assert served.metric("autotune_ready") == 1
+        assert answer.result().json()["text"] == expected_text(served.deployment, path)
+        until(lambda: served.metric("autotune_workers_standing_by") == 1)
+        assert second in served.worker_pids()
+
+
+def test_a_standby_that_dies_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
+    with serve(tmp_path, "--standby", session_options=SLOW) as served, ThreadPoolExecutor(1) as pool:
+        until(lambda: served.metric("autotune_workers_standing_by") == 1)
+        answer = pool.submit(post, served, path)
+        until(lambda: served.metric("autotune_queue_segments") > 0)
+        os.kill(served.worker_pids()[1], signal.SIGKILL)
+        assert answer.result().json()["text"] == expected_text(served.deployment, path)
+        until(lambda: served.metric("autotune_workers_standing_by") == 1)
+        assert served.metric("autotune_worker_restarts") == 1
+
+
 def test_what_kills_two_workers_is_answered_with_an_error(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 8))
     with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:

@@ -52,14 +52,20 @@ def test_two_pass_gives_a_text_at_each_pause(served: Served, tmp_path: Path) -> 
     assert "".join(finals).replace(" ", "") == expected_text(served.deployment, path).replace(" ", "")
 
 
-def test_interim_results_come_where_the_speed_carries_them(tmp_path: Path) -> None:
-    with serve(tmp_path, "--max-streams", "1") as served, connect(served.socket_url) as socket:
+@pytest.mark.parametrize("option", ["--interims", "--no-interims"])
+def test_interim_results_come_where_they_are_asked_for(option: str, tmp_path: Path) -> None:
+    samples = spoken(5, 3)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    with serve(tmp_path, option) as served, connect(served.socket_url) as socket:
         socket.send(header("2pass"))
-        say(socket, pcm(spoken(5, 3)))
+        say(socket, pcm(samples), every_s=0.01)
         socket.send(json.dumps({"is_speaking": False}))
-        modes = [one["mode"] for one in results(socket)]
-    assert set(modes) <= {"2pass-online", "2pass-offline"}
-    assert "2pass-offline" in modes
+        found = results(socket)
+        said = served.log.read_text()
+    finals = [one["text"] for one in found if one["mode"] == "2pass-offline"]
+    assert "".join(finals).replace(" ", "") == expected_text(served.deployment, path).replace(" ", "")
+    assert any(one["mode"] == "2pass-online" and one["text"] for one in found) == (option == "--interims")
+    assert (" streams with interim results" if option == "--interims" else " streams without interim results") in said
 
 
 def test_other_sample_rates_are_resampled(served: Served) -> None:

@@ -1,0 +1,214 @@
+"""A worker as the server sees it: one process, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autotune.deployment import Deployment
+from autotune.errors import AutotuneError, TrialError
+from autotune.isolation import run_task
+from autotune.serve.wire import Message, packed, receive_frame
+
+__all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
+
+LOAD_S = 900.0
+"""Longest that loading and warming up may take."""
+SILENT_S = 20.0
+"""A worker that says nothing for longer hangs: it tells its status twice a second."""
+_FOREVER_S = 1e9
+
+
+@dataclass(frozen=True)
+class WorkerPlan:
+    """What a worker runs."""
+
+    deployment: Deployment
+    model_path: Path
+    artifact_path: Path | None
+    folder: Path
+    """Private; the sockets lie here."""
+    hang_s: float
+    """A batch that runs for longer hangs."""
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """What the worker said last."""
+
+    queue: Mapping[str, float] = field(default_factory=dict)
+    """Fields of ``QueueFacts``."""
+    totals: Mapping[str, Any] = field(default_factory=dict)
+    """``audio_s``, ``busy_s`` and ``stages_s``, since this worker started."""
+
+
+class WorkerProcess:
+    """One life of a worker; for the event loop in which it was made."""
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        name: str,
+        on_message: Callable[[WorkerProcess, Message], None],
+        *,
+        hurried: bool = False,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            plan: what it runs.
+            name: of its socket; no other worker that lives has it.
+            on_message: called with this worker and what it says, statuses included.
+            hurried: it is ready once it has run its smallest batch, not every one.
+        """
+        self._plan, self._hurried = plan, hurried
+        self._path = plan.folder / f"{name}.sock"
+        self._on_message = on_message
+        self._writer: asyncio.StreamWriter | None = None
+        self._pid: int | None = None
+        self._ending = False
+        self._heard_at = time.monotonic()
+        self.status = WorkerStatus()
+        self.why = ""
+        """Why it was ended, if it hung."""
+        self.ready_at: float | None = None
+        """``time.monotonic()`` when it was loaded and warmed up; None if it never was."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is loaded, warmed up and listening."""
+        return self._writer is not None
+
+    def send(self, message: Message, content: bytes = b"") -> None:
+        """Tell it something, if it listens."""
+        if self._writer is not None:
+            self._writer.write(packed(message, content))
+
+    def end(self) -> None:
+        """End it, now or as soon as it has begun."""
+        self._ending = True
+        if self._writer is not None:
+            self._writer.close()
+        self._kill()
+
+    def end_if_hung(self) -> None:
+        """It loads for too long, says nothing, or one batch doesn't end."""
+        silent_s = time.monotonic() - self._heard_at
+        running_s = self.status.queue.get("running_s", 0.0)
+        if silent_s > (SILENT_S if self.ready else LOAD_S):
+            self.why = f"the worker hung: it said nothing for {silent_s:.0f} s"
+        elif running_s > self._plan.hang_s:
+            self.why = f"the worker hung: a batch ran for {running_s:.0f} s"
+        else:
+            return
+        self.status = WorkerStatus()
+        self._heard_at = time.monotonic()
+        self._kill()
+
+    async def run(self, on_ready: Callable[[WorkerProcess], None], on_lost: Callable[[WorkerProcess], None]) -> str:
+        """From its start to its end; returns what ended it.
+
+        Args:
+            on_ready: called once it is loaded, warmed up and listening.
+            on_lost: called when it no longer listens, if it ever did.
+
+        Raises:
+            AutotuneError: it ended before it was ready.
+        """
+        loop = asyncio.get_running_loop()
+        connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
+        self._path.unlink(missing_ok=True)
+
+        def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set_result((reader, writer))
+
+        server = await asyncio.start_unix_server(on_connection, path=self._path)
+        ended = self._start(loop)
+        try:
+            either: list[asyncio.Future[Any]] = [connected, ended]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if connected.done():
+                await self._converse(*connected.result(), on_ready, on_lost)
+        finally:
+            server.close()
+            self._kill()
+            await asyncio.wait({ended})
+            self._pid = None
+        error = TrialError(self.why) if self.why else ended.result()
+        if self.ready_at is None and error is not None:
+            raise error
+        return f"{error}" if error is not None else "it ended"
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[AutotuneError | None]:
+        """Run it from a thread that lives as long as it does; the future gives what ended it."""
+        ended: asyncio.Future[AutotuneError | None] = loop.create_future()
+        plan = self._plan
+        deployment = plan.deployment
+        payload = {
+            "deployment": deployment.model_dump(mode="json"),
+            "model_path": str(plan.model_path.absolute()),
+            "artifact_path": None if plan.artifact_path is None else str(plan.artifact_path.absolute()),
+            "hurried": self._hurried,
+            "socket": str(self._path),
+        }
+
+        def run() -> None:
+            found: AutotuneError | None = None
+            try:
+                run_task(
+                    "autotune.serve.worker:serve_task",
+                    payload,
+                    timeout_s=_FOREVER_S,
+                    on_event=self._started,
+                    threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+                )
+            except AutotuneError as error:
+                found = error
+            except Exception as error:  # noqa: BLE001 - whatever it is, the server must go on
+                found = TrialError(f"{type(error).__name__}: {error}")
+            loop.call_soon_threadsafe(ended.set_result, found)
+
+        threading.Thread(target=run, name="autotune-worker", daemon=True).start()
+        return ended
+
+    def _started(self, _: str, data: dict[str, Any]) -> None:
+        """The process exists; called by its thread."""
+        self._pid = data["pid"]
+        if self._ending:
+            self._kill()
+
+    async def _converse(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_ready: Callable[[WorkerProcess], None],
+        on_lost: Callable[[WorkerProcess], None],
+    ) -> None:
+        """Hear it until its end."""
+        self._writer = writer
+        self.ready_at = self._heard_at = time.monotonic()
+        try:
+            on_ready(self)
+            while not self._ending and (message := await receive_frame(reader)) is not None:
+                self._heard_at = time.monotonic()
+                if "status" in message:
+                    self.status = WorkerStatus(message["status"]["queue"], message["status"]["totals"])
+                self._on_message(self, message)
+        finally:
+            self._writer, self.status = None, WorkerStatus()
+            writer.close()
+            on_lost(self)
+
+    def _kill(self) -> None:
+        if self._pid is not None:
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                self._pid = None
