@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--tables", type=Path, nargs="+", default=sorted((HERE / "tables").glob("*.jsonl")))
     parser.add_argument("--space", default=str(HERE / "tables" / "space.yaml"), help="that the tables are of")
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--replays", type=int, default=200, help="of each table of known truth, at each noise")
     parser.add_argument("--methods", default=",".join(METHODS), help="comma-separated")
     parser.add_argument("--out", type=Path, default=HERE.parent / "docs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes; all cores unless told otherwise")
@@ -90,8 +91,8 @@ def run(options: argparse.Namespace, mapper: Mapper) -> None:
     draw(curves, options.seeds, options.out / "regret.png")
     if "autotune" in methods:
         print("known truth", file=sys.stderr)
-        gates += truth_gates(cases, options.seeds, mapper)
-        gates += aa_gates(cases, options.seeds, mapper)
+        gates += truth_gates(cases, options.replays, mapper)
+        gates += aa_gates(cases, options.replays, mapper)
         found_gates = json.dumps([gate.as_json() for gate in gates], indent=1, ensure_ascii=False)
         folder = options.out / "benchmarks"
         folder.mkdir(parents=True, exist_ok=True)

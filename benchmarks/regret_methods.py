@@ -80,7 +80,9 @@ class Case:
     def known(self, seed: int, noise: float, truth: Truth | None = None) -> ReplayRunner:
         """Measurements around a known truth, the table's medians if none is given."""
         of_table = Noise.of(self.table, self.goal, noise) if noise else None
-        return ReplayRunner(self.table, random.Random(seed), truth=truth or self.truth, noise=of_table, goal=self.goal)
+        # Draws of their own for every table and noise: replays that share theirs are fewer than they seem.
+        generator = random.Random(f"{self.name}, noise {noise:g}, seed {seed}")
+        return ReplayRunner(self.table, generator, truth=truth or self.truth, noise=of_table, goal=self.goal)
 
     def baseline(self) -> Deployment:
         """The truly better one."""

@@ -70,6 +70,8 @@ class Memory:
     front: int
     """Of the process that speaks with clients."""
     workers: int
+    in_flight: int
+    """Requests that wait for their answers: memory that a backlog takes isn't given back."""
     settled: bool
     """Whether no worker was killed lately."""
 
@@ -83,6 +85,7 @@ class Soak:
     rate: float
     until: float
     answers: list[Answer] = field(default_factory=list)
+    in_flight: int = 0
     streams: list[Spoken] = field(default_factory=list)
     killed: list[float] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
@@ -101,7 +104,9 @@ class Soak:
         async with httpx.AsyncClient(base_url=self.server.url, timeout=120, limits=limits) as client:
 
             async def one(path: Path) -> None:
+                self.in_flight += 1
                 self.answers.append(await ask(client, path, contents[path]))
+                self.in_flight -= 1
 
             due = time.perf_counter()
             while not self.over:
@@ -213,7 +218,7 @@ class Soak:
             now, front = time.perf_counter(), self.server.front_bytes()
             settled = now - max([started, *self.killed]) > SETTLED_S
             workers = self.server.memory_bytes() - front
-            self.memory.append(Memory(now - started, front, workers, settled))
+            self.memory.append(Memory(now - started, front, workers, self.in_flight, settled))
             await asyncio.sleep(MEMORY_EVERY_S)
 
     async def run(self) -> None:
@@ -284,8 +289,8 @@ def main() -> None:
         "memory_growth": growth(soak.memory, lambda one: one.front + one.workers),
         "front_growth": growth(soak.memory, lambda one: one.front),
         "workers_growth": growth(soak.memory, lambda one: one.workers),
-        "second_front_mib_workers_mib": [
-            [round(one.second), one.front >> 20, one.workers >> 20] for one in soak.memory if one.settled
+        "second_in_flight_front_mib_workers_mib": [
+            [round(one.second), one.in_flight, one.front >> 20, one.workers >> 20] for one in soak.memory if one.settled
         ][::3],
         "restarts": restarts,
         "injected": dict(soak.injected),

@@ -16,9 +16,9 @@ from autotune.search.surrogate import Floats, Surrogate
 __all__ = ["LocalSearch"]
 
 LEADERS = 3
-"""Whose neighbours are looked at."""
+"""The best, whose neighbours are looked at, and those of each other format's best."""
 COUPLED = 60
-"""Moves of two settings at once that are drawn around the first leader."""
+"""Moves of two settings at once that are drawn around each leader."""
 AFAR = 40
 """Deployments that are drawn from all of the space."""
 MOST_TRIALS = 5
@@ -44,7 +44,8 @@ class LocalSearch:
 
         Looked at are neighbours of the leaders, which differ from one of them in one setting or in two at once (fewer
         instances with more threads each are often better where either move alone is worse), some from afar, and the
-        leaders themselves: a measurement is noisy, and whoever is about as good must be told apart.
+        leaders themselves: a measurement is noisy, and whoever is about as good must be told apart. Each format has a
+        leader: what suits one doesn't suit another, and a format is not slow because it was met with wrong settings.
 
         Args:
             unknown: whether a deployment would be measured for the first time.
@@ -54,7 +55,7 @@ class LocalSearch:
         Returns:
             None if nothing is measured that the goal allows, or nothing is left to be measured.
         """
-        leaders = [candidate for candidate in self.candidates if candidate.feasible][:LEADERS]
+        leaders = self._leaders()
         if not leaders or len(self.candidates) < 2:
             return None
         pool = self._pool([leader.deployment for leader in leaders], generator)
@@ -68,9 +69,14 @@ class LocalSearch:
         worth = _improvement(expected - best, spread) * self._allowed(chosen)
         return chosen[int(worth.argmax())]
 
+    def _leaders(self) -> list[Candidate]:
+        allowed = [candidate for candidate in self.candidates if candidate.feasible]
+        formats = {one.deployment.format: one for one in reversed(allowed)}
+        return list({one.deployment.key: one for one in [*allowed[:LEADERS], *formats.values()]}.values())
+
     def _pool(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
         pool = [near for leader in leaders for near in self.space.neighbours(leader)]
-        pool += self.space.two_steps(leaders[0], COUPLED, generator)
+        pool += [near for leader in leaders for near in self.space.two_steps(leader, COUPLED, generator)]
         pool += [self.space.sample(generator) for _ in range(AFAR)]
         return list({near.key: near for near in pool}.values())
 
