@@ -15,6 +15,8 @@ from autotune.search.storage import open_storage
 from autotune.search.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
+SPACE = shipped_space(arrival="open")
+
 
 class Trade(SyntheticRunner):
     """Large batches are fast, slow to answer, and large in memory."""
@@ -28,7 +30,7 @@ class Trade(SyntheticRunner):
 
 def run(folder: Path, goal: Goal, trials: int = 24) -> StudyResult:
     storage = open_storage(folder / "s.journal")
-    with TuningStudy.open(storage, name="t", space=shipped_space(), seed=1, identity={}, goal=goal) as study:
+    with TuningStudy.open(storage, name="t", space=SPACE, seed=1, identity={}, goal=goal) as study:
         return study.run(Trade(), Budget(trials=trials), baselines=BASELINES, on_event=ignore)
 
 
@@ -77,7 +79,7 @@ def test_another_limit_measures_nothing_again_but_another_score_does(tmp_path: P
     def again(goal: Goal) -> int:
         runner = Trade()
         storage = open_storage(tmp_path / "s.journal")
-        with TuningStudy.open(storage, name="t", space=shipped_space(), seed=1, identity={}, goal=goal) as study:
+        with TuningStudy.open(storage, name="t", space=SPACE, seed=1, identity={}, goal=goal) as study:
             study.run(runner, Budget(trials=12), baselines=BASELINES, on_event=ignore)
         return len(runner.asked)
 
@@ -125,7 +127,7 @@ def test_it_ends_early_when_nothing_better_is_found(tmp_path: Path) -> None:
 
     events: list[StudyEvent] = []
     storage = open_storage(tmp_path / "s.journal")
-    with TuningStudy.open(storage, name="t", space=shipped_space(), seed=1, identity={}) as study:
+    with TuningStudy.open(storage, name="t", space=SPACE, seed=1, identity={}) as study:
         result = study.run(flat, Budget(trials=60), baselines=BASELINES, on_event=events.append)
     assert result.early
     assert events[-1].kind == "early"

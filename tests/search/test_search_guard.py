@@ -29,6 +29,9 @@ def heard(wrong: int, *, clips: int = CLIPS) -> Accuracy:
     return Accuracy(unit="cer", tokens="characters", utterances=clips, clips=tuple(counts), worst=())
 
 
+SPACE = shipped_space(arrival="open")
+
+
 class Listener(SyntheticRunner):
     """Batches of four and more are fast, and lose 2 %."""
 
@@ -44,7 +47,7 @@ def run(
     with TuningStudy.open(
         open_storage(folder / f"s{seed}.journal"),
         name="test",
-        space=shipped_space(),
+        space=SPACE,
         seed=seed,
         identity={"model": "x"},
         goal=Goal(guard=guard or Guard()),
@@ -96,7 +99,7 @@ def test_another_allowance_measures_nothing_again(tmp_path: Path) -> None:
 def test_records_survive_the_journal(tmp_path: Path) -> None:
     result = run(tmp_path, Listener(), trials=4)
     storage = open_storage(tmp_path / "s1.journal")
-    with TuningStudy.open(storage, name="test", space=shipped_space(), seed=1, identity={"model": "x"}) as study:
+    with TuningStudy.open(storage, name="test", space=SPACE, seed=1, identity={"model": "x"}) as study:
         assert study.records == result.trials
         assert study.name.endswith("-0.005")
 
