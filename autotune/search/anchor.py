@@ -26,7 +26,7 @@ _BEYOND_NOISE = 2.5
 
 
 def changed(looks: Sequence[float], score: float) -> bool:
-    """Whether a score of the baseline is further from its earlier ones' mean than it may be, up or down."""
+    """Whether a score of the baseline is further from its earlier ones' median than it may be, up or down."""
     return abs(_shift(looks, [score])) > math.log(1 + DRIFT)
 
 
@@ -39,7 +39,7 @@ def shift_of(before: Sequence[float], after: Sequence[float], noise: float) -> f
         noise: standard deviation of one log score, see ``noise_of``.
 
     Returns:
-        0 unless every score after is off to the same side by more than 5 %, and their mean by more than noise explains.
+        0 unless every score after is off to the same side by more than 5 %, their median by more than noise explains.
     """
     shift = _shift(before, after)
     explained = _BEYOND_NOISE * noise * math.sqrt(1 / len(before) + 1 / len(after))
@@ -67,4 +67,5 @@ def describe_drift(looks: Sequence[float], score: float) -> str:
 
 
 def _shift(before: Sequence[float], after: Sequence[float]) -> float:
-    return statistics.fmean(map(math.log, after)) - statistics.fmean(map(math.log, before))
+    # Medians: one slow look that passed would lie in a mean for the rest of the study, and a later one seem fast.
+    return statistics.median(map(math.log, after)) - statistics.median(map(math.log, before))

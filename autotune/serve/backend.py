@@ -144,11 +144,9 @@ class Backend:
         """Keep one worker alive."""
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
-            # Requests wait for any but the first: shapes that they may never bring must not keep them waiting.
-            hurried = self._first.done()
-            self._workers[slot] = worker = WorkerProcess(self._plan, f"worker-{slot}", self._hear, hurried=hurried)
+            self._workers[slot] = worker = self._worker(slot)
             try:
-                why = await worker.run(self._elect, self._lost)
+                why = await worker.run()
             except AutotuneError as error:
                 if not self._first.done():
                     self._first.set_exception(error)
@@ -163,6 +161,17 @@ class Backend:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), pause_s)
             pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
+
+    def _worker(self, slot: int) -> WorkerProcess:
+        return WorkerProcess(
+            self._plan,
+            f"worker-{slot}",
+            on_ready=self._elect,
+            on_message=self._hear,
+            on_lost=self._lost,
+            # Requests wait for any but the first: shapes that they may never bring must not keep them waiting.
+            hurried=self._first.done(),
+        )
 
     def _elect(self, worker: WorkerProcess) -> None:
         """Let it work, unless another one does: tell it what was accepted before."""

@@ -56,8 +56,10 @@ class WorkerProcess:
         self,
         plan: WorkerPlan,
         name: str,
-        on_message: Callable[[WorkerProcess, Message], None],
         *,
+        on_ready: Callable[[WorkerProcess], None],
+        on_message: Callable[[WorkerProcess, Message], None],
+        on_lost: Callable[[WorkerProcess], None],
         hurried: bool = False,
     ) -> None:
         """Start nothing yet.
@@ -65,19 +67,21 @@ class WorkerProcess:
         Args:
             plan: what it runs.
             name: of its socket; no other worker that lives has it.
-            on_message: called with this worker and what it says, statuses included.
+            on_ready: called once it is loaded, warmed up and listening.
+            on_message: called with what it says, statuses included.
+            on_lost: called when it no longer listens, if it ever did.
             hurried: it is ready once it has run its smallest batch, not every one.
         """
         self._plan, self._hurried = plan, hurried
         self._path = plan.folder / f"{name}.sock"
-        self._on_message = on_message
+        self._on_ready, self._on_message, self._on_lost = on_ready, on_message, on_lost
         self._writer: asyncio.StreamWriter | None = None
         self._pid: int | None = None
         self._ending = False
         self._heard_at = time.monotonic()
+        self._hung = ""
+        """How, if it did."""
         self.status = WorkerStatus()
-        self.why = ""
-        """Why it was ended, if it hung."""
         self.ready_at: float | None = None
         """``time.monotonic()`` when it was loaded and warmed up; None if it never was."""
 
@@ -103,25 +107,17 @@ class WorkerProcess:
         silent_s = time.monotonic() - self._heard_at
         running_s = self.status.queue.get("running_s", 0.0)
         if silent_s > (SILENT_S if self.ready else LOAD_S):
-            self.why = f"the worker hung: it said nothing for {silent_s:.0f} s"
+            self._hung = f"the worker hung: it said nothing for {silent_s:.0f} s"
         elif running_s > self._plan.hang_s:
-            self.why = f"the worker hung: a batch ran for {running_s:.0f} s"
+            self._hung = f"the worker hung: a batch ran for {running_s:.0f} s"
         else:
             return
         self.status = WorkerStatus()
         self._heard_at = time.monotonic()
         self._kill()
 
-    async def run(self, on_ready: Callable[[WorkerProcess], None], on_lost: Callable[[WorkerProcess], None]) -> str:
-        """From its start to its end; returns what ended it.
-
-        Args:
-            on_ready: called once it is loaded, warmed up and listening.
-            on_lost: called when it no longer listens, if it ever did.
-
-        Raises:
-            AutotuneError: it ended before it was ready.
-        """
+    async def run(self) -> str:
+        """From its start to its end; returns what ended it. Raises AutotuneError if that was before it was ready."""
         loop = asyncio.get_running_loop()
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
         self._path.unlink(missing_ok=True)
@@ -135,13 +131,13 @@ class WorkerProcess:
             either: list[asyncio.Future[Any]] = [connected, ended]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if connected.done():
-                await self._converse(*connected.result(), on_ready, on_lost)
+                await self._converse(*connected.result())
         finally:
             server.close()
             self._kill()
             await asyncio.wait({ended})
             self._pid = None
-        error = TrialError(self.why) if self.why else ended.result()
+        error = TrialError(self._hung) if self._hung else ended.result()
         if self.ready_at is None and error is not None:
             raise error
         return f"{error}" if error is not None else "it ended"
@@ -184,18 +180,12 @@ class WorkerProcess:
         if self._ending:
             self._kill()
 
-    async def _converse(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        on_ready: Callable[[WorkerProcess], None],
-        on_lost: Callable[[WorkerProcess], None],
-    ) -> None:
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear it until its end."""
         self._writer = writer
         self.ready_at = self._heard_at = time.monotonic()
         try:
-            on_ready(self)
+            self._on_ready(self)
             while not self._ending and (message := await receive_frame(reader)) is not None:
                 self._heard_at = time.monotonic()
                 if "status" in message:
@@ -204,7 +194,7 @@ class WorkerProcess:
         finally:
             self._writer, self.status = None, WorkerStatus()
             writer.close()
-            on_lost(self)
+            self._on_lost(self)
 
     def _kill(self) -> None:
         if self._pid is not None:
