@@ -44,7 +44,10 @@ def serve(
     ] = None,
     interims: Annotated[
         bool | None,
-        typer.Option("--interims/--no-interims", help="Of streams. Default: where the measured speed carries them."),
+        typer.Option(
+            "--interims/--no-interims",
+            help="Interim results of streams. Default: where the measured speed carries them.",
+        ),
     ] = None,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
     max_duration: Annotated[str, typer.Option(help="Longest recording.")] = "4h",
