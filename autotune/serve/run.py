@@ -16,6 +16,7 @@ import uvicorn
 from autotune.deployment_file import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.serve.app import build_app
+from autotune.serve.memory import memory_given_back
 from autotune.serve.options import ServeOptions
 from autotune.serve.service import Service
 
@@ -48,7 +49,8 @@ def run_server(
         AutotuneError: the recognizer can't be loaded.
         DocumentError: the address or a TLS file can't be used.
     """
-    asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
+    with memory_given_back():
+        asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
 
 
 async def _serve(

@@ -26,6 +26,7 @@ from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, warmup_shapes
+from autotune.serve.memory import memory_given_back
 from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
         recognizer.take_batches()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        # Engines keep the memory arenas that they were measured with.
+        with memory_given_back(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(payload["socket"])
             _Worker(recognizer, connection).run()
     return {}
