@@ -34,10 +34,11 @@ from websockets.exceptions import ConnectionClosed
 
 import autotune
 from autotune.deployment_file import read_deployment_file
+from autotune.loadgen.http_client import HttpClients
 from autotune.metrics import percentile
 from autotune.recognizer.decoding import join_texts
 from benchmarks.serving import recordings
-from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, crowd, serving
+from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, connecting, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "soak.json"
 SHARE = 0.8
@@ -100,22 +101,23 @@ class Soak:
         """Open loop: never waits for an answer."""
         contents = {path: path.read_bytes() for path in self.files}
         generator, tasks = random.Random(1), set[asyncio.Task[None]]()
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=120, limits=limits) as client:
+        clients = HttpClients(lambda: connecting(self.server.url))
 
-            async def one(path: Path) -> None:
-                self.in_flight += 1
+        async def one(path: Path) -> None:
+            self.in_flight += 1
+            async with clients.one() as client:
                 self.answers.append(await ask(client, path, contents[path]))
-                self.in_flight -= 1
+            self.in_flight -= 1
 
-            due = time.perf_counter()
-            while not self.over:
-                due += generator.expovariate(self.rate)
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
-                task = asyncio.create_task(one(generator.choice(self.files)))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-            await asyncio.gather(*tasks)
+        due = time.perf_counter()
+        while not self.over:
+            due += generator.expovariate(self.rate)
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            task = asyncio.create_task(one(generator.choice(self.files)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+        await clients.aclose()
 
     async def kills(self) -> None:
         while not self.over:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,10 +16,40 @@ from autotune.errors import AudioError
 from autotune.loadgen.clients import OVERLOADED, Access, Answer, fault, tls_context
 from autotune.loadgen.endpoint import Endpoint
 
-__all__ = ["HttpClient"]
+__all__ = ["HttpClient", "HttpClients"]
 
 _KEEP_ALIVE_S = 2.0
 """Idle connections are given up before a server does (uvicorn: 5 s), or a request could meet one being closed."""
+
+
+class HttpClients:
+    """A client of httpx for every request under way, used again after it.
+
+    One client's pool goes through all of its connections at each request: with hundreds under way that would take
+    longer than everything else.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
+        self._make = make
+        self._every: list[httpx.AsyncClient] = []
+        self._idle: list[httpx.AsyncClient] = []
+
+    @contextlib.asynccontextmanager
+    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+        """For one request at a time."""
+        if self._idle:
+            client = self._idle.pop()
+        else:
+            self._every.append(client := self._make())
+        try:
+            yield client
+        finally:
+            self._idle.append(client)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for client in self._every:
+            await client.aclose()
 
 
 class HttpClient:
@@ -29,32 +60,29 @@ class HttpClient:
         self._headers = access.headers
         self._tls = tls_context(where, access)
         self._bodies = [_encoded(where.url, recording, access.model) for recording in recordings]
-        self._http: httpx.AsyncClient | None = None
+        self._clients = HttpClients(self._connecting)
 
     async def __aenter__(self) -> Self:
-        # No limits and no time-outs of its own: how many are under way, and for how long, is the schedule's affair.
-        self._http = httpx.AsyncClient(
-            headers=self._headers,
-            timeout=None,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEEP_ALIVE_S),
-            verify=self._tls or False,
-            trust_env=False,
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._http is not None:
-            await self._http.aclose()
+        await self._clients.aclose()
+
+    def _connecting(self) -> httpx.AsyncClient:
+        # No time-outs of its own: for how long a request is under way is the schedule's affair.
+        limits = httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S)
+        tls = self._tls or False
+        return httpx.AsyncClient(headers=self._headers, timeout=None, limits=limits, verify=tls, trust_env=False)
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
         """See ``Client``; nothing is spoken over HTTP."""
-        assert self._http is not None
         assert spoken_from_s is None
         body, kind = self._bodies[recording]
         try:
-            response = await self._http.post(self._url, content=body, headers={"Content-Type": kind})
+            async with self._clients.one() as client:
+                response = await client.post(self._url, content=body, headers={"Content-Type": kind})
         except (httpx.RequestError, OSError) as error:
             return fault(error)
         return _answer(response, asyncio.get_running_loop().time())

@@ -50,6 +50,8 @@ class Service:
     """Of each stream: from its header to the end of its speech."""
     blocks: list[int] = field(default_factory=list)
     """Of each stream: bytes of every message."""
+    ports: set[int] = field(default_factory=set)
+    """From which recordings came over HTTP."""
     last_result: dict[str, Any] = field(default_factory=lambda: {"is_final": True})
     """What marks a stream's last result."""
     _free_s: float = 0.0
@@ -83,6 +85,8 @@ class Service:
     async def transcriptions(self, request: Request) -> Response:
         """OpenAI's endpoint."""
         body = await request.body()
+        assert request.client is not None
+        self.ports.add(request.client.port)
         if self.api_key is not None and request.headers.get("Authorization") != f"Bearer {self.api_key}":
             return Response(status_code=401)
         assert b'name="response_format"\r\n\r\njson' in body

@@ -89,6 +89,14 @@ def test_nothing_waits_for_earlier_answers(recordings: tuple[Recording, ...]) ->
     assert all(request.sent_s >= request.scheduled_s for request in run.requests)
 
 
+def test_connections_are_as_many_as_requests_under_way_and_used_again(recordings: tuple[Recording, ...]) -> None:
+    service = Service(service_s=0.05)
+    with serving(service) as address:
+        run = over_http(address, recordings, plan([*every(0.0, 4), *(Due(1.0 + 0.3 * n, n) for n in range(4))]))
+    assert [request.status for request in run.requests] == ["ok"] * 8
+    assert len(service.ports) == 4
+
+
 def test_what_the_client_lags_is_noted(recordings: tuple[Recording, ...]) -> None:
     whole = run_plan(Told(answered), recordings, plan(every(0.001, 3)), Silent())
     assert all(request.lag_s == request.sent_s - request.scheduled_s for request in whole.requests)
