@@ -44,11 +44,13 @@ class HttpClients:
         try:
             yield client
         finally:
-            self._idle.append(client)
+            if not client.is_closed:
+                self._idle.append(client)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        for client in self._every:
+        """Close all connections; later requests open new ones."""
+        closing, self._every, self._idle = self._every, [], []
+        for client in closing:
             await client.aclose()
 
 
