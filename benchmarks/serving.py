@@ -32,6 +32,8 @@ from benchmarks.serving_client import PATH, conditions, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"
 CLIENTS = (1, 8, 64, 256)
+PAUSE_S = 0.3
+"""Between both sides: for a while after a batch, the threads of the one spin, and would take CPU from the other."""
 
 
 def recordings(profile: str, count: int) -> list[Path]:
@@ -64,8 +66,10 @@ def in_turn(url: str, recognizer: Any, files: list[Path], rounds: int) -> list[t
             served(path)
         for _ in range(rounds):
             for path in files:
-                first, second = (direct, served) if generator.random() < 0.5 else (served, direct)
-                told = {first.__name__: first(path), second.__name__: second(path)}
+                told = {}
+                for side in (direct, served) if generator.random() < 0.5 else (served, direct):
+                    time.sleep(PAUSE_S)
+                    told[side.__name__] = side(path)
                 if told["direct"][1] != told["served"][1]:
                     print(f"other text over HTTP: {path}", file=sys.stderr)
                 found.append((told["direct"][2], told["direct"][0], told["served"][0]))
