@@ -18,9 +18,14 @@ def answer(
     key: str | None = None,
     path: str = "/x",
     check: Callable[[], None] = lambda: None,
+    rules: BodyRules = RULES,
+    sizes: list[int] | None = None,
 ) -> str:
-    """What becomes of a POST whose parts come after so many seconds each: its body, or why it was turned away."""
-    parts, outcome = list(body), list[str]()
+    """What becomes of a POST whose parts come after so many seconds each: its body, or why it was turned away.
+
+    ``sizes`` is told the bytes of each part that the application gets.
+    """
+    parts, outcome, sizes = list(body), list[str](), [] if sizes is None else sizes
 
     async def receive() -> Message:
         wait_s, content = parts.pop(0)
@@ -34,6 +39,7 @@ def answer(
         whole, more = b"", True
         while more:
             message = await receive()
+            sizes.append(len(message["body"]))
             whole, more = whole + message["body"], message["more_body"]
         outcome.append(whole.decode())
 
@@ -45,13 +51,21 @@ def answer(
 
     found = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     scope = {"type": "http", "method": "POST", "path": path, "headers": found}
-    guard = Guard(app, api_key=key, rules=RULES, check=check, refuse=refuse)
+    guard = Guard(app, api_key=key, rules=rules, check=check, refuse=refuse)
     asyncio.run(guard(scope, receive, send))
     return outcome[0]
 
 
 def test_a_body_passes_whole() -> None:
     assert answer([(0, b"one "), (0.01, b"two")]) == "one two"
+
+
+def test_a_large_body_is_passed_on_in_large_parts_and_in_order() -> None:
+    sent = [(0.0, bytes([65 + number]) * 65_536) for number in range(40)]
+    sizes: list[int] = []
+    got = answer(sent, rules=BodyRules(most_bytes=1 << 30, idle_s=5.0, bytes_per_s=1.0), sizes=sizes)
+    assert got.encode() == b"".join(part for _, part in sent)
+    assert sizes == [1 << 20, 1 << 20, 40 * 65_536 - (2 << 20)]
 
 
 def test_a_silent_sender_and_a_dripping_one_are_let_go() -> None:
