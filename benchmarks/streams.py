@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deployment", type=Path)
     parser.add_argument("--profile", default="streaming")
-    parser.add_argument("--duration", default="40s", help="of each load that is tried")
+    parser.add_argument("--duration", default="3m", help="of each load: less shows too few recordings")
     options = parser.parse_args()
     document = read_deployment_file(options.deployment)
     held_for = ruled(document)

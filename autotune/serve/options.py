@@ -14,7 +14,7 @@ __all__ = ["INTERIM_S", "ServeOptions", "hang_s", "interims_fit", "limits_of"]
 QUEUE_FOR_S = 30.0
 """The default queue holds what takes this long to recognise at the measured speed."""
 LEAST_QUEUE_S = 600.0
-STREAMS_SHARE = 0.6
+STREAMS_SHARE = 0.5
 """Of the streams that the measured speed would carry if they never met: they do (benchmarks/streams.py)."""
 INTERIM_S = 1.0
 """Between two interim results of a stream, in seconds of its audio."""

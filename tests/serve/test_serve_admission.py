@@ -69,10 +69,10 @@ def test_limits_follow_from_what_was_measured_unless_they_are_given() -> None:
     rtfx = document.measurement.rtfx.median
     found = limits_of(ServeOptions(), document)
     assert found.queue_s == max(600, 30 * rtfx)
-    assert found.streams == max(1, int(0.6 * rtfx))
+    assert found.streams == max(1, int(0.5 * rtfx))
     assert limits_of(ServeOptions(max_queue_s=5, max_streams=1), document).queue_s == 5
     assert not interims_fit(found, document), "as many streams as it carries without interim results"
-    assert interims_fit(limits_of(ServeOptions(max_streams=1), document), document) == (0.6 * rtfx >= 6)
+    assert interims_fit(limits_of(ServeOptions(max_streams=1), document), document) == (0.5 * rtfx >= 6)
 
 
 def test_a_batch_hangs_after_many_times_what_it_takes() -> None:
