@@ -48,7 +48,7 @@ def measured(deployment: Path, option: str, streams: list[int], profile: str, du
     return told
 
 
-def ruled(document: DeploymentFile) -> dict[str, float]:
+def streams_held_for(document: DeploymentFile) -> dict[str, float]:
     """What ``serve/options.py`` holds it for."""
     most = STREAMS_SHARE * document.measurement.rtfx.median
     return {"no_interims": most, "interims": most / (1 + INTERIM_OF_S / INTERIM_S)}
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--duration", default="3m", help="of each load: less shows too few recordings")
     options = parser.parse_args()
     document = read_deployment_file(options.deployment)
-    held_for = ruled(document)
+    held_for = streams_held_for(document)
     told: dict[str, Any] = {**conditions(document), "rtfx": document.measurement.rtfx.median, "held_for": held_for}
     for name, most in held_for.items():
         streams = sorted({max(1, round(share * most)) for share in SHARES})
