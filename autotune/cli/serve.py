@@ -114,7 +114,7 @@ def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
     limits, deployment = service.limits, service.document.deployment
     interims = "with" if service.interims else "without"
     as_wished = service.interims or service.options.interims is not None
-    why = "" if as_wished else " (the measured speed carries fewer: see --max-streams)"
+    why = "" if as_wished else ", which it would carry for fewer: see --max-streams and --interims"
     _tell(f"ready at {url} — {deployment.describe()}")
     _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results{why}")
     if json_:
