@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
-from autotune import __version__
+from autotune.version import __version__
 from autotune.accuracy import Verdict
 from autotune.audio.workload import Workload
 from autotune.deployment_file import (
@@ -31,7 +31,7 @@ from autotune.deployment_file import (
 )
 from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement, worst_noise, worst_verdict
-from autotune.metrics import percentile
+from autotune.intervals import percentile
 from autotune.models import Artifact, ModelInfo
 from autotune.reasons import reason
 from autotune.search.comparison import Comparison, Finalist

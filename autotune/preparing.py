@@ -12,7 +12,7 @@ from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.hardware import HardwareProfile
 from autotune.models import ModelInfo
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.reporting import Reporter, progress
 
 __all__ = ["HOPELESS", "draw_workload", "judge_of", "reference_request"]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from autotune.deployment_file import DeploymentFile, IntervalRecord
 from autotune.hardware import HardwareProfile
-from autotune.metrics import Interval
+from autotune.intervals import Interval
 from autotune.reasons import BETTER, WORSE
 from autotune.search.comparison import Comparison, Finalist
 

@@ -16,7 +16,7 @@ from autotune.deployment_file import DeploymentFile, HardwareRecord, IntervalRec
 from autotune.documents import Document, parse_document
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
-from autotune.paths import atomic_write, state_dir
+from autotune.files import atomic_write, state_dir
 from autotune.search.goal import Objective
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.transferring import hardware_distance, transferred

@@ -20,7 +20,7 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.hardware import probe_hardware
 from autotune.measure.measurement import Measurement
 from autotune.models import resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.reporting import Silent
 from autotune.search.budget import EFFORTS
 from autotune.search.finalists import Blocks, compare

@@ -26,9 +26,9 @@ from autotune.cli.terminal import TerminalReporter
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.hardware import probe_hardware
 from autotune.measure import Measurement
-from autotune.metrics import geometric_interval
+from autotune.intervals import geometric_interval
 from autotune.models import resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from autotune.accuracy.guard import ALLOWED_INCREASE
-from autotune.metrics import Interval, geometric_interval
+from autotune.intervals import Interval, geometric_interval
 from autotune.models.source import DEFAULT_MODEL
 
 Row = dict[str, Any]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from autotune.metrics import Interval
+from autotune.intervals import Interval
 from benchmarks.frontier_figures import (
     CaseResult,
     Row,

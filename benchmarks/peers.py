@@ -31,9 +31,9 @@ from autotune.audio.reading import read_audio
 from autotune.audio.workload import build_workload
 from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
 from autotune.hardware import probe_hardware
-from autotune.metrics import geometric_interval
+from autotune.intervals import geometric_interval
 from autotune.models import ensure_artifact, resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from benchmarks.sides import FUNASR_ONNX, OURS, Side, SideSpec, funasr_onnx_python
 
 

@@ -32,7 +32,7 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.models import resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.reporting import Silent
 from autotune.search.goal import Goal
 from autotune.search.replay import Truth

@@ -19,7 +19,7 @@ from autotune.deployment_file import read_deployment_file
 from autotune.hardware import probe_hardware
 from autotune.measure import TrialRequest, run_trial
 from autotune.models import ensure_artifact, resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 
 ORT_OPTIONS = {
     "graph_optimization_level": "all",

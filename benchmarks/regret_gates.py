@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from autotune.errors import AutotuneError
-from autotune.metrics import percentile
+from autotune.intervals import percentile
 from autotune.search.replay import Truth
 from benchmarks.regret_methods import METHODS, Case, Recommendation, Step, recommend
 

@@ -13,7 +13,7 @@ from autotune.accuracy import Judge
 from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32, read_audio
 from autotune.audio.workload import Recording, Workload, build_workload
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 
 LONGEST_S = 15.0
 """Of a segment of long recordings."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.isolation.process import THREAD_VARIABLES
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 
 FUNASR_ONNX = "funasr-onnx==0.4.3"
 SHERPA_ONNX = "sherpa-onnx==2.0.1"

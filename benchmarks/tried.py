@@ -36,7 +36,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from autotune.deployment import ArtifactSpec, WeightType
 from autotune.hardware import DOT_PRODUCTS, probe_hardware
-from autotune.metrics import geometric_interval
+from autotune.intervals import geometric_interval
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.export import NOT_QUANTIZED
 

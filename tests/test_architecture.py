@@ -12,7 +12,7 @@ PACKAGE = ROOT / "autotune"
 
 FLOORS = [
     ["errors"],
-    ["paths", "metrics", "documents", "reporting", "file_cache"],
+    ["version", "files", "intervals", "documents", "reporting"],
     ["deployment", "model_directory", "hardware"],
     ["isolation"],
     ["audio"],

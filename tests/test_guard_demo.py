@@ -26,7 +26,7 @@ from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.reporting import Silent
 from autotune.search.budget import Budget
 from autotune.search.finalists import Comparison

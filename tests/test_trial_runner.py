@@ -13,7 +13,7 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement, TrialRequest
 from autotune.measure.measurement import ShardSample
 from autotune.models import resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.reporting import Silent
 from autotune.trial_runner import TrialRunner, TrialSubject
 from tests.fake_engine import fake_deployment

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from autotune.measure.accuracy import Accuracy, pooled
-from autotune.metrics import RatioEstimate, ratio_interval
+from autotune.intervals import RatioEstimate, ratio_interval
 
 __all__ = ["ALLOWED_INCREASE", "Guard", "Outcome", "Verdict", "describe_accuracy"]
 

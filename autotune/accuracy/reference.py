@@ -17,7 +17,7 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.measure import TrialRequest, run_trial
 from autotune.models import ModelInfo
-from autotune.paths import atomic_write, cache_dir
+from autotune.files import atomic_write, cache_dir
 
 __all__ = ["ReferenceRequest", "reference_texts"]
 

@@ -121,7 +121,7 @@ def _keep(report: LoadReport, out: Path | None, plot: Path | None) -> None:
 
     from autotune.errors import DocumentError
     from autotune.loadgen import draw_load
-    from autotune.paths import atomic_write
+    from autotune.files import atomic_write
 
     for option, path in (("--out", out), ("--plot", plot)):
         if path is None:

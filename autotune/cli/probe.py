@@ -21,7 +21,7 @@ def probe(
 
     from autotune.errors import DocumentError
     from autotune.hardware import probe_hardware
-    from autotune.paths import atomic_write
+    from autotune.files import atomic_write
 
     hardware = probe_hardware()
     document: dict[str, Any] = {"fingerprint": hardware.fingerprint, **hardware.model_dump(mode="json")}

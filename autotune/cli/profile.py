@@ -72,7 +72,7 @@ def profile(
 
 def _write(option: str, path: Path, data: bytes) -> None:
     from autotune.errors import DocumentError
-    from autotune.paths import atomic_write
+    from autotune.files import atomic_write
 
     try:
         atomic_write(path, data)

@@ -66,7 +66,7 @@ def render(
 def _write(out: Path, files: dict[str, str]) -> None:
     """Scripts can be run as they are."""
     from autotune.errors import DocumentError
-    from autotune.paths import atomic_write
+    from autotune.files import atomic_write
 
     try:
         for name, text in files.items():

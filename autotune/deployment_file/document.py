@@ -12,7 +12,7 @@ from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.measure.accuracy import TokenName, UnitName
-from autotune.metrics import Interval, RatioEstimate
+from autotune.intervals import Interval, RatioEstimate
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.search.goal import Goal, Objective
 

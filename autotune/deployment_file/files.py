@@ -13,7 +13,7 @@ from autotune.deployment_file.comments import comment_for
 from autotune.deployment_file.document import SCHEMA, DeploymentFile
 from autotune.documents import parse_document, read_yaml, suggest
 from autotune.errors import DocumentError
-from autotune.paths import atomic_write
+from autotune.files import atomic_write
 
 __all__ = ["check_writable", "read_deployment_file", "schema_text", "write_deployment_file", "yaml_text"]
 

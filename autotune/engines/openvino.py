@@ -11,7 +11,7 @@ from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_
 from autotune.engines.out_of_memory import allocation_failures_as_memory_error
 from autotune.engines.outputs import engine_output
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 
 __all__ = ["OpenVinoEngine", "verify_products"]
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from autotune import __version__
+from autotune.version import __version__
 from autotune.audio.profile import load_profile
 from autotune.audio.recording import Workload
 from autotune.errors import DocumentError, LoadError

@@ -10,7 +10,7 @@ from autotune.audio.recording import Recording
 from autotune.documents import Document
 from autotune.loadgen.requests import Request
 from autotune.measure.accuracy import TokenName
-from autotune.metrics import ratio_interval
+from autotune.intervals import ratio_interval
 
 __all__ = ["TextErrors", "text_errors"]
 

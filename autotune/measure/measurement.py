@@ -8,7 +8,7 @@ from typing import Any
 from autotune.documents import Document
 from autotune.measure.accuracy import Accuracy
 from autotune.measure.interference import Disturbance, disturbances, severity, verdict
-from autotune.metrics import percentile
+from autotune.intervals import percentile
 
 __all__ = ["Measurement", "NewShapes", "ShardSample", "worst_verdict"]
 

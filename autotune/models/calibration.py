@@ -20,7 +20,7 @@ from autotune.audio.recording import Recording, Workload
 from autotune.documents import Document
 from autotune.engines.base import Float32
 from autotune.errors import ArtifactError
-from autotune.paths import atomic_write, cache_dir
+from autotune.files import atomic_write, cache_dir
 
 __all__ = ["Calibration", "embedded_calibration", "workload_calibration"]
 

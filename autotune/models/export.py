@@ -17,7 +17,7 @@ from autotune.engines.base import EngineInput, Float32, Int32
 from autotune.engines.inputs import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
-from autotune.file_cache import no_space_left
+from autotune.files import no_space_left
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity

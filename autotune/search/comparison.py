@@ -9,7 +9,7 @@ from functools import cached_property
 from autotune.accuracy.guard import Verdict
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.metrics import Interval, geometric_interval, percentile
+from autotune.intervals import Interval, geometric_interval, percentile
 from autotune.search.goal import Goal, Limit
 from autotune.search.simplicity import non_default_knobs
 

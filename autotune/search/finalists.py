@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.metrics import geometric_interval
+from autotune.intervals import geometric_interval
 from autotune.search.comparison import Comparison, Finalist
 from autotune.search.goal import Goal
 

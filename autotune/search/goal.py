@@ -9,7 +9,7 @@ from typing import Literal
 
 from autotune.accuracy.guard import Guard
 from autotune.measure.measurement import Measurement
-from autotune.metrics import percentile
+from autotune.intervals import percentile
 
 __all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
 from autotune.hardware import ISA_FLAGS
-from autotune.paths import search_spaces_dir
+from autotune.files import search_spaces_dir
 
 __all__ = ["Arrival", "Branch", "Choice", "Parameter", "Scalar", "SearchSpace", "read_space"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune import __version__
+from autotune.version import __version__
 from autotune.serve.formats import CONTENT_TYPES
 
 __all__ = ["PATH", "openapi"]

@@ -39,7 +39,7 @@ from autotune.isolation import run_task
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, ModelInfo, ensure_artifact, resolve_model
 from autotune.models.source import RunTask
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from autotune.preparing import judge_of, reference_request
 from autotune.reporting import Silent
 from benchmarks.conditions import machine_conditions

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune.paths import atomic_write
+from autotune.files import atomic_write
 
 __all__ = ["line_of", "merged", "save", "tables", "write_tables"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autotune.accuracy import Guard
 from autotune.measure.accuracy import Accuracy, ClipCount, pooled
-from autotune.metrics import ratio_interval
+from autotune.intervals import ratio_interval
 
 counts = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 40))
 

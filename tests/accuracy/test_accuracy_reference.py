@@ -14,7 +14,7 @@ from autotune.audio.workload import Recording, Turn
 from autotune.errors import ModelError
 from autotune.hardware import probe_hardware
 from autotune.models import ModelInfo, resolve_model
-from autotune.paths import cache_dir
+from autotune.files import cache_dir
 from tests.accuracy.workloads import workload
 
 

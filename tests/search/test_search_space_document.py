@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import DocumentError
-from autotune.paths import search_spaces_dir
+from autotune.files import search_spaces_dir
 from autotune.search.space import SearchSpace, load_space, resolve
 from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space
 

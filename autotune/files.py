@@ -1,8 +1,9 @@
-"""Cached directories: made once however many ask, complete or absent, whatever is killed in between.
+"""Where autotune keeps files, how it writes them, and its cached directories.
 
-A directory is built in a staging directory of its own and renamed into place while its key's lock is held. Locks are
-the kernel's (flock): a killed holder holds nothing. A staging directory without a holder is left over from a kill
-and is swept.
+A file is replaced whole: after a kill there is the old one or the new one. A cached directory is made once, however
+many ask for it, and is complete or absent: it is built in a staging directory of its own and renamed into place while
+its key's lock is held. Locks are the kernel's (flock): a killed holder holds nothing. A staging directory without a
+holder is left over from a kill and is swept.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-
 from filelock import FileLock, Timeout
+import platformdirs
 
-__all__ = ["file_sha256", "locked", "no_space_left", "publish", "staging", "sweep"]
+__all__ = ["atomic_write", "cache_dir", "file_sha256", "locked", "no_space_left", "publish", "search_spaces_dir", "staging", "state_dir", "sweep"]
 
 _STAGING = ".staging-"
 _FULL_BYTES = 1 << 20
@@ -94,3 +95,44 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def cache_dir() -> Path:
+    """``$XDG_CACHE_HOME/autotune``: artifacts, random models and workloads; safe to delete."""
+    return Path(platformdirs.user_cache_dir("autotune", appauthor=False))
+
+
+def state_dir() -> Path:
+    """``$XDG_STATE_HOME/autotune``: studies and history."""
+    return Path(platformdirs.user_state_dir("autotune", appauthor=False))
+
+
+def search_spaces_dir() -> Path:
+    """The shipped search spaces: inside an installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "search_spaces"
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "search_spaces"
+
+
+def atomic_write(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` so that a reader, or a kill, sees the old content or the new, never a part.
+
+    Raises:
+        OSError: the directory is missing or not writable, or the disk is full; ``path`` is then unchanged.
+    """
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
