@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from autotune.accuracy.record import pooled
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
-from autotune.measure.accuracy import pooled
 from autotune.measure.measurement import Measurement
 from autotune.reporting import Reporter
 from autotune.search.budget import Effort

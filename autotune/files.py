@@ -16,10 +16,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from filelock import FileLock, Timeout
-import platformdirs
 
-__all__ = ["atomic_write", "cache_dir", "file_sha256", "locked", "no_space_left", "publish", "search_spaces_dir", "staging", "state_dir", "sweep"]
+import platformdirs
+from filelock import FileLock, Timeout
+
+__all__ = [
+    "atomic_write",
+    "cache_dir",
+    "file_sha256",
+    "locked",
+    "no_space_left",
+    "publish",
+    "search_spaces_dir",
+    "staging",
+    "state_dir",
+    "sweep",
+]
 
 _STAGING = ".staging-"
 _FULL_BYTES = 1 << 20

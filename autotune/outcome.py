@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
-from autotune.version import __version__
 from autotune.accuracy import Verdict
 from autotune.audio.workload import Workload
 from autotune.deployment_file import (
@@ -30,14 +29,15 @@ from autotune.deployment_file import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement, worst_noise, worst_verdict
 from autotune.intervals import percentile
+from autotune.measure import Measurement, worst_noise, worst_verdict
 from autotune.models import Artifact, ModelInfo
 from autotune.reasons import reason
 from autotune.search.comparison import Comparison, Finalist
 from autotune.search.goal import Goal
 from autotune.search.held_back import HeldBack
 from autotune.search.results import StudyResult
+from autotune.version import __version__
 
 __all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages", "pooled_latency"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune.accuracy import Judge, ReferenceRequest, reference_texts
+from autotune.accuracy import Judge
 from autotune.audio.profile import AudioProfile
 from autotune.audio.workload import Workload, build_workload, workload_from_audio
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
-from autotune.hardware import HardwareProfile
-from autotune.models import ModelInfo
 from autotune.files import cache_dir
+from autotune.hardware import HardwareProfile
+from autotune.measure import ReferenceRequest, reference_texts
+from autotune.models import ModelInfo
 from autotune.reporting import Reporter, progress
 
 __all__ = ["HOPELESS", "draw_workload", "judge_of", "reference_request"]

@@ -17,9 +17,9 @@ from autotune.audio.workload import Workload
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.deployment_file import check_writable
 from autotune.errors import DocumentError, EngineUnavailableError
+from autotune.files import state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
-from autotune.files import state_dir
 from autotune.preparing import draw_workload, judge_of, reference_request
 from autotune.reporting import Reporter, progress
 from autotune.search.budget import EFFORTS, Budget, Effort

@@ -15,8 +15,8 @@ from autotune.deployment import Deployment
 from autotune.deployment_file import DeploymentFile, HardwareRecord, IntervalRecord
 from autotune.documents import Document, parse_document
 from autotune.errors import DocumentError
-from autotune.hardware import HardwareProfile
 from autotune.files import atomic_write, state_dir
+from autotune.hardware import HardwareProfile
 from autotune.search.goal import Objective
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.transferring import hardware_distance, transferred

@@ -17,10 +17,10 @@ from pathlib import Path
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment import Deployment, baseline_deployment
+from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.measure.measurement import Measurement
 from autotune.models import resolve_model
-from autotune.files import cache_dir
 from autotune.reporting import Silent
 from autotune.search.budget import EFFORTS
 from autotune.search.finalists import Blocks, compare

@@ -18,17 +18,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from autotune.accuracy import Guard, Judge, reference_texts
-from autotune.accuracy.reference import ReferenceRequest
+from autotune.accuracy import Guard, Judge
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.cli.terminal import TerminalReporter
 from autotune.deployment import Batch, Chunking, Deployment
-from autotune.hardware import probe_hardware
-from autotune.measure import Measurement
-from autotune.intervals import geometric_interval
-from autotune.models import resolve_model
 from autotune.files import cache_dir
+from autotune.hardware import probe_hardware
+from autotune.intervals import geometric_interval
+from autotune.measure import Measurement, reference_texts
+from autotune.measure.reference import ReferenceRequest
+from autotune.models import resolve_model
 from autotune.trial_runner import TrialRunner, TrialSubject
 
 ROOT = Path(__file__).parent.parent

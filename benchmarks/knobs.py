@@ -32,10 +32,10 @@ from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
+from autotune.files import atomic_write, cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.models import resolve_model
-from autotune.files import atomic_write, cache_dir
 from autotune.reporting import Silent
 from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
 from autotune.search.space import ResolvedSpace, SearchSpace, core_counts, load_space, resolve

@@ -35,7 +35,7 @@ def timed(transcribe: Transcribe) -> Answer:
 def autotune_side(setup: Setup, waveforms: Waveforms) -> Answer:
     """All segments at once, batched as the deployment says."""
     from autotune.deployment import Deployment
-    from autotune.measure import memory
+    from autotune.measure.counters import peak_memory_bytes
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer
 
@@ -51,7 +51,7 @@ def autotune_side(setup: Setup, waveforms: Waveforms) -> Answer:
     def answer(indices: list[int]) -> dict[str, Any]:
         recognizer.reset_stats()
         answered = timed(transcribe)(indices)
-        return {**answered, "stages_s": recognizer.stats().stages_s, "memory_bytes": memory.peak_memory_bytes()}
+        return {**answered, "stages_s": recognizer.stats().stages_s, "memory_bytes": peak_memory_bytes()}
 
     return answer
 
@@ -171,7 +171,7 @@ SIDES: dict[str, Callable[[Setup, Waveforms], Answer]] = {
 
 
 def peak_memory_bytes() -> int:
-    """See ``autotune/measure/memory.py``, which peers' environments don't have."""
+    """See ``autotune/measure/counters.py``, which peers' environments don't have."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

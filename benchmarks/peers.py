@@ -30,10 +30,10 @@ from autotune.audio.profile import load_profile
 from autotune.audio.reading import read_audio
 from autotune.audio.workload import build_workload
 from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
+from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.models import ensure_artifact, resolve_model
-from autotune.files import cache_dir
 from benchmarks.sides import FUNASR_ONNX, OURS, Side, SideSpec, funasr_onnx_python
 
 

@@ -25,14 +25,15 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from autotune.accuracy import Judge, ReferenceRequest, reference_texts
+from autotune.accuracy import Judge
 from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
-from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.models import resolve_model
 from autotune.files import cache_dir
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.measure import ReferenceRequest, reference_texts
+from autotune.models import resolve_model
 from autotune.reporting import Silent
 from autotune.search.goal import Goal
 from autotune.search.replay import Truth

@@ -16,10 +16,10 @@ from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment import Batch, Deployment
 from autotune.deployment_file import read_deployment_file
+from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.measure import TrialRequest, run_trial
 from autotune.models import ensure_artifact, resolve_model
-from autotune.files import cache_dir
 
 ORT_OPTIONS = {
     "graph_optimization_level": "all",

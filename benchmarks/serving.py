@@ -26,8 +26,8 @@ import autotune
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
 from autotune.deployment_file import read_deployment_file
-from autotune.intervals import geometric_interval, percentile
 from autotune.files import cache_dir
+from autotune.intervals import geometric_interval, percentile
 from benchmarks.serving_client import PATH, conditions, crowd, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"

@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from autotune.isolation.process import THREAD_VARIABLES
 from autotune.files import cache_dir
+from autotune.isolation.process import THREAD_VARIABLES
 
 FUNASR_ONNX = "funasr-onnx==0.4.3"
 SHERPA_ONNX = "sherpa-onnx==2.0.1"

@@ -34,8 +34,8 @@ from websockets.exceptions import ConnectionClosed
 
 import autotune
 from autotune.deployment_file import read_deployment_file
-from autotune.loadgen.http_client import HttpClients
 from autotune.intervals import percentile
+from autotune.loadgen.http_client import HttpClients
 from autotune.recognizer.decoding import join_texts
 from benchmarks.serving import recordings
 from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, connecting, crowd, serving

@@ -3,9 +3,9 @@
     python benchmarks/suggestions.py --out before.jsonl       one version
     python benchmarks/suggestions.py --against before.jsonl   another: exit 1 and the seeds that differ, if any do
 
-Each line holds one replay of the whole job: the keys of the deployments in the order in which they were measured (study,
-selection and proof), and the recommendation with its interval. Texts are judged, but nothing is held back for them: a
-table has too few clips for that.
+Each line holds one replay of the whole job: the keys of the deployments in the order in which they were measured
+(study, selection and proof), and the recommendation with its interval. Texts are judged, but nothing is held back for
+them: a table has too few clips for that.
 """
 
 from __future__ import annotations

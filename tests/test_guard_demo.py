@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotune.accuracy import Guard, Judge, ReferenceRequest, reference_texts
+from autotune.accuracy import Guard, Judge
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
 from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
-from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.measure import Measurement
-from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.files import cache_dir
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.measure import Measurement, ReferenceRequest, reference_texts
+from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.reporting import Silent
 from autotune.search.budget import Budget
 from autotune.search.finalists import Comparison

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autotune.measure.accuracy import Accuracy, pooled
+from autotune.accuracy.record import Accuracy, pooled
 from autotune.intervals import RatioEstimate, ratio_interval
 
 __all__ = ["ALLOWED_INCREASE", "Guard", "Outcome", "Verdict", "describe_accuracy"]

@@ -7,11 +7,10 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotune.accuracy.alignment import Alignment, align
-from autotune.accuracy.normalising import normalise, token_name, tokenise
+from autotune.accuracy.record import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText
+from autotune.accuracy.text import Alignment, align, normalise, token_name, tokenise
 from autotune.audio.workload import Recording, Workload
 from autotune.errors import TrialMismatch
-from autotune.measure.accuracy import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText
 
 __all__ = ["Judge", "ReferenceTexts"]
 

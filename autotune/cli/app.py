@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from autotune.version import __version__
 from autotune.cli import export, history, load, measure, plan, probe, profile, render, serve, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
+from autotune.version import __version__
 
 __all__ = ["app", "main"]
 

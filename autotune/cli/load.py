@@ -120,8 +120,8 @@ def _keep(report: LoadReport, out: Path | None, plot: Path | None) -> None:
     import json
 
     from autotune.errors import DocumentError
-    from autotune.loadgen import draw_load
     from autotune.files import atomic_write
+    from autotune.loadgen import draw_load
 
     for option, path in (("--out", out), ("--plot", plot)):
         if path is None:

@@ -20,8 +20,8 @@ def probe(
     import yaml
 
     from autotune.errors import DocumentError
-    from autotune.hardware import probe_hardware
     from autotune.files import atomic_write
+    from autotune.hardware import probe_hardware
 
     hardware = probe_hardware()
     document: dict[str, Any] = {"fingerprint": hardware.fingerprint, **hardware.model_dump(mode="json")}

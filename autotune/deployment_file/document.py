@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from autotune.accuracy.guard import Guard
+from autotune.accuracy.record import TokenName, UnitName
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
-from autotune.measure.accuracy import TokenName, UnitName
 from autotune.intervals import Interval, RatioEstimate
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.search.goal import Goal, Objective

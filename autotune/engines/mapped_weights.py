@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from autotune.errors import ModelError
-from autotune.files import locked, publish, staging, sweep
+from autotune.files import cache_dir, locked, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
-from autotune.files import cache_dir
 
 __all__ = ["is_mapped", "mapped_model", "write_task"]
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from autotune.version import __version__
 from autotune.audio.profile import load_profile
 from autotune.audio.recording import Workload
 from autotune.errors import DocumentError, LoadError
@@ -25,6 +24,7 @@ from autotune.loadgen.texts import text_errors
 from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
 from autotune.preparing import draw_workload
 from autotune.reporting import Reporter
+from autotune.version import __version__
 
 __all__ = ["LoadOptions", "load_server"]
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune.accuracy.alignment import align
-from autotune.accuracy.normalising import normalise, token_name, tokenise
+from autotune.accuracy.record import TokenName
+from autotune.accuracy.text import align, normalise, token_name, tokenise
 from autotune.audio.recording import Recording
 from autotune.documents import Document
-from autotune.loadgen.requests import Request
-from autotune.measure.accuracy import TokenName
 from autotune.intervals import ratio_interval
+from autotune.loadgen.requests import Request
 
 __all__ = ["TextErrors", "text_errors"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from autotune.accuracy.record import Accuracy
 from autotune.documents import Document
-from autotune.measure.accuracy import Accuracy
-from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 from autotune.intervals import percentile
+from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 
 __all__ = ["Measurement", "NewShapes", "ShardSample", "worst_verdict"]
 

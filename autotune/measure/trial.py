@@ -18,11 +18,9 @@ from autotune.errors import TrialMismatch
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
+from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
-from autotune.measure.memory import peak_memory_bytes
-from autotune.measure.noise import NoiseMeter
-from autotune.measure.pacing import Transcriber, replay
-from autotune.measure.warmup import warm_up
+from autotune.measure.pacing import Transcriber, replay, warm_up
 
 if TYPE_CHECKING:
     from autotune.engines.base import EngineFacts

@@ -24,7 +24,7 @@ from autotune.deployment import (
 )
 from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
-from autotune.files import file_sha256, locked, no_space_left, publish, staging, sweep
+from autotune.files import atomic_write, cache_dir, file_sha256, locked, no_space_left, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
 from autotune.model_directory import ModelDirectory
@@ -33,7 +33,6 @@ from autotune.models.export import FILE_NAMES, OPSET, disk_full
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, OnEvent, RunTask
 from autotune.models.static_int8 import TOOLS, check_tools
-from autotune.files import atomic_write, cache_dir
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 

@@ -15,11 +15,10 @@ from pydantic import Field
 from autotune.audio.embedded import clips_sha256
 from autotune.documents import Document, suggest
 from autotune.errors import ModelError, TrialError
-from autotune.files import file_sha256, locked, publish, staging, sweep
+from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish, staging, sweep
 from autotune.isolation import run_task
 from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
-from autotune.files import atomic_write, cache_dir
 
 __all__ = ["DEFAULT_MODEL", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
 

@@ -8,8 +8,8 @@ from functools import cached_property
 
 from autotune.accuracy.guard import Verdict
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
 from autotune.intervals import Interval, geometric_interval, percentile
+from autotune.measure.measurement import Measurement
 from autotune.search.goal import Goal, Limit
 from autotune.search.simplicity import non_default_knobs
 

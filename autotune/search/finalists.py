@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
 from autotune.intervals import geometric_interval
+from autotune.measure.measurement import Measurement
 from autotune.search.comparison import Comparison, Finalist
 from autotune.search.goal import Goal
 

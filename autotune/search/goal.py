@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autotune.accuracy.guard import Guard
-from autotune.measure.measurement import Measurement
 from autotune.intervals import percentile
+from autotune.measure.measurement import Measurement
 
 __all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
 

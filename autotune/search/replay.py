@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autotune import errors
+from autotune.accuracy.record import pooled
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
-from autotune.measure.accuracy import pooled
 from autotune.measure.measurement import Measurement
 from autotune.search.goal import Goal
 from autotune.search.table import Failure, Row, Table

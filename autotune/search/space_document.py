@@ -9,8 +9,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 
 from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
-from autotune.hardware import ISA_FLAGS
 from autotune.files import search_spaces_dir
+from autotune.hardware import ISA_FLAGS
 
 __all__ = ["Arrival", "Branch", "Choice", "Parameter", "Scalar", "SearchSpace", "read_space"]
 

@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from autotune.accuracy.record import Accuracy
 from autotune.errors import AutotuneError, DocumentError
-from autotune.measure.accuracy import Accuracy
 from autotune.search.table import Clips, Row, Table, TableContent, TableHeader
 
 __all__ = ["TableWriter"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune.version import __version__
 from autotune.serve.formats import CONTENT_TYPES
+from autotune.version import __version__
 
 __all__ = ["PATH", "openapi"]
 

@@ -28,18 +28,17 @@ from pathlib import Path
 from typing import Any
 
 from autotune.accuracy import Judge
-from autotune.accuracy.alignment import align
-from autotune.accuracy.normalising import token_name, tokenise
+from autotune.accuracy.text import align, token_name, tokenise
 from autotune.audio.profile import AudioProfile, DurationDistribution, load_profile
 from autotune.audio.workload import Workload, build_workload
 from autotune.deployment import ArtifactSpec, baseline_deployment
 from autotune.errors import AutotuneError
+from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.isolation import run_task
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, ModelInfo, ensure_artifact, resolve_model
 from autotune.models.source import RunTask
-from autotune.files import cache_dir
 from autotune.preparing import judge_of, reference_request
 from autotune.reporting import Silent
 from benchmarks.conditions import machine_conditions

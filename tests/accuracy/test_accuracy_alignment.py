@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.accuracy.alignment import align
+from autotune.accuracy.text import align
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=12)
 

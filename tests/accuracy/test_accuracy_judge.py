@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.accuracy import Judge
+from autotune.accuracy.record import Accuracy
 from autotune.errors import TrialMismatch
-from autotune.measure.accuracy import Accuracy
 from tests.accuracy.workloads import heard, recording, workload
 
 LAMP, SONG, STOP = ("lamp", "打开客厅的灯"), ("song", "播放一首歌"), ("stop", "停止")

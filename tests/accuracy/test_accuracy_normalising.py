@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.accuracy.normalising import normalise, token_name, tokenise
+from autotune.accuracy.text import normalise, token_name, tokenise
 
 TEXTS = st.text(max_size=40)
 LETTERS = st.text("天地玄黄abcあいハ한글3", max_size=30)

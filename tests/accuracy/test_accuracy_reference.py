@@ -6,15 +6,15 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.accuracy import ReferenceRequest, reference_texts
-from autotune.accuracy.reference_task import CONTEXT_S, turn_spans
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.workload import Recording, Turn
 from autotune.errors import ModelError
-from autotune.hardware import probe_hardware
-from autotune.models import ModelInfo, resolve_model
 from autotune.files import cache_dir
+from autotune.hardware import probe_hardware
+from autotune.measure import ReferenceRequest, reference_texts
+from autotune.measure.reference import CONTEXT_S, turn_spans
+from autotune.models import ModelInfo, resolve_model
 from tests.accuracy.workloads import workload
 
 

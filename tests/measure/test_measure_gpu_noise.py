@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autotune.measure.gpu_noise import GpuMeter
+from autotune.measure.gpu_counters import GpuMeter
 
 POWER_CAP, THERMAL, IDLE = 0x04, 0x40, 0x01
 

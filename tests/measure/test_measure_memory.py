@@ -10,7 +10,7 @@ from pathlib import Path
 import autotune
 
 MIB = 1 << 20
-REPORT = "from autotune.measure.memory import peak_memory_bytes; print(peak_memory_bytes())"
+REPORT = "from autotune.measure.counters import peak_memory_bytes; print(peak_memory_bytes())"
 
 
 def _peak(code: str) -> int:

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from autotune.audio.workload import Workload
 from autotune.deployment import Deployment
 from autotune.hardware import probe_hardware
-from autotune.measure.noise import CpuTimes, NoiseMeter, noise_between, worst_noise
-from autotune.measure.throttling import KernelFiles
+from autotune.measure.counters import CpuTimes, KernelFiles, NoiseMeter, noise_between, worst_noise
 from autotune.measure.trial import TrialRequest, run_trial
 
 SECONDS = st.floats(0, 1e6)

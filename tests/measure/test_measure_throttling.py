@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotune.hardware import cgroup_cpu_quota
-from autotune.measure.throttling import KernelFiles, Throttling, throttling_between
+from autotune.measure.counters import KernelFiles, Throttling, throttling_between
 
 
 @pytest.fixture

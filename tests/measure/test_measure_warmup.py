@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from autotune.audio.reading import Float32
 from autotune.audio.workload import Recording
-from autotune.measure.pacing import Arrival, Busy
-from autotune.measure.warmup import is_steady, warm_up
+from autotune.measure.pacing import Arrival, Busy, is_steady, warm_up
 
 
 @dataclass(frozen=True)

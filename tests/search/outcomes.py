@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from autotune.accuracy import Guard
+from autotune.accuracy.record import Accuracy, ClipCount, WorseText
 from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import Deployment
-from autotune.measure.accuracy import Accuracy, ClipCount, WorseText
 from autotune.measure.measurement import Measurement
 from autotune.outcome import Outcome, deployment_file
 from autotune.reporting import Silent

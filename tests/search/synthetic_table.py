@@ -7,8 +7,8 @@ import random
 from pathlib import Path
 from typing import Any
 
+from autotune.accuracy.record import Accuracy, ClipCount
 from autotune.deployment import Deployment
-from autotune.measure.accuracy import Accuracy, ClipCount
 from autotune.measure.measurement import Measurement
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.table import Failure, Row, Table, TableHeader

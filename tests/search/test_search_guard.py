@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from autotune.accuracy import Guard
+from autotune.accuracy.record import Accuracy, ClipCount
 from autotune.deployment import Deployment
-from autotune.measure.accuracy import Accuracy, ClipCount
 from autotune.measure.measurement import Measurement
 from autotune.search.budget import Budget
 from autotune.search.finalists import Blocks, Comparison, compare

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError, EngineUnavailableError
-from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
 from autotune.files import search_spaces_dir
+from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
 from autotune.search.resolved_space import ResolvedSpace
 from autotune.search.space import load_space, resolve
 from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space

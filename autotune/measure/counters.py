@@ -1,22 +1,54 @@
-"""Noise: what else the machine did while a trial was measured. Two reads of the kernel's counters, nothing between."""
+"""The kernel's counters around a trial: what else the machine did, what slowed the CPUs down, and the memory peak.
+
+Noise and throttling are two reads with nothing between.
+"""
 
 from __future__ import annotations
 
 import os
 import resource
+import sys
 import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from autotune.hardware import cgroup_cpu_quota
-from autotune.measure.gpu_noise import GpuMeter
-from autotune.measure.throttling import SYSTEM, KernelFiles, Throttling, throttling_between
+from autotune.hardware import cgroup_cpu_quota, cgroup_cpu_quotas
+from autotune.measure.gpu_counters import GpuMeter
 
-__all__ = ["CpuTimes", "NoiseMeter", "noise_between", "worst_noise"]
+__all__ = [
+    "SYSTEM",
+    "CpuTimes",
+    "KernelFiles",
+    "NoiseMeter",
+    "Quota",
+    "Throttling",
+    "noise_between",
+    "peak_memory_bytes",
+    "throttling_between",
+    "worst_noise",
+]
 
 MIN_CPU_S = 0.5
 """Shares need this much time of all CPUs together: the kernel counts in ticks of 10 ms."""
 LOWER_IS_WORSE = ("clock_share", "gpu_clock_share")
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """Where the kernel tells; tests have folders of their own."""
+
+    proc: Path = Path("/proc")
+    cpus: Path = Path("/sys/devices/system/cpu")
+    cgroups: Path = Path("/sys/fs/cgroup")
+
+    @property
+    def membership(self) -> Path:
+        """Which cgroups this process is in."""
+        return self.proc / "self" / "cgroup"
+
+
+SYSTEM = KernelFiles()
 
 
 @dataclass(frozen=True)
@@ -170,3 +202,139 @@ def _waited_s(files: KernelFiles) -> dict[str, float]:
         except (OSError, ValueError, IndexError):
             continue  # it has just ended
     return waited
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A cgroup with a CPU quota at one moment; seconds are cumulative."""
+
+    cpus: float
+    throttled_s: float
+    """For how long it was kept from running because its quota was used up."""
+    used_s: float | None
+    """CPU seconds of all its processes; None where the kernel doesn't tell."""
+
+
+@dataclass(frozen=True)
+class Throttling:
+    """Counters and clocks of some CPUs at one moment."""
+
+    quotas: Mapping[Path, Quota]
+    overheated: int | None
+    """How often these CPUs were slowed down because of heat, since boot; None where the kernel doesn't tell."""
+    clock_share: float | None
+    """Present / highest clock, averaged over these CPUs; None where the kernel doesn't tell."""
+
+    @classmethod
+    def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> Throttling:
+        """Read them for the CPUs with these ids; what can't be read is left out."""
+        folders = [files.cpus / f"cpu{cpu}" for cpu in sorted(cpus)]
+        counts = [_number(folder / "thermal_throttle" / "core_throttle_count") for folder in folders]
+        known = [count for count in counts if count is not None]
+        quotas = {
+            folder: _quota(folder, limit)
+            for folder, limit in cgroup_cpu_quotas(files.cgroups, files.membership).items()
+        }
+        return cls(quotas=quotas, overheated=sum(known) if known else None, clock_share=_clock_share(folders))
+
+
+def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s: float) -> dict[str, float]:
+    """``throttled_s``, ``quota_others_share``, ``overheated`` and ``clock_share``, each only where it is known.
+
+    Args:
+        start: before.
+        end: after.
+        own_s: CPU seconds of this process between them.
+        wall_s: seconds between them, above 0.
+    """
+    facts: dict[str, float] = {}
+    grown = {
+        folder: end.quotas[folder].throttled_s - quota.throttled_s
+        for folder, quota in start.quotas.items()
+        if folder in end.quotas
+    }
+    if grown:
+        folder = max(grown, key=lambda folder: grown[folder])
+        facts["throttled_s"] = max(0.0, grown[folder])
+        before, after = start.quotas[folder].used_s, end.quotas[folder].used_s
+        if before is not None and after is not None:
+            facts["quota_others_share"] = max(0.0, (after - before - own_s) / (end.quotas[folder].cpus * wall_s))
+    if start.overheated is not None and end.overheated is not None:
+        facts["overheated"] = float(max(0, end.overheated - start.overheated))
+    clocks = [one.clock_share for one in (start, end) if one.clock_share is not None]
+    if clocks:
+        facts["clock_share"] = sum(clocks) / len(clocks)
+    return facts
+
+
+def _quota(folder: Path, cpus: float) -> Quota:
+    """cgroup v2 counts microseconds in ``cpu.stat``; v1 nanoseconds, there and in ``cpuacct.usage``."""
+    stat: dict[str, int] = {}
+    for line in _text(folder / "cpu.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if value.strip().isdigit():
+            stat[name] = int(value)
+    throttled_s = stat["throttled_usec"] / 1e6 if "throttled_usec" in stat else stat.get("throttled_time", 0) / 1e9
+    nanoseconds = _number(folder / "cpuacct.usage")
+    used_s = None if nanoseconds is None else nanoseconds / 1e9
+    return Quota(cpus, throttled_s, stat["usage_usec"] / 1e6 if "usage_usec" in stat else used_s)
+
+
+def _clock_share(folders: Collection[Path]) -> float | None:
+    shares = []
+    for folder in folders:
+        current = _number(folder / "cpufreq" / "scaling_cur_freq")
+        highest = _number(folder / "cpufreq" / "cpuinfo_max_freq")
+        if current is not None and highest:
+            shares.append(current / highest)
+    return sum(shares) / len(shares) if shares else None
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path).strip()
+    return int(text) if text.isdigit() else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process so far, plus those of its living descendants.
+
+    Not ``ru_maxrss``: Linux carries that over from the process that forked, so a child would be charged with the
+    tuner's memory (``setmax_mm_hiwater_rss`` in fs/exec.c). VmHWM belongs to this program alone.
+    """
+    own = _high_water("self")
+    if own is None:
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    import psutil
+
+    descendants = [_high_water(str(child.pid)) for child in psutil.Process().children(recursive=True)]
+    return own + sum(peak for peak in descendants if peak is not None)
+
+
+def _high_water(pid: str, proc: Path = Path("/proc")) -> int | None:
+    try:
+        text = (proc / pid / "status").read_text(encoding="ascii", errors="replace")
+        peak = next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM:"))
+        return peak - _mapped_again(proc / pid / "smaps")
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
+
+
+def _mapped_again(smaps: Path) -> int:
+    """Bytes that are resident in a second mapping of the same part of a file: two sessions that map their weights."""
+    resident: dict[tuple[str, str], list[int]] = {}
+    part = ("", "0")
+    for line in smaps.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        if len(words) >= 5 and "-" in words[0]:  # address permissions offset device inode path
+            part = (words[4], words[2])
+        elif words[0] == "Rss:" and part[0] != "0":
+            resident.setdefault(part, []).append(int(words[1]) * 1024)
+    return sum(sum(sizes) - max(sizes) for sizes in resident.values())

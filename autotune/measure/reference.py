@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.accuracy.judge import ReferenceTexts
-from autotune.audio.workload import Recording, Shard, Workload
+from autotune.audio.reading import SAMPLE_RATE_HZ, read_audio
+from autotune.audio.workload import Recording, Shard, Turn, Workload
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
+from autotune.documents import Document, parse_document
 from autotune.errors import AutotuneError
+from autotune.files import atomic_write, cache_dir
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
-from autotune.measure import TrialRequest, run_trial
+from autotune.measure.trial import TrialRequest, run_trial
 from autotune.models import ModelInfo
-from autotune.files import atomic_write, cache_dir
 
-__all__ = ["ReferenceRequest", "reference_texts"]
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+
+__all__ = ["ReferenceRequest", "TurnsRequest", "reference_texts", "transcribe_turns_task", "turn_spans"]
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
@@ -127,7 +132,7 @@ def _of_turns(request: ReferenceRequest, on_event: OnEvent | None) -> dict[str, 
         }
     )
     answer = run_task(
-        "autotune.accuracy.reference_task:transcribe_turns_task",
+        "autotune.measure.reference:transcribe_turns_task",
         {
             "deployment": deployment.model_dump(mode="json"),
             "model_path": str(Path(request.model.path).absolute()),
@@ -182,3 +187,50 @@ class _Counted:
     def __call__(self, name: str, data: dict[str, Any]) -> None:
         self._done += name == "shard"
         self._on_event(name, {**data, "text": f"{self._done} of {self._total} recordings"})
+
+
+CONTEXT_S = 0.1
+"""Around a turn: a model trained on whole utterances expects a little silence; never a part of the neighbour."""
+
+
+class TurnsRequest(Document):
+    """What to transcribe how."""
+
+    deployment: Deployment
+    model_path: str
+    recordings: tuple[Recording, ...]
+
+
+def transcribe_turns_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """A TurnsRequest as JSON in; ``texts``: recording id → one text a turn, out."""
+    from autotune.model_directory import ModelDirectory
+    from autotune.recognizer import Recognizer
+
+    request = parse_document(payload, TurnsRequest, where="the reference's request")
+    texts: dict[str, list[str]] = {}
+    # Never closed: the process ends with its result.
+    recognizer = Recognizer.load(request.deployment, ModelDirectory.open(Path(request.model_path)), None)
+    for done, recording in enumerate(request.recordings, start=1):
+        samples = read_audio(Path(recording.path))
+        pieces = [samples[start:stop] for start, stop in turn_spans(recording.turns, len(samples))]
+        texts[recording.id] = [recognizer.transcribe([piece])[0].text for piece in pieces]
+        emit("recording", {"text": f"{done} of {len(request.recordings)} recordings"})
+    return {"texts": texts}
+
+
+def turn_spans(turns: Sequence[Turn], samples: int) -> list[tuple[int, int]]:
+    """First and last (exclusive) sample of each turn with its context; without turns, the whole recording.
+
+    Args:
+        turns: of one recording.
+        samples: its length.
+    """
+    if not turns:
+        return [(0, samples)]
+    spans = []
+    for turn in turns:
+        before = max((other.end_s for other in turns if other.end_s <= turn.start_s), default=0.0)
+        after = min((other.start_s for other in turns if other.start_s >= turn.end_s), default=samples / SAMPLE_RATE_HZ)
+        start_s, stop_s = max(before, turn.start_s - CONTEXT_S), min(after, turn.end_s + CONTEXT_S)
+        spans.append((max(0, round(start_s * SAMPLE_RATE_HZ)), min(samples, round(stop_s * SAMPLE_RATE_HZ))))
+    return spans
