@@ -23,8 +23,7 @@ def linear_layers(model_path: Path, waveforms: Sequence[Float32]) -> list[Layer]
     """Every ``nn.Linear`` that FunASR's network calls for these waveforms, one after another and unpadded."""
     import torch
 
-    from autotune.engines.network import build_network
-    from autotune.engines.network_export import wrap
+    from autotune.engines.network import build_network, wrap
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer.frontend import Frontend
 

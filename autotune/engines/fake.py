@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32, Int32
-from autotune.engines.inputs import check_no_provider_options, model_inputs
+from autotune.engines.tensors import check_no_provider_options, model_inputs
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
 __all__ = ["FakeEngine"]

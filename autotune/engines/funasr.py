@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
-from autotune.engines.inputs import check_no_provider_options
-from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.engines.tensors import check_no_provider_options
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
+from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = ["FunasrEngine", "quiet"]
 

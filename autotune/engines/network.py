@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from autotune.deployment import GraphName
     from autotune.engines.network_export import ExportModule
 
-__all__ = ["build_network", "count_parameters", "empty_network", "export_module", "read_weights", "vocabulary_size"]
+__all__ = [
+    "build_network",
+    "count_parameters",
+    "empty_network",
+    "export_module",
+    "read_weights",
+    "vocabulary_size",
+    "wrap",
+]
 
 _NESTED = ("state_dict", "model_state_dict", "model")
 """Keys under which FunASR's checkpoints hold the weights, in the order that FunASR unwraps them."""
@@ -46,9 +54,23 @@ def export_module(model: ModelDirectory, graph: GraphName = "funasr") -> ExportM
     Raises:
         ModelError: see ``build_network``.
     """
-    from autotune.engines.network_export import wrap
-
     return wrap(build_network(model), model, graph)
+
+
+def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "funasr") -> ExportModule:
+    """The export form of a network, which it takes over: FunASR's export classes replace layers in place."""
+    from autotune.engines.lean_export import LeanParaformerExport, LeanSenseVoiceExport
+    from autotune.engines.network_export import ParaformerExport, SenseVoiceExport
+
+    feature_dim = model.frontend.feature_dim
+    if graph != "funasr":
+        kind = {"fused": graph != "lean", "masked": graph != "unmasked"}
+        if model.architecture == "SenseVoiceSmall":
+            return LeanSenseVoiceExport(network, feature_dim, **kind).eval()
+        return LeanParaformerExport(network, feature_dim, model.config, **kind).eval()
+    if model.architecture == "SenseVoiceSmall":
+        return SenseVoiceExport(network, feature_dim).eval()
+    return ParaformerExport(network, feature_dim, model.config).eval()
 
 
 def count_parameters(network: torch.nn.Module) -> int:

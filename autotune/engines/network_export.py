@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autotune.deployment import GraphName
 from autotune.errors import ModelError
-from autotune.model_directory import ModelDirectory
 
-__all__ = ["CifExport", "ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire", "wrap"]
+__all__ = ["CifExport", "ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire"]
 
 
 class ExportModule(torch.nn.Module):
@@ -174,21 +172,6 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
     weights = weights + (index == last[:, None, :].to(index.dtype)).to(alphas.dtype) * after[:, None, :]
     complete = (index < token_num[:, None, None]).to(alphas.dtype)
     return torch.matmul(weights * complete, hidden), token_num
-
-
-def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "funasr") -> ExportModule:
-    """The export form of a network, which it takes over: FunASR's export classes replace layers in place."""
-    feature_dim = model.frontend.feature_dim
-    if graph != "funasr":
-        from autotune.engines.lean_export import LeanParaformerExport, LeanSenseVoiceExport
-
-        kind = {"fused": graph != "lean", "masked": graph != "unmasked"}
-        if model.architecture == "SenseVoiceSmall":
-            return LeanSenseVoiceExport(network, feature_dim, **kind).eval()
-        return LeanParaformerExport(network, feature_dim, model.config, **kind).eval()
-    if model.architecture == "SenseVoiceSmall":
-        return SenseVoiceExport(network, feature_dim).eval()
-    return ParaformerExport(network, feature_dim, model.config).eval()
 
 
 def _export_class(registered: dict[str, Any], name: str) -> Any:

@@ -12,11 +12,18 @@ from typing import Any, ClassVar, Literal
 from autotune.deployment import Deployment
 from autotune.documents import suggest
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, equal_groups, model_inputs
 from autotune.engines.mapped_weights import is_mapped, mapped_model
-from autotune.engines.out_of_memory import allocation_failures_as_memory_error
-from autotune.engines.outputs import engine_output, joined_rows
+from autotune.engines.tensors import (
+    INPUT_NAMES,
+    artifact_of,
+    check_no_provider_options,
+    engine_output,
+    equal_groups,
+    joined_rows,
+    model_inputs,
+)
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = ["PROVIDER_OPTIONS", "OnnxRuntimeEngine"]
 

@@ -7,11 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.inputs import INPUT_NAMES, artifact_of, check_no_provider_options, model_inputs
-from autotune.engines.out_of_memory import allocation_failures_as_memory_error
-from autotune.engines.outputs import engine_output
+from autotune.engines.tensors import INPUT_NAMES, artifact_of, check_no_provider_options, engine_output, model_inputs
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
+from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = ["OpenVinoEngine", "verify_products"]
 

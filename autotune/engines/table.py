@@ -14,8 +14,8 @@ __all__ = ["ENGINES", "check_session_options", "engine_class", "load_engine"]
 ENGINES: dict[str, str] = {
     "onnxruntime": "autotune.engines.onnxruntime:OnnxRuntimeEngine",
     "openvino": "autotune.engines.openvino:OpenVinoEngine",
-    "torchscript": "autotune.engines.torchscript:TorchScriptEngine",
-    "pytorch": "autotune.engines.pytorch:PyTorchEngine",
+    "torchscript": "autotune.engines.torch_engines:TorchScriptEngine",
+    "pytorch": "autotune.engines.torch_engines:PyTorchEngine",
     "funasr": "autotune.engines.funasr:FunasrEngine",
     "fake": "autotune.engines.fake:FakeEngine",
 }

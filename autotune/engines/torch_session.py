@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineOutput
-from autotune.engines.out_of_memory import allocation_failures_as_memory_error
 from autotune.errors import EngineUnavailableError, TrialMismatch
+from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = [
     "device_of_module",

@@ -11,8 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune.isolation.oom import oom_kill_counts
-from autotune.isolation.outcome import Ending, classify
+from autotune.isolation.endings import Ending, classify, oom_kill_counts
 from autotune.isolation.process import ChildProcess, started, trim
 
 __all__ = ["run_task"]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from autotune.isolation.outcome import tail_of
+from autotune.isolation.endings import tail_of
 
 __all__ = ["THREAD_VARIABLES", "ChildProcess", "started", "trim"]
 

@@ -1,6 +1,6 @@
 """The load generator: schedules, clients, what came back, whether to believe it, and the highest load that is kept."""
 
-from autotune.loadgen.clients import Access
+from autotune.loadgen.client import Access
 from autotune.loadgen.document import SCHEMA, LoadReport, LoadRun, load_schema_text
 from autotune.loadgen.job import LoadOptions, load_server
 from autotune.loadgen.offer import Wanted

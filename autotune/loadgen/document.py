@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.documents import Document
 from autotune.loadgen.capacity import Ended, Outcome
+from autotune.loadgen.client import Request
 from autotune.loadgen.early_stopping import fewest
-from autotune.loadgen.requests import Request
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
 from autotune.loadgen.verdict import Reason, blames_client

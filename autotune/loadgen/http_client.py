@@ -13,7 +13,7 @@ import httpx
 
 from autotune.audio.recording import Recording
 from autotune.errors import AudioError
-from autotune.loadgen.clients import OVERLOADED, Access, Answer, fault, tls_context
+from autotune.loadgen.client import OVERLOADED, Access, Answer, fault, tls_context
 from autotune.loadgen.endpoint import Endpoint
 
 __all__ = ["HttpClient", "HttpClients"]

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from autotune.audio.profile import load_profile
-from autotune.audio.recording import Workload
-from autotune.errors import DocumentError, LoadError
+from autotune.audio.recording import Recording, Workload
+from autotune.errors import DocumentError, EngineUnavailableError, LoadError
 from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
-from autotune.loadgen.clients import Access, Client, make_client
+from autotune.loadgen.client import Access, Client
 from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
-from autotune.loadgen.driver import run_plan
+from autotune.loadgen.driver import let_settle, run_plan, warm_up
 from autotune.loadgen.endpoint import Endpoint, endpoint
 from autotune.loadgen.offer import Offer, Wanted, check_wanted, choose_offer
-from autotune.loadgen.readiness import let_settle, warm_up
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.texts import text_errors
 from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
@@ -26,7 +26,7 @@ from autotune.preparing import draw_workload
 from autotune.reporting import Reporter
 from autotune.version import __version__
 
-__all__ = ["LoadOptions", "load_server"]
+__all__ = ["LoadOptions", "load_server", "make_client"]
 
 SHARDS = 4
 """Of the workload: as many different recordings as four times the profile's shard."""
@@ -230,3 +230,25 @@ def _raise_file_limit() -> None:
 
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def make_client(where: Endpoint, recordings: Sequence[Recording], access: Access) -> Client:
+    """A client for an address, with the recordings read and encoded before any clock starts.
+
+    Raises:
+        EngineUnavailableError: its library is missing.
+        AudioError: a recording can't be read.
+    """
+    try:
+        if where.protocol == "http":
+            from autotune.loadgen.http_client import HttpClient
+
+            return HttpClient(where, recordings, access)
+        from autotune.loadgen.websocket_client import WebSocketClient
+
+        return WebSocketClient(where, recordings, access)
+    except ModuleNotFoundError as error:
+        raise EngineUnavailableError(
+            f"Loading a server needs {error.name}, which is not installed. Install it: "
+            'pip install "funasr-autotune[serve]"'
+        ) from error

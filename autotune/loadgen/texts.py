@@ -9,7 +9,7 @@ from autotune.accuracy.text import align, normalise, token_name, tokenise
 from autotune.audio.recording import Recording
 from autotune.documents import Document
 from autotune.intervals import ratio_interval
-from autotune.loadgen.requests import Request
+from autotune.loadgen.client import Request
 
 __all__ = ["TextErrors", "text_errors"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from autotune.deployment import ArtifactSpec
 from autotune.engines.base import EngineInput, Float32, Int32
-from autotune.engines.inputs import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
+from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
@@ -117,8 +117,7 @@ def disk_full(label: str, root: Path) -> str:
 def _export(
     model: ModelDirectory, spec: ArtifactSpec, device: str, out: Path, step: Callable[[str], None]
 ) -> tuple[Parity, float]:
-    from autotune.engines.network import build_network
-    from autotune.engines.network_export import wrap
+    from autotune.engines.network import build_network, wrap
 
     step("load")
     target = out / FILE_NAMES[spec.format]

@@ -65,8 +65,7 @@ def sensitivities(
     """
     import torch
 
-    from autotune.engines.network import build_network
-    from autotune.engines.network_export import wrap
+    from autotune.engines.network import build_network, wrap
 
     network = build_network(model)
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]

@@ -56,8 +56,7 @@ class Workshop:
     def _export(self, architecture: str, spec: ArtifactSpec) -> Path:
         import torch
 
-        from autotune.engines.network import build_network
-        from autotune.engines.network_export import wrap
+        from autotune.engines.network import build_network, wrap
         from autotune.models.export import write_onnx
 
         model = self.model(architecture)
@@ -76,7 +75,7 @@ class Workshop:
         return path
 
     def _quantize(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:
-        from autotune.engines.inputs import INPUT_NAMES, model_inputs
+        from autotune.engines.tensors import INPUT_NAMES, model_inputs
         from autotune.models.export import NOT_QUANTIZED_STATIC
         from autotune.models.static_int8 import quantize_static
 

@@ -10,8 +10,7 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.engines import EngineOutput, EngineRequest, load_engine
-from autotune.engines.network import build_network
-from autotune.engines.network_export import wrap
+from autotune.engines.network import build_network, wrap
 from autotune.hardware import probe_hardware
 from autotune.models.export import write_torchscript
 

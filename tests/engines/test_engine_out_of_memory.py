@@ -2,7 +2,7 @@
 
 import pytest
 
-from autotune.engines.out_of_memory import allocation_failures_as_memory_error
+from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@
 import numpy as np
 
 from autotune.engines.base import EngineInput, EngineOutput
-from autotune.engines.inputs import equal_groups
-from autotune.engines.outputs import joined_rows
+from autotune.engines.tensors import equal_groups, joined_rows
 
 
 def test_groups_hold_rows_of_one_length_without_padding() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from autotune.errors import TrialOutOfMemory
-from autotune.isolation.oom import oom_kill_counts
+from autotune.isolation.endings import oom_kill_counts
 
 RunFault = Callable[..., dict[str, Any]]
 

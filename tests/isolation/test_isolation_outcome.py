@@ -20,7 +20,7 @@ from autotune.errors import (
     TrialOutOfMemory,
     TrialTimeout,
 )
-from autotune.isolation.outcome import TAIL_LINE_CHARACTERS, TAIL_LINES, Ending, classify, tail_of
+from autotune.isolation.endings import TAIL_LINE_CHARACTERS, TAIL_LINES, Ending, classify, tail_of
 from autotune.isolation.process import trim
 
 TASK = "autotune.x:y"

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autotune.loadgen import LoadReport, LoadRun
+from autotune.loadgen.client import Request, Status
 from autotune.loadgen.document import LoadAudio, LoadProvenance
 from autotune.loadgen.driver import Run
-from autotune.loadgen.requests import Request, Status
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.verdict import reasons_against
 

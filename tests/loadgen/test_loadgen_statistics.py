@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.loadgen.driver import Run
-from autotune.loadgen.saturation import backlog
-from autotune.loadgen.statistics import figures, nearest_rank
+from autotune.loadgen.statistics import backlog, figures, nearest_rank
 from autotune.loadgen.verdict import ReasonKind, reasons_against
 from tests.loadgen.runs import request, steady
 

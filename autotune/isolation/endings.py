@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autotune import errors
 from autotune.errors import AutotuneError, TrialCrashed, TrialOutOfMemory, TrialTimeout
 
-__all__ = ["Ending", "classify", "tail_of"]
+__all__ = ["Ending", "classify", "oom_kill_counts", "tail_of"]
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS = 400
@@ -106,3 +107,29 @@ def tail_of(raw: bytes) -> str:
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in raw.decode("utf-8", "replace").split("\n")]
     clean = [_UNPRINTABLE.sub("", line).rstrip()[:TAIL_LINE_CHARACTERS] for line in lines]
     return "\n".join([line for line in clean if line][-TAIL_LINES:])
+
+
+def oom_kill_counts(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> dict[str, int]:
+    """Every ``oom_kill`` counter that can be read, by file: the machine's and this process's cgroup's (v2 and v1)."""
+    files = [proc / "vmstat", cgroups / "memory.events", cgroups / "memory" / "memory.oom_control"]
+    for line in _read(proc / "self" / "cgroup").splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        relative = path.lstrip("/")
+        if not controllers:
+            files += [cgroups / relative / "memory.events", cgroups / "unified" / relative / "memory.events"]
+        elif "memory" in controllers.split(","):
+            files.append(cgroups / controllers / relative / "memory.oom_control")
+    counts = {}
+    for file in files:
+        for line in _read(file).splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill" and value.strip().isdigit():
+                counts[str(file)] = int(value)
+    return counts
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

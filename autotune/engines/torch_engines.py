@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.inputs import check_no_provider_options, model_inputs
+from autotune.engines.tensors import artifact_of, check_no_provider_options, model_inputs
 from autotune.engines.torch_session import (
     device_of_module,
     full_float32,
@@ -15,8 +18,9 @@ from autotune.engines.torch_session import (
     set_threads,
     torch_facts,
 )
+from autotune.errors import EngineUnavailableError, ModelError
 
-__all__ = ["TorchEngine"]
+__all__ = ["PyTorchEngine", "TorchEngine", "TorchScriptEngine"]
 
 
 class TorchEngine:
@@ -85,3 +89,68 @@ class TorchEngine:
     def close(self) -> None:
         """Free the module, unless a twin uses it."""
         self._module = None
+
+
+class PyTorchEngine(TorchEngine):
+    """FunASR's network in eager mode.
+
+    ``precision``: ``fp32``; ``bf16-autocast``: matrix products in bfloat16, weights converted at every call; ``bf16``:
+    everything in bfloat16, in the lean form, since FunASR's own masks are float32.
+    """
+
+    name: ClassVar[str] = "pytorch"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {"precision": ("fp32", "bf16-autocast", "bf16")}
+
+    @classmethod
+    def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
+        """Build the network from the model directory."""
+        try:
+            from autotune.engines.network import export_module
+
+            if request.deployment.session_options["precision"] == "bf16":
+                return export_module(request.model, "lean").in_bfloat16().eval().to(device)
+            return export_module(request.model).eval().to(device)
+        except ImportError as error:
+            raise EngineUnavailableError(
+                f"Engine pytorch needs FunASR's networks, but they cannot be imported ({error}). "
+                "Install them: pip install funasr."
+            ) from error
+
+
+class TorchScriptEngine(TorchEngine):
+    """One TorchScript module.
+
+    ``optimize``: ``none``; ``freeze``: weights become constants of the graph; ``inference``: frozen, then torch's
+    ``optimize_for_inference`` (weights in oneDNN's layouts).
+    """
+
+    name: ClassVar[str] = "torchscript"
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {"optimize": ("none", "freeze", "inference")}
+
+    @classmethod
+    def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
+        """Load the artifact."""
+        path = artifact_of(request)
+        try:
+            with _though_deprecated():
+                return torch.jit.load(path, map_location=device).eval()
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(f"{path} must be a TorchScript file, but: {error}") from error
+
+    @classmethod
+    def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
+        """Frozen or not."""
+        how = request.deployment.session_options["optimize"]
+        if how == "none":
+            return module
+        with _though_deprecated():
+            frozen = torch.jit.freeze(module)
+            return frozen if how == "freeze" else torch.jit.optimize_for_inference(frozen)
+
+
+@contextlib.contextmanager
+def _though_deprecated() -> Iterator[None]:
+    """torch calls TorchScript deprecated; FunASR's servers run it, so it stays a candidate."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+        yield

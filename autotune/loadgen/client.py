@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
-from autotune.audio.recording import Recording
-from autotune.errors import EngineUnavailableError
+from autotune.documents import Document
 from autotune.loadgen.endpoint import Endpoint
-from autotune.loadgen.requests import Status
 
-__all__ = ["OVERLOADED", "Access", "Answer", "Client", "fault", "make_client", "tls_context"]
+__all__ = ["OVERLOADED", "Access", "Answer", "Client", "Request", "Status", "fault", "tls_context"]
 
 OVERLOADED = frozenset((429, 503))
 """HTTP statuses that reject a request for want of room; WebSockets are closed with 1013."""
@@ -75,28 +74,6 @@ class Client(Protocol):
         ...
 
 
-def make_client(where: Endpoint, recordings: Sequence[Recording], access: Access) -> Client:
-    """A client for an address, with the recordings read and encoded before any clock starts.
-
-    Raises:
-        EngineUnavailableError: its library is missing.
-        AudioError: a recording can't be read.
-    """
-    try:
-        if where.protocol == "http":
-            from autotune.loadgen.http_client import HttpClient
-
-            return HttpClient(where, recordings, access)
-        from autotune.loadgen.websocket_client import WebSocketClient
-
-        return WebSocketClient(where, recordings, access)
-    except ModuleNotFoundError as error:
-        raise EngineUnavailableError(
-            f"Loading a server needs {error.name}, which is not installed. Install it: "
-            'pip install "funasr-autotune[serve]"'
-        ) from error
-
-
 def tls_context(where: Endpoint, access: Access) -> ssl.SSLContext | None:
     """How TLS is checked; None where none is spoken."""
     if not where.encrypted:
@@ -124,3 +101,37 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     below = error.__cause__ or error.__context__
     if below is not None:
         yield from _causes(below)
+
+
+Status = Literal["ok", "rejected", "timeout", "failed", "unsent"]
+"""``rejected``: the server said that it is overloaded or not ready (429, 503, 1013). ``timeout``: no text in time.
+``failed``: any other error, or a lost connection. ``unsent``: the client ran out of sockets, ports or memory."""
+
+
+class Request(Document):
+    """One recording that was to be sent. Times are seconds after the run's start."""
+
+    recording: str
+    """Its id."""
+    audio_s: float
+    scheduled_s: float
+    """When it was to be sent, or to begin to be spoken."""
+    counted_from_s: float
+    """From when its latency counts: ``scheduled_s``, or when its last sample was to be spoken."""
+    sent_s: float
+    """When the client began with it."""
+    settled_s: float
+    """When it was over: with its whole text, an error, or the time-out."""
+    lag_s: float
+    """How much later than due the client sent what the latency counts from: the recording, or its last block. The
+    server has no part in it."""
+    status: Status
+    detail: str = ""
+    """What went wrong, such as ``HTTP 429``."""
+    text: str | None = None
+    """None unless ``ok``."""
+
+    @property
+    def latency_s(self) -> float:
+        """From ``counted_from_s`` to the whole text; ``inf`` without one, so that errors are over-latency."""
+        return self.settled_s - self.counted_from_s if self.status == "ok" else math.inf
