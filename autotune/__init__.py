@@ -12,7 +12,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # Lazy: ``autotune --help`` must not pay for the recognizer's imports.
     if name == "load":
-        from autotune.loading import load
+        from autotune.jobs.load_model import load
 
         return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,13 +19,13 @@ from autotune.audio.workload import build_workload
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure.measurement import Measurement
 from autotune.models import resolve_model
+from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
-from autotune.search.budget import EFFORTS
-from autotune.search.finalists import Blocks, compare
-from autotune.search.space import load_space, resolve
-from autotune.trial_runner import TrialRunner, TrialSubject
+from autotune.space.resolving import load_space, resolve
+from autotune.study.budget import EFFORTS
 from benchmarks.conditions import conditions_of
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "aa.json"

@@ -26,10 +26,10 @@ from autotune.deployment import Batch, Chunking, Deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Measurement, reference_texts
 from autotune.measure.reference import ReferenceRequest
 from autotune.models import resolve_model
-from autotune.trial_runner import TrialRunner, TrialSubject
 
 ROOT = Path(__file__).parent.parent
 WINDOWS_S = (0.6, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)

@@ -35,12 +35,12 @@ from autotune.errors import AutotuneError
 from autotune.files import atomic_write, cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.search.resolved_space import ResolvedBranch, ResolvedParameter
-from autotune.search.space import ResolvedSpace, SearchSpace, core_counts, load_space, resolve
-from autotune.search.vocabulary import CORES, flatten
-from autotune.trial_runner import TrialRunner, TrialSubject
+from autotune.space.resolved import ResolvedBranch, ResolvedParameter
+from autotune.space.resolving import ResolvedSpace, SearchSpace, core_counts, load_space, resolve
+from autotune.space.vocabulary import CORES, flatten
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "search-space.md"

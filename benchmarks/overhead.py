@@ -18,8 +18,8 @@ from pathlib import Path
 
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
+from autotune.deploy_yaml import read_deployment_file
 from autotune.deployment import Batch, Chunking, Deployment
-from autotune.deployment_file import read_deployment_file
 from autotune.hardware import probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import ensure_artifact, resolve_model

@@ -32,15 +32,15 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import ReferenceRequest, reference_texts
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.search.goal import Goal
-from autotune.search.replay import Truth
-from autotune.search.space import ResolvedSpace, load_space, resolve
-from autotune.search.table import Failure, Row, Table, TableHeader
-from autotune.search.table_writing import TableWriter
-from autotune.trial_runner import TrialRunner, TrialSubject
+from autotune.space.resolving import ResolvedSpace, load_space, resolve
+from autotune.study.goal import Goal
+from benchmarks.replay.replay import Truth
+from benchmarks.replay.table import Failure, Row, Table, TableHeader
+from benchmarks.replay.table_writing import TableWriter
 
 SPACE = Path(__file__).parent / "tables" / "space.yaml"
 PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy", "optuna")

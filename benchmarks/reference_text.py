@@ -14,8 +14,8 @@ from typing import Any
 
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
+from autotune.deploy_yaml import read_deployment_file
 from autotune.deployment import Batch, Deployment
-from autotune.deployment_file import read_deployment_file
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.measure import TrialRequest, run_trial

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 from autotune.errors import AutotuneError
 from autotune.intervals import percentile
-from autotune.search.replay import Truth
 from benchmarks.regret_methods import METHODS, Case, Recommendation, Step, recommend
+from benchmarks.replay.replay import Truth
 
 __all__ = ["Curve", "Gate", "Mapper", "Replayed", "aa_gates", "curve_of", "gates_of", "regret_gates", "truth_gates"]
 

@@ -18,11 +18,11 @@ from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
 from autotune.measure.measurement import Measurement
-from autotune.search.goal import Goal
-from autotune.search.replay import Noise, ReplayRunner, Truth
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.space import load_space, resolve
-from autotune.search.table import Table
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import load_space, resolve
+from autotune.study.goal import Goal
+from benchmarks.replay.replay import Noise, ReplayRunner, Truth
+from benchmarks.replay.table import Table
 
 __all__ = ["METHODS", "Case", "Recommendation", "Step", "recommend"]
 
@@ -116,8 +116,8 @@ class _Best:
 
 def search(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]:
     """The real study; baselines, their repeats and those of leaders count as measurements."""
-    from autotune.search.budget import Budget
-    from autotune.search.results import StudyEvent
+    from autotune.study.budget import Budget
+    from autotune.study.candidates import StudyEvent
 
     steps: list[Step] = []
 
@@ -193,9 +193,9 @@ class Recommendation:
 
 def recommend(case: Case, runner: ReplayRunner, seed: int) -> Recommendation:
     """The real study and the real proof, at the standard effort."""
-    from autotune.confirming import ProofPlan, confirm
+    from autotune.proof.proof import ProofPlan, confirm
     from autotune.reporting import Silent
-    from autotune.search.budget import EFFORTS, Budget
+    from autotune.study.budget import EFFORTS, Budget
 
     effort = EFFORTS["standard"]
     result = _study(case, runner, seed, Budget(trials=effort.trials), lambda _: None)
@@ -209,8 +209,8 @@ def recommend(case: Case, runner: ReplayRunner, seed: int) -> Recommendation:
 
 def _study(case: Case, runner: ReplayRunner, seed: int, budget: Any, on_event: Callable[[Any], None]) -> Any:
     """All that the benchmarks know of how a study is opened and run."""
-    from autotune.search.storage import open_storage
-    from autotune.search.study import TuningStudy
+    from autotune.study.storage import open_storage
+    from autotune.study.study import TuningStudy
 
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from autotune.deployment import FP32_SHARE, Chunking, Deployment
 from autotune.hardware import HardwareProfile
-from autotune.search.resolved_space import ResolvedBranch
-from autotune.search.space import load_space, resolve
-from autotune.search.vocabulary import flatten
+from autotune.space.resolved import ResolvedBranch
+from autotune.space.resolving import load_space, resolve
+from autotune.space.vocabulary import flatten
 
 PRECISIONS = ("session_options.inference_precision", "session_options.precision")
 OF_A_ROW = ("format", "weights", "fp32_share", *PRECISIONS)

@@ -25,7 +25,7 @@ import httpx
 import autotune
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import build_workload
-from autotune.deployment_file import read_deployment_file
+from autotune.deploy_yaml import read_deployment_file
 from autotune.files import cache_dir
 from autotune.intervals import geometric_interval, percentile
 from benchmarks.serving_client import PATH, conditions, crowd, serving

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from benchmarks.conditions import conditions_of
 
 __all__ = ["PATH", "Answer", "Server", "ask", "conditions", "connecting", "crowd", "serving"]

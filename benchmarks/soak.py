@@ -33,7 +33,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 import autotune
-from autotune.deployment_file import read_deployment_file
+from autotune.deploy_yaml import read_deployment_file
 from autotune.intervals import percentile
 from autotune.loadgen.http_client import HttpClients
 from autotune.recognizer.decoding import join_texts

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autotune.deployment_file import DeploymentFile, read_deployment_file
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.serve.options import INTERIM_OF_S, INTERIM_S, STREAMS_SHARE
 from benchmarks.serving_client import conditions, serving
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
-from autotune.deployment_file import (
+from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,
     BaselineRecord,
@@ -22,6 +21,7 @@ from autotune.deployment_file import (
     ProvenanceRecord,
     RateRecord,
 )
+from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.hardware import HardwareProfile
 from autotune.models import ModelInfo, Parity
 

@@ -119,7 +119,7 @@ def run_python(code: str) -> str:
 def test_the_tuner_process_imports_no_runtime() -> None:
     code = f"""
 import sys, pkgutil, importlib
-import autotune.cli, autotune.tuning, autotune.loading, autotune.search, autotune.models, autotune.measure
+import autotune.cli, autotune.jobs.tune, autotune.jobs.load_model, autotune.study, autotune.models, autotune.measure
 import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen
 for table in (autotune.cli,):
     for info in pkgutil.walk_packages(table.__path__, table.__name__ + "."):

@@ -10,8 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.deployment import Deployment
-from autotune.deployment_file import (
+from autotune.deploy_yaml import (
     COMMENTS,
     SCHEMA,
     DeploymentFile,
@@ -22,6 +21,7 @@ from autotune.deployment_file import (
     write_deployment_file,
     yaml_text,
 )
+from autotune.deployment import Deployment
 from autotune.documents import parse_document
 from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
@@ -267,7 +267,7 @@ def test_example_changes_are_validated() -> None:
 def test_published_schema_is_current() -> None:
     published = ROOT / "docs" / "schemas" / "deployment-v1.json"
     assert published.read_text(encoding="utf-8") == schema_text(), (
-        "regenerate with: python -c 'from autotune.deployment_file import schema_text as s; print(s(), end=str())' "
+        "regenerate with: python -c 'from autotune.deploy_yaml import schema_text as s; print(s(), end=str())' "
         "> docs/schemas/deployment-v1.json"
     )
 
@@ -287,7 +287,7 @@ def test_documentation_shows_the_deployment_section_as_it_is_written() -> None:
 
 def test_reading_a_deployment_file_loads_no_runtime() -> None:
     code = (
-        "import sys, autotune.deployment_file, autotune.render, autotune.plan;"
+        "import sys, autotune.deploy_yaml, autotune.render, autotune.plan;"
         "print(sorted({'torch', 'funasr', 'onnxruntime', 'onnx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

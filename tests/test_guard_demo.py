@@ -21,22 +21,22 @@ import pytest
 from autotune.accuracy import Guard, Judge
 from autotune.audio.profile import load_profile
 from autotune.audio.workload import Workload, build_workload
-from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Measurement, ReferenceRequest, reference_texts
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.proof.blocks import Comparison
+from autotune.proof.proof import ProofPlan, confirm, held_back
 from autotune.reporting import Silent
-from autotune.search.budget import Budget
-from autotune.search.finalists import Comparison
-from autotune.search.goal import Goal
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.results import StudyResult
-from autotune.search.space import load_space, resolve
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
-from autotune.trial_runner import TrialRunner, TrialSubject
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import load_space, resolve
+from autotune.study.budget import Budget
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 
 EMBEDDED = Path(__file__).parent.parent / "autotune" / "models" / "embedded"
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment_file import DeploymentFile, IntervalRecord
-from autotune.rechecking import MeasuredFile, Recheck, SideBySide
-from autotune.search.comparison import Comparison, Finalist
-from autotune.search.goal import Goal, Objective
+from autotune.deploy_yaml import DeploymentFile, IntervalRecord
+from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.study.goal import Goal, Objective
 from tests.deployment_example import example_deployment, example_file
 from tests.search.synthetic_search import measured
 

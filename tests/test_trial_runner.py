@@ -11,11 +11,11 @@ from autotune.audio.workload import Workload, build_workload
 from autotune.errors import TrialCrashed
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Measurement, TrialRequest
 from autotune.measure.measurement import ShardSample
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.trial_runner import TrialRunner, TrialSubject
 from tests.fake_engine import fake_deployment
 from tests.search.synthetic_search import measured
 

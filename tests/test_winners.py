@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.deploy_yaml import DeploymentFile, HardwareRecord
 from autotune.deployment import Batch
-from autotune.deployment_file import DeploymentFile, HardwareRecord
 from autotune.hardware import HardwareProfile
+from autotune.jobs.winners import Remembered, Situation, Winner, distance, forget, recall, remember, remembered, starts
 from autotune.models import ModelInfo
-from autotune.search.space import load_space, resolve
-from autotune.winners import Remembered, Situation, Winner, distance, forget, recall, remember, remembered, starts
+from autotune.space.resolving import load_space, resolve
 from tests.deployment_example import example_deployment, example_file
 from tests.search.synthetic_search import machine
 

@@ -30,7 +30,7 @@ def export(
     from rich.table import Table
 
     from autotune.cli.terminal import TerminalReporter, bytes_text
-    from autotune.exporting import export_all
+    from autotune.jobs.load_model import export_all
 
     wanted = [part.strip() for part in formats.split(",")] if formats is not None else None
     with TerminalReporter() as reporter:

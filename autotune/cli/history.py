@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from autotune.winners import Remembered, Winner
+    from autotune.jobs.winners import Remembered, Winner
 
 __all__ = ["history", "print_winners"]
 
@@ -40,7 +40,7 @@ def history(
     import json
 
     from autotune.errors import DocumentError
-    from autotune.winners import forget, history_dir, remembered
+    from autotune.jobs.winners import forget, history_dir, remembered
 
     path = history_dir()
     try:

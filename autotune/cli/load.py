@@ -73,7 +73,7 @@ def load(
     """
     from autotune.audio.survey import check_can_draw
     from autotune.cli.terminal import TerminalReporter
-    from autotune.deployment_file import check_writable
+    from autotune.deploy_yaml import check_writable
     from autotune.loadgen import Access, LoadOptions, Wanted, load_server
 
     for path in (out, plot):

@@ -12,9 +12,9 @@ import typer
 from autotune.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from autotune.deployment_file import CerRecord, LatencyRecord
-    from autotune.rechecking import Recheck, SideBySide
-    from autotune.search.comparison import Finalist
+    from autotune.deploy_yaml import CerRecord, LatencyRecord
+    from autotune.jobs.measure import Recheck, SideBySide
+    from autotune.proof.comparison import Finalist
 
 __all__ = ["measure"]
 
@@ -42,7 +42,7 @@ def measure(
     by more than the intervals, or beyond its limits. Several files: interleaved, in fresh processes.
     """
     from autotune.cli.terminal import TerminalReporter
-    from autotune.measuring import MeasureOptions, recheck, side_by_side
+    from autotune.jobs.measure import MeasureOptions, recheck, side_by_side
 
     options = MeasureOptions(blocks, audio_profile, audio)
     try:
@@ -67,7 +67,7 @@ def tell(found: Recheck | SideBySide, *, json_: bool) -> None:
     import json
 
     from autotune.errors import SlowerThanRecordedError, TrialError
-    from autotune.rechecking import Recheck
+    from autotune.jobs.measure import Recheck
 
     if isinstance(found, Recheck):
         print(json.dumps(_recheck_json(found)) if json_ else _recheck_text(found))
@@ -81,7 +81,7 @@ def tell(found: Recheck | SideBySide, *, json_: bool) -> None:
 
 
 def _recheck_text(found: Recheck) -> str:
-    from autotune.rechecking import interval_text
+    from autotune.jobs.measure import interval_text
 
     document, now, blocks = found.file.document, found.now, found.comparison.blocks
     then, base = document.measurement, document.baseline
@@ -101,7 +101,7 @@ def _recheck_text(found: Recheck) -> str:
 
 
 def _side_by_side_text(found: SideBySide) -> str:
-    from autotune.rechecking import interval_text
+    from autotune.jobs.measure import interval_text
 
     rows = []
     for file in found.files:
@@ -146,13 +146,13 @@ def _rate(cer: CerRecord) -> str:
 
 
 def _cer(finalist: Finalist) -> CerRecord | None:
-    from autotune.outcome import cer_record
+    from autotune.jobs.tune_record import cer_record
 
     return cer_record(finalist.verdict)
 
 
 def _latency(finalist: Finalist) -> LatencyRecord:
-    from autotune.outcome import pooled_latency
+    from autotune.jobs.tune_record import pooled_latency
 
     return pooled_latency(finalist.measurements)
 

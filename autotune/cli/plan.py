@@ -21,7 +21,7 @@ def plan(
     """Replicas for a demand, from the lower end of the measured interval."""
     import json
 
-    from autotune.deployment_file import read_deployment_file
+    from autotune.deploy_yaml import read_deployment_file
     from autotune.plan import parse_demand
     from autotune.plan import plan as plan_capacity
 

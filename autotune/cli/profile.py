@@ -41,7 +41,7 @@ def profile(
 
     from autotune.audio.survey import check_can_draw, draw_survey, profile_text, survey_audio
     from autotune.cli.terminal import TerminalReporter
-    from autotune.deployment_file import check_writable
+    from autotune.deploy_yaml import check_writable
     from autotune.reporting import progress
 
     for path in (out, plot):

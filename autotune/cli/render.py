@@ -36,7 +36,7 @@ def render(
     import json
     import sys
 
-    from autotune.deployment_file import read_deployment_file
+    from autotune.deploy_yaml import read_deployment_file
     from autotune.errors import DocumentError
     from autotune.render import render as render_target
 

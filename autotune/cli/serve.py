@@ -14,7 +14,7 @@ import typer
 from autotune.cli.options import JsonOption, parse_duration
 
 if TYPE_CHECKING:
-    from autotune.deployment_file import DeploymentFile
+    from autotune.deploy_yaml import DeploymentFile
     from autotune.serve.options import ServeOptions
     from autotune.serve.service import Service
 
@@ -58,7 +58,7 @@ def serve(
 
     Ready (GET /readyz) once every instance is warmed up. SIGTERM or Ctrl-C finishes what was accepted.
     """
-    from autotune.deployment_file import read_deployment_file
+    from autotune.deploy_yaml import read_deployment_file
     from autotune.errors import DocumentError
     from autotune.serve.options import ServeOptions
 
@@ -84,7 +84,7 @@ def serve(
 
 def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
     from autotune.errors import EngineUnavailableError
-    from autotune.loading import measured_artifact, measured_model
+    from autotune.jobs.load_model import measured_artifact, measured_model
 
     try:
         from autotune.serve.run import run_server

@@ -84,8 +84,8 @@ def tune(
 
     from autotune.cli.terminal import TerminalReporter
     from autotune.cli.tune_report import print_report, print_shared, report_json, shared_json
-    from autotune.tuning import SharedPart, TuneOptions
-    from autotune.tuning import tune as run
+    from autotune.jobs.tune import SharedPart, TuneOptions
+    from autotune.jobs.tune import tune as run
 
     options = TuneOptions(
         audio_profile=audio_profile,

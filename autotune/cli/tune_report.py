@@ -13,11 +13,11 @@ from rich.table import Table
 
 from autotune.accuracy import Accuracy, Verdict, describe_accuracy
 from autotune.cli.terminal import bytes_text
-from autotune.confirming import HeldBack
-from autotune.outcome import cer_record, pooled_latency
-from autotune.search.finalists import Finalist
-from autotune.search.results import Candidate
-from autotune.tuning import SharedPart, TuneResult
+from autotune.jobs.tune import SharedPart, TuneResult
+from autotune.jobs.tune_record import cer_record, pooled_latency
+from autotune.proof.blocks import Finalist
+from autotune.proof.proof import HeldBack
+from autotune.study.candidates import Candidate
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]
 

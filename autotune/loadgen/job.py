@@ -13,6 +13,7 @@ from typing import Literal
 from autotune.audio.profile import load_profile
 from autotune.audio.recording import Recording, Workload
 from autotune.errors import DocumentError, EngineUnavailableError, LoadError
+from autotune.jobs.preparing import draw_workload
 from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
 from autotune.loadgen.client import Access, Client
 from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
@@ -22,7 +23,6 @@ from autotune.loadgen.offer import Offer, Wanted, check_wanted, choose_offer
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.texts import text_errors
 from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
-from autotune.preparing import draw_workload
 from autotune.reporting import Reporter
 from autotune.version import __version__
 

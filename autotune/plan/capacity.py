@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.documents import Document
 from autotune.errors import DocumentError
 from autotune.plan.demand import Demand

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.deployment_file import DeploymentFile, yaml_text
+from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
 from autotune.render import serving, sizing
 from autotune.render.manifests import manifest_text

@@ -9,8 +9,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Deployment
-from autotune.deployment_file import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.render.lost import lost_fsmn_chunking, lost_graph, lost_prompts, lost_session_options, refusal
 from autotune.render.scripts import Flags, flag_words

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.render.lost import lost_fsmn_chunking, lost_prompts, plain, refusal
 from autotune.render.rendering import Rendering, comments
 from autotune.render.scripts import Flags, start_script

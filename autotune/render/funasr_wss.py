@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Chunking
-from autotune.deployment_file import DeploymentFile
 from autotune.render import funasr_cpp
 from autotune.render.rendering import Rendering
 from autotune.render.scripts import Flags, start_script, visible_gpu

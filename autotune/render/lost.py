@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import SILERO, Chunking, Deployment
-from autotune.deployment_file import DeploymentFile
 from autotune.errors import DocumentError
 
 __all__ = ["lost_fsmn_chunking", "lost_graph", "lost_prompts", "lost_session_options", "plain", "refusal"]

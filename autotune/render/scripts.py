@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.render.rendering import comments
 
 __all__ = ["Flags", "flag_words", "start_script", "visible_gpu"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import SILERO
-from autotune.deployment_file import DeploymentFile
 from autotune.errors import DocumentError
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 
 __all__ = [
     "IN_FLIGHT_HEADROOM",

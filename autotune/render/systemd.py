@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from autotune.deployment_file import DeploymentFile, yaml_text
+from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
 from autotune.render import serving, sizing
 from autotune.render.rendering import Rendering, comments, one_line

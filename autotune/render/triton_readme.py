@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.engines.tensors import LANGUAGE_IDS, TEXT_NORM_IDS
 
 __all__ = ["repository_notes", "repository_readme"]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.serve.admission import Limits
 
 __all__ = ["INTERIM_S", "ServeOptions", "hang_s", "interims_fit", "limits_of"]

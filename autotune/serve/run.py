@@ -13,7 +13,7 @@ from types import FrameType
 
 import uvicorn
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.serve.app import build_app
 from autotune.serve.memory import memory_given_back

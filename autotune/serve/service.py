@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from autotune.audio.reading import audio_info
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.transcript import Transcript
 from autotune.serve.admission import Admission, Rejected
 from autotune.serve.backend import Backend

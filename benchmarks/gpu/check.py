@@ -36,10 +36,10 @@ from autotune.errors import AutotuneError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.isolation import run_task
+from autotune.jobs.preparing import judge_of, reference_request
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, ModelInfo, ensure_artifact, resolve_model
 from autotune.models.source import RunTask
-from autotune.preparing import judge_of, reference_request
 from autotune.reporting import Silent
 from benchmarks.conditions import machine_conditions
 from benchmarks.gpu.deployments import Case, question_cases, space_cases

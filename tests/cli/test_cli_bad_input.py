@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import main
-from autotune.deployment_file import write_deployment_file
+from autotune.deploy_yaml import write_deployment_file
 from tests.deployment_example import example_file
 
 SPACE = """

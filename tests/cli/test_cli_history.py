@@ -15,8 +15,8 @@ from rich.console import Console
 
 from autotune.cli import main
 from autotune.cli.history import print_winners
+from autotune.jobs.winners import remember, remembered
 from autotune.models import ModelInfo
-from autotune.winners import remember, remembered
 from tests.deployment_example import example_deployment, example_file
 
 

@@ -10,17 +10,17 @@ import yaml
 
 from autotune.audio.profile import load_profile
 from autotune.cli import main
+from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
-from autotune.deployment_file import DeploymentFile, write_deployment_file
 from autotune.hardware import probe_hardware
+from autotune.jobs.preparing import draw_workload
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
+from autotune.jobs.tune_record import Outcome, deployment_file
 from autotune.models import resolve_model
-from autotune.outcome import Outcome, deployment_file
-from autotune.preparing import draw_workload
+from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
-from autotune.search.finalists import Blocks, compare
-from autotune.search.goal import Goal
-from autotune.search.results import StudyResult
-from autotune.trial_runner import TrialRunner, TrialSubject
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
 from tests.fake_engine import fake_deployment
 
 PROFILE = """

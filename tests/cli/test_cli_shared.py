@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.deployment_file import read_deployment_file
+from autotune.deploy_yaml import read_deployment_file
 from tests.cli.test_cli_tune import CLIPS, SPACE
 from tests.search.postgres import Cluster, missing
 

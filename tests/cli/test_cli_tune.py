@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import autotune
-from autotune.deployment_file import read_deployment_file
+from autotune.deploy_yaml import read_deployment_file
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:3]
 SPACE = """

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from autotune.accuracy import Guard
 from autotune.cli.tune_report import print_report, report_json
-from autotune.tuning import TuneResult
+from autotune.jobs.tune import TuneResult
 from tests.search.outcomes import Bench, heard, outcome, variant
 from tests.search.synthetic_search import BASELINES
 

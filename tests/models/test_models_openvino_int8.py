@@ -12,16 +12,16 @@ import pytest
 import soundfile
 
 from autotune.audio.recording import Recording, Shard, Workload
+from autotune.deploy_yaml import ArtifactRecord, write_deployment_file
 from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
-from autotune.deployment_file import ArtifactRecord, write_deployment_file
 from autotune.errors import ArtifactError, EngineUnavailableError
 from autotune.hardware import probe_hardware
-from autotune.loading import load
+from autotune.jobs.load_model import load
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, resolve_model, workload_calibration
 from autotune.models.calibration import embedded_calibration
 from autotune.models.static_int8 import check_token_counts
 from autotune.reporting import Silent
-from autotune.trial_runner import TrialRunner, TrialSubject
 from tests.deployment_example import example_file
 from tests.models.models_types import InProcess, MakeInfo
 from tests.models.test_models_artifacts import FakeExport

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.deployment_file import DeploymentFile, IntervalRecord
+from autotune.deploy_yaml import DeploymentFile, IntervalRecord
 from autotune.errors import DocumentError
 from autotune.plan import Demand, Plan, parse_demand, plan
 from tests.deployment_example import example_file

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Batch, Chunking
-from autotune.deployment_file import DeploymentFile
 from autotune.models import ModelInfo
 from tests.deployment_example import example_deployment, example_file
 

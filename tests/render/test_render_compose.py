@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.deployment import Chunking
-from autotune.deployment_file import DeploymentFile, read_deployment_file
 from autotune.errors import DocumentError
 from autotune.render import render
 from tests.deployment_example import example_deployment, example_file

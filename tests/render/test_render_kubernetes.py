@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.deploy_yaml import AudioRecord, DeploymentFile, MeasurementRecord
 from autotune.deployment import baseline_deployment
-from autotune.deployment_file import AudioRecord, DeploymentFile, MeasurementRecord
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import render

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.deployment_file import AudioRecord, DeploymentFile, HardwareRecord, LatencyRecord, MeasurementRecord
+from autotune.deploy_yaml import AudioRecord, DeploymentFile, HardwareRecord, LatencyRecord, MeasurementRecord
 from autotune.render.sizing import IN_FLIGHT_HEADROOM, cpu_list, knee, knee_note, target_in_flight_milli
 from tests.deployment_example import example_file
 

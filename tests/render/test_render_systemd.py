@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment_file import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.render import render
 from tests.deployment_example import example_deployment, example_file

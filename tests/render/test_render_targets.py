@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from autotune.cli import main
-from autotune.deployment_file import write_deployment_file
+from autotune.deploy_yaml import write_deployment_file
 from autotune.errors import DocumentError
 from autotune.render import TARGETS, render, target_options
 from tests.deployment_example import example_file

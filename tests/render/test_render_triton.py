@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Batch, Chunking
-from autotune.deployment_file import DeploymentFile
 from autotune.engines.table import engine_class
 from autotune.errors import DocumentError
 from autotune.render import render

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from autotune.accuracy import Guard
 from autotune.accuracy.record import Accuracy, ClipCount, WorseText
-from autotune.confirming import ProofPlan, confirm, held_back
 from autotune.deployment import Deployment
+from autotune.jobs.tune import TuneResult
+from autotune.jobs.tune_record import Outcome, deployment_file
 from autotune.measure.measurement import Measurement
-from autotune.outcome import Outcome, deployment_file
+from autotune.proof.proof import ProofPlan, confirm, held_back
 from autotune.reporting import Silent
-from autotune.search.goal import Goal
-from autotune.search.records import Role, TrialRecord
-from autotune.search.results import StudyResult
-from autotune.tuning import TuneResult
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.study.records import Role, TrialRecord
 from tests.accuracy.workloads import recording, workload
 from tests.deployment_example import example_file
 from tests.search.synthetic_search import BASELINES, machine, measured, shipped_space

@@ -10,10 +10,10 @@ import time
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.budget import Budget
-from autotune.search.results import StudyEvent
-from autotune.search.shared_storage import open_shared
-from autotune.search.study import TuningStudy
+from autotune.study.budget import Budget
+from autotune.study.candidates import StudyEvent
+from autotune.study.shared_storage import open_shared
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, shipped_space
 
 

@@ -12,7 +12,7 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import TrialCrashed
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
-from autotune.search.space import ResolvedSpace, load_space, resolve
+from autotune.space.resolving import ResolvedSpace, load_space, resolve
 
 BASELINES = (baseline_deployment(ncpu=4), baseline_deployment(ncpu=2))
 

@@ -10,9 +10,9 @@ from typing import Any
 from autotune.accuracy.record import Accuracy, ClipCount
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.table import Failure, Row, Table, TableHeader
-from autotune.search.table_writing import TableWriter
+from autotune.space.resolved import ResolvedSpace
+from benchmarks.replay.table import Failure, Row, Table, TableHeader
+from benchmarks.replay.table_writing import TableWriter
 from tests.search.synthetic_search import BASELINES, machine, measured, true_rtfx
 
 __all__ = ["CRASH", "header", "heard", "row", "synthetic_table"]

@@ -9,7 +9,7 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.space import load_space, resolve
+from autotune.space.resolving import load_space, resolve
 from benchmarks import knobs
 from tests.search.synthetic_search import SyntheticRunner, machine
 

@@ -10,11 +10,11 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, noise_of, shift_of
-from autotune.search.budget import Budget
-from autotune.search.results import StudyEvent, StudyResult, in_doubt
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, noise_of, shift_of
+from autotune.study.budget import Budget
+from autotune.study.candidates import StudyEvent, StudyResult, in_doubt
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space, true_rtfx
 
 
@@ -102,7 +102,7 @@ def test_a_study_that_rested_looks_at_its_anchor_first(tmp_path: Path, monkeypat
     for jump, looks in ((ANCHOR_AGE_S + 60, True), (-1e6, False)):
         machine = Weather(lambda _: 1.0)
         with monkeypatch.context() as patch:
-            patch.setattr("autotune.search.steps.time.time", lambda jump=jump: now() + jump)
+            patch.setattr("autotune.study.run.time.time", lambda jump=jump: now() + jump)
             run(tmp_path, machine, 10 if looks else 11)
         assert (machine.asked[0] == BASELINES[1]) == looks
         assert len(machine.asked) >= 1

@@ -5,11 +5,11 @@ import math
 import pytest
 
 from autotune.accuracy import Guard
-from autotune.confirming import LineUp, confirm, line_up
 from autotune.errors import TrialError
+from autotune.proof.proof import LineUp, confirm, line_up
 from autotune.reporting import Silent
-from autotune.search.goal import Goal
-from autotune.search.results import StudyResult
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
 from tests.search.outcomes import PLAN, Bench, heard, outcome, variant
 from tests.search.synthetic_search import BASELINES
 

@@ -8,7 +8,7 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
 from autotune.measure.measurement import Measurement
-from autotune.search.finalists import Blocks, Comparison, FinalistEvent, compare
+from autotune.proof.blocks import Blocks, Comparison, FinalistEvent, compare
 from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]

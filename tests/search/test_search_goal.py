@@ -7,12 +7,12 @@ import pytest
 from autotune.accuracy import Guard
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement, ShardSample
-from autotune.search.budget import EFFORTS, Budget
-from autotune.search.choosing import transfers_within
-from autotune.search.goal import Goal
-from autotune.search.results import StudyEvent, StudyResult
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.study.budget import EFFORTS, Budget
+from autotune.study.candidates import StudyEvent, StudyResult
+from autotune.study.chooser import transfers_within
+from autotune.study.goal import Goal
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
 SPACE = shipped_space(arrival="open")

@@ -11,12 +11,12 @@ from autotune.accuracy import Guard
 from autotune.accuracy.record import Accuracy, ClipCount
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
-from autotune.search.budget import Budget
-from autotune.search.finalists import Blocks, Comparison, compare
-from autotune.search.goal import Goal
-from autotune.search.results import StudyResult
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.proof.blocks import Blocks, Comparison, compare
+from autotune.study.budget import Budget
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
 A, _, B, C = shipped_space().experts()

@@ -9,10 +9,9 @@ import optuna
 import pytest
 
 from autotune.errors import AutotuneError, DocumentError
-from autotune.search.budget import Budget
-from autotune.search.journal import open_journal
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.study.budget import Budget
+from autotune.study.storage import open_journal, open_storage
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 
@@ -99,7 +98,7 @@ def test_a_record_that_cannot_be_written_is_taken_back(tmp_path: Path) -> None:
     script = """
 import resource, signal, sys
 from pathlib import Path
-from autotune.search.journal import open_journal
+from autotune.study.storage import open_journal
 path = Path(sys.argv[1])
 journal = open_journal(path)
 study = journal.create_new_study([1], "s")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from autotune.deployment import Deployment
-from autotune.search.goal import Goal
-from autotune.search.local_search import LocalSearch
-from autotune.search.records import TrialRecord
-from autotune.search.results import Candidate
-from autotune.search.surrogate import Surrogate
+from autotune.study.candidates import Candidate
+from autotune.study.chooser import LocalSearch
+from autotune.study.goal import Goal
+from autotune.study.records import TrialRecord
+from autotune.study.surrogate import Surrogate
 from tests.search.synthetic_search import measured, shipped_space, tiny_space, true_rtfx
 
 SPACE = shipped_space()

@@ -6,19 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from autotune.confirming import LineUp, ProofPlan, better_baseline, confirm, line_up
 from autotune.deployment import Deployment
 from autotune.errors import InfeasibleSloError, TrialCrashed
 from autotune.measure.measurement import Measurement, ShardSample
-from autotune.reasons import reason
+from autotune.proof.blocks import Blocks, compare
+from autotune.proof.comparison import Comparison, non_default_knobs
+from autotune.proof.held_back import held_back, reason
+from autotune.proof.proof import LineUp, ProofPlan, better_baseline, confirm, line_up
 from autotune.reporting import Silent
-from autotune.search.comparison import Comparison
-from autotune.search.finalists import Blocks, compare
-from autotune.search.goal import Goal
-from autotune.search.held_back import held_back
-from autotune.search.records import Role, TrialRecord
-from autotune.search.results import StudyResult
-from autotune.search.simplicity import non_default_knobs
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.study.records import Role, TrialRecord
 from tests.search.outcomes import heard, variant
 from tests.search.synthetic_search import BASELINES, ignore, measured
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import TrialCrashed, TrialError
-from autotune.search.goal import Goal
-from autotune.search.replay import Noise, ReplayClock, ReplayRunner, Truth
-from autotune.search.table import Failure, Row, Table
+from autotune.study.goal import Goal
+from benchmarks.replay.replay import Noise, ReplayClock, ReplayRunner, Truth
+from benchmarks.replay.table import Failure, Row, Table
 from tests.search.synthetic_search import BASELINES, measured, shipped_space, tiny_space
 from tests.search.synthetic_table import header, heard, row, synthetic_table
 

@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
 from autotune.measure.measurement import Measurement
-from autotune.search.budget import Budget
-from autotune.search.records import TrialRecord
-from autotune.search.shared_storage import node_name, open_shared
-from autotune.search.study import TuningStudy
+from autotune.study.budget import Budget
+from autotune.study.records import TrialRecord
+from autotune.study.shared_storage import node_name, open_shared
+from autotune.study.study import TuningStudy
 from tests.search.postgres import Cluster, missing
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
 

@@ -7,7 +7,7 @@ import pytest
 
 from autotune.errors import DocumentError
 from autotune.files import search_spaces_dir
-from autotune.search.space import SearchSpace, load_space, resolve
+from autotune.space.resolving import SearchSpace, load_space, resolve
 from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space
 
 SHIPPED = {

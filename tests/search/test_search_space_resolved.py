@@ -16,8 +16,8 @@ from autotune.engines.table import engine_class
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import search_spaces_dir
 from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.space import load_space, resolve
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import load_space, resolve
 from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))

@@ -22,13 +22,13 @@ from autotune.errors import (
     TrialTimeout,
 )
 from autotune.measure.measurement import Measurement
-from autotune.search.budget import EFFORTS, Budget
-from autotune.search.records import TrialRecord
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.results import StudyEvent, StudyResult
-from autotune.search.steps import Runner
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.space.resolved import ResolvedSpace
+from autotune.study.budget import EFFORTS, Budget
+from autotune.study.candidates import StudyEvent, StudyResult
+from autotune.study.records import TrialRecord
+from autotune.study.run import Runner
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 from tests.search.synthetic_search import (
     BASELINES,
     SyntheticRunner,
@@ -268,9 +268,9 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
-from autotune.search.budget import Budget
-from autotune.search.storage import open_storage
-from autotune.search.study import TuningStudy
+from autotune.study.budget import Budget
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
 truth = SyntheticRunner()
 def runner(deployment, _=0.0):
     if len(truth.asked) == int(sys.argv[3]):
@@ -379,7 +379,7 @@ def test_the_tuner_imports_no_runtime(tmp_path: Path) -> None:
         + """
 heavy = {"torch", "funasr", "onnxruntime", "onnx"} & set(sys.modules)
 assert not heavy, heavy
-from autotune.search import finalists
+from autotune.study import finalists
 assert not {"torch", "funasr", "onnxruntime", "onnx"} & set(sys.modules)
 """
     )

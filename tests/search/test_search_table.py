@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from autotune.errors import AutotuneError, DocumentError
-from autotune.search.space import load_space, resolve
-from autotune.search.table import Row, Table
-from autotune.search.table_writing import TableWriter
+from autotune.space.resolving import load_space, resolve
 from benchmarks.record_table import FASTEST, MORE, SPACE, fastest_of, left_of, queue_of
+from benchmarks.replay.table import Row, Table
+from benchmarks.replay.table_writing import TableWriter
 from tests.search.synthetic_search import BASELINES, machine, tiny_space
 from tests.search.synthetic_table import header, heard, row
 

@@ -10,11 +10,11 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
+from autotune.jobs.tune_options import _baselines
 from autotune.render import render
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.space import load_space, resolve
-from autotune.search.targets import TARGETS, find_target, restrict
-from autotune.tuning_job import _baselines
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import load_space, resolve
+from autotune.space.targets import TARGETS, find_target, restrict
 from tests.deployment_example import example_file
 from tests.search.synthetic_search import machine
 

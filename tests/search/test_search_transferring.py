@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.hardware import ISA_FLAGS, HardwareProfile
-from autotune.search.resolved_space import ResolvedSpace
-from autotune.search.space import load_space, resolve
-from autotune.search.transferring import hardware_distance, transferred
+from autotune.jobs.winners import hardware_distance, transferred
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import load_space, resolve
 from tests.deployment_example import example_deployment
 from tests.search.synthetic_search import machine, shipped_space
 

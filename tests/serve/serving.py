@@ -20,8 +20,8 @@ import soundfile
 
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import Float32
+from autotune.deploy_yaml import write_deployment_file
 from autotune.deployment import Chunking, Deployment
-from autotune.deployment_file import write_deployment_file
 from autotune.model_directory import ModelDirectory
 from autotune.models import resolve_model
 from autotune.recognizer import Recognizer

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from autotune.deployment_file import write_deployment_file
+from autotune.deploy_yaml import write_deployment_file
 from tests.deployment_example import example_file
 from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
 

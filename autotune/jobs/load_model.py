@@ -1,0 +1,117 @@
+"""``autotune.load``: a recognizer that runs exactly what ``deploy.yaml`` says was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file
+from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
+from autotune.errors import EngineUnavailableError, ModelError
+from autotune.model_directory import ModelDirectory
+from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact, resolve_model
+from autotune.models.source import OnEvent
+from autotune.models.static_int8 import check_tools
+from autotune.recognizer import Recognizer
+from autotune.reporting import Reporter, progress
+
+__all__ = ["export_all", "load", "measured_artifact", "measured_model"]
+
+
+def load(path: str | Path) -> Recognizer:
+    """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
+
+    The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
+    on, which the cache keeps too. Use as a context manager, or ``close`` it.
+
+    Example:
+        >>> with autotune.load("deploy.yaml") as recognizer:
+        ...     print(recognizer.transcribe(["meeting.wav"])[0].text)
+
+    Args:
+        path: the file that ``autotune`` wrote.
+
+    Raises:
+        DocumentError: the file is not a deployment file.
+        ModelError: the model is not there any more, or its weights have changed.
+        ArtifactError: it must be exported again and can't be.
+        EngineUnavailableError: the runtime or the device is missing here.
+    """
+    document = read_deployment_file(Path(path))
+    model = measured_model(document)
+    artifact = measured_artifact(document, model)
+    return Recognizer.load(
+        document.deployment, ModelDirectory.open(Path(model.path)), Path(artifact.path) if artifact else None
+    )
+
+
+def measured_model(document: DeploymentFile) -> ModelInfo:
+    """The model that a file's figures are of, found where it was or by its id.
+
+    Raises:
+        ModelError: it is not there any more, or its weights have changed.
+    """
+    here = Path(document.model.path)
+    model = resolve_model(document.model.path if here.is_dir() else document.model.id)
+    if model.sha256 != document.model.sha256:
+        raise ModelError(
+            f"The model must be the one that was measured (sha256 {document.model.sha256[:12]}…), but {model.path} "
+            f"has {model.sha256[:12]}…. Tune again for the new weights."
+        )
+    return model
+
+
+def measured_artifact(
+    document: DeploymentFile, model: ModelInfo, *, on_event: OnEvent | None = None
+) -> Artifact | None:
+    """The artifact that was measured, exported again if the cache no longer has it; None where nothing is exported.
+
+    Raises:
+        ArtifactError: it must be exported again and can't be.
+        EngineUnavailableError: what exports it is not installed.
+    """
+    deployment = document.deployment
+    if deployment.artifact is None:
+        return None
+    calibration = document.artifact.calibration if document.artifact is not None else None
+    artifact, _ = ensure_artifact(
+        model, deployment.artifact, device=deployment.device, calibration=calibration, on_event=on_event
+    )
+    return artifact
+
+
+def export_all(
+    model: str | None, formats: Sequence[str] | None, *, device: str, reporter: Reporter
+) -> tuple[ModelInfo, list[tuple[Artifact, bool]]]:
+    """The artifacts of ``formats``, and whether each came from the cache.
+
+    None: all formats that can be made here, each of its first graph. Static int8 is calibrated on the embedded clips.
+
+    Raises:
+        DocumentError: an unknown format.
+        ModelError: the model can't be had.
+        ArtifactError: an export failed; those before it stay in the cache.
+        EngineUnavailableError: what exports a format that was asked for is not installed.
+    """
+    specs = _exportable(reporter) if formats is None else artifact_specs(formats)
+    info = resolve_model(model, on_event=progress(reporter, "preparing the model"))
+    artifacts = []
+    for done, spec in enumerate(specs):
+        on_event = progress(reporter, f"exporting {spec.label}")
+        artifact, cached = ensure_artifact(info, spec, device=device, on_event=on_event)
+        artifacts.append((artifact, cached))
+        reporter.working("")
+        reporter.step(
+            "formats", done + 1, len(specs), f"{spec.label}: {'cached' if cached else f'{artifact.export_s:.0f} s'}"
+        )
+    return info, artifacts
+
+
+def _exportable(reporter: Reporter) -> list[ArtifactSpec]:
+    specs = artifact_specs(ARTIFACT_FORMATS)
+    try:
+        check_tools()
+    except EngineUnavailableError as error:
+        reporter.note(f"openvino-int8 is left out: {error}")
+        return [spec for spec in specs if not spec.calibrated]
+    return specs

@@ -1,0 +1,387 @@
+"""Measuring what ``deploy.yaml`` files hold once more: one against its record, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from autotune.audio.profile import builtin_profiles, load_profile
+from autotune.audio.workload import Workload
+from autotune.deploy_yaml import DeploymentFile, IntervalRecord, read_deployment_file
+from autotune.deployment import Deployment
+from autotune.errors import AudioError, DocumentError, TrialError
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.intervals import Interval
+from autotune.jobs.load_model import measured_artifact, measured_model
+from autotune.jobs.preparing import draw_workload, judge_of, reference_request
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
+from autotune.jobs.tune_record import installed_packages
+from autotune.models import Artifact, ModelInfo
+from autotune.proof.blocks import Blocks, FinalistEvent, compare
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.proof.held_back import BETTER, WORSE
+from autotune.reporting import Reporter, progress
+
+__all__ = [
+    "Change",
+    "MeasureOptions",
+    "MeasuredFile",
+    "Recheck",
+    "SideBySide",
+    "interval_text",
+    "recheck",
+    "side_by_side",
+]
+
+BLOCKS, MOST_BLOCKS = 4, 8
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """What the user asked for."""
+
+    blocks: int | None = None
+    """None: four, and up to eight while the interval is wider than ±1.5 %."""
+    audio_profile: str | None = None
+    """None: the built-in one that the first file names."""
+    audio: Path | None = None
+    """Where the user's own files lie; None for the embedded clips."""
+
+    def __post_init__(self) -> None:
+        if self.blocks is not None and self.blocks < 2:
+            raise DocumentError(f"--blocks must be at least 2, since one has no interval, but got {self.blocks}.")
+
+
+def recheck(path: Path, options: MeasureOptions, reporter: Reporter) -> Recheck:
+    """Measure a file's deployment and its recorded baseline again, on the audio that it was recorded on.
+
+    Raises:
+        DocumentError: the file is none, or its audio can't be had without an option.
+        AudioError: the audio is not what was measured.
+        ModelError: the model is not there any more, or its weights have changed.
+        ArtifactError: what was measured can't be exported again.
+        TrialError: deployment or baseline can't be measured any more.
+        KeyboardInterrupt: stopped before two blocks were complete.
+    """
+    file = MeasuredFile(path, read_deployment_file(path))
+    document = file.document
+    bench = _Bench.prepare([file], options, reporter, exact=True)
+    if bench.hardware.fingerprint != document.hardware.fingerprint:
+        reporter.note(f"{path} was recorded on other hardware: {document.hardware.profile().describe()}", loud=True)
+    comparison = bench.compare([document.deployment], document.baseline.deployment)
+    for finalist in comparison.dropped:
+        raise TrialError(f"{path} must still run on this machine, but: {finalist.dropped}")
+    then, now = document.provenance.packages, installed_packages()
+    changed = {name: (then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name)}
+    return Recheck(file, bench.hardware, comparison, changed)
+
+
+def side_by_side(paths: Sequence[Path], options: MeasureOptions, reporter: Reporter) -> SideBySide:
+    """Measure the deployments of at least two files in interleaved blocks, on the audio and by the goal of the first.
+
+    Raises:
+        DocumentError: a file is none, two hold the same deployment, the models differ, or the audio needs an option.
+        ModelError: the model is not there any more, or its weights have changed.
+        ArtifactError: what a file holds can't be exported again.
+        TrialError: the first can't be measured any more.
+        KeyboardInterrupt: stopped before two blocks were complete.
+    """
+    files = [MeasuredFile(path, read_deployment_file(path)) for path in paths]
+    _check_comparable(files)
+    bench = _Bench.prepare(files, options, reporter, exact=False)
+    objectives = {file.document.goal.objective for file in files}
+    if len(objectives) > 1:
+        reporter.note(f"the files have several objectives; {files[0].document.goal.objective} is compared", loud=True)
+    first, *others = (file.document.deployment for file in files)
+    return SideBySide(tuple(files), bench.compare(others, first))
+
+
+def _check_comparable(files: Sequence[MeasuredFile]) -> None:
+    first = files[0]
+    seen: dict[Deployment, Path] = {}
+    for file in files:
+        model, wanted = file.document.model, first.document.model
+        if model.sha256 != wanted.sha256:
+            raise DocumentError(
+                f"All files must be of one model, but {first.path} is of {wanted.id} (sha256 {wanted.sha256[:12]}…) "
+                f"and {file.path} of {model.id} (sha256 {model.sha256[:12]}…). Compare deployments of the same weights."
+            )
+        other = seen.setdefault(file.document.deployment, file.path)
+        if other is not file.path:
+            raise DocumentError(
+                f"All files must hold different deployments, but {other} and {file.path} hold the same one: there is "
+                "nothing to compare."
+            )
+
+
+class _FileRunner(TrialRunner):
+    """Runs the artifacts that the files name, calibration included, where a search would make its own."""
+
+    def __init__(self, subject: TrialSubject, reporter: Reporter, artifacts: Mapping[Deployment, Artifact]) -> None:
+        super().__init__(subject, reporter)
+        self._artifacts = artifacts
+
+    def artifact_of(self, deployment: Deployment) -> Artifact | None:
+        known = self._artifacts.get(deployment)
+        return super().artifact_of(deployment) if known is None else known
+
+
+@dataclass(frozen=True)
+class _Bench:
+    hardware: HardwareProfile
+    runner: TrialRunner
+    reporter: Reporter
+    blocks: Blocks
+
+    @classmethod
+    def prepare(
+        cls, files: Sequence[MeasuredFile], options: MeasureOptions, reporter: Reporter, *, exact: bool
+    ) -> _Bench:
+        document = files[0].document
+        hardware = probe_hardware()
+        reporter.note(hardware.describe())
+        reporter.working("looking for the model")
+        model = measured_model(document)
+        workload = _workload(files[0], options, reporter, exact=exact)
+        artifacts = _artifacts(files, model, reporter)
+        request = reference_request(model, workload, hardware, ["cpu"], document.deployment)
+        judge = judge_of(request, reporter)
+        reporter.working("")
+        subject = TrialSubject(model, workload, hardware, judge)
+        count, most = (BLOCKS, MOST_BLOCKS) if options.blocks is None else (options.blocks, options.blocks)
+        blocks = Blocks(count, most, goal=document.goal.goal())
+        return cls(hardware, _FileRunner(subject, reporter, artifacts), reporter, blocks)
+
+    def compare(self, deployments: Sequence[Deployment], baseline: Deployment) -> Comparison:
+        """Raises TrialError where the baseline fails, and KeyboardInterrupt before two blocks are complete."""
+        reasons: dict[Deployment, str] = {}
+
+        def on_event(event: FinalistEvent) -> None:
+            got = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
+            if event.measurement is None:
+                reasons[event.deployment] = event.reason
+            text = f"{event.deployment.describe()}: {got:.200}"
+            self.reporter.step("block", event.block + 1, event.blocks, text)
+
+        found = compare(deployments, baseline, self.runner, blocks=self.blocks, on_event=on_event)
+        if found.conclusive:
+            return found
+        if found.interrupted:
+            raise KeyboardInterrupt
+        raise TrialError(
+            f"{baseline.describe()} must be measured in two blocks at least, since all else is compared with it, but "
+            f"it was in {found.blocks}: {reasons.get(baseline, '')}"
+        )
+
+
+def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
+    found = {}
+    for file in files:
+        artifact = measured_artifact(file.document, model, on_event=progress(reporter, f"artifact of {file.path}"))
+        if artifact is not None:
+            found[file.document.deployment] = artifact
+    return found
+
+
+def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:
+    """What the file was recorded on, drawn again; ``exact``: nothing else will do."""
+    recorded = file.document.audio_profile
+    if options.audio_profile is None and recorded.name not in builtin_profiles():
+        raise DocumentError(
+            f"{file.path} was recorded on the audio profile {recorded.name!r}, which is not built in. Pass its file "
+            "with --audio-profile."
+        )
+    if options.audio is None and recorded.source == "user":
+        raise DocumentError(
+            f"{file.path} was recorded on audio of your own, whose place it doesn't hold. Pass it with --audio, as "
+            f"when it was recorded: {file.document.provenance.command}"
+        )
+    workload = draw_workload(
+        load_profile(options.audio_profile or recorded.name),
+        options.audio,
+        reporter,
+        seed=recorded.seed,
+        shards=recorded.shards,
+        recordings_per_shard=recorded.recordings // recorded.shards,
+    )
+    if workload.sha256 == recorded.sha256:
+        return workload
+    told = (
+        f"{file.path} was recorded on other audio (sha256 {str(recorded.sha256)[:12]}…, {recorded.audio_s:.0f} s) than "
+        f"what is here now (sha256 {workload.sha256[:12]}…, {workload.audio_s:.0f} s)"
+    )
+    if exact:
+        raise AudioError(
+            f"{told}, so its figures are not comparable. Pass the files and the profile that it was recorded on "
+            f"(--audio, --audio-profile; it was recorded by: {file.document.provenance.command}), or tune again."
+        )
+    reporter.note(f"{told}: compared is what is measured here.")
+    return workload
+
+
+Change = Literal["slower", "same", "faster"]
+"""``same``: the two 95 % intervals overlap."""
+
+
+@dataclass(frozen=True)
+class MeasuredFile:
+    """A ``deploy.yaml`` that is measured again."""
+
+    path: Path
+    document: DeploymentFile
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """One file's deployment and its recorded baseline, measured again side by side."""
+
+    file: MeasuredFile
+    hardware: HardwareProfile
+    """Of now."""
+    comparison: Comparison
+    """The recorded baseline is its baseline; no candidate where the file recommends that."""
+    packages: dict[str, tuple[str | None, str | None]]
+    """Versions (recorded, now) of what has changed."""
+
+    @property
+    def now(self) -> Finalist:
+        """The file's deployment, as it was measured now."""
+        return self.comparison.candidates[0] if self.comparison.candidates else self.comparison.baseline
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether RTFx, latency and memory can be compared with what the file holds."""
+        return self.hardware.fingerprint == self.file.document.hardware.fingerprint
+
+    @property
+    def rtfx(self) -> Change:
+        """Of the deployment, against what the file holds."""
+        return _change(self.file.document.measurement.rtfx, self.now.rtfx)
+
+    @property
+    def baseline(self) -> Change:
+        """Of the baseline's RTFx."""
+        return _change(self.file.document.baseline.rtfx, self.comparison.baseline.rtfx)
+
+    @property
+    def speedup(self) -> Change | None:
+        """Of the paired speed-up, which is the same on a machine that is slower in everything; None without one."""
+        then = self.file.document.speedup
+        return None if then is None or not self.comparison.candidates else _change(then, self.now.speedup)
+
+    @property
+    def slower(self) -> bool:
+        """Whether it is slower than the file says by more than the intervals.
+
+        RTFx decides on the recorded machine, and where latency is made best, the speed-up too, whose interval the file
+        holds; on another machine the speed-up alone.
+        """
+        latency = self.file.document.goal.objective == "latency"
+        if self.same_machine:
+            return self.rtfx == "slower" or (latency and self.speedup == "slower")
+        return self.speedup == "slower"
+
+    @property
+    def good(self) -> bool:
+        """Neither slower than recorded, nor beyond a limit that the file was asked to keep."""
+        return not self.slower and not self.now.missed
+
+    def describe(self) -> str:
+        """Everything that follows, in sentences."""
+        told = [self._absolute(), self._why()] if self.same_machine else [self._elsewhere()]
+        told.append(self._paired())
+        if self.now.missed:
+            told.append("It is beyond its limits: " + "; ".join(limit.describe() for limit in self.now.missed) + ".")
+        if self.packages:
+            changed = [f"{name} {then or 'none'} → {now or 'none'}" for name, (then, now) in self.packages.items()]
+            told.append(f"Since it was recorded, versions have changed: {', '.join(changed)}.")
+        return " ".join(text for text in told if text)
+
+    def _absolute(self) -> str:
+        told = {
+            "slower": "slower than recorded by more than the intervals",
+            "same": "as recorded, within the intervals",
+            "faster": "faster than recorded by more than the intervals",
+        }[self.rtfx]
+        then, now = self.file.document.measurement.rtfx, self.now.rtfx
+        return f"{self.file.path}: RTFx {interval_text(now)}, recorded {interval_text(then)}: {told}."
+
+    def _why(self) -> str:
+        if self.rtfx != "slower" or self.speedup is None:
+            return ""
+        if self.speedup == "slower":
+            return "Its lead over the baseline has shrunk as well: it is the deployment that is slower."
+        if self.baseline == "slower":
+            return "The baseline has slowed down too, and the lead over it is as recorded: the machine is slower."
+        return "Whether the machine or the deployment is slower can't be told from these blocks; more --blocks may."
+
+    def _elsewhere(self) -> str:
+        recorded = self.file.document.hardware.profile().describe()
+        judged = (
+            "only the speed-up is judged" if self.speedup else "the file recommends the baseline: nothing is judged"
+        )
+        return (
+            f"OTHER HARDWARE: {self.file.path} was recorded on {recorded}, and this is {self.hardware.describe()}. "
+            f"RTFx, latency and memory are not comparable; {judged}."
+        )
+
+    def _paired(self) -> str:
+        then = self.file.document.speedup
+        if then is None or self.speedup is None:
+            return ""
+        told = {"slower": "smaller than recorded", "same": "as recorded", "faster": "greater than recorded"}
+        now = self.now.speedup
+        return (
+            f"Speed-up over the baseline {interval_text(now, 2)}×, recorded {interval_text(then, 2)}×: "
+            f"{told[self.speedup]}."
+        )
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Several files' deployments, compared with the first one's."""
+
+    files: tuple[MeasuredFile, ...]
+    comparison: Comparison
+    """The first file's deployment is its baseline."""
+
+    def finalist(self, file: MeasuredFile) -> Finalist:
+        """What was measured of a file's deployment; ``dropped`` says why it failed."""
+        known = (self.comparison.baseline, *self.comparison.candidates, *self.comparison.dropped)
+        return next(finalist for finalist in known if finalist.deployment == file.document.deployment)
+
+    def describe(self) -> list[str]:
+        """A sentence for each file after the first, and one for each that is beyond the first file's limits."""
+        told = [self._ratio(file) for file in self.files[1:]]
+        for file in self.files:
+            finalist = self.finalist(file)
+            if not finalist.dropped and finalist.missed:
+                limits = "; ".join(limit.describe() for limit in finalist.missed)
+                told.append(f"{file.path} is beyond the limits of {self.files[0].path}: {limits}.")
+        return told
+
+    def _ratio(self, file: MeasuredFile) -> str:
+        first, finalist = self.files[0], self.finalist(file)
+        if finalist.dropped:
+            return f"{file.path} failed: {finalist.dropped}"
+        objective, ratio = first.document.goal.objective, finalist.speedup
+        if ratio.low <= 1 <= ratio.high:
+            return (
+                f"{file.path} and {first.path} can't be told apart in {self.comparison.blocks} blocks: "
+                f"{interval_text(ratio, 2)}×. More --blocks may."
+            )
+        verb = BETTER[objective] if ratio.low > 1 else WORSE[objective]
+        return f"{file.path} {verb} {first.path}: {interval_text(ratio, 2)}×."
+
+
+def interval_text(interval: Interval | IntervalRecord, digits: int = 1) -> str:
+    """``74.9 (71.8–78.1)``: the estimate with its 95 % interval."""
+    return f"{interval.median:.{digits}f} ({interval.low:.{digits}f}–{interval.high:.{digits}f})"
+
+
+def _change(then: IntervalRecord, now: Interval) -> Change:
+    if now.high < then.low:
+        return "slower"
+    return "faster" if now.low > then.high else "same"

@@ -1,0 +1,181 @@
+"""The main job: model → workload → study → finalists → ``deploy.yaml``. Prints nothing; tells a reporter."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.accuracy import describe_accuracy
+from autotune.deploy_yaml import DeploymentFile, write_deployment_file
+from autotune.deployment import Deployment
+from autotune.jobs.trial_runner import TrialRunner, TrialSubject
+from autotune.jobs.tune_options import Job, TuneOptions, prepare
+from autotune.jobs.tune_record import Outcome, deployment_file
+from autotune.jobs.winners import Situation, remember, starts
+from autotune.proof.comparison import Comparison
+from autotune.proof.proof import HeldBack, ProofPlan, confirm, held_back
+from autotune.reporting import Reporter
+from autotune.study.budget import Budget
+from autotune.study.candidates import StudyEvent, StudyResult
+from autotune.study.chooser import transfers_within
+from autotune.study.storage import open_storage
+from autotune.study.study import TuningStudy
+
+__all__ = ["SharedPart", "TuneOptions", "TuneResult", "tune"]
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What came of it."""
+
+    document: DeploymentFile
+    comparison: Comparison
+    held_back: tuple[HeldBack, ...]
+    """Faster than what is recommended, but not proven as accurate as was asked for, or outside its limits."""
+    study: StudyResult
+    storage: str
+    """Where the study is kept."""
+    out: Path
+    split_s: dict[str, float]
+    """Wall seconds of this run: ``preparing``, ``trials``, ``searching`` (what the search took beside its trials) and
+    ``finalists``."""
+
+    @property
+    def wall_s(self) -> float:
+        """Of all of it."""
+        return sum(self.split_s.values())
+
+
+@dataclass(frozen=True)
+class SharedPart:
+    """What a machine has done for a shared study whose finalists another one compares."""
+
+    study: StudyResult
+    node: str
+    """The machine that compares the finalists and writes the file."""
+    storage: str
+    wall_s: float
+
+
+def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
+    """Find the best deployment, prove it against FunASR's default, write it to ``options.out``.
+
+    A study of the same question is resumed: trials that it finished are not measured again. KeyboardInterrupt during
+    the search ends it with the best so far; a second one leaves at once.
+
+    Raises:
+        DocumentError: an option or a document is wrong; nothing was measured.
+        AudioError: none of the user's files is usable.
+        ModelError: the model can't be had or is unsafe, damaged or unsupported.
+        InfeasibleSloError: nothing that was measured meets the limits; the nearest miss is in the message.
+        AutotuneError: neither baseline could be measured; the reasons are in the message.
+    """
+    started = time.monotonic()
+    job = prepare(options, reporter)
+    reporter.note(f"looking for: {job.goal.describe()}")
+    runner = TrialRunner(TrialSubject(job.model, job.workload, job.hardware, job.judge, job.effort.shards), reporter)
+    transfers = _transfers(job, reporter)
+    with TuningStudy.open(
+        open_storage(job.storage, fresh=options.fresh),
+        name=job.study,
+        space=job.space,
+        seed=options.seed,
+        identity=job.identity,
+        goal=job.goal,
+    ) as study:
+        begun, before_s = time.monotonic(), sum(trial.wall_s for trial in study.records)
+        result = study.run(
+            runner.trial,
+            job.budget,
+            baselines=job.baselines,
+            on_event=lambda event: _report(reporter, event, job.budget),
+            transfers=transfers,
+        )
+        searched = time.monotonic()
+        with study.finalists() as other:
+            if other:
+                return SharedPart(result, other, study.where, time.monotonic() - started)
+            document, comparison, held = _proven(job, result, runner, reporter)
+            write_deployment_file(options.out, document)
+    if options.history:
+        _remember(document, job, reporter)
+    trials_s = sum(trial.wall_s for trial in result.trials) - before_s
+    split_s = {
+        "preparing": begun - started,
+        "trials": trials_s,
+        "searching": max(0.0, searched - begun - trials_s),
+        "finalists": time.monotonic() - searched,
+    }
+    return TuneResult(document, comparison, held, result, study.where, options.out, split_s)
+
+
+def _transfers(job: Job, reporter: Reporter) -> list[Deployment]:
+    """What won on similar hardware, as many as the budget has room for."""
+    if not job.options.history or not job.space.branches:
+        return []
+    try:
+        found = transfers_within(starts(job.space, _situation(job), limit=job.effort.trials), job.budget.trials)
+    except OSError as error:
+        reporter.note(f"The history of winners can't be read ({error}); the search starts without it.", loud=True)
+        return []
+    if found:
+        reporter.note(f"history: starting from {len(found)} deployment(s) that won on similar hardware")
+    return found
+
+
+def _remember(document: DeploymentFile, job: Job, reporter: Reporter) -> None:
+    try:
+        remember(document, objective=job.goal.objective)
+    except OSError as error:
+        reporter.note(f"This winner is not remembered for later studies: {error}", loud=True)
+
+
+def _situation(job: Job) -> Situation:
+    return Situation(
+        architecture=job.model.architecture,
+        parameters=job.model.parameters,
+        hardware=job.hardware,
+        audio_profile=job.profile.name,
+        arrival=job.workload.arrival,
+        objective=job.goal.objective,
+    )
+
+
+def _proven(
+    job: Job, result: StudyResult, runner: TrialRunner, reporter: Reporter
+) -> tuple[DeploymentFile, Comparison, tuple[HeldBack, ...]]:
+    comparison = confirm(result, runner, reporter, ProofPlan.of(job.effort, job.options.seed))
+    held = tuple(held_back(result, comparison))
+    outcome = Outcome(
+        model=job.model,
+        workload=job.workload,
+        hardware=job.hardware,
+        goal=job.goal,
+        comparison=comparison,
+        result=result,
+        held_back=held,
+        artifact=runner.artifact_of(comparison.winner.deployment),
+        study=job.study,
+        seed=job.options.seed,
+        command=job.options.command,
+    )
+    return deployment_file(outcome), comparison, held
+
+
+def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
+    record = event.record
+    if event.kind == "exhausted":
+        reporter.note("every deployment of the search space has been measured")
+    if event.kind == "early":
+        reporter.note(f"nothing clearly better in the last {budget.patience} deployments: the search ends here")
+    if event.kind == "drifted":
+        reporter.note(event.text, loud=True)
+    if event.kind != "finished" or record is None:
+        return
+    got = f"RTFx {record.rtfx:.1f}" if record.measurement else f"{record.kind or record.state}: {record.reason}"
+    if record.measurement and record.measurement.accuracy:
+        got += f", {describe_accuracy(record.measurement.accuracy)}"
+    best = f" (best so far {event.best.rtfx:.1f})" if event.best else ""
+    again = " again" if record.role in ("recheck", "anchor") else ""
+    reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {got:.200}{best}")

@@ -1,0 +1,275 @@
+"""The job: everything that is settled before the first trial, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from autotune.accuracy import ALLOWED_INCREASE, Guard, Judge
+from autotune.audio.profile import AudioProfile, load_profile
+from autotune.audio.workload import Workload
+from autotune.deploy_yaml import check_writable
+from autotune.deployment import Deployment, baseline_deployment
+from autotune.errors import DocumentError, EngineUnavailableError
+from autotune.files import state_dir
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.preparing import draw_workload, judge_of, reference_request
+from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
+from autotune.reporting import Reporter, progress
+from autotune.space.document import Arrival
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import core_counts, load_space, resolve
+from autotune.space.targets import Target, find_target, restrict
+from autotune.study.budget import EFFORTS, Budget, Effort
+from autotune.study.goal import OBJECTIVES, Goal
+
+__all__ = ["Job", "TuneOptions", "prepare"]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What the user asked for."""
+
+    audio_profile: str
+    command: str
+    """The command line, for the file's provenance."""
+    model: str | None = None
+    audio: Path | None = None
+    search_space: str = "all"
+    target: str = "autotune"
+    """What will run the winner: only what it can express is searched."""
+    vad_model: str | None = None
+    """Directory of an FSMN-VAD model that is searched as well."""
+    devices: tuple[str, ...] | None = None
+    """None: the CPU, and the first GPU where there is one."""
+    effort: str = "standard"
+    trials: int | None = None
+    timeout_s: float | None = None
+    seed: int = 0
+    study_name: str | None = None
+    fresh: bool = False
+    max_cer_increase: float = ALLOWED_INCREASE
+    """Absolute, against fp32 PyTorch; ``inf``: texts are judged, but nothing is rejected."""
+    objective: str | None = None
+    """None: the audio profile's."""
+    slo: float | Literal["none"] | None = None
+    """Seconds within which 95 % of the texts must be there; None: what the audio profile promises."""
+    max_memory_bytes: int | None = None
+    storage: str | None = None
+    """URL of a database that several identical machines share; None: the journal of this one."""
+    history: bool = True
+    """Start from what won on similar hardware, and remember this winner."""
+    out: Path = Path("deploy.yaml")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is tuned for what, where, and how hard."""
+
+    options: TuneOptions
+    effort: Effort
+    budget: Budget
+    goal: Goal
+    profile: AudioProfile
+    hardware: HardwareProfile
+    devices: tuple[str, ...]
+    model: ModelInfo
+    workload: Workload
+    space: ResolvedSpace
+    baselines: tuple[Deployment, ...]
+    judge: Judge | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for two runs to be one study."""
+        return {
+            "model": self.model.sha256,
+            "workload": self.workload.sha256,
+            "hardware": self.hardware.fingerprint,
+            "space": self.space.hash,
+            "devices": list(self.devices),
+            "texts": self.judge.sha256 if self.judge else None,
+        }
+
+    @cached_property
+    def study(self) -> str:
+        """The study's name: the user's, or one from model, audio profile and identity."""
+        digest = hashlib.sha256(json.dumps([self.identity, self.options.seed], sort_keys=True).encode()).hexdigest()
+        slug = "".join(letter if letter.isalnum() else "-" for letter in Path(self.model.id).name).strip("-").lower()
+        return self.options.study_name or f"{slug}-{self.profile.name}-{digest[:10]}"
+
+    @cached_property
+    def storage(self) -> Path | str:
+        """Where the study is kept: the journal's path, or the URL of the user's database.
+
+        Raises:
+            DocumentError: the state directory is not writable.
+        """
+        if self.options.storage is not None:
+            return self.options.storage
+        folder = state_dir() / "studies"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DocumentError(f"The state directory must be writable, but {folder}: {error.strerror}.") from error
+        return folder / f"{self.study}.journal"
+
+
+def prepare(options: TuneOptions, reporter: Reporter) -> Job:
+    """Settle everything; nothing is measured but the reference's texts.
+
+    Raises:
+        DocumentError: an option or a document is wrong.
+        EngineUnavailableError: a device isn't there.
+        AudioError: none of the user's files is usable.
+        ModelError: the model can't be had.
+        TrialError: the reference can't transcribe the audio.
+    """
+    check_writable(options.out)
+    effort, profile = _effort(options), load_profile(options.audio_profile)
+    goal = _goal(options, profile)
+    hardware = probe_hardware()
+    devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
+    _check_devices(devices, hardware)
+    target = find_target(options.target)
+    space = _space(options, target, hardware, devices, profile)
+    reporter.note(hardware.describe())
+    if options.model is None:
+        reporter.note(
+            f"No --model given: tuning the {DEFAULT_MODEL} model, a small one trained on synthesized speech. "
+            "It shows how autotune works; for your own figures pass --model DIR.",
+            loud=True,
+        )
+    model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
+    size = f"{model.parameters / 1e6:.1f} M parameters"
+    reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
+    workload = draw_workload(
+        profile,
+        options.audio,
+        reporter,
+        seed=options.seed,
+        shards=effort.workload_shards,
+        recordings_per_shard=effort.recordings_per_shard,
+    )
+    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), reporter)
+    reporter.working("")
+    return Job(
+        options=options,
+        effort=effort,
+        budget=Budget(trials=options.trials or effort.trials, timeout_s=options.timeout_s),
+        goal=goal,
+        profile=profile,
+        hardware=hardware,
+        devices=devices,
+        model=model,
+        workload=workload,
+        space=space,
+        baselines=_baselines(target, hardware, devices),
+        judge=judge,
+    )
+
+
+def _effort(options: TuneOptions) -> Effort:
+    if options.effort not in EFFORTS:
+        raise DocumentError(f"--effort must be one of {', '.join(EFFORTS)}, but got {options.effort!r}.")
+    if options.trials is not None and options.trials < 1:
+        raise DocumentError(
+            f"--trials must be at least 1, but got {options.trials}. Leave it out for the effort's own."
+        )
+    if options.timeout_s is not None and not options.timeout_s > 0:
+        raise DocumentError(f"--timeout must be positive, but got {options.timeout_s:g} s.")
+    return EFFORTS[options.effort]
+
+
+def _goal(options: TuneOptions, profile: AudioProfile) -> Goal:
+    objective = options.objective or profile.objective
+    if objective not in OBJECTIVES:
+        raise DocumentError(f"--objective must be one of {', '.join(OBJECTIVES)}, but got {objective!r}.")
+    if objective == "streams" and profile.arrival.process != "realtime":
+        raise DocumentError(
+            f"--objective streams must go with audio that is spoken in real time, but the profile {profile.name} has "
+            f"arrival {profile.arrival.process}. Use --audio-profile streaming, or another objective."
+        )
+    promised = None if profile.slo is None else profile.slo.p95_latency_s
+    slo = promised if options.slo is None else options.slo
+    return Goal(
+        objective=objective,
+        p95_latency_s=slo if isinstance(slo, float) else None,
+        max_memory_bytes=options.max_memory_bytes,
+        guard=_guard(options),
+    )
+
+
+def _guard(options: TuneOptions) -> Guard:
+    allowed = options.max_cer_increase
+    if not (0 <= allowed <= 1 or allowed == math.inf):
+        raise DocumentError(
+            f"--max-cer-increase must be in 0..1, or inf for no limit, but got {allowed:g}. It is a fraction: 0.005 "
+            "allows half a percentage point."
+        )
+    return Guard(allowed)
+
+
+def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
+    present = ["cpu", *(f"cuda:{gpu.index}" for gpu in hardware.gpus)]
+    for device in devices:
+        if device not in present:
+            raise EngineUnavailableError(
+                f"--devices must name devices of this machine ({', '.join(present)}), but got {device!r}. "
+                "For a GPU, the NVIDIA driver must be visible to this process (nvidia-smi)."
+            )
+
+
+def _space(
+    options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
+) -> ResolvedSpace:
+    loaded, vad_model = load_space(options.search_space), _vad_model(options)
+    arrival: Arrival = "closed" if profile.arrival.process == "closed" else "open"
+    try:
+        space = restrict(loaded, target, vad_model=vad_model)
+        if not space.branches:
+            return ResolvedSpace(space.name, ())
+        return resolve(space, hardware, devices=devices, arrival=arrival)
+    except DocumentError as error:
+        if target.takes_whole and arrival == "closed":
+            raise DocumentError(
+                f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
+                f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"
+            ) from error
+        if target.cuts_by_fsmn and options.vad_model is None:
+            raise DocumentError(
+                f"--target {target.name} needs an FSMN-VAD to cut recordings, but none was given: name its directory "
+                f"with --vad-model. (Without it, {error})"
+            ) from error
+        raise
+
+
+def _vad_model(options: TuneOptions) -> str | None:
+    if options.vad_model is None:
+        return None
+    folder = Path(options.vad_model)
+    if not folder.is_dir():
+        raise DocumentError(
+            f"--vad-model must be the directory of a FunASR FSMN-VAD model (config.yaml, model.pt, am.mvn), but "
+            f"{folder} is none."
+        )
+    return str(folder.resolve())
+
+
+def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
+    """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
+
+    Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
+    """
+    counts = dict.fromkeys((4, hardware.usable_cores))
+    if target.automodel:
+        counts |= dict.fromkeys(core_counts(hardware.usable_cores))
+    found = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
+    return tuple(deployment.model_copy(update=target.settled) for deployment in found)

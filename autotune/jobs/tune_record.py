@@ -1,0 +1,213 @@
+"""From what was measured to ``deploy.yaml``'s content."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+
+from autotune.accuracy import Verdict
+from autotune.audio.workload import Workload
+from autotune.deploy_yaml import (
+    ArtifactRecord,
+    AudioRecord,
+    BaselineRecord,
+    CerRecord,
+    DeploymentFile,
+    GoalRecord,
+    HardwareRecord,
+    IntervalRecord,
+    LatencyRecord,
+    MeasurementRecord,
+    NewShapesRecord,
+    OtherBaselineRecord,
+    ProvenanceRecord,
+    RateRecord,
+)
+from autotune.hardware import HardwareProfile
+from autotune.intervals import percentile
+from autotune.measure import Measurement, worst_noise, worst_verdict
+from autotune.models import Artifact, ModelInfo
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.proof.held_back import HeldBack, reason
+from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.version import __version__
+
+__all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages", "pooled_latency"]
+
+PACKAGES = (
+    "funasr",
+    "torch",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx",
+    "openvino",
+    "nncf",
+    "optuna",
+    "numpy",
+    "kaldi-native-fbank",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that the file is written from."""
+
+    goal: Goal
+    model: ModelInfo
+    workload: Workload
+    hardware: HardwareProfile
+    comparison: Comparison
+    result: StudyResult
+    held_back: tuple[HeldBack, ...]
+    artifact: Artifact | None
+    study: str
+    seed: int
+    command: str
+
+
+def deployment_file(outcome: Outcome) -> DeploymentFile:
+    """The document of the comparison's winner; only the finalists' measurements are quoted."""
+    comparison, winner = outcome.comparison, outcome.comparison.winner
+    tuned = not comparison.nothing_is_faster
+    return DeploymentFile(
+        recommended="tuned" if tuned else "baseline",
+        reason=reason(comparison, outcome.held_back, outcome.goal.objective),
+        goal=GoalRecord.of(outcome.goal),
+        model=outcome.model,
+        audio_profile=_audio(outcome.workload),
+        hardware=HardwareRecord.of(outcome.hardware),
+        deployment=winner.deployment,
+        measurement=_measurement(winner, comparison.blocks),
+        baseline=BaselineRecord(
+            deployment=comparison.baseline.deployment,
+            rtfx=IntervalRecord.of(comparison.baseline.rtfx),
+            latency_s=pooled_latency(comparison.baseline.measurements),
+            peak_memory_bytes=_peak(comparison.baseline),
+            cer=cer_record(comparison.baseline.verdict),
+            other=_other_baseline(outcome),
+        ),
+        speedup=IntervalRecord.of(winner.speedup) if tuned else None,
+        artifact=_artifact(outcome.artifact),
+        provenance=_provenance(outcome),
+    )
+
+
+def _audio(workload: Workload) -> AudioRecord:
+    return AudioRecord(
+        name=workload.profile,
+        seed=workload.seed,
+        audio_s=workload.audio_s,
+        recordings=sum(len(shard.recordings) for shard in workload.shards),
+        shards=len(workload.shards),
+        arrival=workload.arrival,
+        source=workload.source,
+        sha256=workload.sha256,
+    )
+
+
+def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
+    measurements = finalist.measurements
+    audio_s = sum(measurement.audio_s for measurement in measurements)
+    return MeasurementRecord(
+        rtfx=IntervalRecord.of(finalist.rtfx),
+        latency_s=pooled_latency(measurements),
+        peak_memory_bytes=_peak(finalist),
+        load_s=median(measurement.load_s for measurement in measurements),
+        accuracy="not checked" if finalist.verdict is None else "checked",
+        cer=cer_record(finalist.verdict),
+        stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
+        padding_share=median(measurement.padding_share for measurement in measurements),
+        new_shapes=_new_shapes(measurements),
+        noise=worst_noise(measurement.noise for measurement in measurements),
+        stability=worst_verdict(measurements),
+        blocks=blocks,
+    )
+
+
+def _new_shapes(measurements: Sequence[Measurement]) -> NewShapesRecord:
+    costs = [found.new_shapes.cost for found in measurements if found.new_shapes.cost is not None]
+    return NewShapesRecord(
+        share=median(found.new_shapes.share for found in measurements), cost=median(costs) if costs else None
+    )
+
+
+def cer_record(verdict: Verdict | None) -> CerRecord | None:
+    """What the file keeps of a verdict; None if the texts were not checked."""
+    if verdict is None:
+        return None
+    accuracy, limit = verdict.accuracy, verdict.allowed
+    return CerRecord(
+        unit=accuracy.unit,
+        rate=RateRecord.of(verdict.rate),
+        reference=accuracy.reference_rate,
+        increase=RateRecord.of(verdict.increase),
+        allowed=None if limit == math.inf else limit,
+        verdict=verdict.outcome,
+        visible=verdict.visible,
+        more_audio=verdict.more_audio,
+        clips=len(accuracy.clips),
+        tokens=accuracy.tokens,
+    )
+
+
+def pooled_latency(measurements: Sequence[Measurement]) -> LatencyRecord:
+    """Percentiles over every latency sample of several measurements."""
+    samples = [sample for measurement in measurements for sample in measurement.latencies_s]
+    return LatencyRecord(p50=percentile(samples, 0.5), p95=percentile(samples, 0.95), p99=percentile(samples, 0.99))
+
+
+def _peak(finalist: Finalist) -> int:
+    return max(measurement.peak_memory_bytes for measurement in finalist.measurements)
+
+
+def _other_baseline(outcome: Outcome) -> OtherBaselineRecord | None:
+    better = outcome.comparison.baseline.deployment
+    others = [trial for trial in outcome.result.baselines if trial.deployment != better]
+    if not others:
+        return None
+    best = max(others, key=lambda trial: trial.rtfx)
+    return OtherBaselineRecord(deployment=best.deployment, rtfx=best.rtfx)
+
+
+def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:
+    if artifact is None:
+        return None
+    return ArtifactRecord(
+        format=artifact.format,
+        key=artifact.key,
+        size_bytes=artifact.size_bytes,
+        parity=artifact.parity,
+        calibration=artifact.calibration,
+    )
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages that speed and texts depend on, those that are there."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return packages
+
+
+def _provenance(outcome: Outcome) -> ProvenanceRecord:
+    winner = outcome.comparison.winner.deployment
+    trial = next((trial.number for trial in outcome.result.trials if trial.deployment == winner), None)
+    return ProvenanceRecord(
+        autotune=__version__,
+        packages=installed_packages(),
+        study=outcome.study,
+        trial=trial,
+        seed=outcome.seed,
+        command=outcome.command,
+        date=datetime.now(UTC).replace(microsecond=0),
+        python=platform.python_version(),
+    )

@@ -1,0 +1,174 @@
+"""Finalists: deployments against a baseline, in interleaved blocks of fresh processes."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from autotune.deployment import Deployment
+from autotune.intervals import geometric_interval
+from autotune.measure.measurement import Measurement
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.study.goal import Goal
+
+__all__ = ["PRECISION", "BlockRunner", "Blocks", "Comparison", "Finalist", "FinalistEvent", "compare"]
+
+PRECISION = 0.015
+"""Relative half-width of a speed-up's interval that needs no further blocks."""
+
+BlockRunner = Callable[[Deployment, int], Measurement]
+"""Measures a deployment on the audio of a block, or raises."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How finalists are compared.
+
+    There are ``count`` blocks, and more while the interval of the leading candidate (the first one given that has not
+    failed) is wider than ± ``precision``. Only the width decides. Going on until the interval has left 1 would report
+    luck: whoever looks often enough sees a difference between equals. The width of an interval on the log scale says
+    nothing of where its middle is, so stopping by it favours neither side.
+    """
+
+    count: int
+    """At least 2: one block has no interval."""
+    most: int | None = None
+    """At least ``count``, which None stands for."""
+    precision: float = PRECISION
+    """Relative half-width of the leading candidate's interval that suffices."""
+    seed: int = 0
+    """Of the order within blocks."""
+    goal: Goal = field(default_factory=Goal)
+    """What is compared, and what must hold of a winner."""
+    first: int = 0
+    """Number of the first block, by which its audio is chosen: it goes on where an earlier comparison ended."""
+
+    def __post_init__(self) -> None:
+        if self.count < 2:
+            raise ValueError(f"blocks must be at least 2 for an interval, but got {self.count}")
+        if self.limit < self.count:
+            raise ValueError(f"most must be at least the {self.count} blocks that are always run, but got {self.most}")
+
+    @property
+    def limit(self) -> int:
+        """Blocks at most."""
+        return self.count if self.most is None else self.most
+
+
+@dataclass(frozen=True)
+class FinalistEvent:
+    """One measurement of a block ended, for progress displays."""
+
+    block: int
+    """From 0."""
+    blocks: int
+    """How many there will be, as far as is known."""
+    deployment: Deployment
+    measurement: Measurement | None
+    reason: str
+    """Why there is none, else empty."""
+
+
+def compare(
+    candidates: Sequence[Deployment],
+    baseline: Deployment,
+    runner: BlockRunner,
+    *,
+    blocks: Blocks,
+    on_event: Callable[[FinalistEvent], None],
+) -> Comparison:
+    """Measure the baseline and every candidate once a block, in random order, and compare within blocks.
+
+    A block sees the machine in the same state and hears the same audio, so that both cancel in the ratio. A candidate
+    that fails is dropped with its reason; a block whose baseline fails doesn't count. KeyboardInterrupt keeps the
+    complete blocks.
+
+    Args:
+        candidates: distinct deployments, the leading one first; the baseline among them is left out.
+        baseline: what speed-ups are quoted against.
+        runner: measures a deployment on the audio of a block (from 0) in a fresh process, or raises.
+        blocks: how many, in which order, and the goal.
+        on_event: called after each measurement.
+    """
+    distinct = [item for item in dict.fromkeys(candidates) if item != baseline]
+    rounds = _Rounds(baseline, distinct, runner, on_event, blocks)
+    generator = random.Random(blocks.seed)
+    interrupted = False
+    try:
+        for block in range(blocks.limit):
+            if block >= blocks.count and rounds.precise:
+                break
+            rounds.run(block, generator)
+    except KeyboardInterrupt:
+        interrupted = True
+    return rounds.comparison(interrupted)
+
+
+@dataclass
+class _Rounds:
+    baseline: Deployment
+    alive: list[Deployment]
+    runner: BlockRunner
+    on_event: Callable[[FinalistEvent], None]
+    blocks: Blocks
+    complete: list[dict[Deployment, Measurement]] = field(default_factory=list)
+    reasons: dict[Deployment, str] = field(default_factory=dict)
+
+    def run(self, block: int, generator: random.Random) -> None:
+        expected = self.blocks.count if block < self.blocks.count else self.blocks.limit
+        order = [self.baseline, *self.alive]
+        generator.shuffle(order)
+        measured: dict[Deployment, Measurement] = {}
+        for deployment in order:
+            measurement, reason = self._measure(deployment, self.blocks.first + block)
+            if measurement is not None:
+                measured[deployment] = measurement
+            elif deployment != self.baseline:
+                self.alive.remove(deployment)
+                self.reasons[deployment] = reason
+            self.on_event(FinalistEvent(block, expected, deployment, measurement, reason))
+        if self.baseline in measured:
+            self.complete.append(measured)
+
+    @property
+    def precise(self) -> bool:
+        """Whether more blocks would not be worth their time; true where no candidate is left to measure."""
+        if not self.alive:
+            return True
+        ratios = self._finalist(self.alive[0]).ratios
+        if len(ratios) < 2:
+            return False
+        interval = geometric_interval(ratios)
+        return math.log(interval.high / interval.low) / 2 <= math.log1p(self.blocks.precision)
+
+    def _measure(self, deployment: Deployment, block: int) -> tuple[Measurement | None, str]:
+        try:
+            measurement = self.runner(deployment, block)
+            if not measurement.rtfx > 0:
+                return None, f"RTFx must be positive, but got {measurement.rtfx}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not cost the other blocks
+            return None, f"{type(error).__name__}: {error}"
+        return measurement, ""
+
+    def comparison(self, interrupted: bool) -> Comparison:
+        stayed = [self._finalist(deployment) for deployment in self.alive] if len(self.complete) >= 2 else []
+        return Comparison(
+            baseline=self._finalist(self.baseline),
+            candidates=tuple(sorted(stayed, key=lambda finalist: -finalist.speedup.median)),
+            dropped=tuple(self._finalist(deployment) for deployment in self.reasons),
+            blocks=len(self.complete),
+            interrupted=interrupted,
+        )
+
+    def _finalist(self, deployment: Deployment) -> Finalist:
+        score = self.blocks.goal.score
+        pairs = [(block[deployment], block[self.baseline]) for block in self.complete if deployment in block]
+        return Finalist(
+            deployment=deployment,
+            measurements=tuple(mine for mine, _ in pairs),
+            ratios=tuple(score(mine) / score(base) for mine, base in pairs),
+            dropped=self.reasons.get(deployment, ""),
+            goal=self.blocks.goal,
+        )

@@ -1,0 +1,138 @@
+"""What was better than the recommended deployment and is not recommended, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autotune.accuracy.guard import Verdict
+from autotune.deployment import Deployment
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.proof.misses import worst_limits
+from autotune.study.candidates import Candidate, StudyResult
+from autotune.study.goal import Limit, Objective
+
+__all__ = ["BETTER", "WORSE", "HeldBack", "held_back", "reason"]
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """A deployment that was better than the recommended one, but is not proven to be as good as was asked for."""
+
+    deployment: Deployment
+    rtfx: float
+    """From the blocks if it was a finalist, else from its trials."""
+    ratio: float
+    """Its score over the baseline's, from the same measurements."""
+    verdict: Verdict | None
+    """The guard's; None if the texts were not checked."""
+    limits: tuple[Limit, ...] = ()
+    """Those of latency and memory that it doesn't keep."""
+
+    @classmethod
+    def of(cls, finalist: Finalist) -> HeldBack:
+        """A finalist, judged by its blocks."""
+        speed = finalist.rtfx.median, finalist.speedup.median
+        return cls(finalist.deployment, *speed, finalist.verdict, finalist.missed)
+
+    @property
+    def inaccurate(self) -> bool:
+        """Whether the guard holds it back."""
+        return self.verdict is not None and self.verdict.outcome != "passed"
+
+    def line(self) -> str:
+        """Which, how fast and why, for people."""
+        return f"held back: {self.deployment.describe()}: RTFx {self.rtfx:.1f}; {self.describe()}"
+
+    def describe(self) -> str:
+        """Why, for people."""
+        told = [limit.describe() for limit in self.limits]
+        if self.verdict is not None and self.inaccurate:
+            told.append(self.verdict.describe())
+        return "; ".join(told)
+
+
+def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
+    """What was better than the recommended deployment, but is held back by guard or limits, best first.
+
+    Trials are compared with the trials of the recommended deployment, so that both were measured alike.
+    """
+    held = [HeldBack.of(finalist) for finalist in comparison.held_back]
+    proven = {one.deployment for one in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
+    bar = _relative(result, comparison.winner.deployment)
+    for candidate in result.candidates:
+        if candidate.deployment in proven or candidate.relative <= bar:
+            continue
+        found = _of(candidate)
+        if found.limits or found.inaccurate:
+            held.append(found)
+    return sorted(held, key=lambda one: -one.ratio)
+
+
+def _of(candidate: Candidate) -> HeldBack:
+    measurements = candidate.measurements
+    verdict = candidate.goal.guard.verdict([measurement.accuracy for measurement in measurements])
+    missed = tuple(limit for limit in worst_limits(candidate.goal, measurements) if limit.excess > 0)
+    return HeldBack(candidate.deployment, candidate.rtfx, candidate.relative, verdict, missed)
+
+
+def _relative(result: StudyResult, deployment: Deployment) -> float:
+    """Of a candidate or a baseline; 0 if the study doesn't know it."""
+    mine = tuple(trial for trial in result.trials if trial.measurement and trial.deployment == deployment)
+    return Candidate(deployment, mine, result.goal).relative if mine else 0.0
+
+
+BETTER: dict[Objective, str] = {
+    "throughput": "is faster than",
+    "latency": "has a shorter p95 latency than",
+    "streams": "carries more streams than",
+}
+"""What a deployment does that wins."""
+WORSE: dict[Objective, str] = {
+    "throughput": "is slower than",
+    "latency": "has a longer p95 latency than",
+    "streams": "carries fewer streams than",
+}
+"""What a deployment does that loses."""
+
+
+def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objective) -> str:
+    """Why the comparison's winner is recommended, in one sentence or two.
+
+    Args:
+        comparison: the proof.
+        held: what was better but held back, best first.
+        objective: what is made best.
+    """
+    if not comparison.nothing_is_faster:
+        return _why_tuned(comparison)
+    if not held:
+        return f"Nothing measured {BETTER[objective]} FunASR's default with 95 % confidence."
+    rejected = sum(one.verdict is not None and one.verdict.outcome == "rejected" for one in held)
+    unclear = sum(one.inaccurate for one in held) - rejected
+    beyond = sum(bool(one.limits) for one in held)
+    counts = [f"{rejected} rejected", f"{unclear} not to be told with this audio"] if rejected or unclear else []
+    why = ["the accuracy guard"] if counts else []
+    if beyond:
+        why.append("the limits")
+        counts.append(f"{beyond} beyond them")
+    many = f"{len(held)} faster deployments were" if len(held) > 1 else "1 faster deployment was"
+    if objective == "latency":
+        many = many.replace("faster", "quicker")
+    return (
+        f"{many} held back by {' and '.join(why)} ({', '.join(counts)}). The best, {held[0].deployment.describe()}, "
+        f"with RTFx {held[0].rtfx:.1f}: {held[0].describe()}."
+    )
+
+
+def _why_tuned(comparison: Comparison) -> str:
+    winner, better = comparison.winner, BETTER[comparison.winner.goal.objective]
+    told = ["its accuracy was not checked" if winner.verdict is None else winner.verdict.describe()]
+    told += [limit.describe() for limit in winner.limits]
+    if winner.faster:
+        return f"It {better} FunASR's default with 95 % confidence; {'; '.join(told)}."
+    missed = "; ".join(limit.describe() for limit in comparison.baseline.missed)
+    return (
+        f"FunASR's default does not keep what was asked for ({missed}), and this is the best that was proven to. It is "
+        f"not proven that it {better} the default; {'; '.join(told)}."
+    )

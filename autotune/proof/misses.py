@@ -1,0 +1,135 @@
+"""The nearest miss: of what keeps no limit, what comes closest, by how much it fails, and which constraint binds."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from autotune.accuracy.guard import describe_accuracy
+from autotune.deployment import Deployment
+from autotune.errors import InfeasibleSloError
+from autotune.measure.measurement import Measurement
+from autotune.proof.comparison import Comparison, Finalist
+from autotune.study.candidates import Candidate, StudyResult
+from autotune.study.goal import Goal, Limit
+
+__all__ = ["check_admissible", "check_feasible", "worst_limits"]
+
+_NAMES = {"p95_latency_s": "p95 latency", "memory": "memory", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class _Shortfall:
+    name: str
+    """``p95_latency_s``, ``memory`` or ``accuracy``."""
+    excess: float
+    """In units of what is allowed, above 0."""
+    text: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class _Miss:
+    deployment: Deployment
+    shortfalls: tuple[_Shortfall, ...]
+
+    @property
+    def binding(self) -> _Shortfall:
+        return max(self.shortfalls, key=lambda shortfall: shortfall.excess)
+
+
+def check_feasible(result: StudyResult) -> None:
+    """Whether some trial keeps the limits that were asked for; baselines are exempt from the guard, not from limits.
+
+    Raises:
+        InfeasibleSloError: none does. Names the nearest miss, the constraint that binds, and what to do.
+    """
+    goal = result.goal
+    baselines = [(trial.deployment, trial.measurement) for trial in result.baselines if trial.measurement is not None]
+    if result.best(1) or any(goal.within_limits([measurement]) for _, measurement in baselines):
+        return
+    misses = [_Miss(deployment, _over(goal.limits([measurement]))) for deployment, measurement in baselines]
+    misses += [_Miss(candidate.deployment, _of_candidate(candidate)) for candidate in result.candidates]
+    _refuse(misses, goal, "so far" if result.interrupted else "in the search")
+
+
+def check_admissible(comparison: Comparison, tried: Sequence[Finalist]) -> None:
+    """Whether the winner keeps the limits, which a candidate does by its nature, and the baseline may not.
+
+    Args:
+        comparison: the last one.
+        tried: every finalist of this and earlier comparisons.
+
+    Raises:
+        InfeasibleSloError: it doesn't. Names the nearest miss, the constraint that binds, and what to do.
+    """
+    baseline = comparison.baseline
+    if not comparison.nothing_is_faster or not baseline.missed:
+        return
+    misses = [_Miss(baseline.deployment, _over(baseline.limits))]
+    misses += [_Miss(finalist.deployment, _of_finalist(finalist)) for finalist in tried]
+    _refuse(misses, baseline.goal, "in the finalists' blocks")
+
+
+def worst_limits(goal: Goal, measurements: Sequence[Measurement]) -> list[Limit]:
+    """What is limited, by the worst of several trials, since every one counts; see ``Goal.limits`` for the pooled."""
+    worst: dict[str, Limit] = {}
+    for limit in (limit for measurement in measurements for limit in goal.limits([measurement])):
+        if limit.name not in worst or limit.got > worst[limit.name].got:
+            worst[limit.name] = limit
+    return list(worst.values())
+
+
+def _of_candidate(candidate: Candidate) -> tuple[_Shortfall, ...]:
+    goal, found = candidate.goal, _over(worst_limits(candidate.goal, candidate.measurements))
+    heard = [one.accuracy for one in candidate.measurements if one.accuracy is not None]
+    if not heard:
+        return found
+    accuracy = max(heard, key=lambda one: one.increase)
+    text = f"{describe_accuracy(accuracy)}, {100 * goal.guard.allowed:.2f} points allowed"
+    return (*found, *_inaccurate(goal.guard.constraint(accuracy), text))
+
+
+def _of_finalist(finalist: Finalist) -> tuple[_Shortfall, ...]:
+    """By the upper end of its loss of accuracy, which must be allowed."""
+    verdict = finalist.verdict
+    if verdict is None or finalist.accurate:
+        return _over(finalist.limits)
+    high, allowed = verdict.increase.high, verdict.allowed
+    excess = high / allowed - 1 if allowed else high
+    return (*_over(finalist.limits), *_inaccurate(excess, verdict.describe()))
+
+
+def _over(limits: Iterable[Limit]) -> tuple[_Shortfall, ...]:
+    return tuple(
+        _Shortfall(limit.name, limit.excess, limit.describe(), _advice(limit)) for limit in limits if limit.excess > 0
+    )
+
+
+def _advice(limit: Limit) -> str:
+    if limit.name == "memory":
+        return f"--max-memory must allow {math.ceil(limit.got / 2**20)} MiB for it"
+    return f"--slo p95_latency_s must allow {math.ceil(1000 * limit.got) / 1000:g} s for it"
+
+
+def _inaccurate(excess: float, text: str) -> list[_Shortfall]:
+    if excess <= 0:
+        return []
+    return [_Shortfall("accuracy", excess, text, "--max-cer-increase must allow more for it")]
+
+
+def _refuse(misses: Sequence[_Miss], goal: Goal, where: str) -> None:
+    """Raise for the smallest of the greatest excesses."""
+    nearest = min((miss for miss in misses if miss.shortfalls), key=lambda miss: miss.binding.excess)
+    counts = Counter(shortfall.name for miss in misses for shortfall in miss.shortfalls)
+    told = ", ".join(f"{_NAMES[name]} in {count}" for name, count in counts.most_common())
+    raise InfeasibleSloError(
+        f"What is recommended must keep the limits ({goal.describe()}), but nothing measured {where} does. "
+        f"The nearest miss is {nearest.deployment.describe()}: "
+        + "; ".join(shortfall.text for shortfall in nearest.shortfalls)
+        + f". {_NAMES[nearest.binding.name].capitalize()} binds; of {len(misses)} deployments, "
+        f"what fails is {told}. {nearest.binding.advice}; or search longer with --trials, or ask less of the machine "
+        "with another audio profile."
+    )

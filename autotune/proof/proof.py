@@ -1,0 +1,238 @@
+"""Confirming: which deployments of a study are proven against the better baseline, and with which outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from autotune.accuracy.record import pooled
+from autotune.deployment import Deployment
+from autotune.errors import TrialError
+from autotune.measure.measurement import Measurement
+from autotune.proof.blocks import BlockRunner, Blocks, Comparison, Finalist, FinalistEvent, compare
+from autotune.proof.comparison import NEAR_TIE, non_default_knobs, ranked
+from autotune.proof.held_back import HeldBack, held_back
+from autotune.proof.misses import check_admissible, check_feasible
+from autotune.reporting import Reporter
+from autotune.study.budget import Effort
+from autotune.study.candidates import Candidate, StudyResult
+from autotune.study.goal import Goal
+
+__all__ = ["HeldBack", "LineUp", "ProofPlan", "better_baseline", "confirm", "held_back", "line_up"]
+
+PROVEN = 2
+"""Candidates in a proof: the chosen one, and the one that is recommended if the proof fails it."""
+MORE_PROOFS = 2
+"""If guard or limits hold back all that are faster."""
+STOPPED_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class ProofPlan:
+    """How a winner is chosen, and how it is proven.
+
+    Choosing and proving are apart: of several deployments that are equally fast, the one that had luck is chosen, and
+    its luck must not be in what is reported of it. So the proof has blocks of its own, and only these are reported.
+    """
+
+    finalists: int
+    """Candidates that are compared before one is chosen; one more if it is as good and simpler."""
+    select: int
+    """Blocks in which it is chosen; fewer than 2: the study's order stays."""
+    prove: int
+    """Blocks of the proof, at least 2."""
+    most: int
+    """Blocks of the proof at most, while the interval of the chosen one's speed-up is wide."""
+    seed: int = 0
+    """Of the order within blocks."""
+
+    @classmethod
+    def of(cls, effort: Effort, seed: int) -> ProofPlan:
+        """What an effort spends on it."""
+        return cls(effort.finalists, effort.select, effort.prove, effort.most, seed)
+
+    @property
+    def stopped(self) -> ProofPlan:
+        """What is left of it once the user wants to be done."""
+        return replace(self, prove=STOPPED_BLOCKS, most=STOPPED_BLOCKS)
+
+
+@dataclass(frozen=True)
+class LineUp:
+    """Which deployments of a study may win, in order of preference."""
+
+    finalists: tuple[Deployment, ...]
+    reserve: tuple[Deployment, ...]
+    """Those that are proven only if guard or limits hold all finalists back."""
+
+
+def better_baseline(result: StudyResult) -> Deployment:
+    """The best of the measured baselines, those within the limits first.
+
+    Raises:
+        TrialError: none could be measured; says why.
+        KeyboardInterrupt: stopped before there was one.
+    """
+    if result.interrupted and not result.baselines:
+        raise KeyboardInterrupt
+    if not result.baselines:
+        failed = [trial for trial in result.trials if trial.role == "baseline"]
+        reasons = "; ".join(f"{trial.deployment.describe()}: {trial.reason}" for trial in failed)
+        raise TrialError(
+            f"FunASR's own path must run, since everything is compared with it, but no baseline could be measured. "
+            f"{reasons}",
+            stderr_tail=failed[-1].stderr_tail if failed else "",
+        )
+    measured = [(trial.deployment, trial.measurement) for trial in result.baselines if trial.measurement is not None]
+    goal = result.goal
+    return max(measured, key=lambda one: (goal.within_limits([one[1]]), goal.score(one[1])))[0]
+
+
+def line_up(result: StudyResult, count: int) -> LineUp:
+    """Who may be a finalist, in order: those expected to pass the guard, then those that may; the best first.
+
+    The blocks hear more audio than a trial does, so an interval that is still too wide is no obstacle; an estimate in
+    the upper half of the allowance is one. Beside the first ``count``, the simplest of those within 5 % of the best is
+    a finalist if it is simpler than the best: a tie is its to win.
+    """
+    allowed = result.best(len(result.trials))
+    likely: list[Deployment] = []
+    doubtful: list[Deployment] = []
+    for candidate in allowed:
+        (doubtful if _doubt(candidate.measurements, result.goal) else likely).append(candidate.deployment)
+    ordered = [*likely, *doubtful]
+    finalists = ordered[:count]
+    simplest = _simplest_near_tie(allowed)
+    if simplest is not None and simplest not in finalists:
+        finalists.append(simplest)
+    return LineUp(tuple(finalists), tuple(one for one in ordered if one not in finalists))
+
+
+def _doubt(measurements: Sequence[Measurement], goal: Goal) -> int:
+    """0: the guard is expected to pass it; 1: it may; 2: its estimates are not what was asked for."""
+    heard = [measurement.accuracy for measurement in measurements]
+    known = [accuracy for accuracy in heard if accuracy is not None]
+    constraint = goal.guard.constraint(pooled(known)) if known else -1.0
+    if constraint > 0 or not goal.within_limits(measurements):
+        return 2
+    return 0 if constraint <= -0.5 or goal.guard.passes(heard) else 1
+
+
+def _simplest_near_tie(allowed: Sequence[Candidate]) -> Deployment | None:
+    if not allowed:
+        return None
+    best = allowed[0]
+    near = [candidate for candidate in allowed if candidate.relative * NEAR_TIE > best.relative]
+    simplest = min(near, key=lambda candidate: non_default_knobs(candidate.deployment)).deployment
+    return simplest if non_default_knobs(simplest) < non_default_knobs(best.deployment) else None
+
+
+def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: ProofPlan) -> Comparison:
+    """Interleaved blocks of fresh processes: finalists against the better baseline, down the list if need be.
+
+    1. The finalists are compared in ``plan.select`` blocks, and one of them is chosen.
+    2. It and the runner-up are proven in fresh blocks, whose comparison is what is returned. The chosen one wins if it
+       may be recommended; if it failed, or guard or limits hold it back, the runner-up; else the baseline.
+    3. If guard or limits hold both back, the next two are proven, twice at most.
+
+    A study that was stopped proves its best alone, in two blocks; so does a first KeyboardInterrupt in step 1.
+
+    Raises:
+        TrialError: no baseline, or too few complete blocks for an interval.
+        InfeasibleSloError: neither a candidate nor the baseline keeps the limits that were asked for.
+        KeyboardInterrupt: stopped before two blocks of the proof were complete.
+    """
+    bench = _Bench(better_baseline(result), runner, reporter, result.goal, plan)
+    check_feasible(result)
+    line = line_up(result, plan.finalists)
+    queue, stopped = [*line.finalists, *line.reserve], result.interrupted
+    if not stopped:
+        queue, stopped = bench.select(line)
+    if stopped:
+        reporter.note(
+            f"Stopped. Confirming the best so far against the baseline in {STOPPED_BLOCKS} blocks; Ctrl-C again to "
+            "leave now.",
+            loud=True,
+        )
+        bench, queue = replace(bench, plan=plan.stopped), queue[:1]
+    return bench.prove(queue)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    baseline: Deployment
+    runner: BlockRunner
+    reporter: Reporter
+    goal: Goal
+    plan: ProofPlan
+
+    def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
+        """All that may win, the chosen one first and without those that failed; whether the user wants to be done."""
+        plan, unchanged = self.plan, [*line.finalists, *line.reserve]
+        if plan.select < 2 or len(line.finalists) < 2:
+            return unchanged, False
+        found = self._compare(line.finalists, Blocks(plan.select, seed=plan.seed, goal=self.goal), "selection")
+        failed = [finalist.deployment for finalist in found.dropped]
+        if not found.conclusive:
+            return [one for one in unchanged if one not in failed], found.interrupted
+        groups: list[list[Finalist]] = [[], [], []]
+        for finalist in found.candidates:
+            groups[_doubt(finalist.measurements, self.goal)].append(finalist)
+        order = [finalist.deployment for group in groups for finalist in ranked(group)]
+        return [*order, *line.reserve], found.interrupted
+
+    def prove(self, queue: Sequence[Deployment]) -> Comparison:
+        """The comparison of the first two, or of the next ones if those are held back."""
+        found = self._proof(queue[:PROVEN])
+        tried = list(found.candidates)
+        for start in range(PROVEN, PROVEN * (1 + MORE_PROOFS), PROVEN):
+            pair = queue[start : start + PROVEN]
+            if not pair or found.interrupted or not _may_go_on(found):
+                break
+            for line in _why_more(found):
+                self.reporter.note(line)
+            more = self._proof(pair)
+            if not more.conclusive:
+                break
+            found = replace(more, earlier=found.held_back)
+            tried += more.candidates
+        _check_conclusive(found)
+        check_admissible(found, tried)
+        return found
+
+    def _proof(self, pair: Sequence[Deployment]) -> Comparison:
+        plan = self.plan
+        blocks = Blocks(plan.prove, plan.most, seed=plan.seed + 1, goal=self.goal, first=plan.select)
+        return replace(self._compare(pair, blocks, "proof"), chosen=pair[0] if pair else None)
+
+    def _compare(self, candidates: Sequence[Deployment], blocks: Blocks, phase: str) -> Comparison:
+        def on_event(event: FinalistEvent) -> None:
+            got = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
+            text = f"{event.deployment.describe()}: {got:.200}"
+            self.reporter.step(f"{phase}, block", event.block + 1, event.blocks, text)
+
+        return compare(candidates, self.baseline, self.runner, blocks=blocks, on_event=on_event)
+
+
+def _may_go_on(found: Comparison) -> bool:
+    """Whether others might be recommended instead: what is held back is no proof that nothing is faster."""
+    if not found.conclusive or not found.nothing_is_faster:
+        return False
+    return bool(found.held_back or found.baseline.missed or not found.candidates)
+
+
+def _why_more(found: Comparison) -> list[str]:
+    """What held the first two back, for people."""
+    held = [HeldBack.of(one).line() for one in found.candidates if not one.acceptable]
+    return [*held, "Comparing the next best."]
+
+
+def _check_conclusive(found: Comparison) -> None:
+    if found.conclusive:
+        return
+    if found.interrupted:
+        raise KeyboardInterrupt
+    raise TrialError(
+        "The baseline must be measured in two blocks at least to give an interval, but it was in "
+        f"{found.blocks}. The study is kept: run the same command again."
+    )

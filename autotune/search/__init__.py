@@ -1,1 +1,0 @@
-"""What is tried, in which order, and which of it won: search spaces, the study, the finalists."""

@@ -1,0 +1,1 @@
+"""What is tried next, and what is kept of it: the Optuna study."""

@@ -1,0 +1,215 @@
+"""What a study makes of its records: candidates, their order, and what it tells of itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
+
+from autotune.accuracy.guard import Guard
+from autotune.deployment import Deployment
+from autotune.measure.measurement import Measurement
+from autotune.study.goal import Goal
+from autotune.study.records import INTERRUPTED, Role, TrialRecord
+from autotune.study.surrogate import Surrogate
+
+__all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of", "in_doubt"]
+
+ENOUGH = 8
+"""Candidates from which on they are expected to be like each other."""
+
+EventKind = Literal["started", "finished", "repeated", "drifted", "early", "exhausted"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A deployment with everything that trials have measured of it."""
+
+    deployment: Deployment
+    trials: tuple[TrialRecord, ...]
+    """Complete ones, at least one, oldest first."""
+    goal: Goal
+    reliable: bool = True
+    """It never failed by its own fault; what runs once and crashes once can't be deployed."""
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """One a trial."""
+        return [trial.measurement for trial in self.trials if trial.measurement is not None]
+
+    expected: float = 0.0
+    """Logarithm of its relative score as far as noise lets it be known: like deployments speak for each other."""
+
+    @cached_property
+    def logs(self) -> list[float]:
+        """Logarithms of its scores relative to the anchors in force: comparable although the machine drifts."""
+        return [
+            math.log(self.goal.score(trial.measurement) / trial.anchor) for trial in self.trials if trial.measurement
+        ]
+
+    @cached_property
+    def relative(self) -> float:
+        """Geometric mean of its relative scores."""
+        return math.exp(math.fsum(self.logs) / len(self.logs))
+
+    @cached_property
+    def constraint(self) -> float:
+        """Of the limit that it breaks most, in units of it; at most 0 if it keeps all."""
+        broken = [max(self.goal.constraints(one).values()) for one in self.measurements]
+        return max(broken) if self.reliable else max(1.0, *broken)
+
+    @property
+    def rtfx(self) -> float:
+        """Σ audio / Σ processing over all trials."""
+        found = self.measurements
+        return sum(one.audio_s for one in found) / sum(one.audio_s / one.rtfx for one in found)
+
+    @property
+    def p95_latency_s(self) -> float:
+        """Median trial's 95th percentile."""
+        ordered = sorted(one.latency(0.95) for one in self.measurements)
+        return ordered[len(ordered) // 2]
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The highest of its trials."""
+        return max(one.peak_memory_bytes for one in self.measurements)
+
+    @property
+    def feasible(self) -> bool:
+        """Reliable, and the goal's limits hold in every trial, accuracy by its point estimate."""
+        return self.constraint <= 0
+
+
+@dataclass(frozen=True)
+class StudyEvent:
+    """Something happened in a study, for progress displays."""
+
+    kind: EventKind
+    """``repeated``: Optuna suggested a known deployment; ``drifted``: the baseline's speed has changed, see ``text``;
+    ``early``: nothing better was found for long; ``exhausted``: all of the space is measured."""
+    number: int
+    role: Role
+    deployment: Deployment | None
+    record: TrialRecord | None
+    """Of the trial that finished, or of the one that a repeat was answered from."""
+    done: int
+    """Trials that count against the budget so far, baselines included."""
+    best: Candidate | None
+    """Best that the goal allows so far, baselines excluded."""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything a study has measured, earlier runs of it included."""
+
+    trials: tuple[TrialRecord, ...]
+    """In order of their numbers, failed ones included, repeats not."""
+    goal: Goal = field(default_factory=Goal)
+    """What the search was told to look for."""
+    interrupted: bool = False
+    exhausted: bool = False
+    """Every deployment of the search space has been tried."""
+    early: bool = False
+    """Nothing better was found for long, so it ended before its budget."""
+
+    @property
+    def guard(self) -> Guard:
+        """The goal's."""
+        return self.goal.guard
+
+    @property
+    def baselines(self) -> list[TrialRecord]:
+        """Baselines that were measured, the first trial of each deployment; empty means that all failed."""
+        found: dict[str, TrialRecord] = {}
+        for trial in self.trials:
+            if trial.role == "baseline" and trial.measurement:
+                found.setdefault(trial.deployment.key, trial)
+        return list(found.values())
+
+    @property
+    def baselines_failed(self) -> bool:
+        """No baseline gave a measurement: nothing can be compared, and nothing was searched."""
+        return not self.baselines and not self.interrupted
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """Trials that gave no measurement, whoever was to blame; those that the user stopped excluded."""
+        return [trial for trial in self.trials if trial.state != "complete" and trial.kind != INTERRUPTED]
+
+    @cached_property
+    def candidates(self) -> list[Candidate]:
+        """Every deployment that was measured, baselines excluded, best first, feasible or not."""
+        return candidates_of(self.trials, self.goal)
+
+    def best(self, count: int) -> list[Candidate]:
+        """The best that the goal allows by point estimates, baselines excluded."""
+        return [candidate for candidate in self.candidates if candidate.feasible][:count]
+
+    @property
+    def rejected(self) -> list[Candidate]:
+        """Those that the goal doesn't allow by point estimates, best first."""
+        return [candidate for candidate in self.candidates if not candidate.feasible]
+
+    @cached_property
+    def pareto(self) -> list[Candidate]:
+        """Allowed deployments that no other one beats in RTFx, p95 latency and peak memory at once; fastest first."""
+        fronts = sorted((one for one in self.candidates if one.feasible), key=lambda one: -one.rtfx)
+        return [one for one in fronts if not any(_dominates(other, one) for other in fronts)]
+
+
+def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
+    """Complete trials by deployment, baselines excluded, those first of which most is to be expected."""
+    found: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.measurement is not None and not trial.of_the_baseline:
+            found.setdefault(trial.deployment.key, []).append(trial)
+    doubtful = in_doubt(trials)
+    for key, mine in found.items():
+        found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
+    crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
+    candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
+    return sorted(_expected(candidates), key=lambda candidate: -candidate.expected)
+
+
+def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """With what is to be expected of each: the best of many noisy values is mostly a lucky one."""
+    if len(candidates) < ENOUGH:
+        return [replace(one, expected=math.log(one.relative)) for one in candidates]
+    trials = [(one.deployment, value) for one in candidates for value in one.logs]
+    surrogate = Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
+    expected, _ = surrogate.predict([one.deployment for one in candidates])
+    return [replace(one, expected=float(value)) for one, value in zip(candidates, expected, strict=True)]
+
+
+def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
+    """Numbers of the trials during which the machine changed, each with the factor by which it became slower.
+
+    They lie between the last look at the baseline that agreed with the anchor and the two that moved it: nobody knows
+    on which side of the change.
+    """
+    found: dict[int, float] = {}
+    for node in {trial.node for trial in trials}:
+        before, since = list[int](), list[int]()
+        anchor: float | None = None
+        for trial in trials:
+            if trial.node != node or trial.measurement is None:
+                continue
+            if not trial.of_the_baseline:
+                since.append(trial.number)
+                continue
+            if anchor is not None and trial.role == "anchor" and trial.anchor != anchor:
+                # The look that moves it follows the one that gave rise to it.
+                found |= dict.fromkeys([*before, *since], anchor / trial.anchor)
+            before, since = since, []
+            anchor = trial.anchor
+    return found
+
+
+def _dominates(one: Candidate, other: Candidate) -> bool:
+    mine = (-one.rtfx, one.p95_latency_s, one.peak_memory_bytes)
+    theirs = (-other.rtfx, other.p95_latency_s, other.peak_memory_bytes)
+    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))

@@ -1,0 +1,203 @@
+"""Choosing: what a study measures next, as far as Optuna isn't asked."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from autotune.deployment import Deployment
+from autotune.space.resolved import ResolvedSpace
+from autotune.study.candidates import Candidate
+from autotune.study.known import History
+from autotune.study.records import Role
+from autotune.study.surrogate import Floats, Surrogate
+
+__all__ = ["TRANSFERRED", "Choice", "Chooser", "LocalSearch", "transfers_within"]
+
+TRANSFERRED = 0.15
+"""Share of the budget that may go to what won elsewhere."""
+LOCAL_FROM = 7
+"""Deployments that must be settled before local search has something to go by."""
+TPE_EVERY = 10
+"""Trials of which one is TPE's."""
+_RANDOM_DRAWS = 200
+_SMALL_SPACE = 50_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A deployment and why it is measured."""
+
+    deployment: Deployment
+    role: Role
+
+
+def transfers_within(transfers: Sequence[Deployment], trials: int | None) -> list[Deployment]:
+    """The first of what won elsewhere, no more than 15 % of the trials."""
+    most = len(transfers) if trials is None else int(TRANSFERRED * trials)
+    return list(dict.fromkeys(transfers))[:most]
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """Decides from the history alone: equal histories and seeds give equal choices."""
+
+    space: ResolvedSpace
+    seed: int
+    transfers: Sequence[Deployment]
+    """What won on similar hardware, translated into this space."""
+
+    def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
+        """What comes before any search: failed trials again, experts, transfers, leaders once more."""
+        owed = [one for one in history.unsettled() if one.deployment.key not in taken]
+        if owed:
+            role = owed[0].role
+            return Choice(owed[0].deployment, "search" if role == "recheck" else role)
+        seeds = [Choice(expert, "expert") for expert in self.space.experts()]
+        seeds += [Choice(transfer, "transfer") for transfer in self.transfers]
+        for seed in seeds:
+            if not history.settled(seed.deployment) and seed.deployment.key not in taken:
+                return seed
+        leader = history.best
+        again = history.contenders()
+        if leader is not None and _doubtful(leader, history.anchor(node), node):
+            again.insert(0, leader)
+        free = [one.deployment for one in again if one.deployment.key not in taken]
+        left = [deployment for deployment in free if history.attempts_left(deployment) > 0]
+        return Choice(left[0], "recheck") if left else None
+
+    def local(self, history: History, taken: set[str]) -> Choice | None:
+        """Most of the time, once enough is known: the most promising one around the leaders, or a leader again."""
+        done = history.done(baselines=False)
+        if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
+            return None
+        found = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
+            self._unknown(history, taken), lambda one: one.deployment.key not in taken, self._generator(history)
+        )
+        if found is None:
+            return None
+        return Choice(found, "recheck" if history.measured(found) else "search")
+
+    def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
+        """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""
+        generator, unknown = self._generator(history), self._unknown(history, taken)
+        nearby = self.space.neighbours(near)
+        generator.shuffle(nearby)
+        nearby += [self.space.sample(generator) for _ in range(_RANDOM_DRAWS)]
+        for candidate in nearby:
+            if unknown(candidate):
+                return candidate
+        rest = self.space.everything() if self.space.size <= _SMALL_SPACE else iter(())
+        return next((candidate for candidate in rest if unknown(candidate)), None)
+
+    def _generator(self, history: History) -> random.Random:
+        return random.Random(f"{self.seed}/{len(history.records)}")
+
+    @staticmethod
+    def _unknown(history: History, taken: set[str]) -> Callable[[Deployment], bool]:
+        return lambda one: one.key not in taken and not history.settled(one)
+
+
+def _doubtful(leader: Candidate, anchor: float | None, node: str) -> bool:
+    """Whether a leader must be measured again: once may be luck, and before a drift says nothing of after it."""
+    mine = [trial for trial in leader.trials if trial.node == node]
+    return len(leader.trials) < 2 or (bool(mine) and anchor is not None and mine[-1].anchor != anchor)
+
+
+LEADERS = 3
+"""The best, whose neighbours are looked at, and those of each other format's best."""
+COUPLED = 60
+"""Moves of two settings at once that are drawn around each leader."""
+AFAR = 40
+"""Deployments that are drawn from all of the space."""
+MOST_TRIALS = 5
+"""Of one deployment."""
+_BROKEN = 1.0
+"""Constraint of what doesn't run, and the largest that counts: by how much something is ruled out says little."""
+
+
+@dataclass(frozen=True)
+class LocalSearch:
+    """What is known, as two surrogates: of the score, and of the constraint that is broken most."""
+
+    space: ResolvedSpace
+    candidates: Sequence[Candidate]
+    """What is measured, best first."""
+    failed: Sequence[Deployment]
+    """What didn't run."""
+
+    def most_promising(
+        self, unknown: Callable[[Deployment], bool], again: Callable[[Candidate], bool], generator: random.Random
+    ) -> Deployment | None:
+        """The deployment with the largest expected improvement times the probability that the goal allows it.
+
+        Looked at are neighbours of the leaders, which differ from one of them in one setting or in two at once (fewer
+        instances with more threads each are often better where either move alone is worse), some from afar, and the
+        leaders themselves: a measurement is noisy, and whoever is about as good must be told apart. Each format has a
+        leader: what suits one doesn't suit another, and a format is not slow because it was met with wrong settings.
+
+        Args:
+            unknown: whether a deployment would be measured for the first time.
+            again: whether a candidate may be measured once more.
+            generator: draws the coupled moves and those from afar, and breaks ties.
+
+        Returns:
+            None if nothing is measured that the goal allows, or nothing is left to be measured.
+        """
+        leaders = self._leaders()
+        if not leaders or len(self.candidates) < 2:
+            return None
+        pool = self._pool([leader.deployment for leader in leaders], generator)
+        chosen = [one for one in pool if unknown(one)]
+        chosen += [one.deployment for one in leaders if again(one) and len(one.trials) < MOST_TRIALS]
+        if not chosen:
+            return None
+        generator.shuffle(chosen)
+        expected, spread = self._score().predict(chosen)
+        best = max(leader.expected for leader in leaders)
+        worth = _improvement(expected - best, spread) * self._allowed(chosen)
+        return chosen[int(worth.argmax())]
+
+    def _leaders(self) -> list[Candidate]:
+        allowed = [candidate for candidate in self.candidates if candidate.feasible]
+        formats = {one.deployment.format: one for one in reversed(allowed)}
+        return list({one.deployment.key: one for one in [*allowed[:LEADERS], *formats.values()]}.values())
+
+    def _pool(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
+        pool = [near for leader in leaders for near in self.space.neighbours(leader)]
+        pool += [near for leader in leaders for near in self.space.two_steps(leader, COUPLED, generator)]
+        pool += [self.space.sample(generator) for _ in range(AFAR)]
+        return list({near.key: near for near in pool}.values())
+
+    def _score(self) -> Surrogate:
+        """Of everything that ran, allowed or not: int8 is as fast where its texts are too bad."""
+        trials = [(one.deployment, value) for one in self.candidates for value in one.logs]
+        return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
+
+    def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
+        """Probability that the goal allows each."""
+        known = [(one.deployment, min(_BROKEN, one.constraint)) for one in self.candidates]
+        known += [(one, _BROKEN) for one in self.failed]
+        if all(value <= 0 for _, value in known):
+            return np.ones(len(deployments))
+        surrogate = Surrogate([deployment for deployment, _ in known], [value for _, value in known])
+        expected, spread = surrogate.predict(deployments)
+        return _normal(-expected / spread)
+
+
+def _improvement(better: Floats, spread: Floats) -> Floats:
+    """Expected value of max(0, x) for x normal around ``better``."""
+    ratio = better / spread
+    density = np.exp(-0.5 * ratio**2) / np.sqrt(2 * np.pi)
+    improvement: Floats = spread * (ratio * _normal(ratio) + density)
+    return improvement
+
+
+def _normal(values: Floats) -> Floats:
+    from scipy.stats import norm
+
+    probabilities: Floats = norm.cdf(values)
+    return probabilities

@@ -1,0 +1,204 @@
+"""The steps of one run of a study: baselines, the anchor, and one deployment after the other."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+from optuna.trial import Trial
+
+from autotune.deployment import Deployment
+from autotune.errors import (
+    ArtifactError,
+    DocumentError,
+    EngineUnavailableError,
+    ModelError,
+    TrialError,
+    TrialMismatch,
+)
+from autotune.measure.measurement import Measurement
+from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, shift_of
+from autotune.study.budget import Budget
+from autotune.study.candidates import EventKind, StudyEvent
+from autotune.study.chooser import Choice, Chooser
+from autotune.study.known import ATTEMPTS, History
+from autotune.study.ledger import Ledger
+from autotune.study.records import Role, TrialRecord
+
+__all__ = ["OnEvent", "Runner", "Steps"]
+
+Runner = Callable[[Deployment, float], Measurement]
+"""Measures a deployment, or raises. The number is an RTFx: a deployment that stays below it on its first shard is
+hopeless and needs no more shards; 0: all of them."""
+
+OnEvent = Callable[[StudyEvent], None]
+Shift = Callable[[float], float]
+"""A score of the baseline → by how much it moves the anchor, on the log scale."""
+
+HOPELESS = 0.9
+"""A first shard slower than this share of the best's speed tells enough."""
+_OF_THE_CONFIGURATION = (TrialError, ArtifactError, EngineUnavailableError, DocumentError, ModelError)
+_REPEATS_IN_A_ROW = 3
+WAIT_S = 1.0
+"""Between two looks at what other nodes are doing."""
+
+
+class Steps:
+    """What ``TuningStudy.run`` does, step by step."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        chooser: Chooser,
+        runner: Runner,
+        on_event: OnEvent,
+        pause: Callable[[float], None],
+    ) -> None:
+        self._ledger, self._chooser, self._runner = ledger, chooser, runner
+        self._on_event, self._pause = on_event, pause
+        self._node, self._goal = ledger.node, ledger.goal
+        self._anchored: Deployment | None = None
+        self._rested = False
+
+    @property
+    def _history(self) -> History:
+        return self._ledger.history
+
+    def measure_baselines(self, baselines: Sequence[Deployment]) -> bool:
+        """Whether this node has a measured baseline. Failed ones get another chance while there is none."""
+        mine = [one for one in self._history.records if one.node == self._node]
+        self._rested = bool(mine) and time.time() - mine[-1].ended_s > ANCHOR_AGE_S
+        again = not any(self._history.measured(baseline, self._node) for baseline in baselines)
+        for baseline in dict.fromkeys(baselines):
+            if self._history.measured(baseline, self._node) or (self._history.settled(baseline) and not again):
+                continue
+            for _ in range(ATTEMPTS if again else self._history.attempts_left(baseline)):
+                record = self._measure(self._ledger.ask_outside(), Choice(baseline, "baseline"))
+                if record is not None and record.state != "fail":
+                    break
+        found = [one for one in self._history.records if one.role == "baseline" and one.node == self._node]
+        scores = {one.deployment: self._goal.score(one.measurement) for one in found if one.measurement}
+        self._anchored = max(scores, key=lambda one: scores[one], default=None)
+        return self._anchored is not None
+
+    def spent(self, budget: Budget) -> bool:
+        """Whether the budget allows no further trial."""
+        if budget.trials is not None and self._history.done(baselines=True) >= budget.trials:
+            return True
+        return budget.timeout_s is not None and self._history.wall_s >= budget.timeout_s
+
+    def step(self, budget: Budget) -> EventKind | None:
+        """Measure one deployment; what ends the search, if something does."""
+        self._ledger.refresh()
+        if self._rested or self._history.since_anchor(self._node) >= EVERY:
+            self._rested = False
+            self._check_anchor()
+        if self._history.done(baselines=False) >= self._chooser.space.size:
+            return "exhausted"
+        taken = self._ledger.taken()
+        if budget.trials is not None and self._history.done(baselines=True) + self._begun(taken) >= budget.trials:
+            self._pause(WAIT_S)  # another node measures what is left; should it die, this one takes over
+            return None
+        choice = self._chooser.planned(self._history, self._node, taken)
+        if choice is None and budget.patience and self._history.without_progress() >= budget.patience:
+            return "early"
+        choice = choice or self._chooser.local(self._history, taken)
+        if choice is None:
+            return self._ask_tpe(taken)
+        self._measure(self._ledger.ask_for(self._chooser.space, choice.deployment), choice)
+        return None
+
+    def _begun(self, taken: set[str]) -> int:
+        settled = {one.deployment.key for one in self._history.records if self._history.settled(one.deployment)}
+        return len(taken - settled)
+
+    def _ask_tpe(self, taken: set[str]) -> EventKind | None:
+        space, done = self._chooser.space, self._history.done(baselines=True)
+        for attempt in range(_REPEATS_IN_A_ROW):
+            trial, suggested = self._ledger.ask_tpe(space, self._chooser.seed + done + 100_003 * attempt)
+            if not self._history.settled(suggested):
+                self._measure(trial, Choice(suggested, "search"))
+                return None
+            record = self._history.last(suggested)
+            self._ledger.repeat(trial, record)
+            self._on_event(self.event("repeated", "repeat", trial.number, suggested, record))
+        near = self._chooser.unmeasured(self._history, taken, suggested)
+        if near is None:
+            return None if taken else "exhausted"
+        self._measure(self._ledger.ask_for(space, near), Choice(near, "search"))
+        return None
+
+    def _check_anchor(self) -> None:
+        """Measure the baseline again; if it has moved, pause, look once more, and compare with what it is now."""
+        assert self._anchored is not None
+        anchor, before = self._history.anchor(self._node), self._history.looks(self._node, self._anchored)
+        noise = self._history.noise(self._node, self._anchored)
+        first = self._look(lambda _: 0.0)
+        if anchor is None or not before or first is None or not changed(before, first):
+            return
+        self._on_event(self.event("drifted", "anchor", text=describe_drift(before, first)))
+        self._pause(PAUSE_S)
+        self._look(lambda second: shift_of(before, [first, second], noise))
+        now = self._history.anchor(self._node)
+        moved = "It is: the machine has changed (heat, clocks, neighbours). Trials from here on are compared with the "
+        moved += "baseline as it is now; the leader is measured again."
+        told = moved if now != anchor else "It is as before, as far as noise lets it be told: nothing has changed."
+        self._on_event(self.event("drifted", "anchor", text=told))
+
+    def _look(self, shift: Shift) -> float | None:
+        """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
+        assert self._anchored is not None
+        record = self._measure(self._ledger.ask_outside(), Choice(self._anchored, "anchor"), shift)
+        return None if record is None or record.measurement is None else self._goal.score(record.measurement)
+
+    def _measure(self, trial: Trial, choice: Choice, shift: Shift | None = None) -> TrialRecord | None:
+        """Measure and tell; None if another node measures it."""
+        deployment, role = choice.deployment, choice.role
+        if not self._ledger.claim(trial, deployment, role):
+            return None
+        self._on_event(self.event("started", role, trial.number, deployment))
+        start = time.monotonic()
+        with self._ledger.alive(trial):
+            try:
+                measurement = self._runner(deployment, self._hopeless_below(role))
+                score = self._goal.score(measurement)
+                if not 0 < score < math.inf:
+                    raise TrialMismatch(f"the RTFx of a trial must be positive and finite, but got {measurement.rtfx}")
+            except _OF_THE_CONFIGURATION as error:
+                record = self._ledger.fail(trial, error, time.monotonic() - start, own_fault=True)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the study or lose a finished trial
+                record = self._ledger.fail(trial, error, time.monotonic() - start, own_fault=False)
+            else:
+                anchor = self._anchor_after(role, score, shift)
+                record = self._ledger.complete(trial, measurement, time.monotonic() - start, anchor)
+        self._on_event(self.event("finished", role, trial.number, deployment, record))
+        return record
+
+    def _anchor_after(self, role: Role, score: float, shift: Shift | None) -> float:
+        """What a trial is relative to; for the baseline itself, what trials after it are relative to."""
+        before = self._history.anchor(self._node)
+        if before is None:
+            return score
+        if role == "baseline":
+            return max(before, score)
+        return before * math.exp(shift(score)) if shift else before
+
+    def _hopeless_below(self, role: Role) -> float:
+        best, anchor = self._history.best, self._history.anchor(self._node)
+        if role in ("baseline", "anchor", "recheck") or best is None or anchor is None:
+            return 0.0
+        return 0.0 if self._goal.objective == "latency" else HOPELESS * best.relative * anchor
+
+    def event(
+        self,
+        kind: EventKind,
+        role: Role,
+        number: int = -1,
+        deployment: Deployment | None = None,
+        record: TrialRecord | None = None,
+        text: str = "",
+    ) -> StudyEvent:
+        """What is told of a step."""
+        done = self._history.done(baselines=True)
+        return StudyEvent(kind, number, role, deployment, record, done, self._history.best, text)

@@ -1,0 +1,190 @@
+"""The study: what is measured, what is kept of it, and how a run stops and resumes."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import optuna
+
+from autotune.deployment import Deployment
+from autotune.errors import DocumentError
+from autotune.space.resolved import ResolvedSpace
+from autotune.study.budget import Budget
+from autotune.study.candidates import EventKind, StudyResult
+from autotune.study.chooser import Chooser, transfers_within
+from autotune.study.goal import Goal
+from autotune.study.ledger import Ledger, adopt
+from autotune.study.records import INTERRUPTED, TrialRecord
+from autotune.study.run import OnEvent, Runner, Steps
+from autotune.study.storage import StudyStorage
+
+__all__ = ["TuningStudy"]
+
+
+class TuningStudy:
+    """An Optuna study of deployments.
+
+    Owns its storage from ``open`` to ``close``; use by one thread. A suggestion depends on the seed and on what is
+    known alone: a study that is resumed between two trials goes on as an uninterrupted one.
+    """
+
+    def __init__(self, ledger: Ledger, space: ResolvedSpace, seed: int) -> None:
+        self._ledger, self._space, self._seed = ledger, space, seed
+
+    @classmethod
+    def open(
+        cls,
+        storage: StudyStorage,
+        *,
+        name: str,
+        space: ResolvedSpace,
+        seed: int,
+        identity: Mapping[str, Any],
+        goal: Goal | None = None,
+    ) -> Self:
+        """Open or create the study ``name`` of a search space.
+
+        Trials that a dead process left running are failed, and measured again by ``run``.
+
+        Args:
+            storage: as ``open_storage`` gives it; closed with the study, and if it can't be opened.
+            name: the study's name, to which the space's hash and the goal are added.
+            space: what is searched.
+            seed: of every suggestion.
+            identity: what measurements depend on besides the deployment (model, workload, …), as JSON values.
+            goal: what is looked for; None: throughput with the default guard. What was measured for another goal is
+                adopted.
+
+        Raises:
+            DocumentError: the study was made with another identity.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        goal = goal or Goal()
+        base = f"{name}-{space.hash}"
+        try:
+            study = optuna.create_study(
+                storage=storage.optuna,
+                study_name=f"{base}-{goal.key}",
+                direction="maximize",
+                pruner=optuna.pruners.NopPruner(),
+                load_if_exists=True,
+            )
+            if storage.alone:
+                adopt(study, storage.optuna, base, goal)
+            else:
+                _check_machines(storage, name, dict(identity))
+            _check_identity(study, dict(identity), storage)
+            opened = cls(Ledger(study, storage, goal), space, seed)
+            opened._ledger.fail_unfinished("Abandoned", "the process that ran it died")
+            return opened
+        except BaseException:
+            storage.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the storage; idempotent."""
+        self._ledger.close()
+
+    @property
+    def name(self) -> str:
+        """The study's name in its storage, the space's hash and the goal included."""
+        return self._ledger.name
+
+    @property
+    def where(self) -> str:
+        """Its storage, for people."""
+        return self._ledger.where
+
+    @contextmanager
+    def finalists(self) -> Iterator[str]:
+        """Compare finalists in this block if it gives an empty string; else another node, whose name it is, does."""
+        with self._ledger.finalists() as other:
+            yield other
+
+    @property
+    def records(self) -> tuple[TrialRecord, ...]:
+        """Every trial that ended, repeats excluded."""
+        return tuple(self._ledger.history.records)
+
+    def run(
+        self,
+        runner: Runner,
+        budget: Budget,
+        *,
+        baselines: Sequence[Deployment],
+        on_event: OnEvent,
+        transfers: Sequence[Deployment] = (),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> StudyResult:
+        """Measure baselines, experts and transfers, then what TPE and local search suggest, until something ends it.
+
+        1. It ends when the budget is spent, nothing clearly better was found for ``Budget.patience`` deployments, or
+           all of the space is measured.
+        2. Failures of a configuration (``TrialError``, ``ArtifactError``, ``EngineUnavailableError``,
+           ``DocumentError``, ``ModelError``) are told as pruned and infeasible; any other exception is not the
+           configuration's fault: it is measured again, three attempts in all.
+        3. A suggestion that is already known is answered from its record and costs no budget; after three in a row
+           an unmeasured neighbour is measured.
+        4. The best so far is measured twice before anything is searched around it.
+        5. Every ten trials the better baseline is measured again: see ``anchor``.
+        6. If every baseline fails, nothing is searched: see ``StudyResult.baselines_failed``.
+        7. What the goal's limits rule out is a result, but never the best: TPE is told by how much.
+        8. KeyboardInterrupt ends the run; what was running is measured again on resume.
+
+        Raises:
+            OSError: the journal can't be written.
+        """
+        offered = self._ledger.transfers(transfers_within(transfers, budget.trials))
+        chooser = Chooser(self._space, self._seed, offered)
+        steps = Steps(self._ledger, chooser, runner, on_event, pause)
+        ended: EventKind | None = None
+        try:
+            if steps.measure_baselines(baselines):
+                while ended is None and not steps.spent(budget):
+                    ended = steps.step(budget)
+        except KeyboardInterrupt:
+            self._ledger.fail_unfinished(INTERRUPTED, "stopped by the user")
+            return StudyResult(self.records, self._ledger.goal, interrupted=True)
+        if ended is not None:
+            on_event(steps.event(ended, "search"))
+        return StudyResult(self.records, self._ledger.goal, exhausted=ended == "exhausted", early=ended == "early")
+
+
+def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) -> None:
+    """On another kind of machine another space is searched, so the study of that name would quietly be another one."""
+    for other in optuna.get_all_study_names(storage.optuna):
+        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", other):
+            attributes = optuna.load_study(study_name=other, storage=storage.optuna).user_attrs
+            found, mine = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
+            if found != mine:
+                raise DocumentError(
+                    f"machines that share a study must be identical, but {name} in {storage.where} was begun on "
+                    f"hardware {found!r} and this is {mine!r}. Start another study with --study-name."
+                )
+
+
+def _check_identity(study: optuna.Study, identity: dict[str, Any], storage: StudyStorage) -> None:
+    wanted = json.loads(json.dumps(identity))
+    found = study.user_attrs.get("identity")
+    if found is None:
+        study.set_user_attr("identity", wanted)
+    elif found != wanted:
+        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        shared = "" if storage.alone else " Nodes that share a study must be identical machines with the same files."
+        raise DocumentError(
+            f"the study {study.study_name} must be resumed with what it was started with, but "
+            + ", ".join(f"{key} was {found.get(key)!r} and is now {wanted.get(key)!r}" for key in changed)
+            + f" ({storage.where}).{shared} Start another study with --study-name."
+        )

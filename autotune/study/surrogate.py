@@ -1,0 +1,121 @@
+"""A surrogate of what deployments give: a Gaussian process whose distance counts the settings that differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autotune.deployment import Deployment
+from autotune.space.vocabulary import flatten
+
+__all__ = ["Floats", "Surrogate"]
+
+Floats = NDArray[np.float64]
+
+_WEIGHTS = (0.005, 0.02, 0.1, 0.5, 2.0)
+"""How much a setting that differs may take two deployments apart; the likeliest is taken for each setting."""
+_USUAL, _UNUSUAL = 0.1, 1.5
+"""The weight that is expected, and by which factor of e it is usually off: few data say little of many settings."""
+_NOISES = (0.003, 0.03, 0.1, 0.3, 1.0)
+"""Variance of the noise over that of the values."""
+_SWEEPS = 2
+_FAR = 2.0
+"""Numbers count as wholly different when they are a factor of four apart."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How deployments become rows: one column a setting."""
+
+    paths: tuple[str, ...]
+    names: tuple[dict[Any, float], ...]
+    """Per path: what isn't a number → its index."""
+
+    def rows(self, deployments: Sequence[Deployment]) -> Floats:
+        return np.array([self._row(deployment) for deployment in deployments], np.float64)
+
+    def _row(self, deployment: Deployment) -> list[float]:
+        values = flatten(deployment)
+        return [self._cell(values.get(path), known) for path, known in zip(self.paths, self.names, strict=True)]
+
+    @staticmethod
+    def _cell(value: Any, known: dict[Any, float]) -> float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return math.log2(1 + max(0.0, float(value))) / _FAR
+        # Far from every number and from each other: any two names differ wholly, a missing value is a name.
+        return known.setdefault(value, 1000.0 * (1 + len(known)))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    weights: Floats
+    noise: float
+    lower: Floats
+    solved: Floats
+    likelihood: float
+    """Of the values, and of the weights by what is expected of them; the spread is the likeliest one."""
+
+
+class Surrogate:
+    """Predicts values of deployments from those that are known."""
+
+    def __init__(self, deployments: Sequence[Deployment], values: Sequence[float]) -> None:
+        """Fit.
+
+        Args:
+            deployments: at least two, one for each value; what was measured twice is there twice.
+            values: larger is better, finite.
+        """
+        paths = sorted({path for deployment in deployments for path in flatten(deployment)})
+        self._scale = _Scale(tuple(paths), tuple({} for _ in paths))
+        self._rows = self._scale.rows(deployments)
+        known = np.array(values, np.float64)
+        self._mean, self._unit = float(known.mean()), float(known.std()) or 1.0
+        self._target: Floats = (known - self._mean) / self._unit
+        self._apart = _apart(self._rows, self._rows)
+        self._fit = self._fitted()
+        self._spread = self._unit * math.sqrt(max(1e-12, float(self._target @ self._fit.solved)) / len(known))
+
+    def predict(self, deployments: Sequence[Deployment]) -> tuple[Floats, Floats]:
+        """Mean and standard deviation, without the noise of a measurement, of the values of deployments: [n] each."""
+        near = np.exp(-(_apart(self._scale.rows(deployments), self._rows) @ self._fit.weights))
+        explained = np.linalg.solve(self._fit.lower, near.T)
+        left = np.maximum(1 - np.sum(explained**2, axis=0), 1e-9)
+        mean: Floats = self._mean + self._unit * (near @ self._fit.solved)
+        return mean, self._spread * np.sqrt(left)
+
+    def _fitted(self) -> _Fit:
+        """The likeliest weights and noise, one setting after the other."""
+        varied = [column for column in range(self._apart.shape[2]) if self._apart[:, :, column].any()]
+        weights = np.full(self._apart.shape[2], _USUAL)
+        best = self._tried(weights, _NOISES[1])
+        for _ in range(_SWEEPS):
+            for column in varied:
+                for weight in _WEIGHTS:
+                    changed = best.weights.copy()
+                    changed[column] = weight
+                    best = max(best, self._tried(changed, best.noise), key=lambda fit: fit.likelihood)
+            for noise in _NOISES:
+                best = max(best, self._tried(best.weights, noise), key=lambda fit: fit.likelihood)
+        return best
+
+    def _tried(self, weights: Floats, noise: float) -> _Fit:
+        count = len(self._target)
+        covariance = np.exp(-(self._apart @ weights)) + (noise + 1e-6) * np.eye(count)
+        lower: Floats = np.linalg.cholesky(covariance).astype(np.float64)
+        solved: Floats = np.linalg.solve(lower.T, np.linalg.solve(lower, self._target)).astype(np.float64)
+        spread = max(1e-12, float(self._target @ solved) / count)
+        likelihood = -0.5 * count * math.log(spread) - float(np.log(np.diag(lower)).sum())
+        unusual = np.log(weights / _USUAL) / _UNUSUAL
+        return _Fit(weights, noise, lower, solved, likelihood - 0.5 * float(unusual @ unusual))
+
+
+def _apart(rows: Floats, others: Floats) -> Floats:
+    """[rows, others, settings]: 0 where a setting is the same, 1 where it differs, numbers by how much."""
+    apart: Floats = np.minimum(np.abs(rows[:, None, :] - others[None, :, :]), 1.0)
+    return apart
