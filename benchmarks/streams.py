@@ -3,7 +3,7 @@
     autotune --model random:sensevoice-small --audio-profile streaming --out streaming.yaml
     python benchmarks/streams.py streaming.yaml
 
-``autotune load`` at shares of the streams that ``serve/options.py`` holds the deployment for, in both kinds of server:
+``autotune load`` at shares of the streams that ``serve/admission.py`` admits for the deployment, in both kinds of server:
 latency counts from the end of a stream's speech to its last text. Writes ``docs/benchmarks/streams.json``. Run it alone
 on the machine; needs the extra [serve].
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
-from autotune.serve.options import INTERIM_OF_S, INTERIM_S, STREAMS_SHARE
+from autotune.serve.admission import INTERIM_OF_S, INTERIM_S, STREAMS_SHARE
 from benchmarks.serving_client import conditions, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "streams.json"
@@ -49,7 +49,7 @@ def measured(deployment: Path, option: str, streams: list[int], profile: str, du
 
 
 def streams_held_for(document: DeploymentFile) -> dict[str, float]:
-    """What ``serve/options.py`` holds it for."""
+    """What ``serve/admission.py`` holds it for."""
     most = STREAMS_SHARE * document.measurement.rtfx.median
     return {"no_interims": most, "interims": most / (1 + INTERIM_OF_S / INTERIM_S)}
 

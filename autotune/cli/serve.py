@@ -15,7 +15,7 @@ from autotune.cli.options import JsonOption, parse_duration
 
 if TYPE_CHECKING:
     from autotune.deploy_yaml import DeploymentFile
-    from autotune.serve.options import ServeOptions
+    from autotune.serve.admission import ServeOptions
     from autotune.serve.service import Service
 
 __all__ = ["serve"]
@@ -60,7 +60,7 @@ def serve(
     """
     from autotune.deploy_yaml import read_deployment_file
     from autotune.errors import DocumentError
-    from autotune.serve.options import ServeOptions
+    from autotune.serve.admission import ServeOptions
 
     document = read_deployment_file(deployment)
     if (tls_cert is None) != (tls_key is None):

@@ -1,6 +1,5 @@
 """Capacity planning from a measured deployment."""
 
-from autotune.plan.capacity import METHOD, Plan, plan
-from autotune.plan.demand import Demand, parse_demand
+from autotune.plan.capacity import METHOD, Demand, Plan, parse_demand, plan
 
 __all__ = ["METHOD", "Demand", "Plan", "parse_demand", "plan"]

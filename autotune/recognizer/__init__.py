@@ -2,9 +2,8 @@
 
 from autotune.recognizer.intake import AudioInput
 from autotune.recognizer.recognizer import Recognizer, warmup_shapes
-from autotune.recognizer.recording import RecordingRequest
 from autotune.recognizer.stats import RecognizerStats
-from autotune.recognizer.stream import RecognizerStream
+from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
 
 __all__ = [

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autotune.deployment import Batch
+from autotune.deployment import Batch, Deployment
 from autotune.engines.base import Engine, Float32
+from autotune.engines.table import engine_class
+from autotune.errors import DocumentError, TrialMismatch
 from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded
-from autotune.recognizer.placement import Cpus, keep_on
 from autotune.recognizer.stats import BatchFacts, Stats
 
-__all__ = ["Dispatcher", "QueueFacts", "SegmentJob"]
+__all__ = ["Cpus", "Dispatcher", "QueueFacts", "SegmentJob", "instance_cpus", "keep_on", "placed_on"]
 
 
 @dataclass(frozen=True)
@@ -187,3 +190,55 @@ class Dispatcher:
     def _has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
         waiting_s = [job.audio_s for job in self._queue if job.owner is owner]
         return not waiting_s or sum(waiting_s) + needed_s <= limit_s
+
+
+Cpus = tuple[int, ...]
+
+
+def instance_cpus(deployment: Deployment, cpus: Sequence[int] | None = None) -> list[Cpus | None]:
+    """Each instance's own CPUs, None where they all share what the process has, or the runtime sees to it.
+
+    Args:
+        deployment: ``pinning`` gives every instance as many CPUs as it has intra-op threads.
+        cpus: those of the process; read from its affinity if None.
+
+    Raises:
+        DocumentError: there are fewer CPUs than threads, or this system can't bind threads.
+    """
+    if not deployment.pinning or engine_class(deployment.engine).PINS_ITSELF:
+        return [None] * deployment.instances
+    if cpus is None:
+        if not hasattr(os, "sched_getaffinity"):
+            raise DocumentError("deployment.pinning must be false on this system: it can't bind threads to CPUs.")
+        cpus = sorted(os.sched_getaffinity(0))
+    each = deployment.intra_op_num_threads
+    if deployment.threads > len(cpus):
+        raise DocumentError(
+            f"deployment.pinning must find a CPU for each of {deployment.threads} threads (instances × "
+            f"intra_op_num_threads), but this process may use {len(cpus)}. Lower one of them, or set pinning: false."
+        )
+    return [tuple(cpus[i * each : (i + 1) * each]) for i in range(deployment.instances)]
+
+
+def keep_on(cpus: Cpus | None) -> None:
+    """Bind the calling thread, and every thread that it will start, for good. Raises TrialMismatch if it can't be."""
+    if cpus is None:
+        return
+    os.sched_setaffinity(0, cpus)
+    got = os.sched_getaffinity(0)
+    if got != set(cpus):
+        raise TrialMismatch(f"an instance must run on the CPUs {list(cpus)}, but is on {sorted(got)}.")
+
+
+@contextlib.contextmanager
+def placed_on(cpus: Cpus | None) -> Iterator[None]:
+    """Bind the calling thread for a while: threads that a runtime starts meanwhile stay bound."""
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    keep_on(cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

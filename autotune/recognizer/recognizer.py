@@ -23,13 +23,11 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
-from autotune.recognizer.dispatcher import Dispatcher, QueueFacts, SegmentJob
+from autotune.recognizer.dispatcher import Dispatcher, QueueFacts, SegmentJob, instance_cpus, placed_on
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
-from autotune.recognizer.placement import instance_cpus, placed_on
-from autotune.recognizer.recording import RecordingRequest
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
-from autotune.recognizer.stream import RecognizerStream
+from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
 
 __all__ = ["Recognizer", "warmup_shapes"]

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
-from autotune.recognizer.chunking import Piece
+from autotune.recognizer.chunking import Piece, SampleBuffer
 from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
-from autotune.recognizer.intake import IntakePath, check_samples
+from autotune.recognizer.intake import AudioInput, Intake, IntakePath, check_samples
 from autotune.recognizer.request import Request
-from autotune.recognizer.sample_buffer import SampleBuffer
 from autotune.recognizer.transcript import Segment, Transcript
 
-__all__ = ["RecognizerStream"]
+__all__ = ["RecognizerStream", "RecordingRequest"]
 
 _INTERIM_SAMPLES = 15 * SAMPLE_RATE_HZ
 """Most of what isn't settled yet that an interim text is of: its end."""
@@ -97,3 +96,33 @@ class RecognizerStream:
         with self._path.turns, self._path.stats.stage("features"):
             jobs = [self._request.add(piece, self._path.content(piece.samples), now) for piece in pieces]
         self._path.dispatcher.put(jobs, gone=lambda: self._gone)
+
+
+class RecordingRequest:
+    """One recording on its way; made by ``Recognizer.request``."""
+
+    def __init__(self, path: IntakePath, limit_s: float) -> None:
+        self._intake = Intake(path, limit_s)
+        self._request = self._intake.begin(time.perf_counter())
+
+    @property
+    def future(self) -> Future[Transcript]:
+        """Its transcript, once it is read."""
+        return self._request.future
+
+    def read(self, audio: AudioInput) -> None:
+        """Read, cut and queue it, waiting for room; returns when all is queued, or at once if it was abandoned.
+
+        Raises:
+            AudioError: it cannot be read; names it.
+        """
+        try:
+            self._intake.take(audio, self._request)
+            self._intake.flush()
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Nobody wants it any more: what waits is withdrawn, and the future raises ``CancelledError``."""
+        self._intake.abandon()

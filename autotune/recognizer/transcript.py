@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.recognizer.decoding import Decoded, clean_text, join_texts
-from autotune.recognizer.seams import Overlap, Unit, find_seam, units_of
 
-__all__ = ["Place", "Segment", "Transcript", "assemble", "segment_of"]
+__all__ = ["Overlap", "Place", "Segment", "Transcript", "Unit", "assemble", "find_seam", "segment_of", "units_of"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,157 @@ def _text(raw: str, units: Sequence[Unit], low: int, high: int) -> str:
     if (low, high) == (0, len(units)):
         return clean_text(raw)
     return clean_text(raw[units[low].start : units[high - 1].stop]) if low < high else ""
+
+
+CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+UNIT = re.compile(rf"[{CJK}][^\w\s]*|[^\s{CJK}]+")
+TAG = re.compile(r"<\|[^|]*\|>")
+
+UNITS_PER_S = 8.0
+"""Nobody speaks faster for long: 8 characters of Mandarin, or 8 words, a second."""
+SPARE_UNITS = 4
+SAME_TIME_S = 0.3
+"""Two windows place the same token up to a few frames apart."""
+
+MATCH, NEAR, MISS = 2.0, 1.0, -1.0
+EDGE_MISS = -0.5
+"""What the cut went through is expected to be misheard, so it costs half: left's last unit and right's first."""
+NEAR_RATIO = 0.7
+ENOUGH = 1.0
+"""A single match must lie at the edges to be believed."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A character of Chinese or Japanese, or a word, with the punctuation behind it."""
+
+    core: str
+    """Lower case, letters and digits only: what is compared."""
+    start: int
+    stop: int
+    """Characters start..stop of the text."""
+    at_s: float | None = None
+    """When it was heard, in seconds of the recording; None if the decoder doesn't know."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """The seconds of a recording that both windows hold."""
+
+    start_s: float
+    stop_s: float
+
+
+def units_of(text: str, times_s: Sequence[float] | None = None, start_s: float = 0.0) -> list[Unit]:
+    """The units of a raw text, SenseVoice's tags left out.
+
+    Args:
+        text: as the decoder gives it.
+        times_s: one time a character, in seconds from ``start_s``; None if unknown.
+        start_s: where the window starts in the recording.
+    """
+    plain = TAG.sub(lambda tag: " " * len(tag.group()), text)
+    return [
+        Unit(
+            _core(found.group()),
+            found.start(),
+            found.end(),
+            None if times_s is None else start_s + times_s[found.start()],
+        )
+        for found in UNIT.finditer(plain)
+    ]
+
+
+def find_seam(left: Sequence[Unit], right: Sequence[Unit], overlap: Overlap) -> tuple[int, int]:
+    """Where to change from one window's text to the next one's.
+
+    1. The end of ``left`` is aligned with the start of ``right`` so that matches (+2) outweigh misses (−1, at the
+       very edges −0.5); units with known times match only at the same time.
+    2. The change is made at the match in the middle, as far as possible from both cuts. Of a word that one of them
+       heard in part, the longer form is kept.
+    3. Without a believable match both are kept whole.
+
+    Returns:
+        How many units of ``left`` to keep, and how many of ``right`` to skip.
+    """
+    reach = math.ceil((overlap.stop_s - overlap.start_s) * UNITS_PER_S) + SPARE_UNITS
+    base = max(0, len(left) - reach)
+    pairs = _alignment(left[base:], right[:reach])
+    exact = [(i, j) for i, j in pairs if left[base + i].core == right[j].core]
+    if exact:
+        i, j = exact[len(exact) // 2]
+        return base + i + 1, j + 1
+    if pairs:
+        i, j = pairs[len(pairs) // 2]
+        longer_left = len(left[base + i].core) >= len(right[j].core)
+        return (base + i + 1, j + 1) if longer_left else (base + i, j)
+    return len(left), 0
+
+
+def _alignment(left: Sequence[Unit], right: Sequence[Unit]) -> list[tuple[int, int]]:
+    """Matching pairs of the best alignment of a suffix of ``left`` with a prefix of ``right``; none if it is poor."""
+    rows, columns = len(left), len(right)
+    if not rows or not columns:
+        return []
+    scores = [[0.0] * (columns + 1) for _ in range(rows + 1)]
+    for j in range(columns):
+        scores[0][j + 1] = scores[0][j] + _skip_right(j)
+    for i in range(rows):
+        skip_left = EDGE_MISS if i == rows - 1 else MISS
+        for j in range(columns):
+            scores[i + 1][j + 1] = max(
+                scores[i][j] + _likeness(left, right, i, j),
+                scores[i][j + 1] + skip_left,
+                scores[i + 1][j] + _skip_right(j),
+            )
+    best = max(range(columns + 1), key=lambda j: (scores[rows][j], -j))
+    if scores[rows][best] < ENOUGH:
+        return []
+    return _trace(scores, left, right, best)
+
+
+def _trace(
+    scores: Sequence[Sequence[float]], left: Sequence[Unit], right: Sequence[Unit], j: int
+) -> list[tuple[int, int]]:
+    pairs = []
+    i = len(left)
+    while i and j:
+        likeness = _likeness(left, right, i - 1, j - 1)
+        if scores[i][j] == scores[i - 1][j - 1] + likeness:
+            i, j = i - 1, j - 1
+            if likeness > 0:
+                pairs.append((i, j))
+        elif scores[i][j] == scores[i][j - 1] + _skip_right(j - 1):
+            j -= 1
+        else:
+            i -= 1
+    return pairs[::-1]
+
+
+def _skip_right(j: int) -> float:
+    return EDGE_MISS if j == 0 else MISS
+
+
+def _likeness(left: Sequence[Unit], right: Sequence[Unit], i: int, j: int) -> float:
+    one, other = left[i], right[j]
+    miss = EDGE_MISS if i == len(left) - 1 or j == 0 else MISS
+    if one.at_s is not None and other.at_s is not None and abs(one.at_s - other.at_s) > SAME_TIME_S:
+        return miss
+    if one.core == other.core:
+        return MATCH
+    return NEAR if _near(one.core, other.core) else miss
+
+
+def _near(one: str, other: str) -> bool:
+    """Words alike enough to be the same one, misheard or heard in part."""
+    shorter, longer = sorted((one, other), key=len)
+    if len(shorter) < 2:
+        return False
+    if longer.startswith(shorter) or longer.endswith(shorter):
+        return True
+    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= NEAR_RATIO
+
+
+def _core(text: str) -> str:
+    kept = "".join(character for character in text.casefold() if character.isalnum())
+    return kept or text

@@ -8,9 +8,8 @@ from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.render import serving, sizing
-from autotune.render.manifests import manifest_text
-from autotune.render.rendering import Rendering, comments
+from autotune.render import serving
+from autotune.render.rendering import Rendering, comments, manifest_text
 
 __all__ = ["TARGET", "ComposeOptions", "render_compose"]
 
@@ -54,7 +53,7 @@ def render_compose(document: DeploymentFile, options: ComposeOptions) -> Renderi
 
 def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any]:
     # Pinned instances take the first CPUs of those that they see: they must see the measured ones.
-    cpus = {"cpuset": sizing.cpu_list(document)} if document.deployment.pinning else {}
+    cpus = {"cpuset": serving.cpu_list(document)} if document.deployment.pinning else {}
     return {
         "image": options.image,
         "entrypoint": ["autotune"],
@@ -93,7 +92,7 @@ def _volumes(document: DeploymentFile) -> list[dict[str, Any]]:
 
 
 def _resources(document: DeploymentFile) -> dict[str, Any]:
-    limits = {"cpus": str(sizing.cores(document)), "memory": f"{sizing.memory_mib(document)}M"}
+    limits = {"cpus": str(serving.cores(document)), "memory": f"{serving.memory_mib(document)}M"}
     if document.deployment.device == "cpu":
         return {"limits": limits}
     gpu = {"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}
@@ -102,14 +101,14 @@ def _resources(document: DeploymentFile) -> dict[str, Any]:
 
 def _notes(document: DeploymentFile) -> tuple[str, ...]:
     notes = [
-        sizing.cores_note(document),
-        sizing.memory_note(document),
+        serving.cores_note(document),
+        serving.memory_note(document),
         f"The image must hold autotune with its extra serve; {', '.join(serving.model_paths(document))} is read from "
         "this machine.",
         *serving.export_note(document, f"the volume cache ({serving.CACHE_PATH}, first filled from the image)"),
         f"Set {serving.API_KEY} where compose runs; without it, anyone who reaches the port may use it.",
-        sizing.knee_note(document),
+        serving.knee_note(document),
     ]
     if document.deployment.pinning:
-        notes.append(f"cpuset: {sizing.cpu_list(document)}, the CPUs that it was measured on, pinned.")
+        notes.append(f"cpuset: {serving.cpu_list(document)}, the CPUs that it was measured on, pinned.")
     return tuple(notes)

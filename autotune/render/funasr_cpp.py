@@ -13,7 +13,7 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.render.lost import lost_fsmn_chunking, lost_graph, lost_prompts, lost_session_options, refusal
-from autotune.render.scripts import Flags, flag_words
+from autotune.render.rendering import Flags, flag_words
 from autotune.render.serving import model_directory
 
 __all__ = [

@@ -9,11 +9,9 @@ import shlex
 from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
-from autotune.render.lost import lost_fsmn_chunking, lost_prompts, plain, refusal
-from autotune.render.rendering import Rendering, comments
-from autotune.render.scripts import Flags, start_script
+from autotune.render.lost import lost_fsmn_chunking, lost_prompts, plain, refusal, vad_checks, vad_fragment
+from autotune.render.rendering import Flags, Rendering, comments, start_script
 from autotune.render.serving import check_port, check_tls, model_directory
-from autotune.render.vad_config import vad_checks, vad_fragment
 
 __all__ = ["TARGET", "PythonOptions", "lost_choices", "render_funasr_python"]
 

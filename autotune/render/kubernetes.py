@@ -9,9 +9,8 @@ from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.render import serving, sizing
-from autotune.render.manifests import manifest_text
-from autotune.render.rendering import Rendering, comments
+from autotune.render import serving
+from autotune.render.rendering import Rendering, comments, manifest_text
 
 __all__ = ["MOUNT_PATH", "TARGET", "KubernetesOptions", "render_kubernetes"]
 
@@ -129,7 +128,7 @@ def _pod(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]
 
 
 def _container(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
-    resources: dict[str, str | int] = {"cpu": sizing.cores(document), "memory": f"{sizing.memory_mib(document)}Mi"}
+    resources: dict[str, str | int] = {"cpu": serving.cores(document), "memory": f"{serving.memory_mib(document)}Mi"}
     limits = dict(resources)
     if document.deployment.device != "cpu":
         limits["nvidia.com/gpu"] = 1
@@ -187,7 +186,7 @@ def _service(options: KubernetesOptions) -> dict[str, Any]:
 def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
     in_flight = {
         "metric": {"name": serving.IN_FLIGHT_METRIC},
-        "target": {"type": "AverageValue", "averageValue": f"{sizing.target_in_flight_milli(document)}m"},
+        "target": {"type": "AverageValue", "averageValue": f"{serving.target_in_flight_milli(document)}m"},
     }
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": options.name},
@@ -200,8 +199,8 @@ def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, A
 def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, ...]:
     cache = f"the claim {options.cache_claim}" if options.cache_claim else "the image"
     notes = [
-        sizing.cores_note(document),
-        sizing.memory_note(document),
+        serving.cores_note(document),
+        serving.memory_note(document),
         f"The image must hold autotune with its extra serve, and the model ({', '.join(serving.model_paths(document))})"
         ", unless model_claim is mounted there.",
         *serving.export_note(document, f"{cache} ({serving.CACHE_PATH})"),
@@ -209,7 +208,7 @@ def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, .
     ]
     if _most(options) > options.replicas:
         notes += [
-            sizing.knee_note(document),
+            serving.knee_note(document),
             f"The autoscaler needs {serving.IN_FLIGHT_METRIC} of each pod in the custom metrics API: Prometheus and "
             "its adapter, for example.",
         ]

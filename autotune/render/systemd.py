@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.render import serving, sizing
+from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, one_line
 
 __all__ = ["TARGET", "SystemdOptions", "render_systemd"]
@@ -97,7 +97,7 @@ def _service(document: DeploymentFile, options: SystemdOptions) -> list[str]:
         "RestartSec=5",
         f"TimeoutStopSec={serving.STOP_S}",
         "LimitNOFILE=65536",
-        f"MemoryMax={sizing.memory_mib(document)}M",
+        f"MemoryMax={serving.memory_mib(document)}M",
         "MemorySwapMax=0",
         *_placement(document),
         f"AmbientCapabilities={ports}",
@@ -113,7 +113,7 @@ def _placement(document: DeploymentFile) -> list[str]:
     if not document.deployment.pinning:
         return []
     # systemd separates by spaces or commas; ranges as Linux lists them.
-    cpus = sizing.cpu_list(document)
+    cpus = serving.cpu_list(document)
     return [f"AllowedCPUs={cpus}", f"CPUAffinity={cpus}"]
 
 
@@ -138,13 +138,13 @@ def _notes(document: DeploymentFile, options: SystemdOptions) -> tuple[str, ...]
     notes = [
         f"Install deploy.yaml as {options.deployment}, this file as /etc/systemd/system/autotune.service, then: "
         "systemctl daemon-reload && systemctl enable --now autotune",
-        sizing.memory_note(document),
+        serving.memory_note(document),
         f"{', '.join(serving.model_paths(document))} must be readable by every user: the service has one of its own.",
         *serving.export_note(document, serving.CACHE_PATH),
         f"{serving.API_KEY}=… in {options.environment_file} (mode 0600) asks for a key; without one, anyone who "
         "reaches the port may use it.",
-        sizing.knee_note(document),
+        serving.knee_note(document),
     ]
     if document.deployment.pinning:
-        notes.append(f"CPUs {sizing.cpu_list(document)}: those that it was measured on, pinned.")
+        notes.append(f"CPUs {serving.cpu_list(document)}: those that it was measured on, pinned.")
     return tuple(notes)

@@ -12,10 +12,8 @@ from autotune.documents import suggest
 from autotune.errors import DocumentError
 from autotune.render import (
     compose,
-    funasr_http,
     funasr_python,
-    funasr_wss,
-    funasr_wss_2pass,
+    funasr_servers,
     kubernetes,
     systemd,
     triton,
@@ -36,9 +34,9 @@ class Renderer:
 
 
 TARGETS: dict[str, Renderer] = {
-    funasr_wss.TARGET: Renderer(funasr_wss.WssOptions, funasr_wss.render_funasr_wss),
-    funasr_wss_2pass.TARGET: Renderer(funasr_wss_2pass.TwoPassOptions, funasr_wss_2pass.render_funasr_wss_2pass),
-    funasr_http.TARGET: Renderer(funasr_http.HttpOptions, funasr_http.render_funasr_http),
+    funasr_servers.WSS: Renderer(funasr_servers.WssOptions, funasr_servers.render_funasr_wss),
+    funasr_servers.TWO_PASS: Renderer(funasr_servers.TwoPassOptions, funasr_servers.render_funasr_wss_2pass),
+    funasr_servers.HTTP: Renderer(funasr_servers.HttpOptions, funasr_servers.render_funasr_http),
     funasr_python.TARGET: Renderer(funasr_python.PythonOptions, funasr_python.render_funasr_python),
     triton.TARGET: Renderer(triton.TritonOptions, triton.render_triton),
     compose.TARGET: Renderer(compose.ComposeOptions, compose.render_compose),

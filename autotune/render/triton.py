@@ -15,8 +15,14 @@ from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.render.lost import lost_graph, lost_session_options, refusal
 from autotune.render.rendering import Rendering, comments
-from autotune.render.triton_config import ModelConfig, Tensor, ensemble_text, model_text
-from autotune.render.triton_readme import repository_notes, repository_readme
+from autotune.render.triton_config import (
+    ModelConfig,
+    Tensor,
+    ensemble_text,
+    model_text,
+    repository_notes,
+    repository_readme,
+)
 from autotune.space.targets import UNLIMITED_AUDIO_S
 
 __all__ = ["TARGET", "TritonOptions", "lost_choices", "render_triton"]

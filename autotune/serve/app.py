@@ -23,12 +23,11 @@ from starlette.websockets import WebSocket
 
 from autotune.errors import AudioError
 from autotune.serve.admission import Rejected
-from autotune.serve.failures import BackendError
-from autotune.serve.formats import CONTENT_TYPES, written
 from autotune.serve.guard import BodyRules, Guard
-from autotune.serve.openapi import PATH, openapi
+from autotune.serve.openai_api import CONTENT_TYPES, PATH, openapi, written
 from autotune.serve.service import Service
 from autotune.serve.websocket import converse
+from autotune.serve.wire import BackendError
 
 __all__ = ["build_app"]
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 from autotune.errors import AutotuneError
 from autotune.recognizer.transcript import Transcript
-from autotune.serve.failures import BackendError, error_of
 from autotune.serve.live import LiveStream, StreamEvents
-from autotune.serve.wire import Message, transcript_from
+from autotune.serve.wire import BackendError, Message, error_of, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus
 
 __all__ = ["Backend"]

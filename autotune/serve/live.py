@@ -9,8 +9,7 @@ from typing import Protocol
 
 from autotune.recognizer.decoding import join_texts
 from autotune.recognizer.transcript import Segment, Transcript
-from autotune.serve.failures import BackendError, error_of
-from autotune.serve.wire import Message, segment_from, transcript_from
+from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
 __all__ = ["LiveStream", "StreamEvents"]
 

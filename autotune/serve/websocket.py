@@ -20,14 +20,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from autotune.errors import AudioError
 from autotune.recognizer.transcript import Segment
-from autotune.serve.admission import Rejected
-from autotune.serve.agreement import Agreement
-from autotune.serve.failures import BackendError
+from autotune.serve.admission import INTERIM_S, Rejected
 from autotune.serve.live import StreamEvents
-from autotune.serve.options import INTERIM_S
 from autotune.serve.service import Service
+from autotune.serve.wire import BackendError
 
-__all__ = ["Header", "converse"]
+__all__ = ["Agreement", "Header", "converse"]
 
 SUBPROTOCOL = "binary"
 MODES = ("offline", "online", "2pass")
@@ -320,3 +318,33 @@ def _stamp(segment: Segment) -> dict[str, Any]:
         "start": round(segment.start_s * 1000),
         "end": round(segment.end_s * 1000),
     }
+
+
+class Agreement:
+    """Gives the beginning that two interim texts in a row agree on (local agreement), each part once."""
+
+    def __init__(self) -> None:
+        self._before = ""
+        self._shown = ""
+
+    def push(self, text: str) -> str:
+        """The next interim text of what isn't settled; what can be shown now, after what was shown before."""
+        agreed = _common(self._before, text)
+        self._before = text
+        if not agreed.startswith(self._shown):
+            return ""
+        new = agreed[len(self._shown) :]
+        self._shown += new
+        return new
+
+    def settle(self, text: str) -> str:
+        """The final text of it; what is still to be shown of it. Begins anew."""
+        rest = text[len(_common(self._shown, text)) :]
+        self._before = self._shown = ""
+        return rest
+
+
+def _common(one: str, other: str) -> str:
+    """The beginning that both have."""
+    count = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:count]

@@ -8,10 +8,13 @@ import struct
 from collections.abc import Mapping
 from typing import IO, Any
 
+from autotune.errors import AudioError, AutotuneError
 from autotune.recognizer.transcript import Segment, Transcript
 
 __all__ = [
+    "BackendError",
     "Message",
+    "error_of",
     "packed",
     "read_frame",
     "receive_frame",
@@ -76,3 +79,12 @@ def transcript_from(found: Message) -> Transcript:
     """The transcript again."""
     segments = tuple(segment_from(one) for one in found["segments"])
     return Transcript(text=found["text"], segments=segments, audio_s=found["audio_s"])
+
+
+class BackendError(AutotuneError):
+    """A request was accepted and can't be answered: two workers failed on it, or the recognizer raised."""
+
+
+def error_of(found: Message) -> AutotuneError:
+    """What the worker told, as an exception."""
+    return AudioError(found["message"]) if found["kind"] == "audio" else BackendError(found["message"])

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from autotune.errors import DocumentError
 from autotune.plan import parse_demand
-from autotune.plan.demand import PERIODS_S, UNITS_S
+from autotune.plan.capacity import PERIODS_S, UNITS_S
 
 
 @pytest.mark.parametrize(

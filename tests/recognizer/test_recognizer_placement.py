@@ -7,7 +7,7 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
-from autotune.recognizer.placement import instance_cpus, keep_on, placed_on
+from autotune.recognizer.dispatcher import instance_cpus, keep_on, placed_on
 from tests.fake_engine import fake_deployment
 
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from autotune.audio.embedded import embedded_clips
 from autotune.recognizer.chunking import equal_windows
 from autotune.recognizer.decoding import Decoded
-from autotune.recognizer.seams import Overlap, find_seam, units_of
-from autotune.recognizer.transcript import Place, Transcript, assemble
+from autotune.recognizer.transcript import Overlap, Place, Transcript, assemble, find_seam, units_of
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Chunking
-from autotune.recognizer.speech_spans import Span, SpeechRules, SpeechSpans, deepest_pause
+from autotune.recognizer.speech import Span, SpeechRules, SpeechSpans, deepest_pause
 
 rules_of = st.builds(
     SpeechRules,

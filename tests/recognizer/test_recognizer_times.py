@@ -14,7 +14,7 @@ from autotune.engines.base import EngineOutput
 from autotune.model_directory import ModelDirectory
 from autotune.models.vocabulary import sensevoice_pieces, sentencepiece_model
 from autotune.recognizer.decoding import Decoder, clean_text, decoder_for
-from autotune.recognizer.seams import units_of
+from autotune.recognizer.transcript import units_of
 
 SIZE = 256
 FRONTEND = {"fs": 16000, "n_mels": 80, "lfr_m": 7, "lfr_n": 6}

@@ -14,7 +14,7 @@ from autotune.errors import DocumentError
 from autotune.models import ModelInfo
 from autotune.render import render
 from autotune.render.funasr_cpp import SERVER_OPTIONS
-from autotune.render.funasr_wss import lost_choices
+from autotune.render.funasr_servers import lost_choices
 from tests.deployment_example import example_deployment, example_file
 from tests.render import declared
 from tests.render.expressible import FSMN, SERVER_SESSION

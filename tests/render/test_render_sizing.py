@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.deploy_yaml import AudioRecord, DeploymentFile, HardwareRecord, LatencyRecord, MeasurementRecord
-from autotune.render.sizing import IN_FLIGHT_HEADROOM, cpu_list, knee, knee_note, target_in_flight_milli
+from autotune.render.serving import IN_FLIGHT_HEADROOM, cpu_list, knee, knee_note, target_in_flight_milli
 from tests.deployment_example import example_file
 
 

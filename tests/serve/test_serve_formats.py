@@ -3,7 +3,7 @@
 import json
 
 from autotune.recognizer.transcript import Segment, Transcript
-from autotune.serve.formats import written
+from autotune.serve.openai_api import written
 
 SPOKEN = Transcript(
     text="你好 hello",

@@ -1,0 +1,256 @@
+"""Rendering for FunASR's C++ server ``funasr-wss-server``: its exact flags, or a refusal by name."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from autotune.deploy_yaml import DeploymentFile
+from autotune.deployment import Chunking
+from autotune.errors import DocumentError
+from autotune.render import funasr_cpp
+from autotune.render.lost import vad_checks, vad_fragment, vad_settings
+from autotune.render.rendering import Flags, Rendering, start_script, visible_gpu
+from autotune.render.serving import check_port, check_tls
+
+__all__ = [
+    "HTTP",
+    "HTTP_SERVER",
+    "TWO_PASS",
+    "TWO_PASS_SERVER",
+    "WSS",
+    "WSS_SERVER",
+    "HttpOptions",
+    "TwoPassOptions",
+    "WssOptions",
+    "lost_choices",
+    "render_funasr_http",
+    "render_funasr_wss",
+    "render_funasr_wss_2pass",
+]
+
+WSS = "funasr-wss"
+
+WSS_SERVER = funasr_cpp.CppServer(WSS, "funasr-wss-server", gpu=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WssOptions:
+    """Options of the target."""
+
+    model_dir: str | None = None
+    """The FunASR model directory as the server sees it; the measured one's path when None."""
+    port: int = 10095
+    server: str = WSS_SERVER.program
+    """The program to start."""
+    certfile: str = ""
+    """TLS certificate; empty serves plain WebSocket."""
+    keyfile: str = ""
+    """Its key."""
+
+
+def lost_choices(document: DeploymentFile) -> list[str]:
+    """Every choice of the deployment that the server has no way to express, each as one phrase."""
+    return funasr_cpp.lost_choices(document, WSS_SERVER)
+
+
+def render_funasr_wss(document: DeploymentFile, options: WssOptions) -> Rendering:
+    """A script that starts the server as the measured deployment, and the part of its VAD's ``config.yaml``.
+
+    Raises:
+        DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
+    """
+    funasr_cpp.check_expressible(document, WSS_SERVER)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, WSS_SERVER)
+    check_port(options.port)
+    check_tls(options.certfile, options.keyfile)
+    deployment = document.deployment
+    flags: Flags = [("--model-dir", directory)]
+    if deployment.device == "cpu":
+        flags.append(("--quantize", funasr_cpp.quantize(deployment)))
+    else:
+        flags += funasr_cpp.gpu_flags(deployment)
+    if deployment.chunking.method == "vad":
+        # Without quantisation, as it was measured.
+        flags += [("--vad-dir", str(deployment.chunking.vad_model)), ("--vad-quant", "false")]
+    flags += funasr_cpp.thread_flags(deployment, io=funasr_cpp.io_threads(deployment))
+    flags += [("--port", str(options.port)), ("--certfile", options.certfile), ("--keyfile", options.keyfile)]
+    # Left alone, the server takes an ITN grammar, a language model and hot words by default; none was measured.
+    flags += [("--itn-dir", ""), ("--lm-dir", ""), ("--hotword", "")]
+    notes = _wss_notes(document, options)
+    before = [*_unmeasured(deployment.chunking), *vad_checks(deployment.chunking), *visible_gpu(deployment.device)]
+    script = start_script(document, shlex.quote(options.server), flags, notes, before=before)
+    files = {"funasr-wss-server.sh": script, **vad_fragment(deployment.chunking)}
+    return Rendering(target=WSS, files=files, notes=notes)
+
+
+def _unmeasured(chunking: Chunking) -> list[str]:
+    """Refuse to start where the server would find models by itself that were not measured."""
+    cuts = bool(vad_settings(chunking))
+    places = ["punc"] if cuts else ["vad", "punc"]
+    options = "--punc-dir" if cuts else "--vad-dir and --punc-dir"
+    return [
+        f"# Without {options} the server takes what it finds here, which was not measured.",
+        f"for unmeasured in {' '.join(f'/workspace/models/{place}' for place in places)}; do",
+        '  if [ -e "$unmeasured/config.yaml" ]; then',
+        '    echo "$unmeasured must not be there: the server would load it, and it was not measured." >&2',
+        "    exit 1",
+        "  fi",
+        "done",
+    ]
+
+
+def _wss_notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]:
+    deployment = document.deployment
+    without = "No punctuation" if deployment.chunking.method == "vad" else "No VAD, punctuation"
+    notes = [
+        funasr_cpp.model_file_note(deployment),
+        f"{without}, inverse text normalisation, language model or hot words: none was measured. "
+        f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.svs_note(document),
+    ]
+    if not options.certfile:
+        notes.append("Plain WebSocket (ws://), no TLS: give certfile and keyfile for wss://.")
+    return tuple(notes)
+
+
+HTTP = "funasr-http"
+
+HTTP_SERVER = funasr_cpp.CppServer(HTTP, "funasr-http-server", prompts=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions:
+    """Options of the target."""
+
+    model_dir: str | None = None
+    """The FunASR model directory as the server sees it; the measured one's path when None."""
+    port: int = 80
+    server: str = HTTP_SERVER.program
+    """The program to start."""
+
+
+def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Rendering:
+    """A script that starts the server as the measured deployment, and the part of its VAD's ``config.yaml``.
+
+    Raises:
+        DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
+    """
+    funasr_cpp.check_expressible(document, HTTP_SERVER)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, HTTP_SERVER)
+    check_port(options.port)
+    deployment = document.deployment
+    cuts = deployment.chunking.method == "vad"
+    flags: Flags = [
+        ("--model-dir", directory),
+        ("--quantize", funasr_cpp.quantize(deployment)),
+        # Left alone, the server takes models that it finds below its working directory.
+        ("--vad-dir", str(deployment.chunking.vad_model) if cuts else ""),
+        ("--vad-quant", "false"),
+        ("--punc-dir", ""),
+        # A network thread waits for the text of the request that it has read.
+        *funasr_cpp.thread_flags(deployment, io=deployment.instances),
+        ("--port", str(options.port)),
+        ("--itn-dir", ""),
+        ("--lm-dir", ""),
+        ("--hotword", ""),
+    ]
+    without = "No punctuation" if cuts else "No VAD, punctuation"
+    notes = (
+        funasr_cpp.model_file_note(deployment),
+        f"{without}, inverse text normalisation, language model or hot words: none was measured. "
+        f"{funasr_cpp.cut_note(deployment)}",
+        "Plain HTTP: the server has --certfile and --keyfile, and doesn't use them. One POST is one recording: "
+        f"curl -F file=@example.wav http://HOST:{options.port}/",
+    )
+    script = start_script(document, shlex.quote(options.server), flags, notes, before=vad_checks(deployment.chunking))
+    files = {"funasr-http-server.sh": script, **vad_fragment(deployment.chunking)}
+    return Rendering(target=HTTP, files=files, notes=notes)
+
+
+TWO_PASS = "funasr-wss-2pass"
+
+TWO_PASS_SERVER = funasr_cpp.CppServer(TWO_PASS, "funasr-wss-server-2pass", always_cuts=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPassOptions:
+    """Options of the target."""
+
+    online_model_dir: str
+    """Directory of the streaming Paraformer of the first pass."""
+    punc_dir: str
+    """Directory of the punctuation model, without which the server answers nothing."""
+    model_dir: str | None = None
+    """The FunASR model directory as the server sees it; the measured one's path when None."""
+    port: int = 10095
+    server: str = TWO_PASS_SERVER.program
+    """The program to start."""
+    certfile: str = ""
+    """TLS certificate; empty serves plain WebSocket."""
+    keyfile: str = ""
+    """Its key."""
+
+
+def render_funasr_wss_2pass(document: DeploymentFile, options: TwoPassOptions) -> Rendering:
+    """A script that starts the server with the measured deployment as second pass, and its VAD's settings.
+
+    Raises:
+        DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
+    """
+    funasr_cpp.check_expressible(document, TWO_PASS_SERVER)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, TWO_PASS_SERVER)
+    for name in ("online_model_dir", "punc_dir"):
+        if not getattr(options, name).strip():
+            raise DocumentError(f"{name} must be a path, but got {getattr(options, name)!r}.")
+    check_port(options.port)
+    check_tls(options.certfile, options.keyfile)
+    deployment = document.deployment
+    flags: Flags = [
+        ("--model-dir", directory),
+        ("--online-model-dir", options.online_model_dir),
+        ("--quantize", funasr_cpp.quantize(deployment)),
+        # Without quantisation, as it was measured.
+        ("--vad-dir", str(deployment.chunking.vad_model)),
+        ("--vad-quant", "false"),
+        ("--punc-dir", options.punc_dir),
+        ("--punc-quant", "true"),
+        *funasr_cpp.thread_flags(deployment, io=funasr_cpp.io_threads(deployment)),
+        ("--port", str(options.port)),
+        ("--certfile", options.certfile),
+        ("--keyfile", options.keyfile),
+        # Left alone, the server downloads an ITN grammar and a language model; neither was measured.
+        ("--itn-dir", ""),
+        ("--lm-dir", ""),
+        ("--hotword", ""),
+    ]
+    notes = _two_pass_notes(document, options)
+    before = [*vad_checks(deployment.chunking), *_same_features(directory, options.online_model_dir)]
+    script = start_script(document, shlex.quote(options.server), flags, notes, before=before)
+    files = {"funasr-wss-server-2pass.sh": script, **vad_fragment(deployment.chunking)}
+    return Rendering(target=TWO_PASS, files=files, notes=notes)
+
+
+def _same_features(model_dir: str, online_model_dir: str) -> list[str]:
+    """The server normalises both models' features by the online model's ``am.mvn``."""
+    first, second = shlex.quote(f"{online_model_dir}/am.mvn"), shlex.quote(f"{model_dir}/am.mvn")
+    return [
+        f"if ! cmp -s {first} {second}; then",
+        f"  echo warning: {first} is not {second}, 'and the server uses the first for both models: the texts may "
+        "differ from the measured ones.' >&2",
+        "fi",
+    ]
+
+
+def _two_pass_notes(document: DeploymentFile, options: TwoPassOptions) -> tuple[str, ...]:
+    notes = [
+        funasr_cpp.model_file_note(document.deployment),
+        "Measured was the second pass alone, which is what mode offline of a request gives. The first pass (mode "
+        "online and 2pass) and punctuation cost time and memory beside it, and --quantize goes for both passes.",
+        "No inverse text normalisation, language model or hot words: none was measured. "
+        f"{funasr_cpp.cut_note(document.deployment)}",
+        *funasr_cpp.svs_note(document),
+    ]
+    if not options.certfile:
+        notes.append("Plain WebSocket (ws://), no TLS: give certfile and keyfile for wss://.")
+    return tuple(notes)
