@@ -3,7 +3,7 @@
     autotune --model random:sensevoice-small --audio-profile streaming --out streaming.yaml
     python benchmarks/streams.py streaming.yaml
 
-``autotune load`` at shares of the streams that ``serve/admission.py`` admits for the deployment, in both kinds of server:
+``autotune load`` at shares of the streams that ``serve/admission.py`` admits, in both kinds of server:
 latency counts from the end of a stream's speech to its last text. Writes ``docs/benchmarks/streams.json``. Run it alone
 on the machine; needs the extra [serve].
 """

@@ -11,7 +11,7 @@ import pytest
 
 from autotune.deploy_yaml import read_deployment_file
 from tests.cli.test_cli_tune import CLIPS, SPACE
-from tests.search.postgres import Cluster, missing
+from tests.study.postgres import Cluster, missing
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is here")

@@ -10,8 +10,8 @@ from rich.console import Console
 from autotune.accuracy import Guard
 from autotune.cli.tune_report import print_report, report_json
 from autotune.jobs.tune import TuneResult
-from tests.search.outcomes import Bench, heard, outcome, variant
-from tests.search.synthetic_search import BASELINES
+from tests.proof.outcomes import Bench, heard, outcome, variant
+from tests.study.synthetic_search import BASELINES
 
 BAD, UNSURE, FINE, SLOW = variant(1), variant(2), variant(4), variant(8)
 

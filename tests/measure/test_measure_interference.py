@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autotune.measure import Measurement, Repeater, worst_verdict
 from autotune.measure.interference import disturbances, severity, verdict
-from tests.search.synthetic_search import measured
+from tests.study.synthetic_search import measured
 
 OTHERS = {"other_cpu_share": 0.31}
 

@@ -11,7 +11,7 @@ from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
 from autotune.space.resolving import load_space, resolve
 from benchmarks import knobs
-from tests.search.synthetic_search import SyntheticRunner, machine
+from tests.study.synthetic_search import SyntheticRunner, machine
 
 SPACE = load_space("all")
 HERE = resolve(SPACE, machine(4), devices=None, arrival="closed")

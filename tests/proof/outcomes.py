@@ -18,7 +18,7 @@ from autotune.study.goal import Goal
 from autotune.study.records import Role, TrialRecord
 from tests.accuracy.workloads import recording, workload
 from tests.deployment_example import example_file
-from tests.search.synthetic_search import BASELINES, machine, measured, shipped_space
+from tests.study.synthetic_search import BASELINES, machine, measured, shipped_space
 
 EXPERT = shipped_space().experts()[0]
 PLAN = ProofPlan(finalists=2, select=0, prove=3, most=3, seed=1)

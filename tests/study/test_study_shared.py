@@ -23,8 +23,8 @@ from autotune.study.budget import Budget
 from autotune.study.records import TrialRecord
 from autotune.study.shared_storage import node_name, open_shared
 from autotune.study.study import TuningStudy
-from tests.search.postgres import Cluster, missing
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
+from tests.study.postgres import Cluster, missing
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
 
 ROOT = Path(__file__).parent.parent.parent
 TRIALS = 18
@@ -44,7 +44,7 @@ class Worker:
         self._log = folder / f"{node}.log"
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.search.shared_worker", url, str(TRIALS), str(seconds)],
+                [sys.executable, "-m", "tests.study.shared_worker", url, str(TRIALS), str(seconds)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,

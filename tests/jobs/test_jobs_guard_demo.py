@@ -38,7 +38,7 @@ from autotune.study.goal import Goal
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
-EMBEDDED = Path(__file__).parent.parent / "autotune" / "models" / "embedded"
+EMBEDDED = Path(__file__).parents[2] / "autotune" / "models" / "embedded"
 
 pytestmark = [
     pytest.mark.slow,

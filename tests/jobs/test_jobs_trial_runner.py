@@ -17,7 +17,7 @@ from autotune.measure.measurement import ShardSample
 from autotune.models import resolve_model
 from autotune.reporting import Silent
 from tests.fake_engine import fake_deployment
-from tests.search.synthetic_search import measured
+from tests.study.synthetic_search import measured
 
 
 @pytest.fixture(scope="module")

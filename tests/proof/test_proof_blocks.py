@@ -9,7 +9,7 @@ from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
 from autotune.measure.measurement import Measurement
 from autotune.proof.blocks import Blocks, Comparison, FinalistEvent, compare
-from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space
+from tests.study.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]
 A, _, B, C = shipped_space().experts()

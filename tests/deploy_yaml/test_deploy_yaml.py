@@ -28,7 +28,7 @@ from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from tests.deployment_example import example_deployment, example_file
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 zones = st.integers(-719, 719).map(lambda minutes: timezone(timedelta(minutes=minutes)))

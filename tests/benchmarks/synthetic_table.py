@@ -13,7 +13,7 @@ from autotune.measure.measurement import Measurement
 from autotune.space.resolved import ResolvedSpace
 from benchmarks.replay.table import Failure, Row, Table, TableHeader
 from benchmarks.replay.table_writing import TableWriter
-from tests.search.synthetic_search import BASELINES, machine, measured, true_rtfx
+from tests.study.synthetic_search import BASELINES, machine, measured, true_rtfx
 
 __all__ = ["CRASH", "header", "heard", "row", "synthetic_table"]
 

@@ -13,7 +13,7 @@ from autotune.study.chooser import transfers_within
 from autotune.study.goal import Goal
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
 SPACE = shipped_space(arrival="open")
 

@@ -15,7 +15,7 @@ from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult, in_doubt
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import BASELINES, ignore, measured, shipped_space, true_rtfx
+from tests.study.synthetic_search import BASELINES, ignore, measured, shipped_space, true_rtfx
 
 
 class Weather:

@@ -17,8 +17,8 @@ from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from autotune.study.records import Role, TrialRecord
-from tests.search.outcomes import heard, variant
-from tests.search.synthetic_search import BASELINES, ignore, measured
+from tests.proof.outcomes import heard, variant
+from tests.study.synthetic_search import BASELINES, ignore, measured
 
 BASE = BASELINES[1]
 A, B, C, D, E, F = (variant(size) for size in (1, 2, 4, 8, 16, 32))

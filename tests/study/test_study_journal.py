@@ -12,7 +12,7 @@ from autotune.errors import AutotuneError, DocumentError
 from autotune.study.budget import Budget
 from autotune.study.storage import open_journal, open_storage
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, ignore, tiny_space
 
 
 def study(folder: Path) -> TuningStudy:

@@ -19,7 +19,7 @@ from autotune.jobs.winners import Remembered, Situation, Winner, distance, forge
 from autotune.models import ModelInfo
 from autotune.space.resolving import load_space, resolve
 from tests.deployment_example import example_deployment, example_file
-from tests.search.synthetic_search import machine
+from tests.study.synthetic_search import machine
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,8 @@ from autotune.space.resolving import load_space, resolve
 from benchmarks.record_table import FASTEST, MORE, SPACE, fastest_of, left_of, queue_of
 from benchmarks.replay.table import Row, Table
 from benchmarks.replay.table_writing import TableWriter
-from tests.search.synthetic_search import BASELINES, machine, tiny_space
-from tests.search.synthetic_table import header, heard, row
+from tests.benchmarks.synthetic_table import header, heard, row
+from tests.study.synthetic_search import BASELINES, machine, tiny_space
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, ignore, measured, shipped_space, true_rtfx
 
 A, _, B, C = shipped_space().experts()
 CLIPS = 200

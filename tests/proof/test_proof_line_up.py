@@ -10,8 +10,8 @@ from autotune.proof.proof import LineUp, confirm, line_up
 from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
-from tests.search.outcomes import PLAN, Bench, heard, outcome, variant
-from tests.search.synthetic_search import BASELINES
+from tests.proof.outcomes import PLAN, Bench, heard, outcome, variant
+from tests.study.synthetic_search import BASELINES
 
 BAD, UNSURE, FINE, SLOW = variant(1), variant(2), variant(4), variant(8)
 

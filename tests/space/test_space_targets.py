@@ -16,7 +16,7 @@ from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import load_space, resolve
 from autotune.space.targets import TARGETS, find_target, restrict
 from tests.deployment_example import example_file
-from tests.search.synthetic_search import machine
+from tests.study.synthetic_search import machine
 
 FSMN = "/models/fsmn-vad"
 RENDER_OPTIONS = {"funasr-wss-2pass": {"online_model_dir": "/models/online", "punc_dir": "/models/punc"}}

@@ -11,8 +11,8 @@ from autotune.errors import TrialCrashed, TrialError
 from autotune.study.goal import Goal
 from benchmarks.replay.replay import Noise, ReplayClock, ReplayRunner, Truth
 from benchmarks.replay.table import Failure, Row, Table
-from tests.search.synthetic_search import BASELINES, measured, shipped_space, tiny_space
-from tests.search.synthetic_table import header, heard, row, synthetic_table
+from tests.benchmarks.synthetic_table import header, heard, row, synthetic_table
+from tests.study.synthetic_search import BASELINES, measured, shipped_space, tiny_space
 
 A, B, *_ = shipped_space().experts()
 GOAL = Goal()

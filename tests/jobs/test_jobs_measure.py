@@ -12,7 +12,7 @@ from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.goal import Goal, Objective
 from tests.deployment_example import example_deployment, example_file
-from tests.search.synthetic_search import measured
+from tests.study.synthetic_search import measured
 
 
 def finalist(document: DeploymentFile, deployment: Any, rtfx: float, ratio: float, spread: float = 0.01) -> Finalist:

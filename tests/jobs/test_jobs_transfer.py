@@ -20,7 +20,7 @@ from autotune.jobs.winners import hardware_distance, transferred
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import load_space, resolve
 from tests.deployment_example import example_deployment
-from tests.search.synthetic_search import machine, shipped_space
+from tests.study.synthetic_search import machine, shipped_space
 
 ALL = load_space("all")
 machines = st.builds(

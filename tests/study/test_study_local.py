@@ -13,7 +13,7 @@ from autotune.study.chooser import LocalSearch
 from autotune.study.goal import Goal
 from autotune.study.records import TrialRecord
 from autotune.study.surrogate import Surrogate
-from tests.search.synthetic_search import measured, shipped_space, tiny_space, true_rtfx
+from tests.study.synthetic_search import measured, shipped_space, tiny_space, true_rtfx
 
 SPACE = shipped_space()
 

@@ -29,7 +29,7 @@ from autotune.study.records import TrialRecord
 from autotune.study.run import Runner
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import (
+from tests.study.synthetic_search import (
     BASELINES,
     SyntheticRunner,
     ignore,
@@ -267,7 +267,7 @@ KILLED = """
 import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, ignore, shipped_space
 from autotune.study.budget import Budget
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy

@@ -21,7 +21,7 @@ from benchmarks.gpu.check import Subject, difference, row_of
 from benchmarks.gpu.deployments import Case, question_cases, space_cases
 from benchmarks.gpu.document import line_of, merged, tables
 from benchmarks.gpu.memory import GpuMemory
-from tests.search.synthetic_search import machine
+from tests.study.synthetic_search import machine
 
 HARDWARE = machine(16, gpus=1)
 RECORDING = Recording(id="one", path="/one.wav", audio_s=120.0, arrival_s=0.0, text=None)

@@ -13,8 +13,8 @@ from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from benchmarks.regret_gates import Curve, Replayed, curve_of, gates_of, regret_gates
 from benchmarks.regret_methods import METHODS, Case, Recommendation
-from tests.search.synthetic_search import BASELINES, tiny_space
-from tests.search.synthetic_table import synthetic_table
+from tests.benchmarks.synthetic_table import synthetic_table
+from tests.study.synthetic_search import BASELINES, tiny_space
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "regret.py"
 

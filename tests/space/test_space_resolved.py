@@ -18,7 +18,7 @@ from autotune.files import search_spaces_dir
 from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import load_space, resolve
-from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
+from tests.study.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
 EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)

@@ -1,4 +1,4 @@
-"""One machine of a shared study: ``python -m tests.search.shared_worker URL TRIALS SECONDS_PER_TRIAL``.
+"""One machine of a shared study: ``python -m tests.study.shared_worker URL TRIALS SECONDS_PER_TRIAL``.
 
 Prints a line for each trial that begins and each that ends.
 """
@@ -14,7 +14,7 @@ from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent
 from autotune.study.shared_storage import open_shared
 from autotune.study.study import TuningStudy
-from tests.search.synthetic_search import BASELINES, SyntheticRunner, shipped_space
+from tests.study.synthetic_search import BASELINES, SyntheticRunner, shipped_space
 
 
 def main() -> None:

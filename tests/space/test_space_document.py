@@ -8,7 +8,7 @@ import pytest
 from autotune.errors import DocumentError
 from autotune.files import search_spaces_dir
 from autotune.space.resolving import SearchSpace, load_space, resolve
-from tests.search.synthetic_search import TINY_SPACE, machine, shipped_space
+from tests.study.synthetic_search import TINY_SPACE, machine, shipped_space
 
 SHIPPED = {
     path.relative_to(search_spaces_dir()): path.read_text(encoding="utf-8")
