@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,102 +12,86 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autotune"
 
 FLOORS = [
-    ["errors"],
-    ["version", "files", "intervals", "documents", "reporting"],
-    ["deployment", "model_directory", "hardware"],
-    ["isolation"],
-    ["audio"],
-    ["engines"],
-    ["models"],
-    ["recognizer"],
+    ["errors", "files", "intervals", "reporting", "version"],
+    ["documents", "isolation"],
+    ["audio", "deployment", "hardware", "model_directory"],
+    ["accuracy", "engines"],
+    ["models", "recognizer", "space"],
     ["measure"],
-    ["accuracy"],
-    ["search"],
-    ["deployment_file"],
-    [
-        *("render", "plan", "loading", "outcome", "winners", "exporting", "trial_runner", "confirming"),
-        *("tuning_job", "tuning", "preparing", "reasons", "rechecking", "measuring", "loadgen"),
-    ],
-    ["serve"],
+    ["study"],
+    ["deploy_yaml", "proof"],
+    ["jobs", "plan", "render", "serve"],
+    ["loadgen"],
     ["cli"],
 ]
-FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+"""Rooms (subpackages and single modules of the package) from the ground up: each imports from floors below its own."""
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+ENTRANCES = {"__init__", "__main__"}
 HEAVY = {"torch", "funasr", "onnxruntime", "onnx", "openvino", "nncf", "silero_vad"}
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def part_of(path: Path) -> str:
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0].removesuffix(".py")
+MODULES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imports(tree: ast.AST) -> list[str]:
-    found = []
-    for node in ast.walk(tree):
+def room_of(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Names of everything that is imported anywhere, function bodies included, but for TYPE_CHECKING blocks."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        yield from imported(node)
 
 
-def test_every_part_has_a_floor() -> None:
-    parts = {part_of(path) for path in modules()} - {"__init__", "__main__"}
-    assert parts == set(FLOOR_OF)
+def module_of(name: str) -> str | None:
+    """The package's module that an imported name lies in; None for other packages."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or None
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_go_upwards_only(path: Path) -> None:
-    part = part_of(path)
-    if part in ("__init__", "__main__"):
-        return
-    for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
-        words = name.split(".")
-        if words[0] == "autotune" and len(words) > 1 and words[1] in FLOOR_OF:
-            assert FLOOR_OF[words[1]] <= FLOOR_OF[part], f"{part} must not import {name}"
-            if FLOOR_OF[words[1]] == FLOOR_OF[part] and words[1] != part:
-                sideways = {("documents", "errors")}
-                assert (part, words[1]) in sideways or not _imports_back(words[1], part), f"{part} ⇄ {words[1]}"
+IMPORTS = {
+    module: {target for name in imported(ast.parse(path.read_text(encoding="utf-8"))) if (target := module_of(name))}
+    - {module}
+    for module, path in MODULES.items()
+}
 
 
-def _imports_back(part: str, other: str) -> bool:
-    files = [path for path in modules() if part_of(path) == part]
-    return any(
-        name.startswith(f"autotune.{other}")
-        for path in files
-        for name in imports(ast.parse(path.read_text(encoding="utf-8")))
-    )
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(module) for module in MODULES} - ENTRANCES == set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) not in ENTRANCES])
+def test_a_module_imports_from_floors_below(module: str) -> None:
+    room = room_of(module)
+    for target in IMPORTS[module]:
+        other = room_of(target)
+        assert other != "__init__", f"{module} must not import the package itself"
+        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{module} must not import {target}"
 
 
 def test_modules_form_no_cycle() -> None:
-    graph: dict[str, set[str]] = {}
-    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in modules()}
-    for path in modules():
-        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        top_level = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-        targets = set()
-        for name in imports(ast.Module(body=list(top_level), type_ignores=[])):
-            target = name
-            while target and target not in names:
-                target = target.rpartition(".")[0]
-            if target and target != module and not module.startswith(f"{target}."):
-                targets.add(target)
-        graph[module] = targets
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
-        assert module not in path, " → ".join([*path, module])
+        assert module not in path, " → ".join([*path[path.index(module) :], module])
         if module in done:
             return
-        for target in graph.get(module, ()):
+        for target in sorted(IMPORTS[module]):
             visit(target, (*path, module))
         done.add(module)
 
-    for module in graph:
+    for module in MODULES:
         visit(module, ())
 
 
