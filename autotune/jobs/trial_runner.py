@@ -12,11 +12,11 @@ from autotune.audio.workload import Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement, Repeater, TrialRequest, run_trial
+from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
-__all__ = ["TrialRunner", "TrialSubject"]
+__all__ = ["Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
@@ -160,3 +160,43 @@ class TrialRunner:
         if deployment.engine == "funasr" or not self._baseline_wall_s:
             return BASELINE_TIMEOUT_S + audio_s
         return 60.0 + 3 * self._baseline_wall_s
+
+
+PAUSES_S = (5.0, 20.0)
+"""Before each repeat: most of what disturbs is over soon."""
+NOISY_IN_A_ROW = 2
+"""Deployments that stayed disturbed after which nothing is repeated."""
+
+
+class Repeater:
+    """Repeats what was disturbed; remembers whether the machine is quiet at all. Use by one thread."""
+
+    def __init__(self, reporter: Reporter, pause: Callable[[float], None] = time.sleep) -> None:
+        self._reporter = reporter
+        self._pause = pause
+        self._noisy = 0
+
+    def measured(self, attempt: Callable[[], Measurement]) -> Measurement:
+        """The first undisturbed of at most three attempts, or the least disturbed; what an attempt raises is raised.
+
+        After two calls in a row without an undisturbed attempt the machine counts as noisy, which is told once: calls
+        then make one attempt each, until one is undisturbed.
+        """
+        found = [attempt()]
+        for pause_s in PAUSES_S if self._noisy < NOISY_IN_A_ROW else ():
+            if not found[-1].disturbances:
+                break
+            why = "; ".join(one.describe() for one in found[-1].disturbances)
+            self._reporter.note(f"measured again in {pause_s:g} s: {why}", loud=True)
+            self._pause(pause_s)
+            found.append(attempt())
+        best = min(found, key=lambda measurement: measurement.severity)
+        self._noisy = self._noisy + 1 if best.disturbances else 0
+        if self._noisy == NOISY_IN_A_ROW:
+            self._reporter.note(
+                f"This machine is not quiet: {NOISY_IN_A_ROW} deployments in a row were disturbed in every attempt "
+                f"({'; '.join(one.text for one in best.disturbances)}). Nothing is measured again until a measurement "
+                "is undisturbed; figures are less certain.",
+                loud=True,
+            )
+        return best

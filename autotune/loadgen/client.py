@@ -10,11 +10,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from autotune.documents import Document
-from autotune.loadgen.endpoint import Endpoint
+from autotune.errors import DocumentError
 
-__all__ = ["OVERLOADED", "Access", "Answer", "Client", "Request", "Status", "fault", "tls_context"]
+__all__ = [
+    "OVERLOADED",
+    "Access",
+    "Answer",
+    "Client",
+    "Endpoint",
+    "Request",
+    "Status",
+    "endpoint",
+    "fault",
+    "tls_context",
+]
 
 OVERLOADED = frozenset((429, 503))
 """HTTP statuses that reject a request for want of room; WebSockets are closed with 1013."""
@@ -135,3 +147,61 @@ class Request(Document):
     def latency_s(self) -> float:
         """From ``counted_from_s`` to the whole text; ``inf`` without one, so that errors are over-latency."""
         return self.settled_s - self.counted_from_s if self.status == "ok" else math.inf
+
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where recordings are sent."""
+
+    url: str
+    protocol: Literal["http", "websocket"]
+    """``http``: OpenAI's ``POST /v1/audio/transcriptions``; ``websocket``: FunASR's protocol."""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is spoken."""
+        return urlsplit(self.url).scheme in ("https", "wss")
+
+    @property
+    def local(self) -> bool:
+        """Whether it is an address of this machine's own, so that client and server share its cores."""
+        host = urlsplit(self.url).hostname or ""
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def endpoint(url: str, *, paced: bool) -> Endpoint:
+    """The address of a server as people write it.
+
+    ``http(s)://host:port`` alone means OpenAI's path there, and for streams the WebSocket at ``/`` of the same port;
+    ``ws(s)://`` is FunASR's protocol, paced or not.
+
+    Args:
+        url: http, https, ws or wss.
+        paced: whether recordings are sent while they are spoken.
+
+    Raises:
+        DocumentError: another scheme, no host, a wrong port, or a password in it.
+    """
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_good = urlsplit(""), False
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname or not port_is_good:
+        raise DocumentError(
+            'URL must be the address of a server such as "http://localhost:8000" or "ws://localhost:10095", but got '
+            f"{url!r}."
+        )
+    if "@" in parts.netloc:
+        raise DocumentError("URL must not hold a user or a password. Give a key with --api-key-file.")
+    if parts.scheme in ("ws", "wss"):
+        return Endpoint(urlunsplit((parts.scheme, parts.netloc, parts.path or "/", parts.query, "")), "websocket")
+    if paced:
+        scheme = "wss" if parts.scheme == "https" else "ws"
+        return Endpoint(urlunsplit((scheme, parts.netloc, "/", "", "")), "websocket")
+    bare = parts.path.rstrip("/")
+    path = TRANSCRIPTIONS if bare in ("", "/v1") else parts.path
+    return Endpoint(urlunsplit((parts.scheme, parts.netloc, path, parts.query, "")), "http")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from autotune.audio.recording import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
-from autotune.loadgen.client import Answer, Client, Request
+from autotune.loadgen.client import Answer, Client, Endpoint, Request
 from autotune.loadgen.early_stopping import Stopping
-from autotune.loadgen.endpoint import Endpoint
 from autotune.reporting import Reporter
 
 __all__ = ["Plan", "Run", "let_settle", "run_plan", "warm_up"]

@@ -13,8 +13,7 @@ import httpx
 
 from autotune.audio.recording import Recording
 from autotune.errors import AudioError
-from autotune.loadgen.client import OVERLOADED, Access, Answer, fault, tls_context
-from autotune.loadgen.endpoint import Endpoint
+from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault, tls_context
 
 __all__ = ["HttpClient", "HttpClients"]
 

@@ -15,10 +15,9 @@ from autotune.audio.recording import Recording, Workload
 from autotune.errors import DocumentError, EngineUnavailableError, LoadError
 from autotune.jobs.preparing import draw_workload
 from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
-from autotune.loadgen.client import Access, Client
+from autotune.loadgen.client import Access, Client, Endpoint, endpoint
 from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
 from autotune.loadgen.driver import let_settle, run_plan, warm_up
-from autotune.loadgen.endpoint import Endpoint, endpoint
 from autotune.loadgen.offer import Offer, Wanted, check_wanted, choose_offer
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.texts import text_errors

@@ -22,8 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from autotune.audio.reading import SAMPLE_RATE_HZ, read_audio
 from autotune.audio.recording import Recording
-from autotune.loadgen.client import OVERLOADED, Access, Answer, fault, tls_context
-from autotune.loadgen.endpoint import Endpoint
+from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault, tls_context
 
 __all__ = ["WebSocketClient"]
 

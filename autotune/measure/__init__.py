@@ -6,14 +6,12 @@ from autotune.measure.counters import worst_noise
 from autotune.measure.interference import Disturbance
 from autotune.measure.measurement import Measurement, ShardSample, worst_verdict
 from autotune.measure.reference import ReferenceRequest, reference_texts
-from autotune.measure.repeating import Repeater
 from autotune.measure.trial import TrialRequest, run_trial
 
 __all__ = [
     "Disturbance",
     "Measurement",
     "ReferenceRequest",
-    "Repeater",
     "ShardSample",
     "TrialRequest",
     "reference_texts",

@@ -13,10 +13,9 @@ import pytest
 from autotune.audio.recording import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
-from autotune.loadgen.client import Access, Answer, Client
+from autotune.loadgen.client import Access, Answer, Client, endpoint
 from autotune.loadgen.driver import Plan, Run, let_settle, run_plan, warm_up
 from autotune.loadgen.early_stopping import Stopping
-from autotune.loadgen.endpoint import endpoint
 from autotune.loadgen.job import make_client
 from autotune.loadgen.statistics import figures, nearest_rank
 from autotune.reporting import Silent

@@ -3,7 +3,7 @@
 import pytest
 
 from autotune.errors import DocumentError
-from autotune.loadgen.endpoint import endpoint
+from autotune.loadgen.client import endpoint
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.measure import Measurement, Repeater, worst_verdict
+from autotune.jobs.trial_runner import Repeater
+from autotune.measure import Measurement, worst_verdict
 from autotune.measure.interference import disturbances, severity, verdict
 from tests.study.synthetic_search import measured
 
