@@ -41,7 +41,7 @@ class EngineInput:
 
     @property
     def size(self) -> int:
-        """Segments in the batch."""
+        """Number of segments in the batch."""
         return len(self.waveforms) if self.lengths is None else len(self.lengths)
 
 
@@ -127,5 +127,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free everything; idempotent."""
+        """Free weights, sessions and threads; idempotent."""
         ...

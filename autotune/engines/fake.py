@@ -69,7 +69,7 @@ class FakeEngine:
         return cls(request)
 
     def twin(self) -> FakeEngine:
-        """Loaded anew."""
+        """Another instance, loaded anew."""
         return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:

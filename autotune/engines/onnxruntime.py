@@ -129,9 +129,9 @@ class OnnxRuntimeEngine:
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
         inside = self._request.deployment.graph != "funasr"
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        wanted = self._outputs if scores or not inside else self._outputs[:2]
+        output_names = self._outputs if scores or not inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), _runtime_errors():
-            return engine_output(self._session.run(wanted, feed), scores=scores)
+            return engine_output(self._session.run(output_names, feed), scores=scores)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
@@ -154,15 +154,15 @@ def _import_onnxruntime() -> Any:
 
 
 def _check_provider_options(deployment: Deployment) -> None:
-    known = PROVIDER_OPTIONS[deployment.device.partition(":")[0]]
-    if not known:
+    allowed_keys = PROVIDER_OPTIONS[deployment.device.partition(":")[0]]
+    if not allowed_keys:
         check_no_provider_options(deployment)
     for key, value in deployment.provider_options.items():
-        if key not in known:
-            hint = suggest(key, sorted(known))
+        if key not in allowed_keys:
+            hint = suggest(key, sorted(allowed_keys))
             raise DocumentError(f'deployment.provider_options: unknown key "{key}" for {deployment.device}. {hint}')
-        if value not in known[key]:
-            choices = ", ".join(known[key])
+        if value not in allowed_keys[key]:
+            choices = ", ".join(allowed_keys[key])
             raise DocumentError(f"deployment.provider_options.{key} must be one of {choices}, but got {value!r}.")
 
 

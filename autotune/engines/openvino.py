@@ -184,12 +184,12 @@ def _verified_facts(compiled: Any, deployment: Deployment) -> EngineFacts:
 
 def _product_precisions(compiled: Any) -> dict[str, int]:
     """How many matrix products were compiled for each precision, as the plugin itself says."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for layer in compiled.get_runtime_model().get_ops():
         info = layer.get_rt_info()
         if "layerType" in info and str(info["layerType"].astype(str)) in _PRODUCT_LAYERS:
-            found[str(info["runtimePrecision"].astype(str))] += 1
-    return dict(sorted(found.items()))
+            counts[str(info["runtimePrecision"].astype(str))] += 1
+    return dict(sorted(counts.items()))
 
 
 def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> None:
@@ -204,19 +204,19 @@ def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> N
         ModelError: the file holds nothing quantised.
         TrialMismatch: fewer products were compiled for 8 bits than the file holds.
     """
-    wanted = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
+    quantized_products = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
     got = facts.details["PRODUCT_PRECISIONS"]
     in_8_bits = sum(got.get(name, 0) for name in _8_BITS)
-    if not wanted:
+    if not quantized_products:
         raise ModelError(
             f"{request.artifact} must hold quantised matrix products, but has none. "
             f"Export the model again: autotune export --model {request.model.path}"
         )
-    if in_8_bits < wanted:
-        told = ", ".join(f"{count} in {name}" for name, count in got.items())
+    if in_8_bits < quantized_products:
+        precisions = ", ".join(f"{count} in {name}" for name, count in got.items())
         raise TrialMismatch(
-            f"OpenVINO must compute the {wanted} quantised matrix products of openvino-int8 in 8 bits, but compiled "
-            f"{told}. Choose onnx-fp32 on this CPU."
+            f"OpenVINO must compute the {quantized_products} quantised matrix products of openvino-int8 in 8 bits, but "
+            f"compiled {precisions}. Choose onnx-fp32 on this CPU."
         )
 
 

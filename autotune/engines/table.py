@@ -39,14 +39,14 @@ def load_engine(request: EngineRequest) -> Engine:
 
 def check_session_options(cls: type[Engine], request: EngineRequest) -> None:
     """Every option known and in range, none missing: runtimes accept nonsense silently. Raises DocumentError."""
-    given, known = request.deployment.session_options, cls.SESSION_OPTIONS
-    for key, value in given.items():
-        if key not in known:
-            hint = suggest(key, sorted(known))
+    options, allowed = request.deployment.session_options, cls.SESSION_OPTIONS
+    for key, value in options.items():
+        if key not in allowed:
+            hint = suggest(key, sorted(allowed))
             raise DocumentError(f'deployment.session_options: unknown key "{key}" for engine {cls.name}. {hint}')
-        if value not in known[key] or type(value) not in {type(choice) for choice in known[key]}:
-            choices = ", ".join(repr(choice) for choice in known[key])
+        if value not in allowed[key] or type(value) not in {type(choice) for choice in allowed[key]}:
+            choices = ", ".join(repr(choice) for choice in allowed[key])
             raise DocumentError(f"deployment.session_options.{key} must be one of {choices}, but got {value!r}.")
-    missing = sorted(set(known) - set(given))
+    missing = sorted(set(allowed) - set(options))
     if missing:
         raise DocumentError(f"deployment.session_options must hold {', '.join(missing)} for engine {cls.name}.")

@@ -76,11 +76,11 @@ def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineI
     """The rows of each length, and a batch of them without any padding; for graphs that have no masks."""
     assert batch.features is not None
     assert batch.lengths is not None
-    found = []
+    groups = []
     for length in np.unique(batch.lengths):
         rows = np.flatnonzero(batch.lengths == length)
-        found.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
-    return found
+        groups.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
+    return groups
 
 
 def artifact_of(request: EngineRequest) -> str:
@@ -114,8 +114,8 @@ def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> Engine
     inside = first.ndim == 2
     ids = first if inside else first.argmax(axis=-1).astype(np.int32)
     valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
-    found = (rest[0] if inside else first) if scores else None
-    return EngineOutput(ids=ids, lengths=valid, scores=found)
+    scores_of_rows = (rest[0] if inside else first) if scores else None
+    return EngineOutput(ids=ids, lengths=valid, scores=scores_of_rows)
 
 
 def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> EngineOutput:

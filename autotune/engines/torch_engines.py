@@ -129,7 +129,7 @@ class TorchScriptEngine(TorchEngine):
 
     @classmethod
     def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
-        """Load the artifact."""
+        """Load the TorchScript file onto the device."""
         path = artifact_of(request)
         try:
             with _though_deprecated():
@@ -139,7 +139,7 @@ class TorchScriptEngine(TorchEngine):
 
     @classmethod
     def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
-        """Frozen or not."""
+        """The module, frozen or optimised as ``optimize`` says."""
         how = request.deployment.session_options["optimize"]
         if how == "none":
             return module

@@ -77,11 +77,11 @@ class LoadRun(Document):
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
         """
         kinds = {reason.kind for reason in self.reasons}
-        found = self.figures
-        if blames_client(found, self.reasons):
+        figures = self.figures
+        if blames_client(figures, self.reasons):
             return "client"
-        too_few = kinds == {"too-few"} and found.promise == "undecided" and found.requests < fewest(0, SHARE)
-        return "met" if too_few or (found.promise == "met" and not kinds) else "missed"
+        too_few = kinds == {"too-few"} and figures.promise == "undecided" and figures.requests < fewest(0, SHARE)
+        return "met" if too_few or (figures.promise == "met" and not kinds) else "missed"
 
 
 class CapacityRecord(Document):
@@ -140,9 +140,9 @@ class LoadReport(Document):
         """Whether the promise is kept (``yes`` also without one); ``invalid`` if that can't be said."""
         if self.capacity is not None:
             return "invalid" if self.reasons else "no" if self.capacity.load is None else "yes"
-        found = self.runs[-1].figures
+        figures = self.runs[-1].figures
         unclear = any(reason.kind in ("too-few", "interrupted") for reason in self.reasons)
-        if found.promise == "missed" and not unclear and not blames_client(found, self.reasons):
+        if figures.promise == "missed" and not unclear and not blames_client(figures, self.reasons):
             return "no"
         return "invalid" if self.reasons else "yes"
 

@@ -90,7 +90,7 @@ class Service:
         self.folder.cleanup()
 
     def drain(self) -> None:
-        """Take nothing new in; streams are told to finish."""
+        """Accept nothing new, and have streams finish."""
         self.admission.draining = True
         self.draining.set()
 
@@ -115,7 +115,7 @@ class Service:
         return transcript
 
     def gauges(self) -> Mapping[str, float]:
-        """For ``Metrics.text``."""
+        """Present values of all gauges, by name, for ``Metrics.text``."""
         status = self._backend.status if self._backend else None
         queue = status.queue if status else {}
         totals = status.totals if status else {}
