@@ -60,6 +60,7 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         "Plain HTTP: the server has --certfile and --keyfile, and doesn't use them. One POST is one recording: "
         f"curl -F file=@example.wav http://HOST:{options.port}/",
     )

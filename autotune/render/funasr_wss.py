@@ -93,6 +93,7 @@ def _notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]:
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:

@@ -96,6 +96,7 @@ def _notes(document: DeploymentFile, options: TwoPassOptions) -> tuple[str, ...]
         "online and 2pass) and punctuation cost time and memory beside it, and --quantize goes for both passes.",
         "No inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(document.deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:
