@@ -98,11 +98,11 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
     if cls is None:
         raise ModelError(f"The installed FunASR must have the class {name}, but has not. Upgrade funasr.")
     settings = {**(model.config.get("model_conf") or {}), **model.config}
-    for part in ("encoder", "decoder", "predictor"):
-        registered = getattr(tables, f"{part}_classes")
-        if settings.get(part) is not None and settings[part] not in registered:
+    # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
+    for part in ("encoder",) if model.architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor"):
+        if settings.get(part) not in getattr(tables, f"{part}_classes"):
             where = model.path / "config.yaml"
-            raise ModelError(f"{part} must be a class of FunASR, but got {settings[part]!r} ({where}: {part}).")
+            raise ModelError(f"{part} must be a class of FunASR, but got {settings.get(part)!r} ({where}: {part}).")
     settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
     try:
         return cls(**settings)  # type: ignore[no-any-return]

@@ -115,6 +115,7 @@ def test_a_checkpoint_without_tensors_is_refused(copied: Path) -> None:
     ("key", "value", "message"),
     [
         ("encoder", "NoSuchEncoder", "encoder must be a class of FunASR, but got 'NoSuchEncoder'"),
+        ("predictor", None, r"predictor must be a class of FunASR, but got None \(.*config.yaml: predictor\)"),
         ("encoder_conf", {"output_size": 128, "attention_heads": 3}, "must be buildable from"),
         ("predictor_conf", {"no_such_knob": 1}, "no_such_knob"),
     ],
