@@ -12,7 +12,7 @@ from autotune.errors import DocumentError, ModelError
 
 __all__ = ["SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "ModelDirectory"]
 
-Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer"]
+Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer", "SeacoParaformer"]
 SUPPORTED_ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 
 

@@ -17,8 +17,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="A FunASR model directory, a hub id such as iic/SenseVoiceSmall, or random:PRESET "
-        "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny).",
+        help="A FunASR model directory, a hub id such as iic/SenseVoiceSmall or FunASR's alias paraformer-zh, or "
+        "random:PRESET (sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else there.")]

@@ -130,11 +130,13 @@ def _auto_model(request: EngineRequest) -> Any:
                 disable_update=True,
                 disable_pbar=True,
                 log_level="ERROR",
-                # A model's config.yaml may set these: code to import, other weights, models to download.
+                # A model's config.yaml may set these: code to import, other weights, models to download, hot words
+                # (SeacoParaformer also fetches them from an address), which no other engine would have.
                 trust_remote_code=False,
                 init_param=str(request.model.weights_path),
                 punc_model=None,
                 spk_model=None,
+                hotword=None,
             )
     except (MemoryError, EngineUnavailableError):
         raise

@@ -137,7 +137,7 @@ class LeanSenseVoiceExport(_LeanExport):
 
 
 class LeanParaformerExport(_LeanExport):
-    """Paraformer and BiCifParaformer with SANM encoder and decoder; inputs as ``ParaformerExport``."""
+    """The Paraformer classes with SANM encoder and decoder; inputs as ``ParaformerExport``."""
 
     input_names = ParaformerExport.input_names
 

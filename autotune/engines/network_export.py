@@ -86,7 +86,7 @@ class SenseVoiceExport(ExportModule):
 
 
 class ParaformerExport(ExportModule):
-    """Paraformer and BiCifParaformer: encoder, CIF predictor, non-autoregressive decoder; no timestamps.
+    """The Paraformer classes: encoder, CIF predictor, non-autoregressive decoder; no timestamps, no hot words.
 
     Returns of ``forward``: logits float32 [batch, tokens, vocabulary] before the softmax, and token_num int32
     [batch]. FunASR's export classes, but for the predictor's integration, which is computed in closed form instead

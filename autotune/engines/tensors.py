@@ -35,6 +35,7 @@ INPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
     "SenseVoiceSmall": ("speech", "speech_lengths", "language", "textnorm"),
     "Paraformer": ("speech", "speech_lengths"),
     "BiCifParaformer": ("speech", "speech_lengths"),
+    "SeacoParaformer": ("speech", "speech_lengths"),
 }
 """Inputs of an exported model, in order."""
 

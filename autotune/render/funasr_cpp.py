@@ -23,6 +23,7 @@ __all__ = [
     "check_model_dir",
     "cut_note",
     "gpu_flags",
+    "hot_words_note",
     "io_threads",
     "lost_choices",
     "model_file_note",
@@ -201,6 +202,17 @@ def cut_note(deployment: Deployment) -> str:
     if deployment.chunking.method == "vad":
         return "Speech that is too long is cut where the server's limit falls; measured were cuts at the deepest pause."
     return "Recordings are not cut, so a long one needs memory for its whole length."
+
+
+def hot_words_note(document: DeploymentFile) -> tuple[str, ...]:
+    """What FunASR's export of a SeacoParaformer runs that wasn't measured; nothing for other classes."""
+    if document.model.architecture != "SeacoParaformer":
+        return ()
+    return (
+        "FunASR exports a SeacoParaformer with its branch for hot words (model_eb), which the server runs on every "
+        "segment, without hot words too: measured was the network without it. A copy of the model directory whose "
+        'config.yaml says "model: BiCifParaformer" is exported without it.',
+    )
 
 
 def svs_note(document: DeploymentFile) -> tuple[str, ...]:

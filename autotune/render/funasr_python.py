@@ -92,6 +92,7 @@ def _automodel(document: DeploymentFile, directory: str) -> Rendering:
         "vad_model": "silero-vad",
         "punc_model": None,
         "spk_model": None,
+        "hotword": None,
         "ncpu": deployment.intra_op_num_threads,
         "device": deployment.device,
         "trust_remote_code": False,

@@ -107,6 +107,7 @@ def _wss_notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:
@@ -160,6 +161,7 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         "Plain HTTP: the server has --certfile and --keyfile, and doesn't use them. One POST is one recording: "
         f"curl -F file=@example.wav http://HOST:{options.port}/",
     )
@@ -249,6 +251,7 @@ def _two_pass_notes(document: DeploymentFile, options: TwoPassOptions) -> tuple[
         "online and 2pass) and punctuation cost time and memory beside it, and --quantize goes for both passes.",
         "No inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(document.deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:

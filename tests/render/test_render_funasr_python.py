@@ -116,6 +116,7 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
             "ncpu": 2,
             "device": "cpu",
             "trust_remote_code": False,
+            "hotword": None,
         }.items()
     )
     assert json.loads(called) == {"input": "a.wav", "batch_size_s": 300, "language": "auto", "use_itn": False}

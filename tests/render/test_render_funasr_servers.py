@@ -106,6 +106,18 @@ def test_http_without_a_vad_gets_whole_recordings(tmp_path: Path) -> None:
     assert any("No VAD" in note for note in rendering.notes)
 
 
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-wss-2pass", "funasr-http"])
+def test_seaco_is_rendered_as_bicif_and_says_what_the_server_runs_beside_it(target: str) -> None:
+    options = NEEDED if target == "funasr-wss-2pass" else {}
+    bicif, seaco = (
+        render(cpp_document(architecture, chunking=Chunking(**FSMN)), target, **options)
+        for architecture in ("BiCifParaformer", "SeacoParaformer")
+    )
+    (note,) = set(seaco.notes) - set(bicif.notes)
+    assert "branch for hot words" in note
+    assert {name: text.replace(f"# {note}\n", "") for name, text in seaco.files.items()} == bicif.files
+
+
 @pytest.mark.parametrize("target", ["funasr-wss-2pass", "funasr-http"])
 @pytest.mark.parametrize(
     ("changes", "phrase"),

@@ -83,6 +83,7 @@ def test_cuda_options_go_where_the_backend_reads_them() -> None:
             ["ctc_logits", "encoder_out_lens"],
         ),
         ("BiCifParaformer", "infer_pipeline", ["speech", "speech_lengths"], ["logits", "token_num"]),
+        ("SeacoParaformer", "infer_pipeline", ["speech", "speech_lengths"], ["logits", "token_num"]),
     ],
 )
 def test_the_ensemble_joins_the_models_by_their_names(
