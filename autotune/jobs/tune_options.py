@@ -22,10 +22,12 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.preparing import draw_workload, judge_of, reference_request
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
+from autotune.space.capabilities import Target
 from autotune.space.document import Arrival
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, load_space, resolve
-from autotune.space.targets import Target, find_target, restrict
+from autotune.space.restricting import fit_architecture, restrict
+from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort
 from autotune.study.goal import OBJECTIVES, Goal
 
@@ -149,6 +151,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
     size = f"{model.parameters / 1e6:.1f} M parameters"
     reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
+    space = fit_architecture(space, target, model.architecture)
     workload = draw_workload(
         profile,
         options.audio,

@@ -95,8 +95,9 @@ class _Task:
         if len(devices) > 1:
             del fixed["device"]
             parameters.insert(0, ResolvedParameter("device", devices))
-        fixed |= {item.path: item.choices[0] for item in parameters if len(item.choices) == 1 and not item.when}
-        searched = [item for item in parameters if item.path not in fixed]
+        single = {item.path: item.choices[0] for item in parameters if len(item.choices) == 1 and not item.when}
+        fixed |= single
+        searched = [item for item in parameters if item.path not in single]
         return ResolvedBranch(
             name=name,
             fixed=tuple(sorted(fixed.items())),
