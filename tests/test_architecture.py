@@ -12,7 +12,7 @@ PACKAGE = ROOT / "autotune"
 
 FLOORS = [
     ["errors"],
-    ["paths", "metrics", "documents", "reporting", "file_cache"],
+    ["paths", "metrics", "documents", "reporting", "file_cache", "redaction"],
     ["deployment", "model_directory", "hardware"],
     ["isolation"],
     ["audio"],

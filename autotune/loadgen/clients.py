@@ -14,6 +14,7 @@ from autotune.audio.recording import Recording
 from autotune.errors import EngineUnavailableError
 from autotune.loadgen.endpoint import Endpoint
 from autotune.loadgen.requests import Status
+from autotune.redaction import redacted
 
 __all__ = ["OVERLOADED", "Access", "Answer", "Client", "fault", "make_client", "tls_context"]
 
@@ -113,7 +114,7 @@ def fault(error: Exception) -> Answer:
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _OWN_ERRNOS:
             return Answer("unsent", detail=os.strerror(cause.errno))
-    return Answer("failed", detail=f"{type(error).__name__}: {error}".rstrip(": "))
+    return Answer("failed", detail=redacted(f"{type(error).__name__}: {error}").rstrip(": "))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

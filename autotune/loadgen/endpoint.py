@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from autotune.errors import DocumentError
+from autotune.redaction import redacted
 
 __all__ = ["Endpoint", "endpoint"]
 
@@ -54,7 +55,7 @@ def endpoint(url: str, *, paced: bool) -> Endpoint:
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname or not port_is_good:
         raise DocumentError(
             'URL must be the address of a server such as "http://localhost:8000" or "ws://localhost:10095", but got '
-            f"{url!r}."
+            f"{redacted(url)!r}."
         )
     if "@" in parts.netloc:
         raise DocumentError("URL must not hold a user or a password. Give a key with --api-key-file.")

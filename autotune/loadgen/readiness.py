@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from autotune.errors import LoadError
 from autotune.loadgen.clients import Answer, Client
 from autotune.loadgen.endpoint import Endpoint
+from autotune.redaction import redacted
 
 __all__ = ["let_settle", "warm_up"]
 
@@ -34,7 +35,8 @@ def warm_up(client: Client, recordings: Sequence[int], where: Endpoint, wait_s: 
     for answer in asyncio.run(_answers(client, recordings, wait_s)):
         if answer.status != "ok":
             raise LoadError(
-                f"{where.url} must transcribe a recording before it is loaded, but: {answer.detail}. {_hint(answer)}"
+                f"{redacted(where.url)} must transcribe a recording before it is loaded, but: {answer.detail}. "
+                f"{_hint(answer)}"
             )
 
 
