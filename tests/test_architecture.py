@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autotune"
 
 FLOORS = [
-    ["errors", "files", "intervals", "reporting", "version"],
+    ["errors", "files", "intervals", "redaction", "reporting", "version"],
     ["documents", "isolation"],
     ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],

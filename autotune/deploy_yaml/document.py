@@ -14,6 +14,7 @@ from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
 from autotune.models import Calibration, ModelInfo, Parity
+from autotune.redaction import RedactedCommand
 from autotune.study.goal import Goal, Objective
 
 __all__ = [
@@ -228,7 +229,7 @@ class ProvenanceRecord(Document):
     study: str
     trial: int | None
     seed: int
-    command: str
+    command: RedactedCommand
     date: AwareDatetime
     python: str
 

@@ -107,7 +107,7 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
         hot_words: SeacoParaformer with its branch for hot words, which is saved with a model and not run here.
 
     Raises:
-        ModelError: a class that the configuration names is not in FunASR, or refuses its settings.
+        ModelError: the installed FunASR lacks a class that the configuration names, or the class refuses its settings.
     """
     with warnings.catch_warnings():
         # FunASR's modules emit SyntaxWarning and DeprecationWarning while they are imported.
@@ -120,11 +120,6 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
     if cls is None:
         raise ModelError(f"The installed FunASR must have the class {name}, but has not. Upgrade funasr.")
     settings = {**(model.config.get("model_conf") or {}), **model.config}
-    # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
-    for part in ("encoder",) if model.architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor"):
-        if settings.get(part) not in getattr(tables, f"{part}_classes"):
-            where = model.path / "config.yaml"
-            raise ModelError(f"{part} must be a class of FunASR, but got {settings.get(part)!r} ({where}: {part}).")
     settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
     try:
         return cls(**settings)  # type: ignore[no-any-return]

@@ -14,6 +14,7 @@ from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
 from autotune.loadgen.verdict import Reason, blames_client
+from autotune.redaction import RedactedCommand, RedactedUrl
 
 __all__ = [
     "SCHEMA",
@@ -100,7 +101,7 @@ class LoadProvenance(Document):
     """Where the figures come from."""
 
     autotune: str
-    command: str
+    command: RedactedCommand
     date: AwareDatetime
     python: str
 
@@ -111,7 +112,7 @@ class LoadReport(Document):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, title="autotune load report")
 
     schema_version: Literal["autotune/load/v1"] = Field(default=SCHEMA, alias="schema")
-    url: str
+    url: RedactedUrl
     protocol: Literal["http", "websocket"]
     local: bool
     """Whether client and server shared a machine, by the address."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import re
 import threading
 import time
-import urllib.parse
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +17,7 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 
 from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError
+from autotune.redaction import redacted
 
 __all__ = ["SharedStorage", "node_name", "open_shared"]
 
@@ -27,6 +28,7 @@ PATIENCE_S = 900.0
 """How long the database may be away."""
 _TABLES = 7_270_617_461
 """Any number that is ours, for PostgreSQL's advisory lock."""
+_UNENCODED = re.compile(r"://[^:/?#@]*:[^?@/]*[@/][^?]*@")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
@@ -133,7 +135,7 @@ class SharedStorage:
             self._storage = _Patient(url, heartbeat_s=heartbeat_s, grace_s=grace_s, patience_s=patience_s)
         self.optuna: BaseStorage = self._storage
         self.node = node_name()
-        self.where = _without_password(url)
+        self.where = redacted(url).replace("+psycopg", "", 1)
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
         """Say every quarter of a minute that a trial is alive."""
@@ -182,7 +184,7 @@ def open_shared(
         patience_s: seconds for which the database may be away.
 
     Raises:
-        DocumentError: the URL isn't PostgreSQL's, or ``fresh`` was asked for.
+        DocumentError: the URL isn't PostgreSQL's, or isn't percent-encoded, or ``fresh`` was asked for.
         EngineUnavailableError: psycopg isn't installed.
         AutotuneError: the database can't be reached.
     """
@@ -190,7 +192,7 @@ def open_shared(
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise DocumentError(
             f"--storage must be the URL of a PostgreSQL database (postgresql://user:password@host/database), but got "
-            f"{_without_password(url)!r}. Leave it out for the embedded journal of this machine."
+            f"{redacted(url)!r}. Leave it out for the embedded journal of this machine."
         )
     if fresh:
         raise DocumentError("--fresh must not be used with --storage: other machines share that study. Name a new one.")
@@ -202,8 +204,7 @@ def open_shared(
     except Exception as error:
         if _is_away(error):
             raise AutotuneError(
-                f"the database of --storage must be reachable, but {_without_password(url)} is not: "
-                f"{str(error).splitlines()[0]}"
+                f"the database of --storage must be reachable, but {redacted(url)} is not: {str(error).splitlines()[0]}"
             ) from error
         raise
 
@@ -217,16 +218,23 @@ def _alone_in(url: str) -> Iterator[None]:
         raise EngineUnavailableError(
             'a shared study needs psycopg, which is not installed (pip install "funasr-autotune[postgres]")'
         ) from error
+    _check_encoded(url)
     with psycopg.connect(url, connect_timeout=10) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES])
         yield
 
 
-def _without_password(url: str) -> str:
-    """For messages."""
+def _check_encoded(url: str) -> None:
+    """Raise DocumentError where libpq would take a part of the password for a host, or quote it in its own error."""
+    import psycopg
+
     try:
-        parts = urllib.parse.urlsplit(url)
-    except ValueError:
-        return "an URL that can't be read"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path}"
+        psycopg.conninfo.conninfo_to_dict(url)
+        encoded = not _UNENCODED.search(url)
+    except psycopg.Error:
+        encoded = False
+    if not encoded:
+        raise DocumentError(
+            "--storage must be a URL that PostgreSQL reads, its user and password percent-encoded (@ as %40, / as %2F, "
+            f"% as %25), but got {redacted(url)!r}."
+        )

@@ -136,9 +136,14 @@ def test_code_that_a_config_names_is_not_imported(workshop: Any, tmp_path: Path)
     (model / "requirements.txt").write_text("")
     with (model / "config.yaml").open("a") as config:
         config.write(f"\ntrust_remote_code: true\nremote_code: {code}\npunc_model: ct-punc\nspk_model: cam++\n")
+        config.write(f"vad_kwargs: {{init_param: {code}}}\n")
     engine = load_engine(EngineRequest(request.deployment, ModelDirectory.open(model), None))
     engine.close()
     assert not (tmp_path / "exploded").exists()
+    (model / "other.yaml").write_text("model: QwenAudio\n")
+    (model / "configuration.json").write_text('{"file_path_metas": {"config": "other.yaml"}}')
+    with pytest.raises(ModelError, match=r"must name config\.yaml as the config, but names 'other\.yaml'"):
+        ModelDirectory.open(model)
 
 
 @pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is deprecated:DeprecationWarning")

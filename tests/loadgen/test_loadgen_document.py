@@ -39,6 +39,13 @@ def test_a_report_says_yes_no_or_that_it_can_not_say() -> None:
     assert load_report(STOPPED).interrupted
 
 
+def test_a_report_keeps_no_key() -> None:
+    provenance = {**load_report(GOOD).provenance.model_dump(), "command": "autotune load ws://here/?token=secret"}
+    report = load_report(GOOD, url="ws://here/?token=secret", provenance=provenance)
+    assert report.url == "ws://here/?token=***"
+    assert report.provenance.command == "autotune load 'ws://here/?token=***'"
+
+
 def test_a_search_takes_a_run_for_met_only_if_it_may_be_believed() -> None:
     runs = (GOOD, SLOW, DEAD, LAGGING, SHORT, STOPPED)
     assert [run.outcome for run in runs] == ["met", "missed", "missed", "client", "met", "missed"]
