@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from autotune.cli.options import JsonOption, ModelOption
+from autotune.options import parse_names
 
 __all__ = ["export"]
 
@@ -32,9 +33,8 @@ def export(
     from autotune.cli.terminal import TerminalReporter, bytes_text
     from autotune.jobs.load_model import export_all
 
-    wanted = [part.strip() for part in formats.split(",")] if formats is not None else None
     with TerminalReporter() as reporter:
-        info, artifacts = export_all(model, wanted, device=device, reporter=reporter)
+        info, artifacts = export_all(model, parse_names(formats, "--formats"), device=device, reporter=reporter)
     if json_:
         rows = [{**artifact.model_dump(mode="json"), "cached": cached} for artifact, cached in artifacts]
         print(json.dumps({"model": info.model_dump(mode="json"), "artifacts": rows}))

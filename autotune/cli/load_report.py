@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from autotune.loadgen import LoadReport, LoadRun
+from autotune.loadgen.document import LoadReport, LoadRun
 
 __all__ = ["miss_text", "print_report"]
 

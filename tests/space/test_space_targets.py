@@ -10,7 +10,7 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
-from autotune.jobs.tune_options import _baselines
+from autotune.jobs.tune_job import _baselines
 from autotune.render import render
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import load_space, resolve
