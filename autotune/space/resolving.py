@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autotune.audio.profile import Loop
 from autotune.documents import suggest
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile
-from autotune.space.document import Arrival, Branch, Choice, Parameter, SearchSpace
+from autotune.space.document import Branch, Choice, Parameter, SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import Dropped, ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import CORES
@@ -24,7 +25,7 @@ def resolve(
     hardware: HardwareProfile,
     *,
     devices: Sequence[str] | None,
-    arrival: Arrival,
+    arrival: Loop,
     language: str = "auto",
     text_norm: str = "woitn",
 ) -> ResolvedSpace:
@@ -74,7 +75,7 @@ class _Task:
 
     hardware: HardwareProfile
     devices: tuple[str, ...]
-    arrival: Arrival
+    arrival: Loop
     given: dict[str, Value]
     dropped: list[Dropped] = field(default_factory=list)
 
