@@ -41,7 +41,7 @@ def load(
     """
     from autotune.audio.survey import check_can_draw
     from autotune.cli.terminal import TerminalReporter
-    from autotune.deploy_yaml import check_writable
+    from autotune.files import check_writable
     from autotune.loadgen.job import load_server
 
     for path in (out, plot):
@@ -62,18 +62,13 @@ def load(
 def _keep(report: LoadReport, out: Path | None, plot: Path | None) -> None:
     import json
 
-    from autotune.errors import DocumentError
-    from autotune.files import atomic_write
+    from autotune.files import write_output
     from autotune.loadgen.picture import draw_load
 
-    for option, path in (("--out", out), ("--plot", plot)):
-        if path is None:
-            continue
-        data = draw_load(report) if path is plot else json.dumps(report.to_json(), ensure_ascii=False).encode() + b"\n"
-        try:
-            atomic_write(path, data)
-        except OSError as error:
-            raise DocumentError(f"{option} must be a writable file, but {path}: {error.strerror}.") from error
+    if out is not None:
+        write_output(out, json.dumps(report.to_json(), ensure_ascii=False).encode() + b"\n")
+    if plot is not None:
+        write_output(plot, draw_load(report))
 
 
 def _tell(report: LoadReport, *, json_: bool) -> None:

@@ -14,10 +14,9 @@ from typing import Any
 from autotune.accuracy import Guard, Judge
 from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.workload import Workload
-from autotune.deploy_yaml import check_writable
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
-from autotune.files import state_dir
+from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_workload, judge_of, reference_request
