@@ -27,10 +27,9 @@ def export(
     """Export a model to the formats that engines execute, with a parity check against PyTorch; no tuning."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
-    from autotune.cli.terminal import TerminalReporter, bytes_text
+    from autotune.cli.terminal import TerminalReporter, bytes_text, stdout_console
     from autotune.jobs.load_model import export_all
 
     with TerminalReporter() as reporter:
@@ -54,7 +53,7 @@ def export(
             f"{parity.argmax_agreement:.2%} of {parity.frames}",
             "cached" if cached else f"{artifact.export_s:.0f} s",
         )
-    console = Console(highlight=False, emoji=False)
+    console = stdout_console()
     console.print(table)
     for artifact, _ in artifacts:
         console.print(f"  {artifact.path}", soft_wrap=True)

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-LOG_WIDTH = 100
-"""In a log there is no terminal to fit."""
-
 
 @with_options
 def measure(
@@ -119,15 +116,16 @@ def _side_by_side_text(found: SideBySide) -> str:
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from autotune.cli.terminal import stdout_console
 
     table = Table(box=box.SIMPLE, padding=(0, 1))
     for column in columns:
         table.add_column(column, no_wrap=bool(column), overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, emoji=False, markup=False)
+    console = stdout_console()
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
