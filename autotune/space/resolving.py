@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.audio.profile import Loop
+from autotune.deployment import DEVICE
 from autotune.documents import suggest
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile
@@ -59,7 +60,7 @@ def _devices(asked: Sequence[str] | None, hardware: HardwareProfile) -> tuple[st
     if not asked:
         raise DocumentError(f"devices must name at least one device. Known: {', '.join(present)}.")
     for device in asked:
-        if not re.fullmatch(r"cpu|cuda:\d+", device):
+        if not re.fullmatch(DEVICE, device):
             raise DocumentError(f'devices must be cpu or cuda:N, but got "{device}". {suggest(device, present)}')
         if device not in present:
             raise EngineUnavailableError(
