@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autotune.cli.options import JsonOption, ModelOption
 from autotune.options import parse_names
 
-__all__ = ["export"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autotune.models import Artifact, ModelInfo
+
+__all__ = ["export", "print_artifacts"]
 
 
 def export(
@@ -27,9 +33,7 @@ def export(
     """Export a model to the formats that engines execute, with a parity check against PyTorch; no tuning."""
     import json
 
-    from rich.table import Table
-
-    from autotune.cli.terminal import TerminalReporter, bytes_text, stdout_console
+    from autotune.cli.terminal import TerminalReporter
     from autotune.jobs.load_model import export_all
 
     with TerminalReporter() as reporter:
@@ -37,7 +41,25 @@ def export(
     if json_:
         rows = [{**artifact.model_dump(mode="json"), "cached": cached} for artifact, cached in artifacts]
         print(json.dumps({"model": info.model_dump(mode="json"), "artifacts": rows}))
-        return
+    else:
+        print_artifacts(info, artifacts)
+
+
+def print_artifacts(
+    info: ModelInfo, artifacts: Sequence[tuple[Artifact, bool]], console: Console | None = None
+) -> None:
+    """A table, and where each file is.
+
+    Args:
+        info: of the model.
+        artifacts: each with whether it came from the cache.
+        console: where to; by default stdout.
+    """
+    from rich.table import Table
+
+    from autotune.cli.terminal import bytes_text, stdout_console
+
+    console = console or stdout_console()
     table = Table(
         title=f"{info.id} · {info.architecture} · {info.parameters / 1e6:.1f} M parameters", title_justify="left"
     )
@@ -53,7 +75,6 @@ def export(
             f"{parity.argmax_agreement:.2%} of {parity.frames}",
             "cached" if cached else f"{artifact.export_s:.0f} s",
         )
-    console = stdout_console()
     console.print(table)
     for artifact, _ in artifacts:
         console.print(f"  {artifact.path}", soft_wrap=True)
