@@ -40,8 +40,8 @@ class Option:
     name: str | None = None
     """Where it isn't made of the field's name."""
     read: Callable[[Any, str], Any] | None = None
-    """Gives the field's value for what stands on the command line, of its first parameter's type, and for the option's
-    name; given None, or giving None, leaves the field at its default. Raises DocumentError."""
+    """Makes the field's value of what was given, whose type is that of its first parameter, and of the option's name.
+    Nothing given is None; where it returns None, the field keeps its default. Raises DocumentError."""
     min: float | None = None
     max: float | None = None
 

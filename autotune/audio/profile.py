@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Arrival = Literal["closed", "open", "realtime"]
-"""Of a workload's recordings. ``closed``: the next one starts when a worker is free. ``open``: each is there, whole, at
+"""How a workload's recordings arrive. ``closed``: the next one starts when a worker is free. ``open``: each is whole at
 its ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
 Loop = Literal["closed", "open"]
 """What a search space asks of an arrival: ``open`` where audio comes whatever the recognizer is doing, so that waiting
@@ -134,12 +134,12 @@ class ArrivalProcess(Document):
 
     @property
     def kind(self) -> Arrival:
-        """Of a workload that is drawn from the profile."""
+        """How recordings of a workload drawn from the profile arrive."""
         return "open" if self.process == "poisson" else self.process
 
     @property
     def loop(self) -> Loop:
-        """Of a workload that is drawn from the profile."""
+        """What a search space calls it."""
         return "closed" if self.process == "closed" else "open"
 
 

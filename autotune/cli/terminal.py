@@ -72,13 +72,13 @@ class TerminalReporter:
 
 
 def stdout_console() -> Console:
-    """For results: as wide as the terminal, in a log as wide as need be."""
+    """The console for results: as wide as the terminal, in a log as wide as need be."""
     width = None if sys.stdout.isatty() else _LOG_WIDTH
     return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
 def natural_width(console: Console, content: RenderableType) -> int:
-    """Columns that it takes where nothing limits it."""
+    """Columns that ``content`` takes where nothing limits it."""
     return Measurement.get(console, console.options.update(width=_LOG_WIDTH), content).maximum
 
 

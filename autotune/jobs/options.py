@@ -14,7 +14,7 @@ __all__ = ["MeasureOptions", "TuneOptions"]
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """Of the main job, in the order of its ``--help``."""
+    """Options of ``tune``, in the order of its ``--help``."""
 
     audio_profile: Annotated[str, AUDIO_PROFILE] = "long"
     model: Annotated[str | None, MODEL] = None
@@ -74,7 +74,7 @@ class TuneOptions:
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """Of measuring files again."""
+    """Options of ``measure``, in the order of its ``--help``."""
 
     blocks: Annotated[
         int | None,

@@ -30,7 +30,7 @@ def _fields(model: type[Document], prefix: str = "") -> dict[str, FieldInfo]:
     fields: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Document):
-            fields |= _fields(field.annotation, f"{name}.")
+            fields |= _fields(field.annotation, f"{prefix}{name}.")
         elif get_origin(field.annotation) is not dict:
             fields[f"{prefix}{name}"] = field
     return fields
