@@ -22,8 +22,6 @@ __all__ = ["history", "print_winners"]
 EMPTY = """\
 No winner is remembered yet. Each deployment that autotune proves faster than FunASR's default is kept, and a later
 study of the same architecture on similar hardware starts from it."""
-LOG_WIDTH = 2000
-"""In a log there is no terminal to fit."""
 
 
 def history(
@@ -68,14 +66,11 @@ def print_winners(winners: Sequence[Winner], console: Console | None = None) -> 
         winners: newest first.
         console: where to; by default stdout, as wide as need be unless it is a terminal.
     """
-    from rich.console import Console
-    from rich.measure import Measurement
+    from autotune.cli.terminal import natural_width, stdout_console
 
-    console = console or Console(
-        highlight=False, emoji=False, markup=False, width=None if sys.stdout.isatty() else LOG_WIDTH
-    )
+    console = console or stdout_console()
     table = _table(winners)
-    if Measurement.get(console, console.options.update(width=LOG_WIDTH), table).maximum <= console.width:
+    if natural_width(console, table) <= console.width:
         console.print(table)
         return
     for winner in winners:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotune.cli.options import JsonOption
+from autotune.cli.options import JsonOption, with_options
+from autotune.jobs.options import MeasureOptions
 
 if TYPE_CHECKING:
     from autotune.deploy_yaml import CerRecord, LatencyRecord
@@ -18,22 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-LOG_WIDTH = 100
-"""In a log there is no terminal to fit."""
 
-
+@with_options
 def measure(
     files: Annotated[list[Path], typer.Argument(metavar="A.yaml [B.yaml …]", help="What autotune tune has written.")],
-    blocks: Annotated[
-        int | None,
-        typer.Option(help="Interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
-    ] = None,
-    audio_profile: Annotated[
-        str | None, typer.Option(help="The profile's YAML file, if the first file was recorded on one of your own.")
-    ] = None,
-    audio: Annotated[
-        Path | None, typer.Option(help="Your own audio, if the first file was recorded on some: as it was given then.")
-    ] = None,
+    options: MeasureOptions,
     json_: JsonOption = False,
 ) -> None:
     """Measure deployment files again: one against what it holds, or several against the first.
@@ -42,9 +32,8 @@ def measure(
     by more than the intervals, or beyond its limits. Several files: interleaved, in fresh processes.
     """
     from autotune.cli.terminal import TerminalReporter
-    from autotune.jobs.measure import MeasureOptions, recheck, side_by_side
+    from autotune.jobs.measure import recheck, side_by_side
 
-    options = MeasureOptions(blocks, audio_profile, audio)
     try:
         with TerminalReporter() as reporter:
             if len(files) == 1:
@@ -127,15 +116,16 @@ def _side_by_side_text(found: SideBySide) -> str:
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from autotune.cli.terminal import stdout_console
 
     table = Table(box=box.SIMPLE, padding=(0, 1))
     for column in columns:
         table.add_column(column, no_wrap=bool(column), overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, emoji=False, markup=False)
+    console = stdout_console()
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from autotune.accuracy import Accuracy, Verdict, describe_accuracy
-from autotune.cli.terminal import bytes_text
+from autotune.cli.terminal import bytes_text, natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
 from autotune.jobs.tune_record import cer_record, pooled_latency
 from autotune.proof.blocks import Finalist
@@ -21,8 +19,6 @@ from autotune.study.candidates import Candidate
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]
 
-LOG_WIDTH = 100
-"""In a log there is no terminal to fit."""
 SHOWN = 3
 """Held-back deployments that are shown; ``--json`` has all."""
 FRONT = 6
@@ -67,10 +63,9 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
 
     Args:
         result: of the study.
-        console: where to; by default stdout, 100 columns wide unless it is a terminal.
+        console: where to; by default stdout.
     """
-    width = None if sys.stdout.isatty() else LOG_WIDTH
-    console = console or Console(highlight=False, emoji=False, width=width)
+    console = console or stdout_console()
     document, comparison = result.document, result.comparison
     model, audio = document.model, document.audio_profile
     console.print(
@@ -78,7 +73,7 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     )
     rows = _rows(result)
     table = _table(result, rows, wide=True)
-    if Measurement.get(console, console.options.update(width=400), table).maximum > console.width:
+    if natural_width(console, table) > console.width:
         table = _table(result, rows, wide=False)
     console.print(table)
     other = document.baseline.other

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from autotune.accuracy.guard import Guard
 from autotune.accuracy.record import TokenName, UnitName
+from autotune.audio.profile import Arrival
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
@@ -101,7 +102,7 @@ class AudioRecord(Document):
     audio_s: float = Field(gt=0)
     recordings: int = Field(ge=1)
     shards: int = Field(ge=1)
-    arrival: Literal["closed", "open", "realtime"]
+    arrival: Arrival
     source: str | None
     sha256: str | None
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
-from autotune.engines.tensors import check_no_provider_options
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -38,6 +37,7 @@ class FunasrEngine:
     consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
@@ -49,7 +49,6 @@ class FunasrEngine:
     def load(cls, request: EngineRequest) -> FunasrEngine:
         """Build AutoModel and verify threads and device; see ``Engine.load`` for what it raises."""
         deployment = request.deployment
-        check_no_provider_options(deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, deployment.device)
         with quiet():

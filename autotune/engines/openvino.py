@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import INPUT_NAMES, artifact_of, check_no_provider_options, engine_output, model_inputs
+from autotune.engines.tensors import INPUT_NAMES, artifact_of, engine_output, model_inputs
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -37,6 +37,7 @@ class OpenVinoEngine:
         "model_cache": (True, False),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = True
 
     def __init__(self, request: EngineRequest, compiled: Any, facts: EngineFacts) -> None:
@@ -49,7 +50,6 @@ class OpenVinoEngine:
     @classmethod
     def load(cls, request: EngineRequest) -> OpenVinoEngine:
         """Compile the model and verify it; see ``Engine.load`` for what it raises."""
-        check_no_provider_options(request.deployment)
         _check(request.deployment)
         compiled = _compile(request, scores=request.deployment.graph == "funasr")
         facts = _verified_facts(compiled, request.deployment)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autotune.deployment import Deployment
 from autotune.engines.base import EngineInput, EngineOutput, EngineRequest
-from autotune.errors import DocumentError, ModelError
+from autotune.errors import ModelError
 from autotune.model_directory import Architecture
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "LANGUAGE_IDS",
     "TEXT_NORM_IDS",
     "artifact_of",
-    "check_no_provider_options",
     "engine_output",
     "equal_groups",
     "joined_rows",
@@ -92,15 +90,6 @@ def artifact_of(request: EngineRequest) -> str:
             f"but got {request.artifact}. Run: autotune export --model {request.model.path}"
         )
     return str(request.artifact)
-
-
-def check_no_provider_options(deployment: Deployment) -> None:
-    """Only ONNX Runtime's GPU providers have options. Raises DocumentError where some are given."""
-    if deployment.provider_options:
-        raise DocumentError(
-            f"deployment.provider_options must be empty for engine {deployment.engine} on {deployment.device}, "
-            f"but got {deployment.provider_options!r}."
-        )
 
 
 def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> EngineOutput:

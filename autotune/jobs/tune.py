@@ -9,8 +9,9 @@ from pathlib import Path
 from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
+from autotune.jobs.options import TuneOptions
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.jobs.tune_options import Job, TuneOptions, prepare
+from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import Outcome, deployment_file
 from autotune.jobs.winners import Situation, remember, starts
 from autotune.proof.comparison import Comparison
@@ -22,7 +23,7 @@ from autotune.study.chooser import transfers_within
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
-__all__ = ["SharedPart", "TuneOptions", "TuneResult", "tune"]
+__all__ = ["SharedPart", "TuneResult", "tune"]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
+from autotune.audio.profile import Arrival
 from autotune.deploy_yaml import DeploymentFile, HardwareRecord, IntervalRecord
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
@@ -62,7 +63,7 @@ class Winner(Document):
     parameters: int = Field(ge=1)
     weights: Literal["pretrained", "random", "embedded"]
     audio_profile: str
-    arrival: Literal["closed", "open", "realtime"]
+    arrival: Arrival
     objective: Objective
     hardware: HardwareRecord
     deployment: Deployment
@@ -113,7 +114,7 @@ class Situation:
     hardware: HardwareProfile
     audio_profile: str
     """Its name."""
-    arrival: Literal["closed", "open", "realtime"]
+    arrival: Arrival
     """Of the workload."""
     objective: Objective = "throughput"
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from autotune.audio.reading import audio_info
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.transcript import Transcript
-from autotune.serve.admission import Admission, Rejected, ServeOptions, hang_s, interims_fit, limits_of
+from autotune.serve.admission import Admission, Rejected, hang_s, interims_fit, limits_of
 from autotune.serve.backend import Backend
 from autotune.serve.metrics import Metrics
+from autotune.serve.options import ServeOptions
 from autotune.serve.worker_process import WorkerPlan
 
 __all__ = ["Service"]

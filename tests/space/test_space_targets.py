@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from autotune.deployment import CHUNKING_FIELDS, Deployment, baseline_deployment
 from autotune.errors import DocumentError
-from autotune.jobs.tune_options import _baselines
+from autotune.jobs.tune_job import _baselines
 from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, plain
 from autotune.space.resolving import resolve
 from autotune.space.restricting import fit_architecture, restrict
