@@ -12,7 +12,7 @@ from rich.table import Table
 from autotune.accuracy import Accuracy, Verdict, describe_accuracy
 from autotune.cli.terminal import bytes_text, natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
-from autotune.jobs.tune_record import cer_record, pooled_latency
+from autotune.jobs.tune_record import cer_record
 from autotune.proof.blocks import Finalist
 from autotune.proof.proof import HeldBack
 from autotune.study.candidates import Candidate
@@ -45,7 +45,7 @@ def report_json(result: TuneResult) -> dict[str, Any]:
                 "state": trial.state,
                 "deployment": trial.deployment.model_dump(mode="json"),
                 "node": trial.node,
-                "rtfx": trial.rtfx if trial.measurement else None,
+                "rtfx": trial.measurement.rtfx if trial.measurement else None,
                 "anchor": trial.anchor,
                 "verdict": trial.measurement.verdict if trial.measurement else None,
                 "accuracy": _accuracy_json(trial.measurement.accuracy) if trial.measurement else None,
@@ -141,8 +141,8 @@ def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
     return [
         name,
         f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})" if wide else f"{rtfx.median:.1f}",
-        f"{pooled_latency(finalist.measurements).p95:.3g} s",
-        bytes_text(finalist.peak_memory_bytes),
+        f"{finalist.pooled.p95_latency_s:.3g} s",
+        bytes_text(finalist.pooled.peak_memory_bytes),
         _rate(finalist.verdict),
         "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
     ]
@@ -213,8 +213,9 @@ def _print_front(result: TuneResult, console: Console) -> None:
         return
     console.print("Pareto front of the trials (not proven in blocks):")
     for one in front[:FRONT]:
+        figures = one.pooled
         console.print(
-            f"    RTFx {one.rtfx:.1f}, p95 {one.p95_latency_s:.3g} s, {bytes_text(one.peak_memory_bytes)}: "
+            f"    RTFx {figures.rtfx:.1f}, p95 {figures.p95_latency_s:.3g} s, {bytes_text(figures.peak_memory_bytes)}: "
             f"{one.deployment.describe()}",
             markup=False,
             soft_wrap=True,
@@ -226,9 +227,9 @@ def _print_front(result: TuneResult, console: Console) -> None:
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "deployment": candidate.deployment.model_dump(mode="json"),
-        "rtfx": candidate.rtfx,
-        "p95_latency_s": candidate.p95_latency_s,
-        "peak_memory_bytes": candidate.peak_memory_bytes,
+        "rtfx": candidate.pooled.rtfx,
+        "p95_latency_s": candidate.pooled.p95_latency_s,
+        "peak_memory_bytes": candidate.pooled.peak_memory_bytes,
         "trials": [trial.number for trial in candidate.trials],
     }
 

@@ -14,6 +14,7 @@ from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
+from autotune.measure.pooled import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.redaction import RedactedCommand
 from autotune.study.goal import Goal, Objective
@@ -67,6 +68,11 @@ class LatencyRecord(Document):
     p50: float = Field(ge=0)
     p95: float = Field(ge=0)
     p99: float = Field(ge=0)
+
+    @classmethod
+    def of(cls, figures: Pooled) -> LatencyRecord:
+        """Of all latency samples together."""
+        return cls(p50=figures.latency_s(0.5), p95=figures.p95_latency_s, p99=figures.latency_s(0.99))
 
 
 class GoalRecord(Document):

@@ -174,9 +174,10 @@ def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
         reporter.note(event.text, loud=True)
     if event.kind != "finished" or record is None:
         return
-    got = f"RTFx {record.rtfx:.1f}" if record.measurement else f"{record.kind or record.state}: {record.reason}"
-    if record.measurement and record.measurement.accuracy:
-        got += f", {describe_accuracy(record.measurement.accuracy)}"
-    best = f" (best so far {event.best.rtfx:.1f})" if event.best else ""
+    measurement = record.measurement
+    got = f"RTFx {measurement.rtfx:.1f}" if measurement else f"{record.kind or record.state}: {record.reason}"
+    if measurement and measurement.accuracy:
+        got += f", {describe_accuracy(measurement.accuracy)}"
+    best = f" (best so far {event.best.pooled.rtfx:.1f})" if event.best else ""
     again = " again" if record.role in ("recheck", "anchor") else ""
     reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {got:.200}{best}")

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
 from autotune.study.known import History
@@ -160,10 +161,11 @@ class Ledger:
 
     def complete(self, trial: Trial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
         """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
+        figures = Pooled((measurement,))  # of this trial alone: what Optuna was told of earlier ones is final
         told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
         attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
-        value = math.log(self.goal.score(measurement) / anchor)
-        return self._tell(trial, attributes, self.goal.constraints(measurement), value)
+        value = math.log(self.goal.score(figures) / anchor)
+        return self._tell(trial, attributes, self.goal.constraints(figures), value)
 
     def fail(self, trial: Trial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
         """Tell a failure: pruned and infeasible if it is the configuration's own, failed if it is not."""
@@ -181,10 +183,10 @@ class Ledger:
         """Answer a suggestion that is already known from its record."""
         trial.set_user_attr("role", "repeat")
         trial.set_user_attr("repeats", record.number)
-        for name, value in self.goal.constraints(record.measurement).items():
+        for name, value in self.goal.constraints(record.pooled).items():
             trial.set_constraint(name, value)
-        if record.measurement:
-            self._study.tell(trial, math.log(self.goal.score(record.measurement) / record.anchor))
+        if record.pooled:
+            self._study.tell(trial, math.log(self.goal.score(record.pooled) / record.anchor))
         else:
             self._study.tell(trial, state=TrialState.PRUNED)
 
@@ -281,7 +283,7 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
     record = read_record(trial)
     if record is None:
         return None
-    value = None if record.measurement is None else math.log(goal.score(record.measurement) / record.anchor)
+    value = None if record.pooled is None else math.log(goal.score(record.pooled) / record.anchor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return create_trial(
@@ -290,5 +292,5 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=trial.user_attrs,
-            constraints=None if record.state == "fail" else goal.constraints(record.measurement),
+            constraints=None if record.state == "fail" else goal.constraints(record.pooled),
         )
