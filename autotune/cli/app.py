@@ -37,8 +37,8 @@ app.command("plan")(plan.plan)
 app.command("history")(history.history)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(show: bool) -> None:
+    if show:
         print(f"autotune {__version__}")
         raise typer.Exit
 

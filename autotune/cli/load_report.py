@@ -91,20 +91,20 @@ def _table(report: LoadReport) -> Table:
 
 
 def _row(run: LoadRun) -> list[str]:
-    found = run.figures
-    without = found.requests - found.ok
+    figures = run.figures
+    without = figures.requests - figures.ok
     return [
         f"{run.load:.4g}",
         f"{run.period_s:.0f} s",
-        f"{found.offered_audio_s_per_s:.1f}",
-        _seconds(found.latency_s.p50),
-        _seconds(found.latency_s.p95),
+        f"{figures.offered_audio_s_per_s:.1f}",
+        _seconds(figures.latency_s.p50),
+        _seconds(figures.latency_s.p95),
         _bound(run),
-        _seconds(found.latency_s.p99),
-        f"{found.goodput_rate:.4g}",
-        f"{without}/{found.requests}",
+        _seconds(figures.latency_s.p99),
+        f"{figures.goodput_rate:.4g}",
+        f"{without}/{figures.requests}",
         "–" if run.texts is None else f"{run.texts.rate:.2%}",
-        run.verdict if found.promise is None else f"{run.verdict}, {found.promise}",
+        run.verdict if figures.promise is None else f"{run.verdict}, {figures.promise}",
     ]
 
 

@@ -37,16 +37,16 @@ def measure(
     try:
         with TerminalReporter() as reporter:
             if len(files) == 1:
-                found: Recheck | SideBySide = recheck(files[0], options, reporter)
+                result: Recheck | SideBySide = recheck(files[0], options, reporter)
             else:
-                found = side_by_side(files, options, reporter)
+                result = side_by_side(files, options, reporter)
     except KeyboardInterrupt:
         print("autotune: stopped before two blocks were complete: nothing can be said.", file=sys.stderr)
         raise SystemExit(130) from None
-    tell(found, json_=json_)
+    tell(result, json_=json_)
 
 
-def tell(found: Recheck | SideBySide, *, json_: bool) -> None:
+def tell(result: Recheck | SideBySide, *, json_: bool) -> None:
     """Print what was found.
 
     Raises:
@@ -58,21 +58,21 @@ def tell(found: Recheck | SideBySide, *, json_: bool) -> None:
     from autotune.errors import SlowerThanRecordedError, TrialError
     from autotune.jobs.measure import Recheck
 
-    if isinstance(found, Recheck):
-        print(json.dumps(_recheck_json(found)) if json_ else _recheck_text(found))
-        if not found.good:
-            raise SlowerThanRecordedError(found.describe())
+    if isinstance(result, Recheck):
+        print(json.dumps(_recheck_json(result)) if json_ else _recheck_text(result))
+        if not result.good:
+            raise SlowerThanRecordedError(result.describe())
         return
-    print(json.dumps(_side_by_side_json(found)) if json_ else _side_by_side_text(found))
-    failed = [f"{file.path}: {found.finalist(file).dropped}" for file in found.files if found.finalist(file).dropped]
+    print(json.dumps(_side_by_side_json(result)) if json_ else _side_by_side_text(result))
+    failed = [f"{file.path}: {result.finalist(file).dropped}" for file in result.files if result.finalist(file).dropped]
     if failed:
         raise TrialError("Every file must run on this machine, but " + "; ".join(failed))
 
 
-def _recheck_text(found: Recheck) -> str:
+def _recheck_text(result: Recheck) -> str:
     from autotune.jobs.measure import interval_text
 
-    document, now, blocks = found.file.document, found.now, found.comparison.blocks
+    document, now, blocks = result.file.document, result.now, result.comparison.blocks
     then, base = document.measurement, document.baseline
     cer, figures = _cer(now), now.pooled
     rows = [
@@ -80,21 +80,21 @@ def _recheck_text(found: Recheck) -> str:
         ["p95", f"{then.latency_s.p95:.3g} s", f"{figures.p95_latency_s:.3g} s"],
         ["memory", f"{then.peak_memory_bytes / 2**20:.0f} MiB", f"{figures.peak_memory_bytes / 2**20:.0f} MiB"],
         ["errors", "–" if then.cer is None else _rate(then.cer), "–" if cer is None else _rate(cer)],
-        ["baseline's RTFx", interval_text(base.rtfx), interval_text(found.comparison.baseline.rtfx)],
+        ["baseline's RTFx", interval_text(base.rtfx), interval_text(result.comparison.baseline.rtfx)],
     ]
-    if document.speedup is not None and found.comparison.candidates:
+    if document.speedup is not None and result.comparison.candidates:
         rows.append(["speed-up (95 %)", f"{interval_text(document.speedup, 2)}×", f"{interval_text(now.speedup, 2)}×"])
     heading = f"{document.deployment.describe()}\n{blocks} interleaved blocks\n"
     table = _table(["", f"recorded {document.provenance.date:%Y-%m-%d}", "now"], rows)
-    return f"{heading}{table}" + (f"\n{found.describe()}" if found.good else "")
+    return f"{heading}{table}" + (f"\n{result.describe()}" if result.good else "")
 
 
-def _side_by_side_text(found: SideBySide) -> str:
+def _side_by_side_text(result: SideBySide) -> str:
     from autotune.jobs.measure import interval_text
 
     rows = []
-    for file in found.files:
-        finalist, name = found.finalist(file), str(file.path)
+    for file in result.files:
+        finalist, name = result.finalist(file), str(file.path)
         if finalist.dropped:
             rows.append([name, "failed"])
             continue
@@ -106,12 +106,12 @@ def _side_by_side_text(found: SideBySide) -> str:
                 f"{finalist.pooled.p95_latency_s:.3g} s",
                 f"{finalist.pooled.peak_memory_bytes / 2**20:.0f} MiB",
                 "–" if cer is None else _rate(cer),
-                "1" if finalist is found.comparison.baseline else f"{interval_text(finalist.speedup, 2)}×",
+                "1" if finalist is result.comparison.baseline else f"{interval_text(finalist.speedup, 2)}×",
             ]
         )
-    heading = f"{found.comparison.blocks} interleaved blocks, {found.files[0].document.goal.objective}\n"
+    heading = f"{result.comparison.blocks} interleaved blocks, {result.files[0].document.goal.objective}\n"
     table = _table(["", "RTFx (95 %)", "p95", "memory", "errors", "to the first (95 %)"], rows)
-    return "\n".join([heading + table, *found.describe()])
+    return "\n".join([heading + table, *result.describe()])
 
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
@@ -141,36 +141,36 @@ def _cer(finalist: Finalist) -> CerRecord | None:
     return cer_record(finalist.verdict)
 
 
-def _recheck_json(found: Recheck) -> dict[str, Any]:
-    document = found.file.document
+def _recheck_json(result: Recheck) -> dict[str, Any]:
+    document = result.file.document
     then = document.measurement
     return {
-        "file": str(found.file.path),
-        "same_machine": found.same_machine,
-        "hardware": found.hardware.fingerprint,
-        "blocks": found.comparison.blocks,
-        "slower": found.slower,
-        "good": found.good,
-        "told": found.describe(),
-        "missed": [limit.describe() for limit in found.now.missed],
-        "packages": {name: {"recorded": old, "now": new} for name, (old, new) in found.packages.items()},
+        "file": str(result.file.path),
+        "same_machine": result.same_machine,
+        "hardware": result.hardware.fingerprint,
+        "blocks": result.comparison.blocks,
+        "slower": result.slower,
+        "good": result.good,
+        "told": result.describe(),
+        "missed": [limit.describe() for limit in result.now.missed],
+        "packages": {name: {"recorded": old, "now": new} for name, (old, new) in result.packages.items()},
         "recorded": {
             **then.model_dump(mode="json", include={"rtfx", "latency_s", "peak_memory_bytes", "cer"}),
             "speedup": None if document.speedup is None else document.speedup.model_dump(mode="json"),
             "baseline_rtfx": document.baseline.rtfx.model_dump(mode="json"),
         },
         "now": {
-            **_figures(found.now),
-            "speedup": asdict(found.now.speedup) if found.comparison.candidates else None,
-            "baseline_rtfx": asdict(found.comparison.baseline.rtfx),
+            **_figures(result.now),
+            "speedup": asdict(result.now.speedup) if result.comparison.candidates else None,
+            "baseline_rtfx": asdict(result.comparison.baseline.rtfx),
         },
     }
 
 
-def _side_by_side_json(found: SideBySide) -> dict[str, Any]:
+def _side_by_side_json(result: SideBySide) -> dict[str, Any]:
     rows = []
-    for file in found.files:
-        finalist = found.finalist(file)
+    for file in result.files:
+        finalist = result.finalist(file)
         row: dict[str, Any] = {
             "file": str(file.path),
             "deployment": finalist.deployment.model_dump(mode="json"),
@@ -179,8 +179,8 @@ def _side_by_side_json(found: SideBySide) -> dict[str, Any]:
         if not finalist.dropped:
             row |= {**_figures(finalist), "ratio": asdict(finalist.speedup)}
         rows.append(row)
-    objective = found.files[0].document.goal.objective
-    return {"blocks": found.comparison.blocks, "objective": objective, "files": rows, "told": found.describe()}
+    objective = result.files[0].document.goal.objective
+    return {"blocks": result.comparison.blocks, "objective": objective, "files": rows, "told": result.describe()}
 
 
 def _figures(finalist: Finalist) -> dict[str, Any]:

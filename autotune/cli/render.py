@@ -71,7 +71,7 @@ def _write(out: Path, files: dict[str, str]) -> None:
 
     for name, text in files.items():
         path = out / name
-        with contextlib.suppress(OSError):  # what can't be made is told when it is written to
+        with contextlib.suppress(OSError):  # writing to it reports why it can't be made
             path.parent.mkdir(parents=True, exist_ok=True)
         write_output(path, text.encode())
         if text.startswith("#!"):

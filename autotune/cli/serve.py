@@ -71,5 +71,5 @@ def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
     _tell(f"ready at {url} — {deployment.describe()}")
     _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results{why}")
     if json_:
-        told = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
-        print(json.dumps({**told, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)
+        facts = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
+        print(json.dumps({**facts, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)

@@ -48,7 +48,7 @@ class TerminalReporter:
         self._progress.stop()
 
     def note(self, text: str, *, loud: bool = False) -> None:
-        """A line that stays."""
+        """Print a line that stays above the progress bar."""
         self._console.print(text, style="bold yellow" if loud else None, markup=False, soft_wrap=True)
 
     def working(self, text: str) -> None:
@@ -83,5 +83,5 @@ def natural_width(console: Console, content: RenderableType) -> int:
 
 
 def bytes_text(size: float) -> str:
-    """``123 MiB``, ``1.2 GiB``."""
+    """A number of bytes as ``123 MiB`` or ``1.2 GiB``."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

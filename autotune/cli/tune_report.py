@@ -76,9 +76,9 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     if natural_width(console, table) > console.width:
         table = _table(result, rows, wide=False)
     console.print(table)
-    other = document.baseline.other
+    second = document.baseline.other
     described = [(name, finalist.deployment.describe()) for name, finalist in rows]
-    for name, text in [("baseline", other.deployment.describe()), *described] if other else described:
+    for name, text in [("baseline", second.deployment.describe()), *described] if second else described:
         console.print(f"  {name}: {text}", soft_wrap=True)
     _print_accuracy(result, console)
     for held in result.held_back[:SHOWN]:
@@ -105,7 +105,7 @@ def print_shared(part: SharedPart) -> None:
 
 
 def shared_json(part: SharedPart) -> dict[str, Any]:
-    """The same for programs."""
+    """The facts of ``print_shared`` as JSON values."""
     return {"study": part.storage, "trials": len(part.study.trials), "finalists_on": part.node, "wall_s": part.wall_s}
 
 
@@ -128,9 +128,9 @@ def _table(result: TuneResult, rows: list[tuple[str, Finalist]], *, wide: bool) 
     columns = ["", "RTFx (95 %)", "p95", "memory", rate, "speed-up (95 %)"]
     for column in columns:
         table.add_column(column if wide else column.replace("RTFx (95 %)", "RTFx"), no_wrap=True)
-    other = result.document.baseline.other
-    if other is not None:
-        table.add_row("baseline", f"{other.rtfx:.1f}")
+    second = result.document.baseline.other
+    if second is not None:
+        table.add_row("baseline", f"{second.rtfx:.1f}")
     for name, finalist in rows:
         table.add_row(*_cells(name, finalist, wide=wide))
     return table
@@ -196,7 +196,7 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
 
 
 def _print_failures(result: TuneResult, console: Console) -> None:
-    """Every failure; deployments that failed alike are told together."""
+    """Every failure; deployments that failed alike share a line."""
     alike: dict[str, list[str]] = {}
     for trial in result.study.failed:
         alike.setdefault(f"{trial.kind}: {trial.reason}", []).append(trial.deployment.describe())

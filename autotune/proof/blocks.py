@@ -54,7 +54,7 @@ class Blocks:
 
     @property
     def limit(self) -> int:
-        """Blocks at most."""
+        """The largest number of blocks."""
         return self.count if self.most is None else self.most
 
 
@@ -168,8 +168,8 @@ class _Rounds:
         pairs = [(block[deployment], block[self.baseline]) for block in self.complete if deployment in block]
         return Finalist(
             deployment=deployment,
-            measurements=tuple(mine for mine, _ in pairs),
-            ratios=tuple(score(Pooled((mine,))) / score(Pooled((base,))) for mine, base in pairs),
+            measurements=tuple(own for own, _ in pairs),
+            ratios=tuple(score(Pooled((own,))) / score(Pooled((base,))) for own, base in pairs),
             dropped=self.reasons.get(deployment, ""),
             goal=self.blocks.goal,
         )

@@ -77,7 +77,7 @@ class Finalist:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the blocks showed."""
+    """The baseline and the candidates as the blocks measured them, and the recommendation that follows."""
 
     baseline: Finalist
     candidates: tuple[Finalist, ...]
@@ -126,8 +126,8 @@ class Comparison:
     @property
     def held_back(self) -> tuple[Finalist, ...]:
         """Proven faster than the baseline, but not proven acceptable; fastest first."""
-        mine = [finalist for finalist in self.candidates if finalist.faster and not finalist.acceptable]
-        return tuple(sorted([*mine, *self.earlier], key=lambda finalist: -finalist.speedup.median))
+        held = [finalist for finalist in self.candidates if finalist.faster and not finalist.acceptable]
+        return tuple(sorted([*held, *self.earlier], key=lambda finalist: -finalist.speedup.median))
 
     @property
     def runner_up(self) -> Finalist | None:

@@ -40,15 +40,15 @@ class HeldBack:
         return self.verdict is not None and self.verdict.outcome != "passed"
 
     def line(self) -> str:
-        """Which, how fast and why, for people."""
+        """One line for a terminal: which deployment, how fast, and why it is held back."""
         return f"held back: {self.deployment.describe()}: RTFx {self.rtfx:.1f}; {self.describe()}"
 
     def describe(self) -> str:
-        """Why, for people."""
-        told = [limit.describe() for limit in self.limits]
+        """Why it is held back, as text for a report."""
+        reasons = [limit.describe() for limit in self.limits]
         if self.verdict is not None and self.inaccurate:
-            told.append(self.verdict.describe())
-        return "; ".join(told)
+            reasons.append(self.verdict.describe())
+        return "; ".join(reasons)
 
 
 def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
@@ -57,14 +57,14 @@ def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
     Trials are compared with the trials of the recommended deployment, so that both were measured alike.
     """
     held = [HeldBack.of(finalist) for finalist in comparison.held_back]
-    proven = {one.deployment for one in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
+    proven = {finalist.deployment for finalist in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
     bar = _relative(result, comparison.winner.deployment)
     for candidate in result.candidates:
         if candidate.deployment in proven or candidate.relative <= bar:
             continue
-        found = _of(candidate)
-        if found.limits or found.inaccurate:
-            held.append(found)
+        entry = _of(candidate)
+        if entry.limits or entry.inaccurate:
+            held.append(entry)
     return sorted(held, key=lambda one: -one.ratio)
 
 
@@ -76,8 +76,8 @@ def _of(candidate: Candidate) -> HeldBack:
 
 def _relative(result: StudyResult, deployment: Deployment) -> float:
     """Of a candidate or a baseline; 0 if the study doesn't know it."""
-    known = [*result.baselines, *result.candidates]
-    return next((candidate.relative for candidate in known if candidate.deployment == deployment), 0.0)
+    measured = [*result.baselines, *result.candidates]
+    return next((candidate.relative for candidate in measured if candidate.deployment == deployment), 0.0)
 
 
 BETTER: dict[Objective, str] = {
@@ -106,10 +106,10 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
         return _why_tuned(comparison)
     if not held:
         return f"Nothing measured {BETTER[objective]} FunASR's default with 95 % confidence."
-    rejected = sum(one.verdict is not None and one.verdict.outcome == "rejected" for one in held)
-    unclear = sum(one.inaccurate for one in held) - rejected
-    beyond = sum(bool(one.limits) for one in held)
-    counts = [f"{rejected} rejected", f"{unclear} not to be told with this audio"] if rejected or unclear else []
+    rejected = sum(entry.verdict is not None and entry.verdict.outcome == "rejected" for entry in held)
+    unclear = sum(entry.inaccurate for entry in held) - rejected
+    beyond = sum(bool(entry.limits) for entry in held)
+    counts = [f"{rejected} rejected", f"{unclear} undecided with this audio"] if rejected or unclear else []
     why = ["the accuracy guard"] if counts else []
     if beyond:
         why.append("the limits")
@@ -125,12 +125,12 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
 
 def _why_tuned(comparison: Comparison) -> str:
     winner, better = comparison.winner, BETTER[comparison.winner.goal.objective]
-    told = ["its accuracy was not checked" if winner.verdict is None else winner.verdict.describe()]
-    told += [limit.describe() for limit in winner.goal.limits(winner.pooled)]
+    facts = ["its accuracy was not checked" if winner.verdict is None else winner.verdict.describe()]
+    facts += [limit.describe() for limit in winner.goal.limits(winner.pooled)]
     if winner.faster:
-        return f"It {better} FunASR's default with 95 % confidence; {'; '.join(told)}."
+        return f"It {better} FunASR's default with 95 % confidence; {'; '.join(facts)}."
     missed = "; ".join(limit.describe() for limit in comparison.baseline.missed)
     return (
         f"FunASR's default does not keep what was asked for ({missed}), and this is the best that was proven to. It is "
-        f"not proven that it {better} the default; {'; '.join(told)}."
+        f"not proven that it {better} the default; {'; '.join(facts)}."
     )

@@ -73,11 +73,11 @@ def check_admissible(comparison: Comparison, tried: Sequence[Finalist]) -> None:
 
 def _of_candidate(candidate: Candidate) -> tuple[_Shortfall, ...]:
     goal, accuracy = candidate.goal, candidate.pooled.accuracy
-    found = _over(goal.missed(candidate.pooled))
+    shortfalls = _over(goal.missed(candidate.pooled))
     if accuracy is None:
-        return found
+        return shortfalls
     text = f"{describe_accuracy(accuracy)}, {100 * goal.guard.allowed:.2f} points allowed"
-    return (*found, *_inaccurate(goal.guard.constraint(accuracy), text))
+    return (*shortfalls, *_inaccurate(goal.guard.constraint(accuracy), text))
 
 
 def _of_finalist(finalist: Finalist) -> tuple[_Shortfall, ...]:
@@ -110,12 +110,12 @@ def _refuse(misses: Sequence[_Miss], goal: Goal, where: str) -> None:
     """Raise for the smallest of the greatest excesses."""
     nearest = min((miss for miss in misses if miss.shortfalls), key=lambda miss: miss.binding.excess)
     counts = Counter(shortfall.name for miss in misses for shortfall in miss.shortfalls)
-    told = ", ".join(f"{_NAMES[name]} in {count}" for name, count in counts.most_common())
+    counted = ", ".join(f"{_NAMES[name]} in {count}" for name, count in counts.most_common())
     raise InfeasibleSloError(
         f"What is recommended must keep the limits ({goal.describe()}), but nothing measured {where} does. "
         f"The nearest miss is {nearest.deployment.describe()}: "
         + "; ".join(shortfall.text for shortfall in nearest.shortfalls)
         + f". {_NAMES[nearest.binding.name].capitalize()} binds; of {len(misses)} deployments, "
-        f"what fails is {told}. {nearest.binding.advice}; or search longer with --trials, or ask less of the machine "
-        "with another audio profile."
+        f"what fails is {counted}. {nearest.binding.advice}; or search longer with --trials, or ask less of the "
+        "machine with another audio profile."
     )

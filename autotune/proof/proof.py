@@ -108,7 +108,7 @@ def line_up(result: StudyResult, count: int) -> LineUp:
     simplest = _simplest_near_tie(allowed)
     if simplest is not None and simplest not in finalists:
         finalists.append(simplest)
-    return LineUp(tuple(finalists), tuple(one for one in ordered if one not in finalists))
+    return LineUp(tuple(finalists), tuple(deployment for deployment in ordered if deployment not in finalists))
 
 
 def _doubt(figures: Pooled, goal: Goal) -> int:
@@ -172,34 +172,34 @@ class _Bench:
         plan, unchanged = self.plan, [*line.finalists, *line.reserve]
         if plan.select < 2 or len(line.finalists) < 2:
             return unchanged, False
-        found = self._compare(line.finalists, Blocks(plan.select, seed=plan.seed, goal=self.goal), "selection")
-        failed = [finalist.deployment for finalist in found.dropped]
-        if not found.conclusive:
-            return [one for one in unchanged if one not in failed], found.interrupted
+        comparison = self._compare(line.finalists, Blocks(plan.select, seed=plan.seed, goal=self.goal), "selection")
+        failed = [finalist.deployment for finalist in comparison.dropped]
+        if not comparison.conclusive:
+            return [deployment for deployment in unchanged if deployment not in failed], comparison.interrupted
         groups: list[list[Finalist]] = [[], [], []]
-        for finalist in found.candidates:
+        for finalist in comparison.candidates:
             groups[_doubt(finalist.pooled, self.goal)].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
-        return [*order, *line.reserve], found.interrupted
+        return [*order, *line.reserve], comparison.interrupted
 
     def prove(self, queue: Sequence[Deployment]) -> Comparison:
         """The comparison of the first two, or of the next ones if those are held back."""
-        found = self._proof(queue[:PROVEN])
-        tried = list(found.candidates)
+        comparison = self._proof(queue[:PROVEN])
+        tried = list(comparison.candidates)
         for start in range(PROVEN, PROVEN * (1 + MORE_PROOFS), PROVEN):
             pair = queue[start : start + PROVEN]
-            if not pair or found.interrupted or not _may_go_on(found):
+            if not pair or comparison.interrupted or not _may_go_on(comparison):
                 break
-            for line in _why_more(found):
+            for line in _why_more(comparison):
                 self.reporter.note(line)
             more = self._proof(pair)
             if not more.conclusive:
                 break
-            found = replace(more, earlier=found.held_back)
+            comparison = replace(more, earlier=comparison.held_back)
             tried += more.candidates
-        _check_conclusive(found)
-        check_admissible(found, tried)
-        return found
+        _check_conclusive(comparison)
+        check_admissible(comparison, tried)
+        return comparison
 
     def _proof(self, pair: Sequence[Deployment]) -> Comparison:
         plan = self.plan
@@ -208,32 +208,32 @@ class _Bench:
 
     def _compare(self, candidates: Sequence[Deployment], blocks: Blocks, phase: str) -> Comparison:
         def on_event(event: FinalistEvent) -> None:
-            got = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
-            text = f"{event.deployment.describe()}: {got:.200}"
+            result = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
+            text = f"{event.deployment.describe()}: {result:.200}"
             self.reporter.step(f"{phase}, block", event.block + 1, event.blocks, text)
 
         return compare(candidates, self.baseline, self.runner, blocks=blocks, on_event=on_event)
 
 
-def _may_go_on(found: Comparison) -> bool:
+def _may_go_on(comparison: Comparison) -> bool:
     """Whether others might be recommended instead: what is held back is no proof that nothing is faster."""
-    if not found.conclusive or not found.nothing_is_faster:
+    if not comparison.conclusive or not comparison.nothing_is_faster:
         return False
-    return bool(found.held_back or found.baseline.missed or not found.candidates)
+    return bool(comparison.held_back or comparison.baseline.missed or not comparison.candidates)
 
 
-def _why_more(found: Comparison) -> list[str]:
-    """What held the first two back, for people."""
-    held = [HeldBack.of(one).line() for one in found.candidates if not one.acceptable]
+def _why_more(comparison: Comparison) -> list[str]:
+    """Lines for the terminal: what held the first two back."""
+    held = [HeldBack.of(finalist).line() for finalist in comparison.candidates if not finalist.acceptable]
     return [*held, "Comparing the next best."]
 
 
-def _check_conclusive(found: Comparison) -> None:
-    if found.conclusive:
+def _check_conclusive(comparison: Comparison) -> None:
+    if comparison.conclusive:
         return
-    if found.interrupted:
+    if comparison.interrupted:
         raise KeyboardInterrupt
     raise TrialError(
         "The baseline must be measured in two blocks at least to give an interval, but it was in "
-        f"{found.blocks}. The study is kept: run the same command again."
+        f"{comparison.blocks}. The study is kept: run the same command again."
     )

@@ -37,7 +37,7 @@ class Capability:
     """Whether the field changes nothing in a deployment, so that its value can't be lost."""
 
     def allows(self, value: object) -> bool:
-        """Whether the field may have the value; devices are told apart by their kind."""
+        """Whether the field may have the value; devices are compared by their kind."""
         if self.path == "device":
             value = str(value).partition(":")[0]
         return value in self.values if self.values else value not in self.never

@@ -83,10 +83,10 @@ class _BranchCheck:
 
     def _check_condition(self, path: str, other: str, allowed: tuple[object, ...]) -> None:
         at = f"{self.at(path)}.when"
-        known = sorted({*self.parameters, *self.branch.fixed} - {path})
-        if other not in known:
+        names = sorted({*self.parameters, *self.branch.fixed} - {path})
+        if other not in names:
             raise DocumentError(
-                f'{at}: must name a parameter of this branch, but got "{other}". {suggest(other, known)}'
+                f'{at}: must name a parameter of this branch, but got "{other}". {suggest(other, names)}'
             )
         values = self._values(other)
         for value in allowed:
@@ -100,10 +100,10 @@ class _BranchCheck:
         self._check_expert_values(path, choices, at=f"{at}.{path}")
 
     def _check_expert_values(self, path: str, choices: Sequence[Choice], *, at: str) -> None:
-        known = self._values(path)
+        values = self._values(path)
         for value in [choice.value for choice in choices]:
-            if value not in known and CORES not in known:
-                hint = suggest(str(value), [str(item) for item in known])
+            if value not in values and CORES not in values:
+                hint = suggest(str(value), [str(item) for item in values])
                 raise DocumentError(f"{at}: must be one of the searched values, but got {value!r}. {hint}")
 
     def _values(self, path: str) -> list[object]:
@@ -148,8 +148,8 @@ class _BranchCheck:
     def _explain(self, error: ValidationError, linked: Sequence[ResolvedParameter], values: Mapping[str, Any]) -> str:
         item = error.errors()[0]
         path = ".".join(map(str, item["loc"]))
-        known = path in self.parameters or path in self.branch.fixed
-        at = self.at(path) if known else self.where
+        own = path in self.parameters or path in self.branch.fixed
+        at = self.at(path) if own else self.where
         chosen = ", ".join(f"{part.path}={values.get(part.path)}" for part in linked)
         return f"{at}: {item['msg'].removeprefix('Value error, ')} (with {chosen})."
 
@@ -159,16 +159,16 @@ class _BranchCheck:
         if fixed["device"] == "cuda":
             fixed["device"] = "cuda:0"
         fixed = {path: _EVERY_CORE if value == CORES else value for path, value in fixed.items()}
-        found = []
+        parameters = []
         done: set[str] = set()
         while len(done) < len(self.parameters):
             for path, item in self.parameters.items():
                 if path not in done and not item.when.keys() & (self.parameters.keys() - done):
                     values = [1, _EVERY_CORE] if item.values[0].value == CORES else [c.value for c in item.values]
                     when = tuple((other, tuple(allowed)) for other, allowed in item.when.items())
-                    found.append(ResolvedParameter(path, tuple(values), when, item.otherwise))
+                    parameters.append(ResolvedParameter(path, tuple(values), when, item.otherwise))
                     done.add(path)
-        return ResolvedBranch(self.name, tuple(fixed.items()), tuple(found), (), _EVERY_CORE)
+        return ResolvedBranch(self.name, tuple(fixed.items()), tuple(parameters), (), _EVERY_CORE)
 
 
 _File = tuple[Path, SearchSpace]

@@ -140,11 +140,11 @@ class ResolvedBranch:
 
     def encode(self, deployment: Deployment) -> dict[str, Value] | None:
         """Optuna parameters that give ``deployment``, None if this branch doesn't hold it."""
-        wanted = flatten(deployment)
+        values = flatten(deployment)
         params: dict[str, Value] = {}
 
         def pick(parameter: ResolvedParameter) -> Value:
-            value: Value = wanted.get(parameter.path, parameter.choices[0])
+            value: Value = values.get(parameter.path, parameter.choices[0])
             if value not in parameter.choices:
                 return parameter.choices[0]
             if len(parameter.choices) > 1:
@@ -286,25 +286,25 @@ class ResolvedSpace:
         """Deployments of the same branch that differ in one parameter, and in what depends on it."""
         current = flatten(deployment)
         branch = next(item for item in self.branches if item.encode(deployment) is not None)
-        found: dict[str, Deployment] = {}
+        deployments: dict[str, Deployment] = {}
         for changed in branch.parameters:
             for choice in changed.choices:
                 near = branch.build(lambda item: branch.moved(item, current, {changed.path: choice}))  # noqa: B023
                 if near != deployment:
-                    found[near.key] = near
-        return list(found.values())
+                    deployments[near.key] = near
+        return list(deployments.values())
 
     def two_steps(self, deployment: Deployment, count: int, generator: random.Random) -> list[Deployment]:
         """``count`` random moves of two parameters at once, repeats and the deployment itself left out."""
         current = flatten(deployment)
         branch = next(item for item in self.branches if item.encode(deployment) is not None)
-        found: dict[str, Deployment] = {}
+        deployments: dict[str, Deployment] = {}
         for _ in range(count if len(branch.parameters) > 1 else 0):
             moved = {item.path: generator.choice(item.choices) for item in generator.sample(branch.parameters, 2)}
             near = branch.build(lambda item: branch.moved(item, current, moved))  # noqa: B023
             if near != deployment:
-                found[near.key] = near
-        return list(found.values())
+                deployments[near.key] = near
+        return list(deployments.values())
 
     def everything(self) -> Iterator[Deployment]:
         """Every deployment, some more than once; for small spaces."""
@@ -312,11 +312,11 @@ class ResolvedSpace:
             yield from branch.everything()
 
 
-def _preferred(parameter: ResolvedParameter, wanted: Sequence[Value]) -> Value:
-    for value in wanted:
+def _preferred(parameter: ResolvedParameter, values: Sequence[Value]) -> Value:
+    for value in values:
         if value in parameter.choices:
             return value
-    numbers = [value for value in wanted if isinstance(value, int | float)]
+    numbers = [value for value in values if isinstance(value, int | float)]
     if numbers and parameter.ordinal:
         return min(parameter.choices, key=lambda choice: abs(float(choice) - numbers[0]))
     return parameter.choices[0]

@@ -126,26 +126,30 @@ class _Task:
 
     def _parameters(self, name: str, branch: Branch, fixed: dict[str, Value]) -> list[ResolvedParameter] | None:
         """None if a parameter that is always needed has no choice left; ``otherwise`` goes into ``fixed``."""
-        found: dict[str, ResolvedParameter] = {}
+        parameters: dict[str, ResolvedParameter] = {}
         for path, parameter in branch.parameters.items():
             if parameter.arrival not in (None, self.arrival):
                 if parameter.otherwise is not None:
                     fixed[path] = parameter.otherwise
                 continue
             when = tuple((other, tuple(allowed)) for other, allowed in parameter.when.items())
-            found[path] = ResolvedParameter(path, self._choices(name, path, parameter), when, parameter.otherwise)
-        for item in [item for item in found.values() if not item.choices]:
+            parameters[path] = ResolvedParameter(path, self._choices(name, path, parameter), when, parameter.otherwise)
+        for item in [item for item in parameters.values() if not item.choices]:
             if not item.when:
                 return None
-            del found[item.path]
+            del parameters[item.path]
             # Without a value for it, what it belongs to (int8 without a weight type) can't be searched either.
             other, allowed = item.when[0]
-            left = tuple(value for value in found[other].choices if value not in allowed) if other in found else ()
+            left = (
+                tuple(value for value in parameters[other].choices if value not in allowed)
+                if other in parameters
+                else ()
+            )
             if not left:
                 return None
             self.dropped.append(Dropped(f"{name}: {other}={_listed(allowed)}", f"no value of {item.path} is left"))
-            found[other] = replace(found[other], choices=left)
-        return list(found.values())
+            parameters[other] = replace(parameters[other], choices=left)
+        return list(parameters.values())
 
     def _choices(self, branch: str, path: str, parameter: Parameter) -> tuple[Value, ...]:
         values: list[Value] = []
@@ -163,8 +167,10 @@ class _Task:
         return tuple(sorted(set(values), key=float)) if ordinal else tuple(values)
 
     def _expert(self, choices: Sequence[Choice]) -> tuple[Value, ...]:
-        fitting = [one for one in choices if one.arrival in (None, self.arrival) and self._lacks(one) is None]
-        return self._numbers(tuple(one.value for one in fitting))
+        fitting = [
+            choice for choice in choices if choice.arrival in (None, self.arrival) and self._lacks(choice) is None
+        ]
+        return self._numbers(tuple(choice.value for choice in fitting))
 
     def _numbers(self, values: tuple[Any, ...]) -> tuple[Value, ...]:
         return tuple(self.hardware.usable_cores if value == CORES else value for value in values)

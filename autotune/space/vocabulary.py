@@ -70,8 +70,13 @@ class Vocabulary:
         if engine not in _SEARCHED_ENGINES:
             hint = suggest(str(engine), _SEARCHED_ENGINES)
             raise DocumentError(f"{where}: must be a known engine, but got {engine!r}. {hint}")
-        found, kind = engine_class(str(engine)), str(device).partition(":")[0]
-        return cls(found.name, found.SESSION_OPTIONS, found.NEUTRAL_OPTIONS, found.PROVIDER_OPTIONS.get(kind, {}))
+        engine_cls, kind = engine_class(str(engine)), str(device).partition(":")[0]
+        return cls(
+            engine_cls.name,
+            engine_cls.SESSION_OPTIONS,
+            engine_cls.NEUTRAL_OPTIONS,
+            engine_cls.PROVIDER_OPTIONS.get(kind, {}),
+        )
 
     @property
     def paths(self) -> list[str]:
@@ -126,7 +131,7 @@ def _must(path: str, value: object) -> str:
     if path == "device":
         fits = isinstance(value, str) and re.fullmatch(f"cuda|{DEVICE}", value)
         return "" if fits else "cpu, cuda (every GPU asked for) or cuda:N"
-    if kind is str:  # only the trial can tell whether a directory is good
+    if kind is str:  # only a trial shows whether a directory holds a VAD model
         return "" if isinstance(value, str) else f'"{SILERO}" or the path of a directory'
     may_be_cores = path in _OF_THREADS
     number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)

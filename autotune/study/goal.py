@@ -29,7 +29,7 @@ class Limit:
         return self.got / self.allowed - 1
 
     def describe(self) -> str:
-        """For people: ``p95 latency 0.61 s, 0.5 s allowed``."""
+        """As text: ``p95 latency 0.61 s, 0.5 s allowed``."""
         if self.name == "memory":
             return f"peak memory {self.got / 2**20:.0f} MiB, {self.allowed / 2**20:.0f} MiB allowed"
         return f"p95 latency {self.got:.3g} s, {self.allowed:.3g} s allowed"
@@ -101,7 +101,7 @@ class Goal:
         return "-".join(parts)
 
     def describe(self) -> str:
-        """For people: ``throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB``."""
+        """As text: ``throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB``."""
         parts = [str(self.objective)]
         if self.p95_latency_s is not None:
             parts.append(f"p95 latency ≤ {self.p95_latency_s:g} s")
