@@ -58,7 +58,7 @@ def test_if_nothing_passes_the_baseline_is_recommended_and_the_reason_told() -> 
     assert result.document.recommended == "baseline"
     assert result.document.deployment == BASELINES[1]
     assert "2 faster deployments were held back" in result.document.reason
-    assert "1 rejected, 1 not to be told with this audio" in result.document.reason
+    assert "1 rejected, 1 undecided with this audio" in result.document.reason
     assert [held.deployment for held in result.held_back] == [BAD, UNSURE]
     assert "cannot be told with this audio" in result.held_back[1].describe()
 
