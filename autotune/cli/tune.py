@@ -62,9 +62,7 @@ def tune(
         str | None, typer.Option(help="Name of the study; default: from model, audio and machine.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what this study has measured and start anew.")] = False,
-    history: Annotated[
-        bool, typer.Option(help="Start from what won on similar hardware, and remember this winner.")
-    ] = True,
+    history: Annotated[bool, typer.Option(help="Start from winners of earlier studies, and remember this one.")] = True,
     max_cer_increase: Annotated[
         float,
         typer.Option(

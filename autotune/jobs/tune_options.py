@@ -64,7 +64,7 @@ class TuneOptions:
     storage: str | None = None
     """URL of a database that several identical machines share; None: the journal of this one."""
     history: bool = True
-    """Start from what won on similar hardware, and remember this winner."""
+    """Start from winners of earlier studies, and remember this one."""
     out: Path = Path("deploy.yaml")
 
 

@@ -17,7 +17,7 @@ from autotune.errors import DocumentError
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyResult
-from autotune.study.chooser import Chooser, transfers_within
+from autotune.study.chooser import TRANSFERRED, Chooser
 from autotune.study.goal import Goal
 from autotune.study.ledger import Ledger, adopt
 from autotune.study.records import INTERRUPTED, TrialRecord
@@ -146,7 +146,8 @@ class TuningStudy:
         Raises:
             OSError: the journal can't be written.
         """
-        offered = self._ledger.transfers(transfers_within(transfers, budget.trials))
+        most = None if budget.trials is None else int(TRANSFERRED * budget.trials)
+        offered = self._ledger.transfers(list(dict.fromkeys(transfers))[:most])
         chooser = Chooser(self._space, self._seed, offered)
         steps = Steps(self._ledger, chooser, runner, on_event, pause)
         ended: EventKind | None = None
