@@ -379,7 +379,7 @@ def test_the_tuner_imports_no_runtime(tmp_path: Path) -> None:
         + """
 heavy = {"torch", "funasr", "onnxruntime", "onnx"} & set(sys.modules)
 assert not heavy, heavy
-from autotune.study import finalists
+from autotune.proof import proof
 assert not {"torch", "funasr", "onnxruntime", "onnx"} & set(sys.modules)
 """
     )
