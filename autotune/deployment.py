@@ -16,6 +16,7 @@ from autotune.documents import Document
 __all__ = [
     "ARTIFACT_FORMATS",
     "CHUNKING_FIELDS",
+    "DEVICE",
     "FORMATS_OF_ENGINE",
     "FP32_SHARE",
     "GRAPHS_OF_FORMAT",
@@ -25,7 +26,6 @@ __all__ = [
     "Batch",
     "Chunking",
     "Deployment",
-    "DeviceName",
     "EngineName",
     "FormatName",
     "GraphName",
@@ -37,7 +37,8 @@ EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funas
 FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
 WeightType = Literal["u8", "s8", "s7"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
-DeviceName = str
+DEVICE = r"cpu|cuda:\d+"
+"""What names of devices match."""
 
 WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
 """Of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less, so that the 16-bit sums
@@ -246,7 +247,7 @@ class Deployment(Document):
     measured one at a time (``models/sensitivity.py``)."""
     engine: EngineName
     """What executes the format."""
-    device: DeviceName = Field(pattern=r"^(cpu|cuda:\d+)$")
+    device: str = Field(pattern=f"^({DEVICE})$")
     """``cpu`` or ``cuda:N``."""
     instances: int = Field(ge=1)
     """Engines working side by side, each with its own threads."""
@@ -334,7 +335,7 @@ class Deployment(Document):
         return f"{name} · {self.engine} · {self.device} · {threads} · batch {self.batch.max_size} · chunk {chunk}"
 
 
-def baseline_deployment(*, ncpu: int, device: DeviceName = "cpu", language: Any = "auto") -> Deployment:
+def baseline_deployment(*, ncpu: int, device: str = "cpu", language: Any = "auto") -> Deployment:
     """``AutoModel(model, vad_model="silero-vad", ncpu=ncpu).generate(batch_size_s=300)``: FunASR's own path.
 
     Args:

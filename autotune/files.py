@@ -20,9 +20,12 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
+from autotune.errors import DocumentError
+
 __all__ = [
     "atomic_write",
     "cache_dir",
+    "check_writable",
     "file_sha256",
     "locked",
     "no_space_left",
@@ -31,6 +34,7 @@ __all__ = [
     "staging",
     "state_dir",
     "sweep",
+    "write_output",
 ]
 
 _STAGING = ".staging-"
@@ -148,3 +152,43 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def check_writable(path: Path) -> None:
+    """Find out before measuring whether ``path`` can be written; creates nothing that stays.
+
+    Raises:
+        DocumentError: the directory is missing or not writable, or ``path`` is not a regular file.
+    """
+    target = path.resolve()
+    if target.is_dir():
+        raise DocumentError(f"The output must be a file, but {path} is a directory. Name a file in it.")
+    if target.exists() and not target.is_file():
+        raise DocumentError(f"The output must be a regular file, but {path} is not one.")
+    if not target.parent.is_dir():
+        raise DocumentError(
+            f"The output's directory must exist, but {target.parent} is not a directory. Create it, or write elsewhere."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as error:
+        raise DocumentError(
+            f"The output's directory must be writable, but {target.parent} is not ({error.strerror}). "
+            "Change its permissions, or write elsewhere."
+        ) from error
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that the user has named: the old one or the new one is there, never a part; a link stays one.
+
+    Raises:
+        DocumentError: it cannot be written; what was there before is unchanged.
+    """
+    check_writable(path)
+    try:
+        atomic_write(path.resolve(), data)
+    except OSError as error:
+        raise DocumentError(
+            f"{path} must be writable, but: {error.strerror}. Free disk space, or write elsewhere."
+        ) from error

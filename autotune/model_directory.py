@@ -10,10 +10,18 @@ from typing import Any, Literal, cast, get_args
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
 
-__all__ = ["SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "ModelDirectory"]
+__all__ = ["FRONT_ENDS", "SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "ModelDirectory", "named_files"]
 
-Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer"]
+Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer", "SeacoParaformer"]
 SUPPORTED_ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
+FRONT_ENDS = ("WavFrontend", "WavFrontendOnline", "wav_frontend")
+_PARTS = {
+    "encoder": ("SANMEncoder", "SenseVoiceEncoderSmall", "ConformerEncoder"),
+    "decoder": ("ParaformerSANMDecoder", "ParaformerSANDecoder"),
+    "predictor": ("CifPredictor", "CifPredictorV2", "CifPredictorV3"),
+    "seaco_decoder": ("ParaformerSANMDecoder", "ParaformerSANDecoder"),
+}
+"""FunASR's classes that are made of numbers alone. Others load models of their own, such as Whisper's encoder."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,8 @@ class ModelDirectory:
                 f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, "
                 f"but got {architecture!r} ({config_path}: model)."
             )
-        named = _named_files(path)
+        _check_parts(config, config_path, architecture)
+        named = named_files(path)
         weights = named.get("init_param") or path / "model.pt"
         if not weights.is_file():
             raise ModelError(f"A FunASR model directory must hold its weights, but {weights} is missing.")
@@ -105,8 +114,26 @@ class ModelDirectory:
         )
 
 
-def _named_files(path: Path) -> dict[str, Path]:
-    """Files that ``configuration.json`` names; those that leave the directory are refused."""
+def _check_parts(config: dict[str, Any], where: Path, architecture: str) -> None:
+    model_conf = config.get("model_conf") or {}
+    if not isinstance(model_conf, dict):
+        raise ModelError(f"model_conf must be a mapping, but got {model_conf!r:.60} ({where}).")
+    # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
+    needed = ("encoder",) if architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor")
+    for part, classes in _PARTS.items():
+        names = [settings.get(part) for settings in (model_conf, config)]  # FunASR takes them from either
+        wrong = [name for name in names if name is not None and name not in classes]
+        if wrong or (part in needed and names == [None, None]):
+            name = wrong[0] if wrong else None
+            raise ModelError(f"{part} must be one of {', '.join(classes)}, but got {name!r} ({where}: {part}).")
+
+
+def named_files(path: Path) -> dict[str, Path]:
+    """Files that the ``configuration.json`` of a directory (resolved) names.
+
+    Raises:
+        ModelError: it is damaged, one leaves the directory, or FunASR would read another file than ``config.yaml``.
+    """
     meta_path = path / "configuration.json"
     if not meta_path.is_file():
         return {}
@@ -123,6 +150,8 @@ def _named_files(path: Path) -> dict[str, Path]:
             candidate = (path / value).resolve()
             if not candidate.is_relative_to(path):
                 raise ModelError(f"{meta_path} must name files inside the directory, but {key} is {value!r}.")
+            if key == "config" and candidate != (path / "config.yaml").resolve():
+                raise ModelError(f"{meta_path} must name config.yaml as the config, but names {value!r}.")
             if candidate.is_file():
                 named[key] = candidate
     return named
@@ -150,7 +179,7 @@ def _tokenizer_files(path: Path, config: dict[str, Any], named: dict[str, Path])
 
 def _frontend(path: Path, config: dict[str, Any], named: dict[str, Path]) -> FrontendConfig:
     where = f"{path / 'config.yaml'}: frontend"
-    if config.get("frontend") not in ("WavFrontend", "WavFrontendOnline", "wav_frontend"):
+    if config.get("frontend") not in FRONT_ENDS:
         raise ModelError(f"The front end must be WavFrontend, but got {config.get('frontend')!r} ({where}).")
     conf = config.get("frontend_conf") or {}
     cmvn = named.get("cmvn_file") or path / "am.mvn"

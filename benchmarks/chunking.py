@@ -27,7 +27,7 @@ from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.measure import Measurement, reference_texts
+from autotune.measure import Measurement, Pooled, reference_texts
 from autotune.measure.reference import ReferenceRequest
 from autotune.models import resolve_model
 
@@ -147,8 +147,9 @@ def main() -> None:
 
 
 def row(choice: Choice) -> dict[str, Any]:
+    figures = Pooled(tuple(choice.measurements))
     rtfx = geometric_interval([measurement.rtfx for measurement in choice.measurements])
-    verdict = Guard().verdict([measurement.accuracy for measurement in choice.measurements])
+    verdict = Guard().verdict(figures.accuracy)
     assert verdict is not None
     return {
         "family": choice.family,
@@ -158,7 +159,7 @@ def row(choice: Choice) -> dict[str, Any]:
         "cer": [verdict.rate.value, verdict.rate.low, verdict.rate.high],
         "increase": [verdict.increase.value, verdict.increase.low, verdict.increase.high],
         "verdict": verdict.outcome,
-        "padding_share": choice.measurements[0].padding_share,
+        "padding_share": figures.padding_share,
     }
 
 

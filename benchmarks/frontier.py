@@ -125,7 +125,7 @@ def row_of(one: Measured, judge: Judge, segments: Segments) -> dict[str, Any]:
     }
     if one.texts and one.error is None:
         spoken = {segments.spoken[index].id: text for index, text in one.texts.items()}
-        verdict = Guard().verdict([judge.assess(spoken, spoken.keys())])
+        verdict = Guard().verdict(judge.assess(spoken, spoken.keys()))
         assert verdict is not None
         row["accuracy"] = {
             "rate": [verdict.rate.value, verdict.rate.low, verdict.rate.high],

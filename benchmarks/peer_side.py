@@ -128,6 +128,11 @@ def automodel_side(setup: Setup, waveforms: Waveforms) -> Answer:
         disable_update=True,
         disable_pbar=True,
         log_level="ERROR",
+        # A config.yaml may name code to be run, and more models.
+        trust_remote_code=False,
+        vad_model=None,
+        punc_model=None,
+        spk_model=None,
     )
 
     def transcribe(indices: list[int]) -> list[str]:

@@ -33,7 +33,7 @@ from autotune.errors import AutotuneError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.measure import ReferenceRequest, reference_texts
+from autotune.measure import Pooled, ReferenceRequest, reference_texts
 from autotune.models import resolve_model
 from autotune.reporting import Silent
 from autotune.space.resolving import ResolvedSpace, load_space, resolve
@@ -126,7 +126,7 @@ def fastest_of(table: Table, repeats: int) -> list[Deployment]:
     for deployment in [one for one in table.deployments if one.key in allowed]:
         measured = [row.measurement for row in table.by_key[deployment.key] if row.measurement and row.repeat < repeats]
         if measured:
-            found[deployment] = sum(math.log(score(one)) for one in measured) / len(measured)
+            found[deployment] = sum(math.log(score(Pooled((one,)))) for one in measured) / len(measured)
     count = math.ceil(FASTEST * len(table.deployments))
     return sorted(found, key=lambda one: (-found[one], one.key))[:count]
 
@@ -194,7 +194,7 @@ class Recording:
         score, found = Goal().score, dict[Deployment, float]()
         for row in self.writer.table.rows:
             if row.of_a_baseline and row.measurement:
-                found[row.deployment] = max(score(row.measurement), found.get(row.deployment, 0.0))
+                found[row.deployment] = max(score(Pooled((row.measurement,))), found.get(row.deployment, 0.0))
         if not found:
             raise SystemExit("FunASR's own path must run for its speed to be compared with, but no baseline did.")
         return max(found, key=lambda one: found[one])

@@ -18,6 +18,7 @@ from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import load_space, resolve
 from autotune.study.goal import Goal
@@ -106,8 +107,8 @@ class _Best:
         measurement = None
         with contextlib.suppress(AutotuneError):
             measurement = self._runner.trial(deployment)
-        if measurement is not None and self._case.goal.feasible(measurement):
-            score = self._case.goal.score(measurement)
+        if measurement is not None and self._case.goal.feasible(Pooled((measurement,))):
+            score = self._case.goal.score(Pooled((measurement,)))
             if score > self._score:
                 self._score, self._key = score, deployment.key
         self.steps.append(Step(self._runner.measured, self._runner.clock.seconds, self._key or None))
@@ -143,7 +144,7 @@ def tpe(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]:
             if measurement is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, case.goal.score(measurement))
+                study.tell(trial, case.goal.score(Pooled((measurement,))))
     return best.steps
 
 

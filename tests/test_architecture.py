@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autotune"
 
 FLOORS = [
-    ["errors", "files", "intervals", "reporting", "version"],
-    ["documents", "isolation"],
+    ["errors", "intervals", "redaction", "reporting", "version"],
+    ["documents", "files", "isolation", "options"],
     ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],
     ["models", "recognizer", "space"],
@@ -105,7 +105,7 @@ def test_the_tuner_process_imports_no_runtime() -> None:
     code = f"""
 import sys, pkgutil, importlib
 import autotune.cli, autotune.jobs.tune, autotune.jobs.load_model, autotune.study, autotune.models, autotune.measure
-import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen
+import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen.job
 for table in (autotune.cli,):
     for info in pkgutil.walk_packages(table.__path__, table.__name__ + "."):
         importlib.import_module(info.name)

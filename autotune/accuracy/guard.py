@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from autotune.accuracy.record import Accuracy, pooled
+from autotune.accuracy.record import Accuracy
 from autotune.intervals import RatioEstimate, ratio_interval
 
 __all__ = ["ALLOWED_INCREASE", "Guard", "Outcome", "Verdict", "describe_accuracy"]
@@ -30,7 +29,7 @@ class Verdict:
     """What the guard says of a deployment's texts."""
 
     accuracy: Accuracy
-    """Pooled over its measurements."""
+    """What was judged: of one measurement, or pooled over several."""
     rate: RatioEstimate
     increase: RatioEstimate
     """Paired with the reference, clip by clip."""
@@ -115,16 +114,10 @@ class Guard:
             return accuracy.increase
         return accuracy.increase / self.allowed - 1
 
-    def feasible(self, accuracy: Accuracy | None) -> bool:
-        """Whether the point estimate is allowed; what was not checked is."""
-        return accuracy is None or self.constraint(accuracy) <= 0
-
-    def verdict(self, accuracies: Sequence[Accuracy | None]) -> Verdict | None:
-        """Judge all measurements of one deployment together; None unless each was checked."""
-        checked = [accuracy for accuracy in accuracies if accuracy is not None]
-        if not checked or len(checked) < len(accuracies):
+    def verdict(self, accuracy: Accuracy | None) -> Verdict | None:
+        """Judge a deployment's texts; None if they were not checked."""
+        if accuracy is None:
             return None
-        accuracy = pooled(checked)
         lengths = [float(count.length) for count in accuracy.clips]
         return Verdict(
             accuracy=accuracy,
@@ -133,12 +126,9 @@ class Guard:
             allowed=self.allowed,
         )
 
-    def passes(self, accuracies: Sequence[Accuracy | None]) -> bool:
+    def passes(self, accuracy: Accuracy | None) -> bool:
         """Whether the interval's upper end is allowed; what was not checked passes."""
-        checked = [accuracy for accuracy in accuracies if accuracy is not None]
-        if not checked or len(checked) < len(accuracies):
-            return True
-        return _increase(pooled(checked)).high <= self.allowed
+        return accuracy is None or _increase(accuracy).high <= self.allowed
 
 
 def _increase(accuracy: Accuracy) -> RatioEstimate:

@@ -40,24 +40,25 @@ class Judge:
 
     def __init__(self, workload: Workload, reference: ReferenceTexts) -> None:
         recordings = [recording for shard in workload.shards for recording in shard.recordings]
-        known = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
-        self.against: str = "transcripts" if known else "fp32 PyTorch's text"
+        transcribed = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
+        self.against: str = "transcripts" if transcribed else "fp32 PyTorch's text"
         """What the texts are compared with."""
-        texts = _expected(recordings, reference, known)
+        texts = _expected(recordings, reference, transcribed)
         self.tokens: TokenName = token_name(text for pieces in texts.values() for _, text in pieces)
         """What is counted."""
-        self.unit: UnitName = ("cer" if self.tokens == "characters" else "wer") if known else "disagreement"
+        self.unit: UnitName = ("cer" if self.tokens == "characters" else "wer") if transcribed else "disagreement"
         self._utterances: dict[str, list[_Utterance]] = {}
         for name, pieces in texts.items():
             self._utterances[name] = [
-                self._utterance(clip, text, heard) for (clip, text), heard in zip(pieces, reference[name], strict=True)
+                self._utterance(clip, text, reference_text)
+                for (clip, text), reference_text in zip(pieces, reference[name], strict=True)
             ]
-        everything = [one for utterances in self._utterances.values() for one in utterances]
-        self.length: int = sum(len(one.tokens) for one in everything)
+        utterances = [utterance for group in self._utterances.values() for utterance in group]
+        self.length: int = sum(len(utterance.tokens) for utterance in utterances)
         """Characters or words that are expected in all; 0 means that nothing can be judged."""
-        self.clips: int = len({one.clip for one in everything})
+        self.clips: int = len({utterance.clip for utterance in utterances})
         """Distinct clips."""
-        self.reference_errors: int = sum(one.reference.total for one in everything)
+        self.reference_errors: int = sum(utterance.reference.total for utterance in utterances)
         """Of fp32 PyTorch."""
 
     @property
@@ -68,7 +69,10 @@ class Judge:
     @property
     def sha256(self) -> str:
         """Of everything that is expected: equal digests judge alike."""
-        expected = [[name, [[one.clip, *one.tokens] for one in found]] for name, found in self._utterances.items()]
+        expected = [
+            [name, [[utterance.clip, *utterance.tokens] for utterance in group]]
+            for name, group in self._utterances.items()
+        ]
         return hashlib.sha256(json.dumps([self.unit, expected]).encode()).hexdigest()
 
     def assess(self, texts: Mapping[str, str], recordings: Collection[str] | None = None) -> Accuracy:
@@ -82,8 +86,8 @@ class Judge:
             TrialMismatch: a recording has no text (silence has an empty one).
             ValueError: nothing is expected in these recordings.
         """
-        judged = {name: found for name, found in self._utterances.items() if recordings is None or name in recordings}
-        if not any(one.tokens for found in judged.values() for one in found):
+        judged = {name: group for name, group in self._utterances.items() if recordings is None or name in recordings}
+        if not any(utterance.tokens for group in judged.values() for utterance in group):
             raise ValueError("something must be said in the recordings for texts to be judged, but nothing is")
         counts: dict[str, tuple[int, int, int]] = {}
         worse: list[WorseText] = []
@@ -112,9 +116,9 @@ class Judge:
             worst=tuple(worse[:WORST]),
         )
 
-    def _utterance(self, clip: str, text: str, heard: str) -> _Utterance:
+    def _utterance(self, clip: str, text: str, reference_text: str) -> _Utterance:
         tokens = tokenise(text, self.tokens)
-        return _Utterance(clip, tokens, align(tokens, tokenise(heard, self.tokens)))
+        return _Utterance(clip, tokens, align(tokens, tokenise(reference_text, self.tokens)))
 
     def _worse(self, utterance: _Utterance, alignment: Alignment, position: int, errors: int) -> WorseText:
         start, stop = _densest(alignment, position, len(utterance.tokens))
@@ -138,17 +142,17 @@ def _spoken(recording: Recording) -> list[tuple[str, str]]:
 
 
 def _expected(
-    recordings: Sequence[Recording], reference: ReferenceTexts, known: bool
+    recordings: Sequence[Recording], reference: ReferenceTexts, transcribed: bool
 ) -> dict[str, list[tuple[str, str]]]:
     """Recording id → (clip, text that it should have) of each stretch; recordings without any are left out."""
-    if known:
+    if transcribed:
         spoken = {recording.id: _spoken(recording) for recording in recordings}
         return {name: pieces for name, pieces in spoken.items() if pieces}
-    found = {}
+    pieces_by_recording = {}
     for recording in recordings:
         clips = [turn.clip for turn in recording.turns] or [recording.id]
-        found[recording.id] = list(zip(clips, reference[recording.id], strict=True))
-    return found
+        pieces_by_recording[recording.id] = list(zip(clips, reference[recording.id], strict=True))
+    return pieces_by_recording
 
 
 def _densest(alignment: Alignment, position: int, length: int) -> tuple[int, int]:

@@ -75,7 +75,9 @@ class Accuracy(Document):
 
 
 def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
-    """Several measurements of one deployment on one workload as one: counts add up, clips stay the same clips.
+    """Those of several measurements of one workload as one: counts add up, clips stay the same clips.
+
+    Of an utterance that is among the worst several times, the text that lost the most is kept.
 
     Raises:
         ValueError: none, or counted differently.
@@ -85,18 +87,18 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     if len({(one.unit, one.tokens) for one in accuracies}) > 1:
         raise ValueError("accuracies must be counted alike to be pooled, but their units differ")
     sums: dict[str, tuple[int, int, int]] = {}
-    worst: dict[tuple[str, str], WorseText] = {}
     for accuracy in accuracies:
         for count in accuracy.clips:
             errors, reference, length = sums.get(count.clip, (0, 0, 0))
             sums[count.clip] = (errors + count.errors, reference + count.reference_errors, length + count.length)
-        for text in accuracy.worst:
-            worst.setdefault((text.clip, text.expected), text)
-    ranked = sorted(worst.values(), key=lambda text: text.reference_errors - text.errors)
+    texts = [text for accuracy in accuracies for text in accuracy.worst]
+    worst: dict[tuple[str, str], WorseText] = {}
+    for text in sorted(texts, key=lambda text: (text.reference_errors - text.errors, str(text))):
+        worst.setdefault((text.clip, text.expected), text)
     return Accuracy(
         unit=accuracies[0].unit,
         tokens=accuracies[0].tokens,
         utterances=sum(one.utterances for one in accuracies),
         clips=tuple(ClipCount(clip, *sums[clip]) for clip in sorted(sums)),
-        worst=tuple(ranked[:WORST]),
+        worst=tuple(worst.values())[:WORST],
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune.audio.profile import Arrival, DurationDistribution
+from autotune.audio.profile import ArrivalProcess, DurationDistribution
 from autotune.audio.reading import AudioInfo
 
 __all__ = ["arrival_times", "deal_files", "generator", "stratified_durations"]
@@ -26,7 +26,7 @@ def stratified_durations(distribution: DurationDistribution, count: int) -> list
     return [distribution.quantile((index + 0.5) / count) for index in range(count)]
 
 
-def arrival_times(arrival: Arrival, durations_s: Sequence[float], rng: np.random.Generator) -> list[float]:
+def arrival_times(arrival: ArrivalProcess, durations_s: Sequence[float], rng: np.random.Generator) -> list[float]:
     """Seconds after the shard's start, ascending, the first 0.0; one for each recording, in their order.
 
     Closed loop: all 0.0. Poisson: exponential gaps of mean ``mean(durations) / load``, so that ``load`` seconds of

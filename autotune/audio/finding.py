@@ -80,8 +80,8 @@ def _info(path: Path, entry: Entry, listed_in: dict[Path, int]) -> AudioInfo:
         raise AudioError(f"{path} must be an audio file, but is a directory.")
     if not path.is_file():
         raise AudioError(f"{path} must be an audio file, but is not there.")
-    known = listed_in.setdefault(path.resolve(), entry.line)
-    if known != entry.line:
-        raise AudioError(f"{path} must be listed once, but is in line {known} already.")
+    first_line = listed_in.setdefault(path.resolve(), entry.line)
+    if first_line != entry.line:
+        raise AudioError(f"{path} must be listed once, but is in line {first_line} already.")
     (info,) = scan_audio(path).files
     return info

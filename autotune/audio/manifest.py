@@ -32,7 +32,7 @@ class Entry:
     audio: str
     """Path as written; relative ones count from the manifest's directory."""
     text: str | None
-    """What is said in it; empty where nothing is, None where the manifest doesn't tell."""
+    """The transcript; empty where nothing is said, None where the manifest has none."""
 
 
 def is_manifest(path: Path) -> bool:
@@ -75,9 +75,9 @@ def parse_jsonl(content: str, where: str) -> tuple[Entry, ...]:
             raise DocumentError(f"{at} must be a JSON object such as {_EXAMPLE}, but got {line[:60]!r}.")
         audio = _one_of(data, _AUDIO_KEYS, at)
         if not audio:
-            known = [str(key) for key in data]
-            near = next((hint for key in known if (hint := suggest(key, ["audio", "source"])).startswith("Did")), "")
-            raise DocumentError(f'{at} must hold "audio" (or "source"), a path, but holds {known[:8]}. {near}'.rstrip())
+            keys = [str(key) for key in data]
+            near = next((hint for key in keys if (hint := suggest(key, ["audio", "source"])).startswith("Did")), "")
+            raise DocumentError(f'{at} must hold "audio" (or "source"), a path, but holds {keys[:8]}. {near}'.rstrip())
         key = _string(data, "key", at)
         entries.append(Entry(number, audio if key is None else key, audio, _one_of(data, _TEXT_KEYS, at)))
     return _checked(entries, where)
@@ -121,11 +121,11 @@ def _checked(entries: list[Entry], where: str) -> tuple[Entry, ...]:
         raise DocumentError(f"{where} must list at least one recording, but is empty.")
     first: dict[str, Entry] = {}
     for entry in entries:
-        known = first.setdefault(entry.id, entry)
-        if known.audio != entry.audio:
+        first_entry = first.setdefault(entry.id, entry)
+        if first_entry.audio != entry.audio:
             raise DocumentError(
-                f"{where}, line {entry.line}: key {entry.id!r} must name one recording, but line {known.line} gives it "
-                f"to {known.audio!r}."
+                f"{where}, line {entry.line}: key {entry.id!r} must name one recording, but line "
+                f"{first_entry.line} gives it to {first_entry.audio!r}."
             )
     return tuple(entries)
 
@@ -143,10 +143,10 @@ def _key_and_rest(line: str) -> tuple[str, str]:
 
 
 def _one_of(data: dict[str, Any], names: tuple[str, str], at: str) -> str | None:
-    given = [name for name in names if data.get(name) is not None]
-    if len(given) > 1:
+    present = [name for name in names if data.get(name) is not None]
+    if len(present) > 1:
         raise DocumentError(f'{at} must hold "{names[0]}" or "{names[1]}", but holds both. Remove one.')
-    return _string(data, given[0], at) if given else None
+    return _string(data, present[0], at) if present else None
 
 
 def _string(data: dict[str, Any], name: str, at: str) -> str | None:
@@ -165,7 +165,7 @@ def _string(data: dict[str, Any], name: str, at: str) -> str | None:
 def _transcripts_beside(path: Path) -> Path | None:
     stem = path.name[: -len(_SCP_SUFFIX)]
     name = f"{stem.removesuffix('wav')}text"
-    return next((other for other in (path.with_name(name), path.with_name(f"{name}.txt")) if other.is_file()), None)
+    return next((text for text in (path.with_name(name), path.with_name(f"{name}.txt")) if text.is_file()), None)
 
 
 def _content(path: Path) -> str:

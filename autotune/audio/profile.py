@@ -17,8 +17,10 @@ __all__ = [
     "LONGEST_S",
     "SHORTEST_S",
     "Arrival",
+    "ArrivalProcess",
     "AudioProfile",
     "DurationDistribution",
+    "Loop",
     "PauseRange",
     "Range",
     "ShardShape",
@@ -28,6 +30,13 @@ __all__ = [
     "load_profile",
     "profile_schema_text",
 ]
+
+Arrival = Literal["closed", "open", "realtime"]
+"""How a workload's recordings arrive. ``closed``: the next one starts when a worker is free. ``open``: each is whole at
+its ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
+Loop = Literal["closed", "open"]
+"""What a search space asks of an arrival: ``open`` where audio comes whatever the recognizer is doing, so that waiting
+for company may pay."""
 
 _PROFILES = Path(__file__).parent / "profiles"
 
@@ -105,7 +114,7 @@ class SnrRange(Range):
     high: float = Field(ge=0, le=100)
 
 
-class Arrival(Document):
+class ArrivalProcess(Document):
     """When recordings arrive."""
 
     process: Literal["closed", "poisson", "realtime"]
@@ -117,15 +126,20 @@ class Arrival(Document):
     """Recordings spoken at once; must be given for ``realtime``, and only there."""
 
     @model_validator(mode="after")
-    def _value_fits_process(self) -> Arrival:
+    def _value_fits_process(self) -> ArrivalProcess:
         for name, process in (("load", "poisson"), ("streams", "realtime")):
             if (self.process == process) != (getattr(self, name) is not None):
                 raise ValueError(f'"{name}" must be given for process {process}, and only there')
         return self
 
     @property
-    def loop(self) -> Literal["closed", "open"]:
-        """``open`` where audio comes whatever the recognizer is doing, so that waiting for company may pay."""
+    def kind(self) -> Arrival:
+        """How recordings of a workload drawn from the profile arrive."""
+        return "open" if self.process == "poisson" else self.process
+
+    @property
+    def loop(self) -> Loop:
+        """What a search space calls it."""
         return "closed" if self.process == "closed" else "open"
 
 
@@ -153,7 +167,7 @@ class AudioProfile(Document):
     noise_snr_db: SnrRange
     speech_share: float = Field(ge=0.2, le=0.95)
     """Share of 32 ms frames that Silero VAD calls speech at threshold 0.5; workloads are built to it."""
-    arrival: Arrival
+    arrival: ArrivalProcess
     shard: ShardShape
     objective: Literal["throughput", "latency", "streams"]
     """What is made best unless the user says otherwise."""

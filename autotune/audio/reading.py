@@ -13,6 +13,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from autotune.audio.sound_file import claimed_frames, counted_frames, open_sound
 from autotune.errors import AudioError
 
 __all__ = [
@@ -35,7 +36,8 @@ SAMPLE_RATE_HZ = 16_000
 MIN_DURATION_S = 0.1
 """Shorter files hold less than one encoder frame of speech: a scan skips them."""
 
-_BLOCK_FRAMES = 1 << 18
+_BLOCK_SAMPLES = 1 << 18
+"""Of all channels: a few bytes may claim hundreds of them."""
 _NAMED_IN_ERRORS = 5
 _DECODE_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -54,7 +56,7 @@ _NOT_AUDIO = frozenset((
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says."""
+    """What a file's header says, or what is there where that can't be true."""
 
     path: Path
     duration_s: float
@@ -75,8 +77,9 @@ class AudioScan:
 class AudioBlocks:
     """A file that is being read."""
 
-    samples: int
-    """How many the blocks will hold, by the header: right to a sample or two after resampling, a guess for some mp3."""
+    samples: int | None
+    """How many the blocks will hold, by the header: right to a sample or two after resampling, a guess for some mp3,
+    None where it can't be true."""
     blocks: Iterator[Float32]
     """float32 [samples ≥1] each, mono (mean of the channels), 16 kHz (soxr HQ), in −1..1; to be read once.
 
@@ -93,10 +96,12 @@ def open_audio(path: Path) -> Iterator[AudioBlocks]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(soundfile.SoundFile(path))
+            file = stack.enter_context(open_sound(path))
+            frames = claimed_frames(path, file)
         except _DECODE_ERRORS as error:
             raise AudioError(_unreadable(path, error)) from error
-        yield AudioBlocks(round(file.frames * SAMPLE_RATE_HZ / file.samplerate), _blocks(path, file))
+        samples = None if frames is None else round(frames * SAMPLE_RATE_HZ / file.samplerate)
+        yield AudioBlocks(samples, _blocks(path, file))
 
 
 def read_audio(path: Path) -> Float32:
@@ -121,7 +126,7 @@ def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[Float32]:
     last = False
     while not last:
         block = _read_block(path, file)
-        last = len(block) < _BLOCK_FRAMES
+        last = len(block) < _block_frames(file)
         if first is None:
             first = block[:1]
         if resampler is not None:
@@ -137,10 +142,14 @@ def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[Float32]:
         yield np.clip(first, -1.0, 1.0, dtype=np.float32)
 
 
+def _block_frames(file: soundfile.SoundFile) -> int:
+    return _BLOCK_SAMPLES // int(file.channels)
+
+
 def _read_block(path: Path, file: soundfile.SoundFile) -> Float32:
     """The next frames as mono, fewer than a block only at the end."""
     try:
-        frames = file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+        frames = file.read(_block_frames(file), dtype="float32", always_2d=True)
     except _DECODE_ERRORS as error:
         raise AudioError(_unreadable(path, error)) from error
     mono: Float32 = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
@@ -150,15 +159,18 @@ def _read_block(path: Path, file: soundfile.SoundFile) -> Float32:
 
 
 def audio_info(path: Path) -> AudioInfo:
-    """Duration in seconds, sample rate and channels, without decoding the whole file.
+    """Duration in seconds, sample rate and channels, without decoding the whole file unless its header lies.
 
     Raises:
         AudioError: not there, not readable, empty or not audio; names the file.
     """
     try:
-        with soundfile.SoundFile(path) as file:
-            frames, rate, channels = file.frames, file.samplerate, file.channels
-            if frames > 0:
+        with open_sound(path) as file:
+            rate, channels = file.samplerate, file.channels
+            frames = claimed_frames(path, file)
+            if frames is None:
+                frames = counted_frames(file)
+            elif frames > 0:
                 _decode_ends(file)
     except _DECODE_ERRORS as error:
         raise AudioError(_unreadable(path, error)) from error

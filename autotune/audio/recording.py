@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from autotune.audio.profile import Slo
+from autotune.audio.profile import Arrival, Slo
 from autotune.documents import Document
 
 __all__ = ["Recording", "Shard", "Turn", "Workload"]
@@ -51,9 +51,7 @@ class Workload(Document):
     profile: str
     """Name of the audio profile."""
     seed: int
-    arrival: Literal["closed", "open", "realtime"]
-    """``closed``: the next recording starts when a worker is free. ``open``: each is there, whole, at its
-    ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
+    arrival: Arrival
     shards: tuple[Shard, ...]
     warmup: tuple[Recording, ...]
     """Transcribed before anything is measured."""

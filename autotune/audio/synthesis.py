@@ -73,13 +73,18 @@ def mix_recording(profile: AudioProfile, duration_s: float, rng: np.random.Gener
     speech = np.zeros(total, np.float32)
     turns = []
     position = 0.0
-    for one, part, pause in zip(drawn, parts, pauses, strict=False):
+    for drawn_clip, part, pause in zip(drawn, parts, pauses, strict=False):
         position += pause * SAMPLE_RATE_HZ
         start = min(int(position), total - len(part))
         end = start + len(part)
         speech[start:end] += part * _decibels(rng.uniform(-2, 2))
         turns.append(
-            Turn(clip=one.clip.id, start_s=start / SAMPLE_RATE_HZ, end_s=end / SAMPLE_RATE_HZ, text=one.clip.text)
+            Turn(
+                clip=drawn_clip.clip.id,
+                start_s=start / SAMPLE_RATE_HZ,
+                end_s=end / SAMPLE_RATE_HZ,
+                text=drawn_clip.clip.text,
+            )
         )
         position += len(part)
     level = _BASE_RMS * _decibels(rng.uniform(-6, 6))
@@ -119,15 +124,15 @@ def draw_clips(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator)
     remaining_s = speech_s
     while True:
         deck = deck or [clips[index] for index in rng.permutation(len(clips))]
-        one = Drawn(deck.pop(), rng.uniform(*_SPEED))
-        if one.speech_s > remaining_s - least_s:
+        drawn_clip = Drawn(deck.pop(), rng.uniform(*_SPEED))
+        if drawn_clip.speech_s > remaining_s - least_s:
             shorter = [clip for clip in clips if clip.speech_s / _SPEED[0] <= remaining_s - least_s]
             if not shorter or _fitting(clips, remaining_s):
                 drawn.append(_last(clips, remaining_s, rng))
                 return [drawn[index] for index in rng.permutation(len(drawn))]
-            one = replace(one, clip=shorter[int(rng.integers(len(shorter)))])
-        drawn.append(one)
-        remaining_s -= one.speech_s
+            drawn_clip = replace(drawn_clip, clip=shorter[int(rng.integers(len(shorter)))])
+        drawn.append(drawn_clip)
+        remaining_s -= drawn_clip.speech_s
 
 
 def _last(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator) -> Drawn:
@@ -152,17 +157,17 @@ def _spoken_within(drawn: Sequence[Drawn], total: int) -> list[Float32]:
     A clip is a little longer than its speech: at a high share they may not fit. A recording shorter than the shortest
     clip hastens it past what the draw allows: its text stays whole.
     """
-    parts = [_spoken(one) for one in drawn]
+    parts = [_spoken(drawn_clip) for drawn_clip in drawn]
     excess = sum(len(part) for part in parts) / total
     if excess > 1:
-        parts = [_spoken(replace(one, speed=one.speed * excess * 1.01)) for one in drawn]
+        parts = [_spoken(replace(drawn_clip, speed=drawn_clip.speed * excess * 1.01)) for drawn_clip in drawn]
     return parts
 
 
-def _spoken(one: Drawn) -> Float32:
-    waveform = one.clip.waveform
-    if one.speed != 1.0:
-        waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * one.speed, SAMPLE_RATE_HZ, quality="HQ")
+def _spoken(drawn_clip: Drawn) -> Float32:
+    waveform = drawn_clip.clip.waveform
+    if drawn_clip.speed != 1.0:
+        waveform = soxr.resample(waveform, SAMPLE_RATE_HZ * drawn_clip.speed, SAMPLE_RATE_HZ, quality="HQ")
     spoken = np.array(waveform, np.float32)
     ramp = np.linspace(0, 1, _FADE, dtype=np.float32)
     spoken[:_FADE] *= ramp

@@ -104,15 +104,15 @@ class SileroStream:
 
     def push(self, samples: Float32) -> Float32:
         """Take the next samples, give the probabilities of the blocks that they fill: float32 [frames ≥0] in 0..1."""
-        found = []
+        probabilities = []
         for start in range(0, len(samples), self._block):
             part = samples[start : start + self._block]
             room = self._block - self._count
             self._add(part[:room])
             if self._count == self._block:
-                found.append(self._run())
+                probabilities.append(self._run())
                 self._add(part[room:])
-        return np.concatenate(found) if found else np.zeros(0, np.float32)
+        return np.concatenate(probabilities) if probabilities else np.zeros(0, np.float32)
 
     def finish(self) -> Float32:
         """The probabilities of the rest, its last frame zero-padded."""

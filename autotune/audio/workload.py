@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
 from autotune.audio.finding import FoundAudio, find_audio
@@ -63,7 +62,7 @@ def build_workload(
     return Workload(
         profile=profile.name,
         seed=seed,
-        arrival=_arrival(profile),
+        arrival=profile.arrival.kind,
         shards=tuple(drawn),
         warmup=warmup,
         source="embedded",
@@ -113,7 +112,7 @@ def workload_from_audio(
     workload = Workload(
         profile=profile.name,
         seed=seed,
-        arrival=_arrival(profile),
+        arrival=profile.arrival.kind,
         shards=tuple(drawn),
         warmup=warmup,
         source="user",
@@ -137,10 +136,6 @@ def _warmup_durations(distribution: DurationDistribution) -> list[float]:
     if distribution.quantile(0.5) >= _WARMUP_S:
         return [_WARMUP_S]
     return [min(duration, _WARMUP_S) for duration in stratified_durations(distribution, 4)]
-
-
-def _arrival(profile: AudioProfile) -> Literal["closed", "open", "realtime"]:
-    return "realtime" if profile.arrival.process == "realtime" else profile.arrival.loop
 
 
 def _arriving(profile: AudioProfile, seed: int, index: int, recordings: Sequence[Recording]) -> Shard:

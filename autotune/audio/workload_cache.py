@@ -63,23 +63,23 @@ def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) 
         AudioError: the cache can't be written or the disk is full.
     """
     directory = cache / _content_key(profile, planned)
-    found = _read(directory, planned)
-    if found is not None:
-        return found
+    stored = _read(directory, planned)
+    if stored is not None:
+        return stored
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{directory.name}.lock"):
-            found = _read(directory, planned)
-            if found is None:
+            stored = _read(directory, planned)
+            if stored is None:
                 _make(profile, planned, directory)
     except OSError as error:
         raise AudioError(
             f"a workload must be written to {cache}, but: {error}. Free disk space there, or set XDG_CACHE_HOME."
         ) from error
-    found = found or _read(directory, planned)
-    if found is None:
+    stored = stored or _read(directory, planned)
+    if stored is None:
         raise AudioError(f"{directory} must hold the workload just made, but does not. Is something deleting it?")
-    return found
+    return stored
 
 
 def _content_key(profile: AudioProfile, planned: Sequence[Planned]) -> str:
@@ -128,10 +128,12 @@ def _read(directory: Path, planned: Sequence[Planned]) -> tuple[Stored, ...] | N
     try:
         entries = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
         stored = tuple(_stored(entry, directory) for entry in entries)
-        complete = all(one.path.stat().st_size == _WAV_HEADER_BYTES + 2 * one.samples for one in stored)
+        complete = all(
+            recording.path.stat().st_size == _WAV_HEADER_BYTES + 2 * recording.samples for recording in stored
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return stored if complete and [one.id for one in stored] == [plan.id for plan in planned] else None
+    return stored if complete and [recording.id for recording in stored] == [plan.id for plan in planned] else None
 
 
 def _stored(entry: dict[str, Any], directory: Path) -> Stored:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autotune.cli.options import JsonOption, ModelOption
+from autotune.options import parse_names
 
-__all__ = ["export"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from autotune.models import Artifact, ModelInfo
+
+__all__ = ["export", "print_artifacts"]
 
 
 def export(
@@ -26,19 +33,33 @@ def export(
     """Export a model to the formats that engines execute, with a parity check against PyTorch; no tuning."""
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
-    from autotune.cli.terminal import TerminalReporter, bytes_text
+    from autotune.cli.terminal import TerminalReporter
     from autotune.jobs.load_model import export_all
 
-    wanted = [part.strip() for part in formats.split(",")] if formats is not None else None
     with TerminalReporter() as reporter:
-        info, artifacts = export_all(model, wanted, device=device, reporter=reporter)
+        info, artifacts = export_all(model, parse_names(formats, "--formats"), device=device, reporter=reporter)
     if json_:
         rows = [{**artifact.model_dump(mode="json"), "cached": cached} for artifact, cached in artifacts]
         print(json.dumps({"model": info.model_dump(mode="json"), "artifacts": rows}))
-        return
+    else:
+        print_artifacts(info, artifacts)
+
+
+def print_artifacts(
+    info: ModelInfo, artifacts: Sequence[tuple[Artifact, bool]], console: Console | None = None
+) -> None:
+    """A table, and where each file is.
+
+    Args:
+        info: of the model.
+        artifacts: each with whether it came from the cache.
+        console: where to; by default stdout.
+    """
+    from rich.table import Table
+
+    from autotune.cli.terminal import bytes_text, stdout_console
+
+    console = console or stdout_console()
     table = Table(
         title=f"{info.id} · {info.architecture} · {info.parameters / 1e6:.1f} M parameters", title_justify="left"
     )
@@ -54,7 +75,6 @@ def export(
             f"{parity.argmax_agreement:.2%} of {parity.frames}",
             "cached" if cached else f"{artifact.export_s:.0f} s",
         )
-    console = Console(highlight=False, emoji=False)
     console.print(table)
     for artifact, _ in artifacts:
         console.print(f"  {artifact.path}", soft_wrap=True)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
-from autotune.loadgen import LoadReport, LoadRun
+from autotune.cli.terminal import natural_width, stdout_console
+from autotune.loadgen.document import LoadReport, LoadRun
 
 __all__ = ["miss_text", "print_report"]
 
-LOG_WIDTH = 120
-"""In a log there is no terminal to fit."""
 PROCESSES = {"poisson": "Poisson arrivals", "streams": "spoken in real time", "trace": "arrivals of a trace"}
 
 
@@ -23,10 +19,9 @@ def print_report(report: LoadReport, console: Console | None = None) -> None:
 
     Args:
         report: what was measured.
-        console: where to; by default stdout, 120 columns wide unless it is a terminal.
+        console: where to; by default stdout.
     """
-    width = None if sys.stdout.isatty() else LOG_WIDTH
-    console = console or Console(highlight=False, emoji=False, width=width)
+    console = console or stdout_console()
     audio = report.audio
     promised = "nothing promised" if report.p95_latency_s is None else f"promised p95 ≤ {report.p95_latency_s:g} s"
     console.print(
@@ -36,8 +31,7 @@ def print_report(report: LoadReport, console: Console | None = None) -> None:
         soft_wrap=True,
     )
     table = _table(report)
-    wide = Measurement.get(console, console.options.update(width=400), table).maximum
-    console.print(table, width=max(wide, console.width), crop=False)
+    console.print(table, width=max(natural_width(console, table), console.width), crop=False)
     console.print(f"{report.verdict}{':' if report.reasons else ''}")
     for reason in report.reasons:
         console.print(f"  {reason.text}", markup=False, soft_wrap=True)

@@ -9,31 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autotune.cli.options import JsonOption
+from autotune.cli.options import JsonOption, with_options
+from autotune.jobs.options import MeasureOptions
 
 if TYPE_CHECKING:
-    from autotune.deploy_yaml import CerRecord, LatencyRecord
+    from autotune.deploy_yaml import CerRecord
     from autotune.jobs.measure import Recheck, SideBySide
     from autotune.proof.comparison import Finalist
 
 __all__ = ["measure"]
 
-LOG_WIDTH = 100
-"""In a log there is no terminal to fit."""
 
-
+@with_options
 def measure(
     files: Annotated[list[Path], typer.Argument(metavar="A.yaml [B.yaml …]", help="What autotune tune has written.")],
-    blocks: Annotated[
-        int | None,
-        typer.Option(help="Interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
-    ] = None,
-    audio_profile: Annotated[
-        str | None, typer.Option(help="The profile's YAML file, if the first file was recorded on one of your own.")
-    ] = None,
-    audio: Annotated[
-        Path | None, typer.Option(help="Your own audio, if the first file was recorded on some: as it was given then.")
-    ] = None,
+    options: MeasureOptions,
     json_: JsonOption = False,
 ) -> None:
     """Measure deployment files again: one against what it holds, or several against the first.
@@ -42,9 +32,8 @@ def measure(
     by more than the intervals, or beyond its limits. Several files: interleaved, in fresh processes.
     """
     from autotune.cli.terminal import TerminalReporter
-    from autotune.jobs.measure import MeasureOptions, recheck, side_by_side
+    from autotune.jobs.measure import recheck, side_by_side
 
-    options = MeasureOptions(blocks, audio_profile, audio)
     try:
         with TerminalReporter() as reporter:
             if len(files) == 1:
@@ -85,11 +74,11 @@ def _recheck_text(found: Recheck) -> str:
 
     document, now, blocks = found.file.document, found.now, found.comparison.blocks
     then, base = document.measurement, document.baseline
-    cer, latency = _cer(now), _latency(now)
+    cer, figures = _cer(now), now.pooled
     rows = [
         ["RTFx (95 %)", interval_text(then.rtfx), interval_text(now.rtfx)],
-        ["p95", f"{then.latency_s.p95:.3g} s", f"{latency.p95:.3g} s"],
-        ["memory", f"{then.peak_memory_bytes / 2**20:.0f} MiB", f"{_peak(now) / 2**20:.0f} MiB"],
+        ["p95", f"{then.latency_s.p95:.3g} s", f"{figures.p95_latency_s:.3g} s"],
+        ["memory", f"{then.peak_memory_bytes / 2**20:.0f} MiB", f"{figures.peak_memory_bytes / 2**20:.0f} MiB"],
         ["errors", "–" if then.cer is None else _rate(then.cer), "–" if cer is None else _rate(cer)],
         ["baseline's RTFx", interval_text(base.rtfx), interval_text(found.comparison.baseline.rtfx)],
     ]
@@ -114,8 +103,8 @@ def _side_by_side_text(found: SideBySide) -> str:
             [
                 name,
                 interval_text(finalist.rtfx),
-                f"{_latency(finalist).p95:.3g} s",
-                f"{_peak(finalist) / 2**20:.0f} MiB",
+                f"{finalist.pooled.p95_latency_s:.3g} s",
+                f"{finalist.pooled.peak_memory_bytes / 2**20:.0f} MiB",
                 "–" if cer is None else _rate(cer),
                 "1" if finalist is found.comparison.baseline else f"{interval_text(finalist.speedup, 2)}×",
             ]
@@ -127,15 +116,16 @@ def _side_by_side_text(found: SideBySide) -> str:
 
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+
+    from autotune.cli.terminal import stdout_console
 
     table = Table(box=box.SIMPLE, padding=(0, 1))
     for column in columns:
         table.add_column(column, no_wrap=bool(column), overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH, highlight=False, emoji=False, markup=False)
+    console = stdout_console()
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().rstrip().splitlines())
@@ -149,16 +139,6 @@ def _cer(finalist: Finalist) -> CerRecord | None:
     from autotune.jobs.tune_record import cer_record
 
     return cer_record(finalist.verdict)
-
-
-def _latency(finalist: Finalist) -> LatencyRecord:
-    from autotune.jobs.tune_record import pooled_latency
-
-    return pooled_latency(finalist.measurements)
-
-
-def _peak(finalist: Finalist) -> int:
-    return max(measurement.peak_memory_bytes for measurement in finalist.measurements)
 
 
 def _recheck_json(found: Recheck) -> dict[str, Any]:
@@ -204,10 +184,12 @@ def _side_by_side_json(found: SideBySide) -> dict[str, Any]:
 
 
 def _figures(finalist: Finalist) -> dict[str, Any]:
+    from autotune.deploy_yaml import LatencyRecord
+
     cer = _cer(finalist)
     return {
         "rtfx": asdict(finalist.rtfx),
-        "latency_s": _latency(finalist).model_dump(mode="json"),
-        "peak_memory_bytes": _peak(finalist),
+        "latency_s": LatencyRecord.of(finalist.pooled).model_dump(mode="json"),
+        "peak_memory_bytes": finalist.pooled.peak_memory_bytes,
         "cer": None if cer is None else cer.model_dump(mode="json"),
     }

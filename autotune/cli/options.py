@@ -1,65 +1,72 @@
-"""Options that several commands share."""
+"""How a dataclass of options becomes a command line, and options that several commands share."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal
+import functools
+import inspect
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from autotune.errors import DocumentError
+from autotune.options import MODEL, Option
 
-__all__ = ["JsonOption", "ModelOption", "parse_duration", "parse_size", "parse_slo"]
+__all__ = ["JsonOption", "ModelOption", "command_line", "with_options"]
 
-_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help="A FunASR model directory, a hub id such as iic/SenseVoiceSmall, or random:PRESET "
-        "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny).",
-    ),
-]
+ModelOption = Annotated[str | None, typer.Option(help=MODEL.help)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else there.")]
 
 
-def parse_duration(text: str | None, option: str) -> float | None:
-    """``90``, ``90s``, ``20m`` or ``2h`` in seconds; None stays None. Raises DocumentError."""
-    if text is None:
-        return None
-    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
-    try:
-        seconds = float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 < seconds < float("inf"):
-        raise DocumentError(f'{option} must be a positive duration such as "90s", "20m" or "2h", but got {text!r}.')
-    return seconds
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give ``command``, whose parameter ``options`` is a dataclass, an option for each field that has an ``Option``.
+
+    Options stand where ``options`` stands, in the order of the fields. Those that weren't given have the field's
+    default.
+    """
+    cls = get_type_hints(command)["options"]
+    table = {field.name: (field, kind, option) for field, kind, option in _options(cls)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        own = [parameter] if parameter.name != "options" else [_parameter(*entry) for entry in table.values()]
+        parameters += [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in own]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        values = {}
+        for name, (_, _, option) in table.items():
+            value = given.pop(name)
+            if option.read is not None:
+                value = option.read(value, option.name or f"--{name.replace('_', '-')}")
+            if value is not None:
+                values[name] = value
+        command(options=cls(**values), **given)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
 
 
-def parse_size(text: str | None, option: str) -> int | None:
-    """``4GiB``, ``512MiB``, ``3e9`` in bytes (``4G``, ``4GB`` are GiB too); None stays None. Raises DocumentError."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
-    try:
-        size = float(found[1]) * _SIZES[found[2].upper()] if found else -1.0
-    except ValueError:
-        size = -1.0
-    if not 1 <= size < float("inf"):
-        raise DocumentError(f'{option} must be a size such as "512MiB" or "4GiB", but got {text!r}.')
-    return int(size)
+def _options(cls: type) -> Iterator[tuple[Field[Any], Any, Option]]:
+    hints = get_type_hints(cls, include_extras=True)
+    for field in fields(cls):
+        kind, *rest = get_args(hints[field.name]) or (None,)
+        if rest and isinstance(rest[0], Option):
+            yield field, kind, rest[0]
 
 
-def parse_slo(text: str | None) -> float | Literal["none"] | None:
-    """Seconds of ``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
-    if text is None:
-        return None
-    if text == "none":
-        return "none"
-    name, _, value = text.partition("=")
-    seconds = parse_duration(value, "--slo p95_latency_s") if name.strip() == "p95_latency_s" else None
-    if seconds is None:
-        raise DocumentError(f'--slo must be "p95_latency_s=SECONDS", or "none", but got {text!r}.')
-    return seconds
+def _parameter(field: Field[Any], kind: Any, option: Option) -> inspect.Parameter:
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    if option.read is not None:
+        kind, default = next(iter(get_type_hints(option.read).values())), None
+    names = [option.name] if option.name else []
+    shown = typer.Option(*names, help=option.help, min=option.min, max=option.max)
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, shown]
+    )
+
+
+def command_line() -> str:
+    """What was called, for the provenance of what it writes."""
+    return shlex.join(["autotune", *sys.argv[1:]])

@@ -19,16 +19,12 @@ def probe(
 
     import yaml
 
-    from autotune.errors import DocumentError
-    from autotune.files import atomic_write
+    from autotune.files import write_output
     from autotune.hardware import probe_hardware
 
     hardware = probe_hardware()
     document: dict[str, Any] = {"fingerprint": hardware.fingerprint, **hardware.model_dump(mode="json")}
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     if out is not None:
-        try:
-            atomic_write(out, text.encode())
-        except OSError as error:
-            raise DocumentError(f"--out must be a writable file, but {out}: {error.strerror}.") from error
+        write_output(out, text.encode())
     print(json.dumps(document) if json_ else text, end="\n" if json_ else "")

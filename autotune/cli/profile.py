@@ -41,7 +41,7 @@ def profile(
 
     from autotune.audio.survey import check_can_draw, draw_survey, profile_text, survey_audio
     from autotune.cli.terminal import TerminalReporter
-    from autotune.deploy_yaml import check_writable
+    from autotune.files import check_writable, write_output
     from autotune.reporting import progress
 
     for path in (out, plot):
@@ -57,9 +57,9 @@ def profile(
             reporter.note(f"{len(survey.skipped)} of {len(survey.skipped) + survey.files} files skipped", loud=True)
     text = profile_text(survey)
     if out is not None:
-        _write("--out", out, text.encode())
+        write_output(out, text.encode())
     if plot is not None:
-        _write("--plot", plot, draw_survey(survey))
+        write_output(plot, draw_survey(survey))
     if json_:
         print(json.dumps({"survey": survey.model_dump(mode="json"), "profile": yaml.safe_load(text)}))
         return
@@ -68,16 +68,6 @@ def profile(
         print(f"Drawn to {plot}.")
     if out is not None:
         print(f"Written to {out}. Next:\n  autotune --audio-profile {out} --audio {audio}")
-
-
-def _write(option: str, path: Path, data: bytes) -> None:
-    from autotune.errors import DocumentError
-    from autotune.files import atomic_write
-
-    try:
-        atomic_write(path, data)
-    except OSError as error:
-        raise DocumentError(f"{option} must be a writable file, but {path}: {error.strerror}.") from error
 
 
 def _print(survey: Survey) -> None:

@@ -65,15 +65,14 @@ def render(
 
 def _write(out: Path, files: dict[str, str]) -> None:
     """Scripts can be run as they are."""
-    from autotune.errors import DocumentError
-    from autotune.files import atomic_write
+    import contextlib
 
-    try:
-        for name, text in files.items():
-            path = out / name
+    from autotune.files import write_output
+
+    for name, text in files.items():
+        path = out / name
+        with contextlib.suppress(OSError):  # what can't be made is told when it is written to
             path.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, text.encode())
-            if text.startswith("#!"):
-                path.chmod(path.stat().st_mode | 0o111)
-    except OSError as error:
-        raise DocumentError(f"--out must be a writable directory, but {out}: {error.strerror}.") from error
+        write_output(path, text.encode())
+        if text.startswith("#!"):
+            path.chmod(path.stat().st_mode | 0o111)

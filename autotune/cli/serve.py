@@ -4,54 +4,26 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autotune.cli.options import JsonOption, parse_duration
+from autotune.cli.options import JsonOption, with_options
+from autotune.serve.options import ServeOptions
 
 if TYPE_CHECKING:
     from autotune.deploy_yaml import DeploymentFile
-    from autotune.serve.admission import ServeOptions
     from autotune.serve.service import Service
 
 __all__ = ["serve"]
 
-KEY_VARIABLE = "AUTOTUNE_API_KEY"
 
-
+@with_options
 def serve(
     deployment: Annotated[Path, typer.Argument(help="The deploy.yaml to serve.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 for any that is free.")] = 8000,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help=f"A file with the key that clients must send; or the variable {KEY_VARIABLE}.")
-    ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate; plain HTTP without it.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
-    standby: Annotated[
-        bool, typer.Option(help="Keep a second worker loaded: a crash costs no reload, but its memory all the time.")
-    ] = False,
-    max_queue_s: Annotated[
-        float | None,
-        typer.Option(min=1, help="Seconds of audio accepted and not answered. Default: half a minute's work, ≥ 600."),
-    ] = None,
-    max_streams: Annotated[
-        int | None, typer.Option(min=1, help="WebSocket streams at once. Default: 70 % of the measured speed's.")
-    ] = None,
-    interims: Annotated[
-        bool | None,
-        typer.Option(
-            "--interims/--no-interims",
-            help="Interim results of streams. Default: where the measured speed carries them.",
-        ),
-    ] = None,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest upload, in MiB.")] = 512,
-    max_duration: Annotated[str, typer.Option(help="Longest recording.")] = "4h",
-    grace_s: Annotated[float, typer.Option(min=0, help="Seconds for what was accepted, after SIGTERM.")] = 30.0,
+    options: ServeOptions,
     json_: JsonOption = False,
 ) -> None:
     """Serve a deployment as it was measured: OpenAI's transcription API, FunASR's WebSocket protocol, metrics, a page.
@@ -59,27 +31,8 @@ def serve(
     Ready (GET /readyz) once every instance is warmed up. SIGTERM or Ctrl-C finishes what was accepted.
     """
     from autotune.deploy_yaml import read_deployment_file
-    from autotune.errors import DocumentError
-    from autotune.serve.admission import ServeOptions
 
-    document = read_deployment_file(deployment)
-    if (tls_cert is None) != (tls_key is None):
-        raise DocumentError("--tls-cert and --tls-key must be given together, but got only one of them.")
-    options = ServeOptions(
-        host=host,
-        port=port,
-        api_key=_key(api_key_file),
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        standby=standby,
-        max_queue_s=max_queue_s,
-        max_streams=max_streams,
-        interims=interims,
-        max_body_bytes=max_body_mb << 20,
-        max_duration_s=parse_duration(max_duration, "--max-duration") or 0.0,
-        grace_s=grace_s,
-    )
-    _serve(document, options, json_)
+    _serve(read_deployment_file(deployment), options, json_)
 
 
 def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
@@ -120,18 +73,3 @@ def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
     if json_:
         told = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
         print(json.dumps({**told, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)
-
-
-def _key(file: Path | None) -> str | None:
-    """From the file, else from the environment. Raises DocumentError."""
-    from autotune.errors import DocumentError
-
-    if file is None:
-        return os.environ.get(KEY_VARIABLE) or None
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(f"--api-key-file must be a readable text file, but {file}: {error}.") from error
-    if not key:
-        raise DocumentError(f"--api-key-file must hold a key, but {file} is empty.")
-    return key

@@ -1,19 +1,24 @@
-"""What long commands show while they run: a live bar on a terminal, plain lines in a log; always on stderr."""
+"""Where commands print: what long ones show while they run (on stderr), and the console for results (on stdout)."""
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-__all__ = ["TerminalReporter", "bytes_text"]
+__all__ = ["TerminalReporter", "bytes_text", "natural_width", "stdout_console"]
+
+_LOG_WIDTH = 2000
+"""Columns where there is no terminal to fit: more than anything takes that is printed."""
 
 
 class TerminalReporter:
-    """Implements ``Reporter`` with rich; use as a context manager."""
+    """Implements ``Reporter``: a live bar on a terminal, plain lines in a log. Use as a context manager."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -64,6 +69,17 @@ class TerminalReporter:
             self._console.print(
                 f"[{time.monotonic() - self._started:6.0f} s] {phase} {count}: {text}", markup=False, soft_wrap=True
             )
+
+
+def stdout_console() -> Console:
+    """The console for results: as wide as the terminal, in a log as wide as need be."""
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    return Console(highlight=False, emoji=False, markup=False, width=width)
+
+
+def natural_width(console: Console, content: RenderableType) -> int:
+    """Columns that ``content`` takes where nothing limits it."""
+    return Measurement.get(console, console.options.update(width=_LOG_WIDTH), content).maximum
 
 
 def bytes_text(size: float) -> str:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 
 from autotune.accuracy import Accuracy, Verdict, describe_accuracy
-from autotune.cli.terminal import bytes_text
+from autotune.cli.terminal import bytes_text, natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
-from autotune.jobs.tune_record import cer_record, pooled_latency
+from autotune.jobs.tune_record import cer_record
 from autotune.proof.blocks import Finalist
 from autotune.proof.proof import HeldBack
 from autotune.study.candidates import Candidate
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]
 
-LOG_WIDTH = 100
-"""In a log there is no terminal to fit."""
 SHOWN = 3
 """Held-back deployments that are shown; ``--json`` has all."""
 FRONT = 6
@@ -49,7 +45,7 @@ def report_json(result: TuneResult) -> dict[str, Any]:
                 "state": trial.state,
                 "deployment": trial.deployment.model_dump(mode="json"),
                 "node": trial.node,
-                "rtfx": trial.rtfx if trial.measurement else None,
+                "rtfx": trial.measurement.rtfx if trial.measurement else None,
                 "anchor": trial.anchor,
                 "verdict": trial.measurement.verdict if trial.measurement else None,
                 "accuracy": _accuracy_json(trial.measurement.accuracy) if trial.measurement else None,
@@ -67,10 +63,9 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
 
     Args:
         result: of the study.
-        console: where to; by default stdout, 100 columns wide unless it is a terminal.
+        console: where to; by default stdout.
     """
-    width = None if sys.stdout.isatty() else LOG_WIDTH
-    console = console or Console(highlight=False, emoji=False, width=width)
+    console = console or stdout_console()
     document, comparison = result.document, result.comparison
     model, audio = document.model, document.audio_profile
     console.print(
@@ -78,7 +73,7 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     )
     rows = _rows(result)
     table = _table(result, rows, wide=True)
-    if Measurement.get(console, console.options.update(width=400), table).maximum > console.width:
+    if natural_width(console, table) > console.width:
         table = _table(result, rows, wide=False)
     console.print(table)
     other = document.baseline.other
@@ -146,8 +141,8 @@ def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
     return [
         name,
         f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})" if wide else f"{rtfx.median:.1f}",
-        f"{pooled_latency(finalist.measurements).p95:.3g} s",
-        bytes_text(finalist.peak_memory_bytes),
+        f"{finalist.pooled.p95_latency_s:.3g} s",
+        bytes_text(finalist.pooled.peak_memory_bytes),
         _rate(finalist.verdict),
         "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
     ]
@@ -218,8 +213,9 @@ def _print_front(result: TuneResult, console: Console) -> None:
         return
     console.print("Pareto front of the trials (not proven in blocks):")
     for one in front[:FRONT]:
+        figures = one.pooled
         console.print(
-            f"    RTFx {one.rtfx:.1f}, p95 {one.p95_latency_s:.3g} s, {bytes_text(one.peak_memory_bytes)}: "
+            f"    RTFx {figures.rtfx:.1f}, p95 {figures.p95_latency_s:.3g} s, {bytes_text(figures.peak_memory_bytes)}: "
             f"{one.deployment.describe()}",
             markup=False,
             soft_wrap=True,
@@ -231,9 +227,9 @@ def _print_front(result: TuneResult, console: Console) -> None:
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:
     return {
         "deployment": candidate.deployment.model_dump(mode="json"),
-        "rtfx": candidate.rtfx,
-        "p95_latency_s": candidate.p95_latency_s,
-        "peak_memory_bytes": candidate.peak_memory_bytes,
+        "rtfx": candidate.pooled.rtfx,
+        "p95_latency_s": candidate.pooled.p95_latency_s,
+        "peak_memory_bytes": candidate.pooled.peak_memory_bytes,
         "trials": [trial.number for trial in candidate.trials],
     }
 

@@ -20,7 +20,6 @@ from autotune.deploy_yaml.document import (
     StageName,
 )
 from autotune.deploy_yaml.files import (
-    check_writable,
     read_deployment_file,
     schema_text,
     write_deployment_file,
@@ -45,7 +44,6 @@ __all__ = [
     "ProvenanceRecord",
     "RateRecord",
     "StageName",
-    "check_writable",
     "read_deployment_file",
     "schema_text",
     "write_deployment_file",

@@ -9,11 +9,14 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from autotune.accuracy.guard import Guard
 from autotune.accuracy.record import TokenName, UnitName
+from autotune.audio.profile import Arrival
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
+from autotune.measure.pooled import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
+from autotune.redaction import RedactedCommand
 from autotune.study.goal import Goal, Objective
 
 __all__ = [
@@ -66,6 +69,11 @@ class LatencyRecord(Document):
     p95: float = Field(ge=0)
     p99: float = Field(ge=0)
 
+    @classmethod
+    def of(cls, figures: Pooled) -> LatencyRecord:
+        """Of all latency samples together."""
+        return cls(p50=figures.latency_s(0.5), p95=figures.p95_latency_s, p99=figures.latency_s(0.99))
+
 
 class GoalRecord(Document):
     """What the deployment was chosen by."""
@@ -100,7 +108,7 @@ class AudioRecord(Document):
     audio_s: float = Field(gt=0)
     recordings: int = Field(ge=1)
     shards: int = Field(ge=1)
-    arrival: Literal["closed", "open", "realtime"]
+    arrival: Arrival
     source: str | None
     sha256: str | None
 
@@ -228,7 +236,7 @@ class ProvenanceRecord(Document):
     study: str
     trial: int | None
     seed: int
-    command: str
+    command: RedactedCommand
     date: AwareDatetime
     python: str
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,11 @@ from autotune.deploy_yaml.comments import comment_for
 from autotune.deploy_yaml.document import SCHEMA, DeploymentFile
 from autotune.documents import parse_document, read_yaml, suggest
 from autotune.errors import DocumentError
-from autotune.files import atomic_write
+from autotune.files import write_output
 
-__all__ = ["check_writable", "read_deployment_file", "schema_text", "write_deployment_file", "yaml_text"]
+__all__ = ["read_deployment_file", "schema_text", "write_deployment_file", "yaml_text"]
 
 HEADER = "# Written by autotune. Load it with autotune.load, render it for other servers, or plan capacity with it.\n"
-
-
-def check_writable(path: Path) -> None:
-    """Find out before measuring whether ``path`` can be written; creates nothing that stays.
-
-    Raises:
-        DocumentError: the directory is missing or not writable, or ``path`` is not a regular file.
-    """
-    target = path.resolve()
-    if target.is_dir():
-        raise DocumentError(f"The output must be a file, but {path} is a directory. Name a file in it.")
-    if target.exists() and not target.is_file():
-        raise DocumentError(f"The output must be a regular file, but {path} is not one.")
-    if not target.parent.is_dir():
-        raise DocumentError(
-            f"The output's directory must exist, but {target.parent} is not a directory. Create it, or write elsewhere."
-        )
-    try:
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
-    except OSError as error:
-        raise DocumentError(
-            f"The output's directory must be writable, but {target.parent} is not ({error.strerror}). "
-            "Change its permissions, or write elsewhere."
-        ) from error
 
 
 def write_deployment_file(path: Path, document: DeploymentFile) -> None:
@@ -51,14 +25,10 @@ def write_deployment_file(path: Path, document: DeploymentFile) -> None:
     Raises:
         DocumentError: it cannot be written; what was there before is unchanged.
     """
-    check_writable(path)
     try:
-        atomic_write(path.resolve(), yaml_text(document).encode())
-    except OSError as error:
-        raise DocumentError(
-            f"{path} must be writable, but: {error.strerror}. Free disk space or write elsewhere; "
-            "finished trials stay in the study and are not measured again."
-        ) from error
+        write_output(path, yaml_text(document).encode())
+    except DocumentError as error:
+        raise DocumentError(f"{error} Finished trials stay in the study and are not measured again.") from error
 
 
 def read_deployment_file(path: Path) -> DeploymentFile:

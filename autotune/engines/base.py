@@ -41,7 +41,7 @@ class EngineInput:
 
     @property
     def size(self) -> int:
-        """Segments in the batch."""
+        """Number of segments in the batch."""
         return len(self.waveforms) if self.lengths is None else len(self.lengths)
 
 
@@ -96,6 +96,8 @@ class Engine(Protocol):
     """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]]
     """What a deployment has for those of them of which a search space may be silent."""
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
+    """Kind of device → every accepted key of ``deployment.provider_options`` with its values; none need be given."""
     PINS_ITSELF: ClassVar[bool]
     """Whether the runtime carries ``deployment.pinning`` out itself; it must then see all CPUs while it loads."""
 
@@ -127,5 +129,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Free everything; idempotent."""
+        """Free weights, sessions and threads; idempotent."""
         ...

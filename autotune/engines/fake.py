@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32, Int32
-from autotune.engines.tensors import check_no_provider_options, model_inputs
+from autotune.engines.tensors import model_inputs
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
 __all__ = ["FakeEngine"]
@@ -48,6 +48,7 @@ class FakeEngine:
         ),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest) -> None:
@@ -58,7 +59,6 @@ class FakeEngine:
     def load(cls, request: EngineRequest) -> FakeEngine:
         """Nothing to load; see ``Engine.load`` for what it raises."""
         deployment = request.deployment
-        check_no_provider_options(deployment)
         if deployment.device != "cpu":
             raise EngineUnavailableError(
                 f"The fake engine must run on cpu, but got device {deployment.device}. Choose device cpu, or install "
@@ -69,7 +69,7 @@ class FakeEngine:
         return cls(request)
 
     def twin(self) -> FakeEngine:
-        """Loaded anew."""
+        """Another instance, loaded anew."""
         return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:

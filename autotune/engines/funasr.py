@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.metadata
 import io
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
-from autotune.engines.tensors import check_no_provider_options
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
+from autotune.model_directory import ModelDirectory
 
-__all__ = ["FunasrEngine", "quiet"]
+__all__ = ["FunasrEngine", "network_settings", "quiet"]
+
+_BUILT_FROM = (
+    *("model", "model_conf", "encoder", "encoder_conf", "decoder", "decoder_conf", "predictor", "predictor_conf"),
+    *("ctc_conf", "normalize", "normalize_conf", "frontend", "seaco_decoder", "seaco_decoder_conf"),
+)
 
 
 class FunasrEngine:
@@ -30,6 +37,7 @@ class FunasrEngine:
     consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
@@ -41,7 +49,6 @@ class FunasrEngine:
     def load(cls, request: EngineRequest) -> FunasrEngine:
         """Build AutoModel and verify threads and device; see ``Engine.load`` for what it raises."""
         deployment = request.deployment
-        check_no_provider_options(deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, deployment.device)
         with quiet():
@@ -112,6 +119,35 @@ class FunasrEngine:
         self._model = None
 
 
+def _model_settings(model: ModelDirectory) -> dict[str, Any]:
+    files = {"token_list": model.tokens_path, "bpemodel": model.bpe_path}
+    named = {name: str(path) for name, path in files.items() if path is not None}
+    return {
+        **network_settings(model.config, weights=model.weights_path, cmvn=model.frontend.cmvn_path),
+        "tokenizer": model.config["tokenizer"],
+        "tokenizer_conf": {**(model.config.get("tokenizer_conf") or {}), **named},
+    }
+
+
+def network_settings(config: dict[str, Any], *, weights: Path, cmvn: Path | None) -> dict[str, Any]:
+    """Arguments with which ``AutoModel`` builds a network and its front end without reading their directory.
+
+    FunASR itself would take every key of ``config.yaml``, or of a file that ``configuration.json`` names instead, as an
+    argument: ``trust_remote_code`` and ``remote_code`` run code, ``punc_model``, ``vad_kwargs``, … load more models.
+
+    Args:
+        config: ``config.yaml`` as parsed; its classes are checked already.
+        weights: the checkpoint.
+        cmvn: the file of CMVN, if there is one.
+    """
+    settings = {name: copy.deepcopy(config[name]) for name in _BUILT_FROM if config.get(name) is not None}
+    # Without model_conf, AutoModel would look for a directory.
+    settings.setdefault("model_conf", {})
+    cmvn_file = None if cmvn is None else str(cmvn)
+    settings["frontend_conf"] = {**(config.get("frontend_conf") or {}), "cmvn_file": cmvn_file}
+    return {**settings, "init_param": str(weights)}
+
+
 def _auto_model(request: EngineRequest) -> Any:
     try:
         from funasr import AutoModel
@@ -123,18 +159,13 @@ def _auto_model(request: EngineRequest) -> Any:
     try:
         with allocation_failures_as_memory_error():
             return AutoModel(
-                model=str(request.model.path),
+                **_model_settings(request.model),
                 vad_model="silero-vad",
                 ncpu=request.deployment.intra_op_num_threads,
                 device=request.deployment.device,
                 disable_update=True,
                 disable_pbar=True,
                 log_level="ERROR",
-                # A model's config.yaml may set these: code to import, other weights, models to download.
-                trust_remote_code=False,
-                init_param=str(request.model.weights_path),
-                punc_model=None,
-                spk_model=None,
             )
     except (MemoryError, EngineUnavailableError):
         raise

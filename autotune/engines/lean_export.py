@@ -88,9 +88,9 @@ class _LeanExport(ExportModule):
         """Self-attention and FSMN memory, then the feed-forward part; norms come first."""
         attention = layer.self_attn
         q, k, v = torch.split(attention.linear_q_k_v(layer.norm1(x)), attention.h * attention.d_k, dim=-1)
-        heard = self.attend(q, k, v, masks, attention.h)
+        attended = self.attend(q, k, v, masks, attention.h)
         # Padding in the memory's own output only reaches padding: it is zeroed again before the next convolution.
-        out = attention.linear_out(heard) + _memory(attention, v, masks.keep)
+        out = attention.linear_out(attended) + _memory(attention, v, masks.keep)
         x = x + out if layer.in_size == layer.size else out
         return x + layer.feed_forward(layer.norm2(x))  # type: ignore[no-any-return]
 
@@ -102,14 +102,14 @@ class _LeanExport(ExportModule):
         if torch.onnx.is_in_onnx_export():
             scores = torch.matmul(q * q.size(-1) ** -0.5, k.transpose(-2, -1))
             scores = scores if masks.bias is None else scores + masks.bias
-            heard = torch.matmul(torch.softmax(scores, dim=-1), v)
+            attended = torch.matmul(torch.softmax(scores, dim=-1), v)
         else:
-            heard = F.scaled_dot_product_attention(q, k, v, attn_mask=masks.bias)
-        return heard.transpose(1, 2).flatten(2)
+            attended = F.scaled_dot_product_attention(q, k, v, attn_mask=masks.bias)
+        return attended.transpose(1, 2).flatten(2)
 
 
 class LeanSenseVoiceExport(_LeanExport):
-    """SenseVoiceSmall; inputs as ``SenseVoiceExport``."""
+    """SenseVoiceSmall with the inputs of ``SenseVoiceExport``."""
 
     input_names = SenseVoiceExport.input_names
     event_emotion: Tensor
@@ -127,7 +127,7 @@ class LeanSenseVoiceExport(_LeanExport):
     def forward(
         self, speech: Tensor, speech_lengths: Tensor, language: Tensor, textnorm: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See the classes."""
+        """The exported graph; inputs and outputs are those of FunASR's form."""
         events = self.embed(self.event_emotion).repeat(speech.size(0), 1, 1)
         prompts = (self.embed(language).unsqueeze(1), events, self.embed(textnorm).unsqueeze(1))
         speech = torch.cat((*prompts, speech.to(events.dtype)), dim=1)
@@ -137,16 +137,16 @@ class LeanSenseVoiceExport(_LeanExport):
 
 
 class LeanParaformerExport(_LeanExport):
-    """Paraformer and BiCifParaformer with SANM encoder and decoder; inputs as ``ParaformerExport``."""
+    """The Paraformer classes with SANM encoder and decoder; inputs as ``ParaformerExport``."""
 
     input_names = ParaformerExport.input_names
 
     def __init__(self, network: Any, feature_dim: int, config: dict[str, Any], *, fused: bool, masked: bool) -> None:
         super().__init__(feature_dim, fused=fused, masked=masked)
-        for part, known in (("encoder", "SANMEncoder"), ("decoder", "ParaformerSANMDecoder")):
-            if config[part] != known:
+        for part, supported in (("encoder", "SANMEncoder"), ("decoder", "ParaformerSANMDecoder")):
+            if config[part] != supported:
                 raise ModelError(
-                    f"A lean graph must have the {part} {known}, but got {config[part]}. Use graph funasr."
+                    f"A lean graph must have the {part} {supported}, but got {config[part]}. Use graph funasr."
                 )
         _check_layers(network.encoder.encoders)
         self.encoder = network.encoder
@@ -159,7 +159,7 @@ class LeanParaformerExport(_LeanExport):
         return self
 
     def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See the classes."""
+        """The exported graph; inputs and outputs are those of FunASR's form."""
         speech = speech.to(self.encoder.after_norm.weight.dtype)
         masks = self.masks(speech_lengths, speech)
         hidden = self.encode(self.encoder, speech, masks)
@@ -183,8 +183,8 @@ class LeanParaformerExport(_LeanExport):
     def listen(self, attention: Any, x: Tensor, hidden: Tensor, masks: _Masks) -> Tensor:
         """Tokens attend to frames."""
         k, v = torch.split(attention.linear_k_v(hidden), attention.h * attention.d_k, dim=-1)
-        heard = self.attend(attention.linear_q(x), k, v, masks, attention.h)
-        return attention.linear_out(heard)  # type: ignore[no-any-return]
+        attended = self.attend(attention.linear_q(x), k, v, masks, attention.h)
+        return attention.linear_out(attended)  # type: ignore[no-any-return]
 
 
 class _FusedAttention(torch.autograd.Function):
@@ -198,8 +198,8 @@ class _FusedAttention(torch.autograd.Function):
         """What the operator computes, for tracing."""
         parts = [_by_head(part, heads) for part in (q, k, v)]
         mask = None if lengths is None else _valid(lengths, k)[:, None, None, :].bool()
-        heard = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
-        return heard.transpose(1, 2).flatten(2)
+        attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
+        return attended.transpose(1, 2).flatten(2)
 
     @staticmethod
     def symbolic(g: Any, q: Any, k: Any, v: Any, lengths: Any, heads: int) -> Any:

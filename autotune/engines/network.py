@@ -36,6 +36,10 @@ __all__ = [
 _NESTED = ("state_dict", "model_state_dict", "model")
 """Keys under which FunASR's checkpoints hold the weights, in the order that FunASR unwraps them."""
 
+_RUNS_AS = {"SeacoParaformer": "BiCifParaformer"}
+"""Class → the class whose network it is. FunASR runs SeacoParaformer's branch for hot words only when it is given some
+(``_seaco_decode_with_ASF``), and without that branch the network is BiCifParaformer's."""
+
 
 def build_network(model: ModelDirectory) -> torch.nn.Module:
     """FunASR's network with the directory's weights, float32 on the CPU, in evaluation mode.
@@ -95,11 +99,15 @@ def vocabulary_size(model: ModelDirectory) -> int:
         raise ModelError(f"{model.tokens_path} must be a list of tokens, but: {error}") from error
 
 
-def empty_network(model: ModelDirectory) -> torch.nn.Module:
+def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn.Module:
     """FunASR's network as configured, weights not yet read (initialised by torch on the current device).
 
+    Args:
+        model: what is configured.
+        hot_words: SeacoParaformer with its branch for hot words, which is saved with a model and not run here.
+
     Raises:
-        ModelError: a class that the configuration names is not in FunASR, or refuses its settings.
+        ModelError: the installed FunASR lacks a class that the configuration names, or the class refuses its settings.
     """
     with warnings.catch_warnings():
         # FunASR's modules emit SyntaxWarning and DeprecationWarning while they are imported.
@@ -107,22 +115,17 @@ def empty_network(model: ModelDirectory) -> torch.nn.Module:
         import funasr  # noqa: F401 - fills the registry
         from funasr.register import tables
 
-    cls = tables.model_classes.get(model.architecture)
+    name = model.architecture if hot_words else _RUNS_AS.get(model.architecture, model.architecture)
+    cls = tables.model_classes.get(name)
     if cls is None:
-        raise ModelError(f"The installed FunASR must have the class {model.architecture}, but has not. Upgrade funasr.")
+        raise ModelError(f"The installed FunASR must have the class {name}, but has not. Upgrade funasr.")
     settings = {**(model.config.get("model_conf") or {}), **model.config}
-    for part in ("encoder", "decoder", "predictor"):
-        registered = getattr(tables, f"{part}_classes")
-        if settings.get(part) is not None and settings[part] not in registered:
-            where = model.path / "config.yaml"
-            raise ModelError(f"{part} must be a class of FunASR, but got {settings[part]!r} ({where}: {part}).")
     settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
     try:
         return cls(**settings)  # type: ignore[no-any-return]
     except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError) as error:
         raise ModelError(
-            f"FunASR's {model.architecture} must be buildable from {model.path / 'config.yaml'}, "
-            f"but: {type(error).__name__}: {error}"
+            f"FunASR's {name} must be buildable from {model.path / 'config.yaml'}, but: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -175,7 +178,7 @@ def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path
     broken = [name for name in expected if not bool(torch.isfinite(weights[name]).all())]
     if broken:
         raise ModelError(f"The weights in {path} must be finite, but NaN or infinity is in {_few(broken)}.")
-    # Left-overs of training that the network has no place for are ignored, as FunASR does.
+    # What the network has no place for (left-overs of training, a branch for hot words) is left out.
     network.load_state_dict({name: weights[name] for name in expected}, strict=True)
 
 

@@ -78,7 +78,7 @@ class SenseVoiceExport(ExportModule):
     def forward(
         self, speech: Tensor, speech_lengths: Tensor, language: Tensor, textnorm: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """The exported graph; inputs and outputs are described at the class."""
         events = self.embed(self.event_emotion).repeat(speech.size(0), 1, 1)
         prompts = (self.embed(language).unsqueeze(1), events, self.embed(textnorm).unsqueeze(1))
         encoded, lengths = self.encoder(torch.cat((*prompts, speech), dim=1), speech_lengths + 4)
@@ -86,7 +86,7 @@ class SenseVoiceExport(ExportModule):
 
 
 class ParaformerExport(ExportModule):
-    """Paraformer and BiCifParaformer: encoder, CIF predictor, non-autoregressive decoder; no timestamps.
+    """The Paraformer classes: encoder, CIF predictor, non-autoregressive decoder; no timestamps, no hot words.
 
     Returns of ``forward``: logits float32 [batch, tokens, vocabulary] before the softmax, and token_num int32
     [batch]. FunASR's export classes, but for the predictor's integration, which is computed in closed form instead
@@ -108,7 +108,7 @@ class ParaformerExport(ExportModule):
         self.pad_mask = sequence_mask(512, flip=False)
 
     def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+        """The exported graph; inputs and outputs are described at the class."""
         hidden, lengths = self.encoder(speech, speech_lengths)
         embeds, token_num = self.cif(hidden, self.pad_mask(lengths))
         # Where no row has a token (silence), the decoder still gets one position: its convolution refuses none.
@@ -177,6 +177,6 @@ def continuous_integrate_and_fire(hidden: Tensor, alphas: Tensor) -> tuple[Tenso
 def _export_class(registered: dict[str, Any], name: str) -> Any:
     cls = registered.get(f"{name}Export")
     if cls is None:
-        known = ", ".join(sorted(key.removesuffix("Export") for key in registered if key.endswith("Export")))
-        raise ModelError(f"An exported encoder or decoder must be one of {known}, but got {name}.")
+        names = ", ".join(sorted(key.removesuffix("Export") for key in registered if key.endswith("Export")))
+        raise ModelError(f"An exported encoder or decoder must be one of {names}, but got {name}.")
     return cls

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
-from autotune.documents import suggest
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
     INPUT_NAMES,
     artifact_of,
-    check_no_provider_options,
     engine_output,
     equal_groups,
     joined_rows,
@@ -25,23 +23,7 @@ from autotune.engines.tensors import (
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
-__all__ = ["PROVIDER_OPTIONS", "OnnxRuntimeEngine"]
-
-PROVIDER_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "cpu": {},
-    "cuda": {
-        "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
-        "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
-        "do_copy_in_default_stream": ("0", "1"),
-        "cudnn_conv_use_max_workspace": ("0", "1"),
-        "use_tf32": ("0", "1"),
-    },
-}
-"""Device kind → every accepted key of ``deployment.provider_options`` with its values.
-
-ONNX Runtime accepts unknown keys and values out of range silently; an option that is not given keeps ONNX Runtime's
-default and is reported in the facts.
-"""
+__all__ = ["OnnxRuntimeEngine"]
 
 _LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -80,6 +62,16 @@ class OnnxRuntimeEngine:
         "cpu_mem_arena": True,
         "mapped_weights": False,
     }
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {
+        "cuda": {
+            "cudnn_conv_algo_search": ("EXHAUSTIVE", "HEURISTIC", "DEFAULT"),
+            "arena_extend_strategy": ("kNextPowerOfTwo", "kSameAsRequested"),
+            "do_copy_in_default_stream": ("0", "1"),
+            "cudnn_conv_use_max_workspace": ("0", "1"),
+            "use_tf32": ("0", "1"),
+        }
+    }
+    """One that isn't given keeps ONNX Runtime's default and is reported in the facts."""
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
@@ -92,7 +84,6 @@ class OnnxRuntimeEngine:
     def load(cls, request: EngineRequest) -> OnnxRuntimeEngine:
         """Create the session and verify it; see ``Engine.load`` for what it raises."""
         deployment = request.deployment
-        _check_provider_options(deployment)
         _check_parallel_mode(deployment)
         path = artifact_of(request)
         ort = _import_onnxruntime()
@@ -129,9 +120,9 @@ class OnnxRuntimeEngine:
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
         inside = self._request.deployment.graph != "funasr"
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        wanted = self._outputs if scores or not inside else self._outputs[:2]
+        output_names = self._outputs if scores or not inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), _runtime_errors():
-            return engine_output(self._session.run(wanted, feed), scores=scores)
+            return engine_output(self._session.run(output_names, feed), scores=scores)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
@@ -151,19 +142,6 @@ def _import_onnxruntime() -> Any:
             "Install it: pip install onnxruntime-gpu (Linux x86-64, Windows) or pip install onnxruntime."
         ) from error
     return onnxruntime
-
-
-def _check_provider_options(deployment: Deployment) -> None:
-    known = PROVIDER_OPTIONS[deployment.device.partition(":")[0]]
-    if not known:
-        check_no_provider_options(deployment)
-    for key, value in deployment.provider_options.items():
-        if key not in known:
-            hint = suggest(key, sorted(known))
-            raise DocumentError(f'deployment.provider_options: unknown key "{key}" for {deployment.device}. {hint}')
-        if value not in known[key]:
-            choices = ", ".join(known[key])
-            raise DocumentError(f"deployment.provider_options.{key} must be one of {choices}, but got {value!r}.")
 
 
 def _check_parallel_mode(deployment: Deployment) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import INPUT_NAMES, artifact_of, check_no_provider_options, engine_output, model_inputs
+from autotune.engines.tensors import INPUT_NAMES, artifact_of, engine_output, model_inputs
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -37,6 +37,7 @@ class OpenVinoEngine:
         "model_cache": (True, False),
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = True
 
     def __init__(self, request: EngineRequest, compiled: Any, facts: EngineFacts) -> None:
@@ -49,7 +50,6 @@ class OpenVinoEngine:
     @classmethod
     def load(cls, request: EngineRequest) -> OpenVinoEngine:
         """Compile the model and verify it; see ``Engine.load`` for what it raises."""
-        check_no_provider_options(request.deployment)
         _check(request.deployment)
         compiled = _compile(request, scores=request.deployment.graph == "funasr")
         facts = _verified_facts(compiled, request.deployment)
@@ -184,12 +184,12 @@ def _verified_facts(compiled: Any, deployment: Deployment) -> EngineFacts:
 
 def _product_precisions(compiled: Any) -> dict[str, int]:
     """How many matrix products were compiled for each precision, as the plugin itself says."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for layer in compiled.get_runtime_model().get_ops():
         info = layer.get_rt_info()
         if "layerType" in info and str(info["layerType"].astype(str)) in _PRODUCT_LAYERS:
-            found[str(info["runtimePrecision"].astype(str))] += 1
-    return dict(sorted(found.items()))
+            counts[str(info["runtimePrecision"].astype(str))] += 1
+    return dict(sorted(counts.items()))
 
 
 def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> None:
@@ -204,19 +204,19 @@ def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> N
         ModelError: the file holds nothing quantised.
         TrialMismatch: fewer products were compiled for 8 bits than the file holds.
     """
-    wanted = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
+    quantized_products = sum(layer.get_type_name() == "MatMul" and _is_quantized(layer) for layer in model.get_ops())
     got = facts.details["PRODUCT_PRECISIONS"]
     in_8_bits = sum(got.get(name, 0) for name in _8_BITS)
-    if not wanted:
+    if not quantized_products:
         raise ModelError(
             f"{request.artifact} must hold quantised matrix products, but has none. "
             f"Export the model again: autotune export --model {request.model.path}"
         )
-    if in_8_bits < wanted:
-        told = ", ".join(f"{count} in {name}" for name, count in got.items())
+    if in_8_bits < quantized_products:
+        precisions = ", ".join(f"{count} in {name}" for name, count in got.items())
         raise TrialMismatch(
-            f"OpenVINO must compute the {wanted} quantised matrix products of openvino-int8 in 8 bits, but compiled "
-            f"{told}. Choose onnx-fp32 on this CPU."
+            f"OpenVINO must compute the {quantized_products} quantised matrix products of openvino-int8 in 8 bits, but "
+            f"compiled {precisions}. Choose onnx-fp32 on this CPU."
         )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import cast
 
 from autotune.documents import suggest
 from autotune.engines.base import Engine, EngineRequest
 from autotune.errors import DocumentError
 
-__all__ = ["ENGINES", "check_session_options", "engine_class", "load_engine"]
+__all__ = ["ENGINES", "check_options", "engine_class", "load_engine"]
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "autotune.engines.onnxruntime:OnnxRuntimeEngine",
@@ -33,20 +34,35 @@ def engine_class(name: str) -> type[Engine]:
 def load_engine(request: EngineRequest) -> Engine:
     """Load the engine of a deployment; see ``Engine.load`` for what it raises."""
     cls = engine_class(request.deployment.engine)
-    check_session_options(cls, request)
+    check_options(cls, request)
     return cls.load(request)
 
 
-def check_session_options(cls: type[Engine], request: EngineRequest) -> None:
-    """Every option known and in range, none missing: runtimes accept nonsense silently. Raises DocumentError."""
-    given, known = request.deployment.session_options, cls.SESSION_OPTIONS
-    for key, value in given.items():
-        if key not in known:
-            hint = suggest(key, sorted(known))
-            raise DocumentError(f'deployment.session_options: unknown key "{key}" for engine {cls.name}. {hint}')
-        if value not in known[key] or type(value) not in {type(choice) for choice in known[key]}:
-            choices = ", ".join(repr(choice) for choice in known[key])
-            raise DocumentError(f"deployment.session_options.{key} must be one of {choices}, but got {value!r}.")
-    missing = sorted(set(known) - set(given))
+def check_options(cls: type[Engine], request: EngineRequest) -> None:
+    """Every option known and in range, no session option missing: runtimes accept nonsense silently.
+
+    Raises:
+        DocumentError: naming the option.
+    """
+    deployment = request.deployment
+    provider = cls.PROVIDER_OPTIONS.get(deployment.device.partition(":")[0], {})
+    _check("session_options", deployment.session_options, cls.SESSION_OPTIONS, f"engine {cls.name}")
+    _check("provider_options", deployment.provider_options, provider, f"engine {cls.name} on {deployment.device}")
+    missing = sorted(set(cls.SESSION_OPTIONS) - set(deployment.session_options))
     if missing:
         raise DocumentError(f"deployment.session_options must hold {', '.join(missing)} for engine {cls.name}.")
+
+
+def _check(
+    section: str,
+    given: Mapping[str, str | bool],
+    accepted: Mapping[str, tuple[str | bool, ...]],
+    owner: str,
+) -> None:
+    for key, value in given.items():
+        if key not in accepted:
+            hint = suggest(key, sorted(accepted)) or "It must be empty."
+            raise DocumentError(f'deployment.{section}: unknown key "{key}" for {owner}. {hint}')
+        if value not in accepted[key] or type(value) not in {type(choice) for choice in accepted[key]}:
+            choices = ", ".join(repr(choice) for choice in accepted[key])
+            raise DocumentError(f"deployment.{section}.{key} must be one of {choices}, but got {value!r}.")

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from autotune.deployment import Deployment
 from autotune.engines.base import EngineInput, EngineOutput, EngineRequest
-from autotune.errors import DocumentError, ModelError
+from autotune.errors import ModelError
 from autotune.model_directory import Architecture
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "LANGUAGE_IDS",
     "TEXT_NORM_IDS",
     "artifact_of",
-    "check_no_provider_options",
     "engine_output",
     "equal_groups",
     "joined_rows",
@@ -35,6 +33,7 @@ INPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
     "SenseVoiceSmall": ("speech", "speech_lengths", "language", "textnorm"),
     "Paraformer": ("speech", "speech_lengths"),
     "BiCifParaformer": ("speech", "speech_lengths"),
+    "SeacoParaformer": ("speech", "speech_lengths"),
 }
 """Inputs of an exported model, in order."""
 
@@ -76,11 +75,11 @@ def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineI
     """The rows of each length, and a batch of them without any padding; for graphs that have no masks."""
     assert batch.features is not None
     assert batch.lengths is not None
-    found = []
+    groups = []
     for length in np.unique(batch.lengths):
         rows = np.flatnonzero(batch.lengths == length)
-        found.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
-    return found
+        groups.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
+    return groups
 
 
 def artifact_of(request: EngineRequest) -> str:
@@ -91,15 +90,6 @@ def artifact_of(request: EngineRequest) -> str:
             f"but got {request.artifact}. Run: autotune export --model {request.model.path}"
         )
     return str(request.artifact)
-
-
-def check_no_provider_options(deployment: Deployment) -> None:
-    """Only ONNX Runtime's GPU providers have options. Raises DocumentError where some are given."""
-    if deployment.provider_options:
-        raise DocumentError(
-            f"deployment.provider_options must be empty for engine {deployment.engine} on {deployment.device}, "
-            f"but got {deployment.provider_options!r}."
-        )
 
 
 def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> EngineOutput:
@@ -114,8 +104,8 @@ def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> Engine
     inside = first.ndim == 2
     ids = first if inside else first.argmax(axis=-1).astype(np.int32)
     valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
-    found = (rest[0] if inside else first) if scores else None
-    return EngineOutput(ids=ids, lengths=valid, scores=found)
+    scores_of_rows = (rest[0] if inside else first) if scores else None
+    return EngineOutput(ids=ids, lengths=valid, scores=scores_of_rows)
 
 
 def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> EngineOutput:

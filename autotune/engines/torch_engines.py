@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import artifact_of, check_no_provider_options, model_inputs
+from autotune.engines.tensors import artifact_of, model_inputs
 from autotune.engines.torch_session import (
     device_of_module,
     full_float32,
@@ -33,6 +33,7 @@ class TorchEngine:
     consumes: ClassVar[Literal["features", "waveforms"]] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
+    PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, module: Any, device: Any, facts: EngineFacts) -> None:
@@ -44,7 +45,6 @@ class TorchEngine:
     @classmethod
     def load(cls, request: EngineRequest) -> Self:
         """Open the module and verify threads and device; see ``Engine.load`` for what it raises."""
-        check_no_provider_options(request.deployment)
         torch = import_torch(cls.name)
         device = open_device(torch, request.deployment.device)
         full_float32(torch)
@@ -129,7 +129,7 @@ class TorchScriptEngine(TorchEngine):
 
     @classmethod
     def open_module(cls, torch: Any, request: EngineRequest, device: Any) -> Any:
-        """Load the artifact."""
+        """Load the TorchScript file onto the device."""
         path = artifact_of(request)
         try:
             with _though_deprecated():
@@ -139,7 +139,7 @@ class TorchScriptEngine(TorchEngine):
 
     @classmethod
     def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
-        """Frozen or not."""
+        """The module, frozen or optimised as ``optimize`` says."""
         how = request.deployment.session_options["optimize"]
         if how == "none":
             return module

@@ -77,10 +77,12 @@ def set_threads(torch: Any, deployment: Deployment) -> None:
 
 def device_of_module(module: Any, expected: Any) -> str:
     """Where all parameters and buffers are. Raises TrialMismatch where one is not on ``expected``."""
-    found = {str(tensor.device) for tensor in (*module.parameters(), *module.buffers())}
-    if found != {str(expected)}:
-        raise TrialMismatch(f"All weights must be on {expected}, but they are on {', '.join(sorted(found)) or 'none'}.")
-    return found.pop()
+    devices = {str(tensor.device) for tensor in (*module.parameters(), *module.buffers())}
+    if devices != {str(expected)}:
+        raise TrialMismatch(
+            f"All weights must be on {expected}, but they are on {', '.join(sorted(devices)) or 'none'}."
+        )
+    return devices.pop()
 
 
 def torch_facts(torch: Any, device: str) -> EngineFacts:
@@ -124,12 +126,12 @@ def run_module(
         inside = not first.is_floating_point()
         # On the device: ids are a vocabulary's size smaller than scores to copy back.
         ids = (first if inside else first.argmax(dim=-1).to(torch.int32)).cpu().numpy()
-        found = rest[0] if inside else first
+        scores_of_rows = rest[0] if inside else first
         positions = np.rint(lengths.cpu().numpy()).astype(np.int32).reshape(-1)
         return EngineOutput(
             ids=ids,
             lengths=np.minimum(positions, ids.shape[1]),
-            scores=found.float().cpu().numpy() if scores else None,
+            scores=scores_of_rows.float().cpu().numpy() if scores else None,
         )
 
 

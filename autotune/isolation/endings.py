@@ -10,18 +10,12 @@ from typing import Any
 
 from autotune import errors
 from autotune.errors import AutotuneError, TrialCrashed, TrialOutOfMemory, TrialTimeout
+from autotune.isolation.out_of_memory import OUT_OF_MEMORY
 
 __all__ = ["Ending", "classify", "oom_kill_counts", "tail_of"]
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS = 400
-
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|\bbad allocation\b|failed to allocate"
-    r"|smaller than requested bytes|(CUDA|CUBLAS|CUDNN)\w*_(ALLOC_FAILED|OUT_OF_MEMORY)",
-    re.IGNORECASE,
-)
-"""How torch, ONNX Runtime, CUDA and libstdc++ say it; none of them raises Python's MemoryError."""
 
 _UNPRINTABLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\t\u00a0-\U0010ffff]")
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["allocation_failures_as_memory_error"]
+__all__ = ["OUT_OF_MEMORY", "allocation_failures_as_memory_error"]
 
-# torch: "CUDA out of memory", "DefaultCPUAllocator: can't allocate memory"; ONNX Runtime's arena: "Failed to allocate
-# memory for requested buffer of size", "Available memory of … is smaller than requested bytes"; C++: std::bad_alloc.
-_SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "failed to allocate",
-    "smaller than requested bytes",
-    "bad_alloc",
-    "bad allocation",
-    "cuda_error_out_of_memory",
-    "cublas_status_alloc_failed",
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|\bbad allocation\b|failed to allocate"
+    r"|smaller than requested bytes|(CUDA|CUBLAS|CUDNN)\w*_(ALLOC_FAILED|OUT_OF_MEMORY)",
+    re.IGNORECASE,
 )
+"""How runtimes say it; none of them raises Python's MemoryError. torch: "CUDA out of memory", "DefaultCPUAllocator:
+can't allocate memory"; ONNX Runtime's arena: "Failed to allocate memory for requested buffer of size", "Available
+memory of … is smaller than requested bytes"; libc: "Cannot allocate memory"; C++: std::bad_alloc."""
 
 
 @contextmanager
@@ -29,6 +26,6 @@ def allocation_failures_as_memory_error() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        if any(sign in str(error).lower() for sign in _SIGNS):
+        if OUT_OF_MEMORY.search(str(error)):
             raise MemoryError(str(error)) from error
         raise

@@ -15,6 +15,7 @@ from autotune.errors import AudioError, DocumentError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
 from autotune.jobs.load_model import measured_artifact, measured_model
+from autotune.jobs.options import MeasureOptions
 from autotune.jobs.preparing import draw_workload, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import installed_packages
@@ -26,7 +27,6 @@ from autotune.reporting import Reporter, progress
 
 __all__ = [
     "Change",
-    "MeasureOptions",
     "MeasuredFile",
     "Recheck",
     "SideBySide",
@@ -36,22 +36,6 @@ __all__ = [
 ]
 
 BLOCKS, MOST_BLOCKS = 4, 8
-
-
-@dataclass(frozen=True)
-class MeasureOptions:
-    """What the user asked for."""
-
-    blocks: int | None = None
-    """None: four, and up to eight while the interval is wider than ±1.5 %."""
-    audio_profile: str | None = None
-    """None: the built-in one that the first file names."""
-    audio: Path | None = None
-    """Where the user's own files lie; None for the embedded clips."""
-
-    def __post_init__(self) -> None:
-        if self.blocks is not None and self.blocks < 2:
-            raise DocumentError(f"--blocks must be at least 2, since one has no interval, but got {self.blocks}.")
 
 
 def recheck(path: Path, options: MeasureOptions, reporter: Reporter) -> Recheck:

@@ -9,8 +9,9 @@ from pathlib import Path
 from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
+from autotune.jobs.options import TuneOptions
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.jobs.tune_options import Job, TuneOptions, prepare
+from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import Outcome, deployment_file
 from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
@@ -21,7 +22,7 @@ from autotune.study.candidates import StudyEvent, StudyResult
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
-__all__ = ["SharedPart", "TuneOptions", "TuneResult", "tune"]
+__all__ = ["SharedPart", "TuneResult", "tune"]
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,10 @@ def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
         reporter.note(event.text, loud=True)
     if event.kind != "finished" or record is None:
         return
-    got = f"RTFx {record.rtfx:.1f}" if record.measurement else f"{record.kind or record.state}: {record.reason}"
-    if record.measurement and record.measurement.accuracy:
-        got += f", {describe_accuracy(record.measurement.accuracy)}"
-    best = f" (best so far {event.best.rtfx:.1f})" if event.best else ""
+    measurement = record.measurement
+    got = f"RTFx {measurement.rtfx:.1f}" if measurement else f"{record.kind or record.state}: {record.reason}"
+    if measurement and measurement.accuracy:
+        got += f", {describe_accuracy(measurement.accuracy)}"
+    best = f" (best so far {event.best.pooled.rtfx:.1f})" if event.best else ""
     again = " again" if record.role in ("recheck", "anchor") else ""
     reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {got:.200}{best}")

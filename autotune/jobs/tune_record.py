@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from statistics import median
 
 from autotune.accuracy import Verdict
 from autotune.audio.workload import Workload
@@ -29,8 +27,6 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.intervals import percentile
-from autotune.measure import Measurement, worst_noise, worst_verdict
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
@@ -38,7 +34,7 @@ from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from autotune.version import __version__
 
-__all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages", "pooled_latency"]
+__all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages"]
 
 PACKAGES = (
     "funasr",
@@ -87,8 +83,8 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
         baseline=BaselineRecord(
             deployment=comparison.baseline.deployment,
             rtfx=IntervalRecord.of(comparison.baseline.rtfx),
-            latency_s=pooled_latency(comparison.baseline.measurements),
-            peak_memory_bytes=_peak(comparison.baseline),
+            latency_s=LatencyRecord.of(comparison.baseline.pooled),
+            peak_memory_bytes=comparison.baseline.pooled.peak_memory_bytes,
             cer=cer_record(comparison.baseline.verdict),
             other=_other_baseline(outcome),
         ),
@@ -112,28 +108,20 @@ def _audio(workload: Workload) -> AudioRecord:
 
 
 def _measurement(finalist: Finalist, blocks: int) -> MeasurementRecord:
-    measurements = finalist.measurements
-    audio_s = sum(measurement.audio_s for measurement in measurements)
+    figures = finalist.pooled
     return MeasurementRecord(
         rtfx=IntervalRecord.of(finalist.rtfx),
-        latency_s=pooled_latency(measurements),
-        peak_memory_bytes=_peak(finalist),
-        load_s=median(measurement.load_s for measurement in measurements),
+        latency_s=LatencyRecord.of(figures),
+        peak_memory_bytes=figures.peak_memory_bytes,
+        load_s=figures.load_s,
         accuracy="not checked" if finalist.verdict is None else "checked",
         cer=cer_record(finalist.verdict),
-        stages={name: sum(m.stages_s[name] for m in measurements) / audio_s for name in measurements[0].stages_s},
-        padding_share=median(measurement.padding_share for measurement in measurements),
-        new_shapes=_new_shapes(measurements),
-        noise=worst_noise(measurement.noise for measurement in measurements),
-        stability=worst_verdict(measurements),
+        stages=figures.stages,
+        padding_share=figures.padding_share,
+        new_shapes=NewShapesRecord(**figures.new_shapes.model_dump()),
+        noise=figures.noise,
+        stability=figures.stability,
         blocks=blocks,
-    )
-
-
-def _new_shapes(measurements: Sequence[Measurement]) -> NewShapesRecord:
-    costs = [found.new_shapes.cost for found in measurements if found.new_shapes.cost is not None]
-    return NewShapesRecord(
-        share=median(found.new_shapes.share for found in measurements), cost=median(costs) if costs else None
     )
 
 
@@ -156,23 +144,11 @@ def cer_record(verdict: Verdict | None) -> CerRecord | None:
     )
 
 
-def pooled_latency(measurements: Sequence[Measurement]) -> LatencyRecord:
-    """Percentiles over every latency sample of several measurements."""
-    samples = [sample for measurement in measurements for sample in measurement.latencies_s]
-    return LatencyRecord(p50=percentile(samples, 0.5), p95=percentile(samples, 0.95), p99=percentile(samples, 0.99))
-
-
-def _peak(finalist: Finalist) -> int:
-    return max(measurement.peak_memory_bytes for measurement in finalist.measurements)
-
-
 def _other_baseline(outcome: Outcome) -> OtherBaselineRecord | None:
     better = outcome.comparison.baseline.deployment
-    others = [trial for trial in outcome.result.baselines if trial.deployment != better]
-    if not others:
-        return None
-    best = max(others, key=lambda trial: trial.rtfx)
-    return OtherBaselineRecord(deployment=best.deployment, rtfx=best.rtfx)
+    others = [baseline for baseline in outcome.result.baselines if baseline.deployment != better]
+    best = max(others, key=lambda baseline: baseline.pooled.rtfx, default=None)
+    return None if best is None else OtherBaselineRecord(deployment=best.deployment, rtfx=best.pooled.rtfx)
 
 
 def _artifact(artifact: Artifact | None) -> ArtifactRecord | None:

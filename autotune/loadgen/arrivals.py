@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.audio.dealing import arrival_times, generator
-from autotune.audio.profile import Arrival
+from autotune.audio.profile import ArrivalProcess
 from autotune.errors import DocumentError
 
 __all__ = ["Due", "poisson", "read_trace", "spoken"]
@@ -63,7 +63,7 @@ def spoken(streams: int, limit_s: float, durations_s: Sequence[float], seed: int
     needed = streams * (math.ceil(limit_s / min(durations_s)) + 1)
     order = list(itertools.islice(_order(len(durations_s), seed), needed))
     begins = arrival_times(
-        Arrival(process="realtime", streams=streams),
+        ArrivalProcess(process="realtime", streams=streams),
         [durations_s[recording] for recording in order],
         generator(seed, "load-streams"),
     )

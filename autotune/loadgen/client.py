@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from autotune.documents import Document
 from autotune.errors import DocumentError
+from autotune.redaction import redacted
 
 __all__ = [
     "OVERLOADED",
@@ -102,7 +103,7 @@ def fault(error: Exception) -> Answer:
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in _OWN_ERRNOS:
             return Answer("unsent", detail=os.strerror(cause.errno))
-    return Answer("failed", detail=f"{type(error).__name__}: {error}".rstrip(": "))
+    return Answer("failed", detail=redacted(f"{type(error).__name__}: {error}").rstrip(": "))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -193,7 +194,7 @@ def endpoint(url: str, *, paced: bool) -> Endpoint:
     if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname or not port_is_good:
         raise DocumentError(
             'URL must be the address of a server such as "http://localhost:8000" or "ws://localhost:10095", but got '
-            f"{url!r}."
+            f"{redacted(url)!r}."
         )
     if "@" in parts.netloc:
         raise DocumentError("URL must not hold a user or a password. Give a key with --api-key-file.")

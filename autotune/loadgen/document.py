@@ -14,6 +14,7 @@ from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
 from autotune.loadgen.verdict import Reason, blames_client
+from autotune.redaction import RedactedCommand, RedactedUrl
 
 __all__ = [
     "SCHEMA",
@@ -77,11 +78,11 @@ class LoadRun(Document):
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
         """
         kinds = {reason.kind for reason in self.reasons}
-        found = self.figures
-        if blames_client(found, self.reasons):
+        figures = self.figures
+        if blames_client(figures, self.reasons):
             return "client"
-        too_few = kinds == {"too-few"} and found.promise == "undecided" and found.requests < fewest(0, SHARE)
-        return "met" if too_few or (found.promise == "met" and not kinds) else "missed"
+        too_few = kinds == {"too-few"} and figures.promise == "undecided" and figures.requests < fewest(0, SHARE)
+        return "met" if too_few or (figures.promise == "met" and not kinds) else "missed"
 
 
 class CapacityRecord(Document):
@@ -100,7 +101,7 @@ class LoadProvenance(Document):
     """Where the figures come from."""
 
     autotune: str
-    command: str
+    command: RedactedCommand
     date: AwareDatetime
     python: str
 
@@ -111,7 +112,7 @@ class LoadReport(Document):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, title="autotune load report")
 
     schema_version: Literal["autotune/load/v1"] = Field(default=SCHEMA, alias="schema")
-    url: str
+    url: RedactedUrl
     protocol: Literal["http", "websocket"]
     local: bool
     """Whether client and server shared a machine, by the address."""
@@ -140,9 +141,9 @@ class LoadReport(Document):
         """Whether the promise is kept (``yes`` also without one); ``invalid`` if that can't be said."""
         if self.capacity is not None:
             return "invalid" if self.reasons else "no" if self.capacity.load is None else "yes"
-        found = self.runs[-1].figures
+        figures = self.runs[-1].figures
         unclear = any(reason.kind in ("too-few", "interrupted") for reason in self.reasons)
-        if found.promise == "missed" and not unclear and not blames_client(found, self.reasons):
+        if figures.promise == "missed" and not unclear and not blames_client(figures, self.reasons):
             return "no"
         return "invalid" if self.reasons else "yes"
 

@@ -13,6 +13,7 @@ from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Answer, Client, Endpoint, Request
 from autotune.loadgen.early_stopping import Stopping
+from autotune.redaction import redacted
 from autotune.reporting import Reporter
 
 __all__ = ["Plan", "Run", "let_settle", "run_plan", "warm_up"]
@@ -208,7 +209,8 @@ def warm_up(client: Client, recordings: Sequence[int], where: Endpoint, wait_s: 
     for answer in asyncio.run(_answers(client, recordings, wait_s)):
         if answer.status != "ok":
             raise LoadError(
-                f"{where.url} must transcribe a recording before it is loaded, but: {answer.detail}. {_hint(answer)}"
+                f"{redacted(where.url)} must transcribe a recording before it is loaded, but: {answer.detail}. "
+                f"{_hint(answer)}"
             )
 
 

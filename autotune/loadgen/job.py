@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
 
 from autotune.audio.profile import load_profile
 from autotune.audio.recording import Recording, Workload
@@ -18,36 +16,20 @@ from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
 from autotune.loadgen.client import Access, Client, Endpoint, endpoint
 from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
 from autotune.loadgen.driver import let_settle, run_plan, warm_up
-from autotune.loadgen.offer import Offer, Wanted, check_wanted, choose_offer
+from autotune.loadgen.offer import Offer, check_load, choose_offer
+from autotune.loadgen.options import LoadOptions
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.texts import text_errors
 from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
 from autotune.reporting import Reporter
 from autotune.version import __version__
 
-__all__ = ["LoadOptions", "load_server", "make_client"]
+__all__ = ["load_server", "make_client"]
 
 SHARDS = 4
 """Of the workload: as many different recordings as four times the profile's shard."""
 WARM_S = 60.0
 """That a server may take for its first recordings, if the time-out isn't longer."""
-
-
-@dataclass(frozen=True)
-class LoadOptions:
-    """What the user asked for."""
-
-    url: str
-    audio_profile: str
-    command: str
-    """The command line, for the report's provenance."""
-    audio: Path | None = None
-    wanted: Wanted = field(default_factory=Wanted)
-    seed: int = 0
-    slo: float | Literal["none"] | None = None
-    """Seconds within which 95 % of the texts must be there; None: what the audio profile promises."""
-    timeout_s: float = 30.0
-    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True)
@@ -98,7 +80,7 @@ class _Bench:
         )
 
 
-def load_server(options: LoadOptions, reporter: Reporter) -> LoadReport:
+def load_server(url: str, options: LoadOptions, reporter: Reporter) -> LoadReport:
     """Load a server with a profile's audio and measure what its users would see.
 
     Raises:
@@ -108,10 +90,10 @@ def load_server(options: LoadOptions, reporter: Reporter) -> LoadReport:
         LoadError: the server can't be reached, or doesn't transcribe.
         KeyboardInterrupt: Ctrl-C before anything was answered; later it ends in a report that says so.
     """
-    bench = _settle(options, reporter)
+    bench = _settle(url, options, reporter)
     reporter.working("warming the server up")
     warm_up(bench.client, bench.warmup, bench.where, max(WARM_S, options.timeout_s))
-    if not options.wanted.find_capacity:
+    if not options.find_capacity:
         run = bench.run(bench.offer.load, options.seed)
         return _report(bench, [run], None, run.reasons)
     runs: list[LoadRun] = []
@@ -119,13 +101,13 @@ def load_server(options: LoadOptions, reporter: Reporter) -> LoadReport:
     return _report(bench, runs, capacity, _against_search(runs, capacity))
 
 
-def _settle(options: LoadOptions, reporter: Reporter) -> _Bench:
+def _settle(url: str, options: LoadOptions, reporter: Reporter) -> _Bench:
     profile = load_profile(options.audio_profile)
-    check_wanted(options.wanted, profile)
+    check_load(options, profile)
     promised = None if profile.slo is None else profile.slo.p95_latency_s
     slo = promised if options.slo is None else options.slo
     slo_s = slo if isinstance(slo, float) else None
-    if options.wanted.find_capacity and slo_s is None:
+    if options.find_capacity and slo_s is None:
         raise DocumentError(
             f"--find-capacity must have a promise to keep, but the audio profile {profile.name} has none. "
             "Give --slo p95_latency_s=SECONDS."
@@ -134,14 +116,13 @@ def _settle(options: LoadOptions, reporter: Reporter) -> _Bench:
         raise DocumentError(
             f"--timeout-s must be longer than the promised {slo_s or 0.0:g} s, but got {options.timeout_s:g}."
         )
-    endpoint(options.url, paced=False)
+    endpoint(url, paced=False)
     workload = draw_workload(profile, options.audio, reporter, seed=options.seed, shards=SHARDS)
     recordings = tuple(recording for shard in workload.shards for recording in shard.recordings)
-    offer = choose_offer(
-        options.wanted, profile, recordings, slo_s=slo_s, timeout_s=options.timeout_s, seed=options.seed
-    )
-    where = endpoint(options.url, paced=offer.paced)
-    client = make_client(where, [*recordings, *workload.warmup], options.access)
+    offer = choose_offer(options, profile, recordings, slo_s=slo_s)
+    where = endpoint(url, paced=offer.paced)
+    access = Access(options.api_key, options.model, options.insecure)
+    client = make_client(where, [*recordings, *workload.warmup], access)
     _raise_file_limit()
     return _Bench(options, where, workload, offer, client, reporter)
 

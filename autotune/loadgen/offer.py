@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from autotune.audio.profile import AudioProfile
 from autotune.audio.recording import Recording
@@ -15,9 +14,10 @@ from autotune.loadgen.capacity import Span
 from autotune.loadgen.document import Process
 from autotune.loadgen.driver import Plan
 from autotune.loadgen.early_stopping import Stopping
+from autotune.loadgen.options import LoadOptions
 from autotune.loadgen.statistics import SHARE
 
-__all__ = ["Offer", "Wanted", "choose_offer"]
+__all__ = ["Offer", "check_load", "choose_offer"]
 
 AT_LEAST_S = 60.0
 AT_MOST_S = 600.0
@@ -28,17 +28,6 @@ FEW_REQUESTS = 10
 """In a run of the least load that is tried."""
 _DOUBLINGS = 12
 """Of the first load, up and down, while capacity is looked for."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user asked for; None where the audio profile shall say."""
-
-    rate: float | None = None
-    streams: int | None = None
-    trace: Path | None = None
-    duration_s: float | None = None
-    find_capacity: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,62 +101,56 @@ class Offer:
 
 
 def choose_offer(
-    wanted: Wanted,
-    profile: AudioProfile,
-    recordings: tuple[Recording, ...],
-    *,
-    slo_s: float | None,
-    timeout_s: float,
-    seed: int,
+    options: LoadOptions, profile: AudioProfile, recordings: tuple[Recording, ...], *, slo_s: float | None
 ) -> Offer:
     """The load that was asked for, or the profile's.
 
     Raises:
         DocumentError: the trace can't be read, or holds no arrival within the duration.
     """
-    check_wanted(wanted, profile)
+    check_load(options, profile)
     process: Process = "poisson"
     trace: tuple[Due, ...] = ()
-    if wanted.trace is not None:
-        process, trace = "trace", tuple(read_trace(wanted.trace, len(recordings), seed))
-        if wanted.duration_s is not None and trace[0].at_s >= wanted.duration_s:
+    if options.trace is not None:
+        process, trace = "trace", tuple(read_trace(options.trace, len(recordings), options.seed))
+        if options.duration_s is not None and trace[0].at_s >= options.duration_s:
             raise DocumentError(f"--duration must reach the trace's first arrival, but that is at {trace[0].at_s:g} s.")
-    elif wanted.streams is not None or (wanted.rate is None and profile.arrival.process == "realtime"):
+    elif options.streams is not None or (options.rate is None and profile.arrival.process == "realtime"):
         process = "streams"
-    offer = Offer(process, 1.0, recordings, slo_s, timeout_s, wanted.duration_s, trace)
-    return replace(offer, load=_load(wanted, profile, offer))
+    offer = Offer(process, 1.0, recordings, slo_s, options.timeout_s, options.duration_s, trace)
+    return replace(offer, load=_load(options, profile, offer))
 
 
-def check_wanted(wanted: Wanted, profile: AudioProfile) -> None:
+def check_load(options: LoadOptions, profile: AudioProfile) -> None:
     """Whether a load is asked for that can be had, before anything is made.
 
     Raises:
         DocumentError: two loads at once, one out of range, or none for a profile that has none.
     """
-    named = {"--rate": wanted.rate, "--streams": wanted.streams, "--trace": wanted.trace}
+    named = {"--rate": options.rate, "--streams": options.streams, "--trace": options.trace}
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1:
         raise DocumentError(f"Only one of --rate, --streams and --trace may be given, but got {' and '.join(given)}.")
-    if wanted.rate is not None and not 0 < wanted.rate < math.inf:
-        raise DocumentError(f"--rate must be a positive number of requests a second, but got {wanted.rate:g}.")
-    if wanted.streams is not None and not 1 <= wanted.streams <= MOST_STREAMS:
-        raise DocumentError(f"--streams must be in 1..{MOST_STREAMS}, but got {wanted.streams}.")
-    if wanted.trace is not None and wanted.find_capacity:
+    if options.rate is not None and not 0 < options.rate < math.inf:
+        raise DocumentError(f"--rate must be a positive number of requests a second, but got {options.rate:g}.")
+    if options.streams is not None and not 1 <= options.streams <= MOST_STREAMS:
+        raise DocumentError(f"--streams must be in 1..{MOST_STREAMS}, but got {options.streams}.")
+    if options.trace is not None and options.find_capacity:
         raise DocumentError("--find-capacity must vary the load, but a --trace fixes it. Give --rate or --streams.")
-    if not given and profile.arrival.process == "closed" and not wanted.find_capacity:
+    if not given and profile.arrival.process == "closed" and not options.find_capacity:
         raise DocumentError(
             f"A load must be given, since recordings of the audio profile {profile.name} are all there already. "
             "Give --rate, --streams, --trace or --find-capacity."
         )
 
 
-def _load(wanted: Wanted, profile: AudioProfile, offer: Offer) -> float:
+def _load(options: LoadOptions, profile: AudioProfile, offer: Offer) -> float:
     if offer.trace:
         plan = offer.plan(1.0, 0, give_up=False)
         return len(plan.dues) / plan.limit_s
-    if wanted.rate is not None:
-        return wanted.rate
+    if options.rate is not None:
+        return options.rate
     if offer.paced:
-        return float(wanted.streams or profile.arrival.streams or 1)
+        return float(options.streams or profile.arrival.streams or 1)
     mean_s = math.fsum(recording.audio_s for recording in offer.recordings) / len(offer.recordings)
     return (profile.arrival.load or 1.0) / mean_s

@@ -47,8 +47,8 @@ def draw_load(report: LoadReport) -> bytes:
         promised = f"promised: p95 ≤ {report.p95_latency_s:g} s"
         axes.axhline(report.p95_latency_s, color=_SLO, linewidth=1.2, linestyle="--", label=promised)
     if report.capacity is not None and report.capacity.load is not None:
-        found = f"capacity: {report.capacity.load:.4g} {report.unit}"
-        axes.axvline(report.capacity.load, color=_CAPACITY, linewidth=1.5, label=found)
+        label = f"capacity: {report.capacity.load:.4g} {report.unit}"
+        axes.axvline(report.capacity.load, color=_CAPACITY, linewidth=1.5, label=label)
     axes.set_xlabel(f"load ({report.unit})", color=_INK)
     axes.set_ylabel("latency (s)", color=_INK)
     axes.set_xlim(left=0)
@@ -69,15 +69,15 @@ def draw_load(report: LoadReport) -> bytes:
 
 def _percentile(axes: Any, runs: list[LoadRun], line: tuple[str, str, Callable[[LoadRun], float | None]]) -> None:
     name, colour, value = line
-    known: dict[float, list[float]] = {}
+    seconds: dict[float, list[float]] = {}
     for run in runs:
-        found = value(run)
-        if found is None:
+        latency_s = value(run)
+        if latency_s is None:
             axes.scatter(run.load, 1.0, marker="^", s=30, color=colour, transform=axes.get_xaxis_transform())
             continue
-        known.setdefault(run.load, []).append(max(found, _LEAST_S))
+        seconds.setdefault(run.load, []).append(max(latency_s, _LEAST_S))
         face = colour if run.verdict == "VALID" else "white"
-        axes.scatter(run.load, known[run.load][-1], s=26, facecolors=face, edgecolors=colour, zorder=3)
-    middles = [median(values) for values in known.values()]
-    axes.plot(list(known), middles, color=colour, linewidth=1.2, zorder=2)
+        axes.scatter(run.load, seconds[run.load][-1], s=26, facecolors=face, edgecolors=colour, zorder=3)
+    middles = [median(values) for values in seconds.values()]
+    axes.plot(list(seconds), middles, color=colour, linewidth=1.2, zorder=2)
     axes.plot([], [], color=colour, marker="o", markersize=5, label=name)

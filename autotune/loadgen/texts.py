@@ -38,16 +38,20 @@ def text_errors(requests: Sequence[Request], recordings: Sequence[Recording]) ->
 
     Normalised and aligned as in tuning (docs/accuracy.md), but recording by recording.
     """
-    spoken = {one.id: one.text for one in recordings if one.text is not None and normalise(one.text)}
-    heard: dict[str, list[str]] = {}
+    spoken = {
+        recording.id: recording.text
+        for recording in recordings
+        if recording.text is not None and normalise(recording.text)
+    }
+    answers: dict[str, list[str]] = {}
     for request in requests:
         if request.text is not None and request.recording in spoken:
-            heard.setdefault(request.recording, []).append(request.text)
-    if not heard:
+            answers.setdefault(request.recording, []).append(request.text)
+    if not answers:
         return None
     tokens = token_name(spoken.values())
     errors, lengths = [], []
-    for name, texts in heard.items():
+    for name, texts in answers.items():
         expected = tokenise(spoken[name], tokens)
         totals = {text: align(expected, tokenise(text, tokens)).total for text in set(texts)}
         errors.append(sum(totals[text] for text in texts))
@@ -55,11 +59,11 @@ def text_errors(requests: Sequence[Request], recordings: Sequence[Recording]) ->
     estimate = ratio_interval([float(count) for count in errors], [float(length) for length in lengths])
     return TextErrors(
         tokens=tokens,
-        texts=sum(len(texts) for texts in heard.values()),
+        texts=sum(len(texts) for texts in answers.values()),
         errors=sum(errors),
         length=sum(lengths),
         rate=estimate.value,
         low=estimate.low,
         high=estimate.high,
-        differing=sum(1 for texts in heard.values() if len(set(texts)) > 1),
+        differing=sum(1 for texts in answers.values() if len(set(texts)) > 1),
     )

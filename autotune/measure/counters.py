@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,12 +26,10 @@ __all__ = [
     "noise_between",
     "peak_memory_bytes",
     "throttling_between",
-    "worst_noise",
 ]
 
 MIN_CPU_S = 0.5
 """Shares need this much time of all CPUs together: the kernel counts in ticks of 10 ms."""
-LOWER_IS_WORSE = ("clock_share", "gpu_clock_share")
 
 
 @dataclass(frozen=True)
@@ -162,16 +160,6 @@ def noise_between(start: CpuTimes, end: CpuTimes, *, spare_share: float = 0.0) -
         noise["lost_s"] = min(waited, max(0.0, others))
         noise["lost_share"] = _share(noise["lost_s"] / usable)
     return noise
-
-
-def worst_noise(noises: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """The worst value of every fact: the lowest clock, the highest of everything else."""
-    worst: dict[str, float] = {}
-    for noise in noises:
-        for name, value in noise.items():
-            choose = min if name in LOWER_IS_WORSE else max
-            worst[name] = choose(value, worst.get(name, value))
-    return dict(sorted(worst.items()))
 
 
 def _share(value: float) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from autotune.accuracy.record import Accuracy
 from autotune.documents import Document
-from autotune.intervals import percentile
 from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 
-__all__ = ["Measurement", "NewShapes", "ShardSample", "worst_verdict"]
+__all__ = ["Measurement", "NewShapes", "ShardSample"]
 
 
 class ShardSample(Document):
@@ -75,9 +73,14 @@ class Measurement(Document):
         return sum(sample.audio_s for sample in self.shards)
 
     @property
+    def processing_s(self) -> float:
+        """Wall seconds that it took."""
+        return sum(sample.processing_s for sample in self.shards)
+
+    @property
     def rtfx(self) -> float:
         """Σ audio_s / Σ processing_s over all shards: a ratio of sums."""
-        return self.audio_s / sum(sample.processing_s for sample in self.shards)
+        return self.audio_s / self.processing_s
 
     @property
     def latencies_s(self) -> list[float]:
@@ -98,12 +101,3 @@ class Measurement(Document):
     def verdict(self) -> str:
         """``stable``, or ``noisy because`` of what, and what to do about it."""
         return verdict(self.disturbances, len(self.warmup_passes_s), self.steady)
-
-    def latency(self, share: float) -> float:
-        """Latency percentile in seconds, ``share`` in 0..1."""
-        return percentile(self.latencies_s, share)
-
-
-def worst_verdict(measurements: Sequence[Measurement]) -> str:
-    """The verdict of the most disturbed of at least one measurement."""
-    return max(measurements, key=lambda measurement: (measurement.severity, not measurement.steady)).verdict

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from autotune.audio.profile import Arrival
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32, read_audio
 from autotune.audio.recording import Recording
 
 __all__ = [
-    "Arrival",
     "Busy",
     "Clock",
     "Spoken",
@@ -33,8 +33,6 @@ __all__ = [
     "spoken_at_once",
     "warm_up",
 ]
-
-Arrival = Literal["closed", "open", "realtime"]
 
 LEAD_S = 0.01
 """Between deciding to begin and the first scheduled arrival, so that the first is not late already."""

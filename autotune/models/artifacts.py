@@ -70,7 +70,7 @@ class Artifact(Document):
 
     @property
     def spec(self) -> ArtifactSpec:
-        """What was exported."""
+        """Format, weights and graph of the artifact."""
         return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share)
 
 

@@ -122,8 +122,8 @@ def _export(
     step("load")
     target = out / FILE_NAMES[spec.format]
     network = build_network(model)
-    given = parity.batches(model)
-    expected = parity.reference_outputs(network, model, given)
+    batches = parity.batches(model)
+    expected = parity.reference_outputs(network, model, batches)
     module = wrap(network, model, spec.graph)
     if spec.format == "torchscript-bf16":
         module = module.in_bfloat16()
@@ -136,13 +136,13 @@ def _export(
     export_s = time.perf_counter() - started
     step("parity")
     if spec.format == "onnx-fp32":
-        parity.save_batches(out / BATCHES_FILE, given)
+        parity.save_batches(out / BATCHES_FILE, batches)
         forward = _onnx_forward(target)
     else:
         forward = _torchscript_forward(target, module, device)
     forward = _by_length(forward) if spec.graph == "unmasked" else forward
     exact = spec.format.endswith("fp32")
-    return parity.compare(forward, given, expected, reference="pytorch", gated=exact), export_s
+    return parity.compare(forward, batches, expected, reference="pytorch", gated=exact), export_s
 
 
 def write_onnx(module: ExportModule, target: Path) -> None:
@@ -217,11 +217,11 @@ def _quantize(
     shutil.rmtree(work)
     export_s = time.perf_counter() - started
     step("parity")
-    given = parity.load_batches(source / BATCHES_FILE)
+    batches = parity.load_batches(source / BATCHES_FILE)
     exact, quantized = _onnx_forward(original), _onnx_forward(target)
     if spec.graph == "unmasked":
         exact, quantized = _by_length(exact), _by_length(quantized)
-    measured = parity.compare(quantized, given, _rows(exact, given), reference="onnx-fp32", gated=False)
+    measured = parity.compare(quantized, batches, _rows(exact, batches), reference="onnx-fp32", gated=False)
     return measured, export_s
 
 
@@ -238,8 +238,8 @@ def _quantize_static(
     quantize_static(original, target, feeds, keep=NOT_QUANTIZED_STATIC, isa=probe_hardware().isa)
     export_s = time.perf_counter() - started
     step("parity")
-    given = parity.load_batches(source / BATCHES_FILE)
-    expected = _rows(_onnx_forward(original), given)
+    batches = parity.load_batches(source / BATCHES_FILE)
+    expected = _rows(_onnx_forward(original), batches)
     run = openvino_session(target)
     counts: list[int] = []
 
@@ -248,15 +248,15 @@ def _quantize_static(
         counts.extend(int(length) for length in lengths)
         return scores, lengths
 
-    measured = parity.compare(quantized, given, expected, reference="onnx-fp32", gated=False)
+    measured = parity.compare(quantized, batches, expected, reference="onnx-fp32", gated=False)
     wanted = [len(row) for batch in expected for row in batch]
     check_token_counts(counts, wanted, exact=model.architecture == "SenseVoiceSmall")
     return measured, export_s
 
 
-def _rows(forward: parity.Forward, given: Sequence[Batch]) -> list[list[Float32]]:
+def _rows(forward: parity.Forward, batches: Sequence[Batch]) -> list[list[Float32]]:
     """The valid scores of each row of each batch."""
-    return [[row[: int(length)] for row, length in zip(*forward(batch), strict=True)] for batch in given]
+    return [[row[: int(length)] for row, length in zip(*forward(batch), strict=True)] for batch in batches]
 
 
 def _onnx_forward(path: Path) -> parity.Forward:

@@ -111,19 +111,19 @@ def features(model: ModelDirectory, waveforms: Iterable[Float32]) -> list[Float3
     return [frontend(wave[None], [len(wave)])[0][0].numpy() for wave in waves]
 
 
-def save_batches(path: Path, given: Sequence[Batch]) -> None:
+def save_batches(path: Path, batches: Sequence[Batch]) -> None:
     """Keep batches for a check in a process without torch. Raises OSError."""
-    arrays = {f"speech_{index}": batch.speech for index, batch in enumerate(given)}
-    np.savez(path, **arrays, **{f"lengths_{index}": batch.lengths for index, batch in enumerate(given)})  # type: ignore[arg-type]
+    arrays = {f"speech_{index}": batch.speech for index, batch in enumerate(batches)}
+    np.savez(path, **arrays, **{f"lengths_{index}": batch.lengths for index, batch in enumerate(batches)})  # type: ignore[arg-type]
 
 
 def load_batches(path: Path) -> list[Batch]:
-    """What ``save_batches`` wrote."""
+    """The batches that ``save_batches`` wrote."""
     with np.load(path) as arrays:
         return [Batch(arrays[f"speech_{index}"], arrays[f"lengths_{index}"]) for index in range(len(arrays.files) // 2)]
 
 
-def reference_outputs(network: torch.nn.Module, model: ModelDirectory, given: Sequence[Batch]) -> list[list[Float32]]:
+def reference_outputs(network: torch.nn.Module, model: ModelDirectory, batches: Sequence[Batch]) -> list[list[Float32]]:
     """FunASR's own eager modules, one utterance at a time as AutoModel runs them on a CPU: scores of each row."""
     import torch
 
@@ -134,18 +134,18 @@ def reference_outputs(network: torch.nn.Module, model: ModelDirectory, given: Se
                 run(network, torch.from_numpy(row[None, : int(length)].copy())).numpy()
                 for row, length in zip(batch.speech, batch.lengths, strict=True)
             ]
-            for batch in given
+            for batch in batches
         ]
 
 
 def compare(
-    forward: Forward, given: Sequence[Batch], expected: Sequence[Sequence[Float32]], *, reference: str, gated: bool
+    forward: Forward, batches: Sequence[Batch], expected: Sequence[Sequence[Float32]], *, reference: str, gated: bool
 ) -> Parity:
     """Run every batch and compare its valid positions with the expected scores of each row."""
     error = largest = 0.0
     same = frames = 0
     lengths_agree = True
-    for batch, rows in zip(given, expected, strict=True):
+    for batch, rows in zip(batches, expected, strict=True):
         scores, lengths = forward(batch)
         for got, length, want in zip(scores, lengths, rows, strict=True):
             lengths_agree &= int(length) == len(want)

@@ -10,6 +10,7 @@ from typing import Any
 
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
+from autotune.models.hub import SUPPORTED_ALIASES, check_supported
 
 __all__ = ["download_task", "inspect_task", "write_random_task"]
 
@@ -47,26 +48,35 @@ def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """FunASR's own download of the hub id or alias ``payload["id"]``; returns ``path`` and ``revision``.
 
     Raises:
-        ModelError: the hub can't be reached, or doesn't have it.
+        ModelError: no such alias, the hub can't be reached, or doesn't have it.
     """
     name: str = payload["id"]
+    hub_id = name if "/" in name else _hub_id(name)
     host = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn").removeprefix("https://").strip("/")
     if not _reachable(host):
         # The hub's client would try for half a minute.
         raise ModelError(f"The model {name!r} must be downloaded from {host}, but it can't be reached.")
     from funasr.download.download_model_from_hub import get_or_download_model_dir
-    from funasr.download.name_maps_from_hub import name_maps_ms
 
-    hub_id = name_maps_ms.get(name, name)
-    if "/" not in hub_id:
-        known = ", ".join(sorted(key for key in name_maps_ms if "paraformer" in key))
-        raise ModelError(f"The model {name!r} is neither a hub id (like iic/SenseVoiceSmall) nor an alias ({known}).")
     emit("model", {"text": f"downloading {hub_id}"})
     try:
         path = get_or_download_model_dir(hub_id, "master", check_latest=False)
     except Exception as error:
         raise ModelError(f"The model {name!r} must be downloadable from {host}, but: {error}") from error
     return {"path": str(path), "revision": "master"}
+
+
+def _hub_id(alias: str) -> str:
+    """What the installed FunASR calls so. Raises ModelError for what is no alias, or one of an unsupported model."""
+    from funasr.download.name_maps_from_hub import name_maps_ms
+
+    if alias not in name_maps_ms:
+        raise ModelError(
+            f"The model must be an alias of FunASR that works ({', '.join(SUPPORTED_ALIASES)}), or a hub id such as "
+            f"iic/SenseVoiceSmall, but got {alias!r}."
+        )
+    check_supported(name_maps_ms[alias])
+    return str(name_maps_ms[alias])
 
 
 def _reachable(host: str) -> bool:

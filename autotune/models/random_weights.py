@@ -36,7 +36,7 @@ def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:
     model = ModelDirectory.open(directory)
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(seed)
-        network = empty_network(model).eval()
+        network = empty_network(model, hot_words=True).eval()
         features = _features(model)
         if model.architecture == "SenseVoiceSmall":
             _calibrate_sensevoice(network, features)

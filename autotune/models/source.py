@@ -18,6 +18,7 @@ from autotune.errors import ModelError, TrialError
 from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish, staging, sweep
 from autotune.isolation import run_task
 from autotune.model_directory import Architecture, ModelDirectory
+from autotune.models.hub import check_supported
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 
 __all__ = ["DEFAULT_MODEL", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
@@ -74,7 +75,8 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
         on_event: hears of their progress.
 
     Raises:
-        ModelError: not there, not complete, damaged, unsafe, unsupported, or not downloadable.
+        ModelError: not there, not complete, damaged, unsafe, not downloadable, or unsupported (before its download,
+            where the name says so).
     """
     spec = DEFAULT_MODEL if spec is None else spec
     if spec.startswith("random:"):
@@ -138,6 +140,7 @@ def _random_key(preset: str) -> str:
 
 
 def _from_hub(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
+    check_supported(spec)
     try:
         found = _run(run, "download_task", {"id": spec}, on_event)
     except ModelError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from autotune.deployment import Deployment
 from autotune.intervals import geometric_interval
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.goal import Goal
 
@@ -168,7 +169,7 @@ class _Rounds:
         return Finalist(
             deployment=deployment,
             measurements=tuple(mine for mine, _ in pairs),
-            ratios=tuple(score(mine) / score(base) for mine, base in pairs),
+            ratios=tuple(score(Pooled((mine,))) / score(Pooled((base,))) for mine, base in pairs),
             dropped=self.reasons.get(deployment, ""),
             goal=self.blocks.goal,
         )

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from autotune.accuracy.guard import Verdict
 from autotune.deployment import Deployment
-from autotune.intervals import Interval, geometric_interval, percentile
+from autotune.intervals import Interval, geometric_interval
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.study.goal import Goal, Limit
 
 __all__ = ["NEAR_TIE", "Comparison", "Finalist", "non_default_knobs", "preferred", "ranked"]
@@ -33,30 +34,30 @@ class Finalist:
     goal: Goal = field(default_factory=Goal)
     """What it is judged by."""
 
+    @cached_property
+    def pooled(self) -> Pooled:
+        """The figures of its blocks together. Raises ValueError without a complete block."""
+        return Pooled(self.measurements)
+
     @property
     def rtfx(self) -> Interval:
-        """Geometric mean over blocks, 95 % interval. Raises ValueError for fewer than two blocks."""
+        """Geometric mean over blocks, 95 % interval; no pooled figure. Raises ValueError for fewer than two blocks."""
         return geometric_interval([measurement.rtfx for measurement in self.measurements])
 
     @property
     def speedup(self) -> Interval:
-        """Paired ratio to the baseline, 95 % interval. Raises ValueError for fewer than two blocks."""
+        """As ``rtfx``, of the ratios to the baseline: what the measurements of a block have in common cancels."""
         return geometric_interval(self.ratios)
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """The guard's, over all blocks; None if the texts were not checked."""
-        return self.goal.guard.verdict([measurement.accuracy for measurement in self.measurements])
+        """The guard's; None if the texts were not checked."""
+        return self.goal.guard.verdict(self.pooled.accuracy)
 
     @cached_property
-    def limits(self) -> tuple[Limit, ...]:
-        """What is limited, over all blocks: p95 of all latencies, the highest peak. Raises ValueError if none."""
-        return tuple(self.goal.limits(self.measurements))
-
-    @property
     def missed(self) -> tuple[Limit, ...]:
-        """The limits that it doesn't keep."""
-        return tuple(limit for limit in self.limits if limit.excess > 0)
+        """The limits of latency and memory that it doesn't keep."""
+        return tuple(self.goal.missed(self.pooled))
 
     @property
     def accurate(self) -> bool:
@@ -72,11 +73,6 @@ class Finalist:
     def faster(self) -> bool:
         """The whole interval of the speed-up lies above 1."""
         return self.speedup.low > 1
-
-    @property
-    def peak_memory_bytes(self) -> float:
-        """Median over blocks."""
-        return percentile([float(measurement.peak_memory_bytes) for measurement in self.measurements], 0.5)
 
 
 @dataclass(frozen=True)
@@ -150,8 +146,8 @@ def preferred(finalists: Sequence[Finalist]) -> Finalist:
     """
     ordered = sorted(finalists, key=lambda finalist: -finalist.speedup.median)
     tied = [ordered[0], *(finalist for finalist in ordered[1:] if _tied(ordered[0], finalist))]
-    least = min(finalist.peak_memory_bytes for finalist in tied)
-    small = [finalist for finalist in tied if finalist.peak_memory_bytes <= least * SAME_MEMORY]
+    least = min(finalist.pooled.peak_memory_bytes for finalist in tied)
+    small = [finalist for finalist in tied if finalist.pooled.peak_memory_bytes <= least * SAME_MEMORY]
     return min(small, key=lambda finalist: non_default_knobs(finalist.deployment))
 
 

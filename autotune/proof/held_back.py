@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from autotune.accuracy.guard import Verdict
 from autotune.deployment import Deployment
 from autotune.proof.comparison import Comparison, Finalist
-from autotune.proof.misses import worst_limits
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.goal import Limit, Objective
 
@@ -21,7 +20,7 @@ class HeldBack:
 
     deployment: Deployment
     rtfx: float
-    """From the blocks if it was a finalist, else from its trials."""
+    """Median of its blocks if it was a finalist, else pooled over its trials."""
     ratio: float
     """Its score over the baseline's, from the same measurements."""
     verdict: Verdict | None
@@ -70,16 +69,15 @@ def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
 
 
 def _of(candidate: Candidate) -> HeldBack:
-    measurements = candidate.measurements
-    verdict = candidate.goal.guard.verdict([measurement.accuracy for measurement in measurements])
-    missed = tuple(limit for limit in worst_limits(candidate.goal, measurements) if limit.excess > 0)
-    return HeldBack(candidate.deployment, candidate.rtfx, candidate.relative, verdict, missed)
+    goal, figures = candidate.goal, candidate.pooled
+    verdict, missed = goal.guard.verdict(figures.accuracy), tuple(goal.missed(figures))
+    return HeldBack(candidate.deployment, figures.rtfx, candidate.relative, verdict, missed)
 
 
 def _relative(result: StudyResult, deployment: Deployment) -> float:
     """Of a candidate or a baseline; 0 if the study doesn't know it."""
-    mine = tuple(trial for trial in result.trials if trial.measurement and trial.deployment == deployment)
-    return Candidate(deployment, mine, result.goal).relative if mine else 0.0
+    known = [*result.baselines, *result.candidates]
+    return next((candidate.relative for candidate in known if candidate.deployment == deployment), 0.0)
 
 
 BETTER: dict[Objective, str] = {
@@ -128,7 +126,7 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
 def _why_tuned(comparison: Comparison) -> str:
     winner, better = comparison.winner, BETTER[comparison.winner.goal.objective]
     told = ["its accuracy was not checked" if winner.verdict is None else winner.verdict.describe()]
-    told += [limit.describe() for limit in winner.limits]
+    told += [limit.describe() for limit in winner.goal.limits(winner.pooled)]
     if winner.faster:
         return f"It {better} FunASR's default with 95 % confidence; {'; '.join(told)}."
     missed = "; ".join(limit.describe() for limit in comparison.baseline.missed)

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from autotune.accuracy.guard import describe_accuracy
 from autotune.deployment import Deployment
 from autotune.errors import InfeasibleSloError
-from autotune.measure.measurement import Measurement
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.goal import Goal, Limit
 
-__all__ = ["check_admissible", "check_feasible", "worst_limits"]
+__all__ = ["check_admissible", "check_feasible"]
 
 _NAMES = {"p95_latency_s": "p95 latency", "memory": "memory", "accuracy": "accuracy"}
 
@@ -41,16 +40,15 @@ class _Miss:
 
 
 def check_feasible(result: StudyResult) -> None:
-    """Whether some trial keeps the limits that were asked for; baselines are exempt from the guard, not from limits.
+    """Whether some deployment keeps the limits that were asked for; baselines are exempt from the guard alone.
 
     Raises:
         InfeasibleSloError: none does. Names the nearest miss, the constraint that binds, and what to do.
     """
-    goal = result.goal
-    baselines = [(trial.deployment, trial.measurement) for trial in result.baselines if trial.measurement is not None]
-    if result.best(1) or any(goal.within_limits([measurement]) for _, measurement in baselines):
+    goal, baselines = result.goal, result.baselines
+    if result.best(1) or any(not goal.missed(baseline.pooled) for baseline in baselines):
         return
-    misses = [_Miss(deployment, _over(goal.limits([measurement]))) for deployment, measurement in baselines]
+    misses = [_Miss(baseline.deployment, _over(goal.missed(baseline.pooled))) for baseline in baselines]
     misses += [_Miss(candidate.deployment, _of_candidate(candidate)) for candidate in result.candidates]
     _refuse(misses, goal, "so far" if result.interrupted else "in the search")
 
@@ -68,26 +66,16 @@ def check_admissible(comparison: Comparison, tried: Sequence[Finalist]) -> None:
     baseline = comparison.baseline
     if not comparison.nothing_is_faster or not baseline.missed:
         return
-    misses = [_Miss(baseline.deployment, _over(baseline.limits))]
+    misses = [_Miss(baseline.deployment, _over(baseline.missed))]
     misses += [_Miss(finalist.deployment, _of_finalist(finalist)) for finalist in tried]
     _refuse(misses, baseline.goal, "in the finalists' blocks")
 
 
-def worst_limits(goal: Goal, measurements: Sequence[Measurement]) -> list[Limit]:
-    """What is limited, by the worst of several trials, since every one counts; see ``Goal.limits`` for the pooled."""
-    worst: dict[str, Limit] = {}
-    for limit in (limit for measurement in measurements for limit in goal.limits([measurement])):
-        if limit.name not in worst or limit.got > worst[limit.name].got:
-            worst[limit.name] = limit
-    return list(worst.values())
-
-
 def _of_candidate(candidate: Candidate) -> tuple[_Shortfall, ...]:
-    goal, found = candidate.goal, _over(worst_limits(candidate.goal, candidate.measurements))
-    heard = [one.accuracy for one in candidate.measurements if one.accuracy is not None]
-    if not heard:
+    goal, accuracy = candidate.goal, candidate.pooled.accuracy
+    found = _over(goal.missed(candidate.pooled))
+    if accuracy is None:
         return found
-    accuracy = max(heard, key=lambda one: one.increase)
     text = f"{describe_accuracy(accuracy)}, {100 * goal.guard.allowed:.2f} points allowed"
     return (*found, *_inaccurate(goal.guard.constraint(accuracy), text))
 
@@ -96,16 +84,14 @@ def _of_finalist(finalist: Finalist) -> tuple[_Shortfall, ...]:
     """By the upper end of its loss of accuracy, which must be allowed."""
     verdict = finalist.verdict
     if verdict is None or finalist.accurate:
-        return _over(finalist.limits)
+        return _over(finalist.missed)
     high, allowed = verdict.increase.high, verdict.allowed
     excess = high / allowed - 1 if allowed else high
-    return (*_over(finalist.limits), *_inaccurate(excess, verdict.describe()))
+    return (*_over(finalist.missed), *_inaccurate(excess, verdict.describe()))
 
 
-def _over(limits: Iterable[Limit]) -> tuple[_Shortfall, ...]:
-    return tuple(
-        _Shortfall(limit.name, limit.excess, limit.describe(), _advice(limit)) for limit in limits if limit.excess > 0
-    )
+def _over(missed: Iterable[Limit]) -> tuple[_Shortfall, ...]:
+    return tuple(_Shortfall(limit.name, limit.excess, limit.describe(), _advice(limit)) for limit in missed)
 
 
 def _advice(limit: Limit) -> str:

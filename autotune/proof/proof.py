@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autotune.accuracy.record import pooled
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
-from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.proof.blocks import BlockRunner, Blocks, Comparison, Finalist, FinalistEvent, compare
 from autotune.proof.comparison import NEAR_TIE, non_default_knobs, ranked
 from autotune.proof.held_back import HeldBack, held_back
@@ -83,9 +82,13 @@ def better_baseline(result: StudyResult) -> Deployment:
             f"{reasons}",
             stderr_tail=failed[-1].stderr_tail if failed else "",
         )
-    measured = [(trial.deployment, trial.measurement) for trial in result.baselines if trial.measurement is not None]
     goal = result.goal
-    return max(measured, key=lambda one: (goal.within_limits([one[1]]), goal.score(one[1])))[0]
+
+    def merit(baseline: Candidate) -> tuple[bool, float]:
+        # First measurements follow one another on the same machine; the anchor's later looks may be of a slower one.
+        return not goal.missed(baseline.pooled), goal.score(Pooled(baseline.pooled.measurements[:1]))
+
+    return max(result.baselines, key=merit).deployment
 
 
 def line_up(result: StudyResult, count: int) -> LineUp:
@@ -99,7 +102,7 @@ def line_up(result: StudyResult, count: int) -> LineUp:
     likely: list[Deployment] = []
     doubtful: list[Deployment] = []
     for candidate in allowed:
-        (doubtful if _doubt(candidate.measurements, result.goal) else likely).append(candidate.deployment)
+        (doubtful if _doubt(candidate.pooled, result.goal) else likely).append(candidate.deployment)
     ordered = [*likely, *doubtful]
     finalists = ordered[:count]
     simplest = _simplest_near_tie(allowed)
@@ -108,14 +111,12 @@ def line_up(result: StudyResult, count: int) -> LineUp:
     return LineUp(tuple(finalists), tuple(one for one in ordered if one not in finalists))
 
 
-def _doubt(measurements: Sequence[Measurement], goal: Goal) -> int:
+def _doubt(figures: Pooled, goal: Goal) -> int:
     """0: the guard is expected to pass it; 1: it may; 2: its estimates are not what was asked for."""
-    heard = [measurement.accuracy for measurement in measurements]
-    known = [accuracy for accuracy in heard if accuracy is not None]
-    constraint = goal.guard.constraint(pooled(known)) if known else -1.0
-    if constraint > 0 or not goal.within_limits(measurements):
+    constraints = goal.constraints(figures)
+    if max(constraints.values()) > 0:
         return 2
-    return 0 if constraint <= -0.5 or goal.guard.passes(heard) else 1
+    return 0 if constraints.get("accuracy", -1.0) <= -0.5 or goal.guard.passes(figures.accuracy) else 1
 
 
 def _simplest_near_tie(allowed: Sequence[Candidate]) -> Deployment | None:
@@ -177,7 +178,7 @@ class _Bench:
             return [one for one in unchanged if one not in failed], found.interrupted
         groups: list[list[Finalist]] = [[], [], []]
         for finalist in found.candidates:
-            groups[_doubt(finalist.measurements, self.goal)].append(finalist)
+            groups[_doubt(finalist.pooled, self.goal)].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
         return [*order, *line.reserve], found.interrupted
 

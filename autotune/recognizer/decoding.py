@@ -24,12 +24,12 @@ PROMPT_POSITIONS = 4
 
 @dataclass(frozen=True)
 class Decoded:
-    """What an engine heard in one segment."""
+    """The text that an engine gave for one segment."""
 
     text: str
     """Raw, SenseVoice's tags included."""
     times_s: tuple[float, ...] | None = None
-    """When each character was heard, in seconds into the segment; None where the decoder doesn't know."""
+    """Each character's time, in seconds into the segment; None where the decoder gives no times."""
 
 
 class Decoder(Protocol):
@@ -40,7 +40,7 @@ class Decoder(Protocol):
         ...
 
     def decode_timed(self, output: EngineOutput, frame_s: float) -> list[Decoded]:
-        """The same with times, if it decodes CTC: a token is heard at its first frame, of ``frame_s`` seconds each."""
+        """The same with times where CTC gives them: a token's is that of its first frame, of ``frame_s`` seconds."""
         ...
 
 

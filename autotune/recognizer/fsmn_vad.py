@@ -10,12 +10,13 @@ import numpy as np
 
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.documents import read_yaml
-from autotune.engines.funasr import quiet
+from autotune.engines.funasr import network_settings, quiet
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
+from autotune.model_directory import FRONT_ENDS, named_files
 
 __all__ = ["FsmnVad"]
 
-MODEL_CLASS = "FsmnVADStreaming"
+MODEL_CLASS, ENCODER_CLASS = "FsmnVADStreaming", "FSMN"
 FRAME_SAMPLES = 160
 """One score for each 10 ms."""
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
@@ -41,8 +42,8 @@ class FsmnVad:
             ModelError: it holds no FSMN-VAD, or a damaged one.
             EngineUnavailableError: torch or FunASR is missing.
         """
-        _check(directory)
-        self._model = _load(directory)
+        directory = directory.resolve()
+        self._model = _load(directory, _checked_config(directory))
         self._options: dict[str, Any] = {"max_end_silence_time": max(1, round(min_silence_s * 1000))}
         self._lock = threading.Lock()
         self._scores: list[Float32] = []
@@ -152,8 +153,8 @@ class _FsmnTrack:
         return track
 
 
-def _check(directory: Path) -> None:
-    """Refuse, in words, what FunASR would fail on somewhere inside."""
+def _checked_config(directory: Path) -> dict[str, Any]:
+    """``config.yaml`` as parsed. Refuses, in words, what FunASR would fail on somewhere inside, and other classes."""
     where = f'(chunking.vad_model). It must be "silero" or the directory of a FunASR {MODEL_CLASS} model.'
     if not directory.is_dir():
         raise ModelError(f"The VAD model must be a directory, but {directory} is not one {where}")
@@ -163,28 +164,31 @@ def _check(directory: Path) -> None:
         config = read_yaml(directory / "config.yaml")
     except DocumentError as error:
         raise ModelError(str(error)) from error
-    found = config.get("model") if isinstance(config, dict) else None
-    if found != MODEL_CLASS:
-        raise ModelError(f"The VAD model must be a {MODEL_CLASS}, but {directory}/config.yaml says {found!r} {where}")
+    config = config if isinstance(config, dict) else {}
+    classes = {"model": (MODEL_CLASS,), "encoder": (ENCODER_CLASS,), "frontend": FRONT_ENDS}
+    for key, names in classes.items():
+        if (name := config.get(key)) not in names:
+            found = f"{directory}/config.yaml says {name!r}"
+            raise ModelError(f"The VAD model's {key} must be {' or '.join(names)}, but {found} {where}")
     if not (directory / "model.pt").is_file():
         raise ModelError(f"The VAD model's directory must hold model.pt, but {directory} has none {where}")
+    return config
 
 
-def _load(directory: Path) -> Any:
+def _load(directory: Path, config: dict[str, Any]) -> Any:
+    cmvn = named_files(directory).get("cmvn_file", directory / "am.mvn")
     try:
         with quiet():
             from funasr import AutoModel
 
             return AutoModel(
-                model=str(directory),
+                **network_settings(config, weights=directory / "model.pt", cmvn=cmvn if cmvn.is_file() else None),
                 # Beside an engine: one thread, as Silero has.
                 ncpu=1,
                 device="cpu",
                 disable_update=True,
                 disable_pbar=True,
                 log_level="ERROR",
-                trust_remote_code=False,
-                init_param=str(directory / "model.pt"),
             )
     except ImportError as error:
         raise EngineUnavailableError(

@@ -142,7 +142,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Opened:
-    samples: int
+    samples: int | None
     blocks: Iterator[Float32]
 
 

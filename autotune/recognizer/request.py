@@ -101,14 +101,14 @@ class Request:
 
     def _newly_settled(self) -> list[Segment]:
         """Segments that are now known with all before them, each once."""
-        found: list[Segment] = []
+        settled: list[Segment] = []
         while self._on_segment is not None and self._told in self._decoded:
             place = self._places[self._told]
             if place.shared_s:
                 break
-            found.append(segment_of(place, self._decoded[self._told]))
+            settled.append(segment_of(place, self._decoded[self._told]))
             self._told += 1
-        return found
+        return settled
 
     def _resolve(self) -> None:
         with self._lock:

@@ -116,8 +116,8 @@ class SpeechSpans:
         return self._settled()
 
     def _settled(self) -> list[Span]:
-        given, self._given = self._given, []
-        return given
+        settled, self._given = self._given, []
+        return settled
 
     def _frame(self, probability: float) -> None:
         rules, frame = self._rules, self._now
@@ -167,14 +167,14 @@ class SpeechSpans:
             return
         start, stop = self._group
         if self._start is None:
-            if self._now + 1 - start > self._rules.merge and self._padding_known(stop):
+            if self._now + 1 - start > self._rules.merge and self._padding_settled(stop):
                 self._give(self._group, None)
                 self._group = None
         elif (self._now if self._silent is None else self._silent) - start > self._rules.merge:
             self._give(self._group, self._start)
             self._group = None
 
-    def _padding_known(self, stop: int) -> bool:
+    def _padding_settled(self, stop: int) -> bool:
         return (self._now - stop) * self._rules.frame_samples >= 2 * self._rules.pad
 
     def _give(self, group: tuple[int, int], following: int | None) -> None:
@@ -269,9 +269,9 @@ class _SileroTrack:
         self._stream = stream
 
     def push(self, samples: Float32) -> list[float]:
-        found: list[float] = self._stream.push(samples).tolist()
-        return found
+        probabilities: list[float] = self._stream.push(samples).tolist()
+        return probabilities
 
     def finish(self) -> list[float]:
-        found: list[float] = self._stream.finish().tolist()
-        return found
+        probabilities: list[float] = self._stream.finish().tolist()
+        return probabilities

@@ -61,7 +61,7 @@ class RecognizerStats:
 
 
 class Stats:
-    """Thread-safe."""
+    """The counters behind ``RecognizerStats``. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

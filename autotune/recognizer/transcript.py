@@ -54,8 +54,8 @@ def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float
     """One transcript of segments in order."""
     texts = _texts(places, decoded)
     segments = tuple(
-        Segment(start_s=place.start_s, end_s=place.end_s, text=text, raw=one.text)
-        for place, one, text in zip(places, decoded, texts, strict=True)
+        Segment(start_s=place.start_s, end_s=place.end_s, text=text, raw=result.text)
+        for place, result, text in zip(places, decoded, texts, strict=True)
     )
     return Transcript(text=join_texts(texts), segments=segments, audio_s=audio_s)
 
@@ -63,18 +63,20 @@ def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float
 def _texts(places: Sequence[Place], decoded: Sequence[Decoded]) -> list[str]:
     """What each segment adds to the text."""
     if not any(place.shared_s for place in places):
-        return [clean_text(one.text) for one in decoded]
-    units = [units_of(one.text, one.times_s, place.start_s) for place, one in zip(places, decoded, strict=True)]
+        return [clean_text(segment.text) for segment in decoded]
+    units = [
+        units_of(segment.text, segment.times_s, place.start_s) for place, segment in zip(places, decoded, strict=True)
+    ]
     kept = [[0, len(own)] for own in units]
     for right in range(1, len(places)):
         place = places[right]
         if place.shared_s:
             overlap = Overlap(place.start_s, place.start_s + place.shared_s)
-            # Of the left text only what the seam before has left of it may be heard again here.
+            # Only what the seam before kept of the left text can recur on this seam's right side.
             first = kept[right - 1][0]
             keep, skip = find_seam(units[right - 1][first:], units[right], overlap)
             kept[right - 1][1], kept[right][0] = first + keep, skip
-    return [_text(one.text, own, low, high) for one, own, (low, high) in zip(decoded, units, kept, strict=True)]
+    return [_text(segment.text, own, low, high) for segment, own, (low, high) in zip(decoded, units, kept, strict=True)]
 
 
 def _text(raw: str, units: Sequence[Unit], low: int, high: int) -> str:
@@ -111,7 +113,7 @@ class Unit:
     stop: int
     """Characters start..stop of the text."""
     at_s: float | None = None
-    """When it was heard, in seconds of the recording; None if the decoder doesn't know."""
+    """When it was said, in seconds of the recording; None if the decoder gives no times."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,12 @@ def units_of(text: str, times_s: Sequence[float] | None = None, start_s: float =
     plain = TAG.sub(lambda tag: " " * len(tag.group()), text)
     return [
         Unit(
-            _core(found.group()),
-            found.start(),
-            found.end(),
-            None if times_s is None else start_s + times_s[found.start()],
+            _core(match.group()),
+            match.start(),
+            match.end(),
+            None if times_s is None else start_s + times_s[match.start()],
         )
-        for found in UNIT.finditer(plain)
+        for match in UNIT.finditer(plain)
     ]
 
 
@@ -213,23 +215,23 @@ def _skip_right(j: int) -> float:
 
 
 def _likeness(left: Sequence[Unit], right: Sequence[Unit], i: int, j: int) -> float:
-    one, other = left[i], right[j]
+    a, b = left[i], right[j]
     miss = EDGE_MISS if i == len(left) - 1 or j == 0 else MISS
-    if one.at_s is not None and other.at_s is not None and abs(one.at_s - other.at_s) > SAME_TIME_S:
+    if a.at_s is not None and b.at_s is not None and abs(a.at_s - b.at_s) > SAME_TIME_S:
         return miss
-    if one.core == other.core:
+    if a.core == b.core:
         return MATCH
-    return NEAR if _near(one.core, other.core) else miss
+    return NEAR if _near(a.core, b.core) else miss
 
 
-def _near(one: str, other: str) -> bool:
-    """Words alike enough to be the same one, misheard or heard in part."""
-    shorter, longer = sorted((one, other), key=len)
+def _near(a: str, b: str) -> bool:
+    """Whether two words are alike enough to be one word, recognised wrongly or in part."""
+    shorter, longer = sorted((a, b), key=len)
     if len(shorter) < 2:
         return False
     if longer.startswith(shorter) or longer.endswith(shorter):
         return True
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= NEAR_RATIO
+    return difflib.SequenceMatcher(None, a, b, autojunk=False).ratio() >= NEAR_RATIO
 
 
 def _core(text: str) -> str:

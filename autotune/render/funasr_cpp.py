@@ -1,4 +1,4 @@
-"""What FunASR's three C++ servers share: the choices that they can express, and their flags.
+"""What FunASR's three C++ servers share: their flags, and the flags nearest to what they can't express.
 
 Read from FunASR 3c58cb56: ``runtime/websocket/bin/`` and ``runtime/http/bin/`` (flags),
 ``runtime/onnxruntime/src/{offline-stream,tpass-stream,paraformer,sensevoice-small,audio}.cpp`` (what they do).
@@ -7,24 +7,22 @@ Read from FunASR 3c58cb56: ``runtime/websocket/bin/`` and ``runtime/http/bin/`` 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
-from autotune.render.lost import lost_fsmn_chunking, lost_graph, lost_prompts, lost_session_options, refusal
-from autotune.render.rendering import Flags, flag_words
+from autotune.render.rendering import Flags, flag_words, refuse_lost
 from autotune.render.serving import model_directory
+from autotune.space.capabilities import ARCHITECTURE
+from autotune.space.targets import TARGETS
 
 __all__ = [
-    "SERVER_OPTIONS",
-    "CppServer",
     "check_expressible",
     "check_model_dir",
     "cut_note",
     "gpu_flags",
+    "hot_words_note",
     "io_threads",
-    "lost_choices",
     "model_file_note",
     "quantize",
     "svs_note",
@@ -34,104 +32,23 @@ __all__ = [
 CONNECTIONS_PER_IO_THREAD = 16
 """``run_server.sh``: one network thread for sixteen decoder threads."""
 
-SERVER_OPTIONS: dict[str, str | bool] = {
-    "graph_optimization_level": "all",
-    "execution_mode": "sequential",
-    "allow_spinning": True,
-    "dynamic_block_base": "0",
-    "denormal_as_zero": False,
-    "cpu_mem_arena": False,
-    "mapped_weights": False,
-}
-"""The session options that the servers' own code sets or leaves at ONNX Runtime's default."""
-
 SENSEVOICE_MARK = "SenseVoiceSmall"
 """The servers take a model for SenseVoice if its directory's *path* holds this, else for Paraformer."""
 
 
-@dataclass(frozen=True)
-class CppServer:
-    """What differs between the servers."""
-
-    target: str
-    program: str
-    gpu: bool = False
-    """It has ``--gpu``, ``--bladedisc`` and ``--batch-size``."""
-    always_cuts: bool = False
-    """It can't do without its VAD."""
-    prompts: bool = True
-    """SenseVoice's language and text normalisation come with each request."""
-
-
-def lost_choices(document: DeploymentFile, server: CppServer) -> list[str]:
-    """Every choice of the deployment that the server has no way to express, each as one phrase."""
-    deployment = document.deployment
-    lost = _lost_engine(deployment, document.model.architecture, server)
-    if deployment.weights not in (None, "u8"):
-        lost.append(f"weights: {deployment.weights} (FunASR's own export, which --quantize true loads, writes u8)")
-    if deployment.fp32_share:
-        lost.append(f"fp32_share: {deployment.fp32_share:g} (FunASR's own export quantises every matrix product)")
-    lost += lost_graph(deployment, by="the server")
-    if deployment.batch.max_size > 1:
-        where = (
-            "runs one segment at a time on the CPU"
-            if deployment.device == "cpu"
-            else "batches only the VAD segments of one request"
-        )
-        lost.append(f"batch.max_size: {deployment.batch.max_size} (the server {where})")
-    lost += lost_fsmn_chunking(deployment.chunking, always=server.always_cuts)
-    lost += _lost_threads(deployment)
-    if not server.prompts:
-        lost += lost_prompts(document, text_norm="withitn")
-    if deployment.engine == "onnxruntime":
-        lost += lost_session_options(deployment, SERVER_OPTIONS)
-    return lost
-
-
-def _lost_engine(deployment: Deployment, architecture: str, server: CppServer) -> list[str]:
-    if deployment.device == "cpu":
-        if deployment.engine == "onnxruntime":
-            return []
-        return [f"engine: {deployment.engine} (on the CPU the server has only onnxruntime)"]
-    if not server.gpu:
-        return [f"device: {deployment.device} (the server runs on the CPU alone)"]
-    lost = []
-    if deployment.engine != "torchscript":
-        lost.append(f"engine: {deployment.engine} on {deployment.device} (on a GPU the server has only LibTorch)")
-    if architecture == "SenseVoiceSmall":
-        lost.append(f"device: {deployment.device} (on a GPU the server loads every model as Paraformer)")
-    return lost
-
-
-def _lost_threads(deployment: Deployment) -> list[str]:
-    lost = []
-    if deployment.device == "cpu" and deployment.instances > 1 and deployment.intra_op_num_threads > 1:
-        lost.append(
-            f"instances: {deployment.instances} with intra_op_num_threads: {deployment.intra_op_num_threads} "
-            "(the server has one session, whose threads all decoder threads share: one of the two must be 1)"
-        )
-    if deployment.pinning:
-        lost.append("pinning: true (the server doesn't bind its threads)")
-    parallel = deployment.session_options.get("execution_mode") == "parallel"
-    if parallel and deployment.inter_op_num_threads > 1:
-        lost.append(f"inter_op_num_threads: {deployment.inter_op_num_threads} (the server has no such flag)")
-    return lost
-
-
-def check_expressible(document: DeploymentFile, server: CppServer) -> None:
+def check_expressible(document: DeploymentFile, target: str) -> None:
     """Raises DocumentError with every lost choice, the nearest flags and how to tune for the server."""
-    lost = lost_choices(document, server)
-    if lost:
-        raise refusal(document, server.target, lost, hint=_nearest(document, server), tune="--vad-model DIR")
+    refuse_lost(document, target, hint=_nearest(document, target), tune="--vad-model DIR")
 
 
-def _nearest(document: DeploymentFile, server: CppServer) -> str:
+def _nearest(document: DeploymentFile, target: str) -> str:
     """What comes nearest, in the server's own words."""
     deployment = document.deployment
     instances, threads = deployment.instances, deployment.intra_op_num_threads
     if instances > 1 and threads > 1:
         instances, threads = deployment.threads, 1
-    if server.gpu and deployment.device != "cpu" and document.model.architecture != "SenseVoiceSmall":
+    lost = TARGETS[target].lost(deployment, document.model.architecture)
+    if deployment.device != "cpu" and not {"device", ARCHITECTURE} & lost.keys():
         flags = gpu_flags(deployment)
     else:
         flags = [("--quantize", quantize(deployment))]
@@ -168,7 +85,7 @@ def thread_flags(deployment: Deployment, *, io: int) -> Flags:
     ]
 
 
-def check_model_dir(document: DeploymentFile, model_dir: str | None, server: CppServer) -> str:
+def check_model_dir(document: DeploymentFile, model_dir: str | None, program: str) -> str:
     """The model directory as the server sees it. Raises DocumentError if the server would take it for another class."""
     directory = model_directory(document, model_dir)
     sensevoice = document.model.architecture == "SenseVoiceSmall"
@@ -176,7 +93,7 @@ def check_model_dir(document: DeploymentFile, model_dir: str | None, server: Cpp
         must = "hold" if sensevoice else "not hold"
         raise DocumentError(
             f'The model directory\'s path must {must} "{SENSEVOICE_MARK}" for a {document.model.architecture} model: '
-            f"{server.program} chooses its code by that, but got {directory!r}. "
+            f"{program} chooses its code by that, but got {directory!r}. "
             "Rename or link the directory and pass it as model_dir."
         )
     return directory
@@ -201,6 +118,17 @@ def cut_note(deployment: Deployment) -> str:
     if deployment.chunking.method == "vad":
         return "Speech that is too long is cut where the server's limit falls; measured were cuts at the deepest pause."
     return "Recordings are not cut, so a long one needs memory for its whole length."
+
+
+def hot_words_note(document: DeploymentFile) -> tuple[str, ...]:
+    """What FunASR's export of a SeacoParaformer runs that wasn't measured; nothing for other classes."""
+    if document.model.architecture != "SeacoParaformer":
+        return ()
+    return (
+        "FunASR exports a SeacoParaformer with its branch for hot words (model_eb), which the server runs on every "
+        "segment, without hot words too: measured was the network without it. A copy of the model directory whose "
+        'config.yaml says "model: BiCifParaformer" is exported without it.',
+    )
 
 
 def svs_note(document: DeploymentFile) -> tuple[str, ...]:

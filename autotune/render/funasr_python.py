@@ -9,11 +9,11 @@ import shlex
 from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
-from autotune.render.lost import lost_fsmn_chunking, lost_prompts, plain, refusal, vad_checks, vad_fragment
-from autotune.render.rendering import Flags, Rendering, comments, start_script
+from autotune.render.fsmn_vad import vad_checks, vad_fragment
+from autotune.render.rendering import Flags, Rendering, comments, refuse_lost, start_script
 from autotune.render.serving import check_port, check_tls, model_directory
 
-__all__ = ["TARGET", "PythonOptions", "lost_choices", "render_funasr_python"]
+__all__ = ["TARGET", "PythonOptions", "render_funasr_python"]
 
 TARGET = "funasr-python"
 
@@ -48,34 +48,13 @@ def render_funasr_python(document: DeploymentFile, options: PythonOptions) -> Re
     Raises:
         DocumentError: FunASR's Python can't express the deployment (every lost choice is named), or an option is wrong.
     """
-    lost = lost_choices(document)
-    if lost:
-        raise refusal(document, TARGET, lost, tune="[--vad-model DIR]")
+    refuse_lost(document, TARGET, tune="[--vad-model DIR]")
     directory = model_directory(document, options.model_dir)
     if document.deployment.engine == "funasr":
         return _automodel(document, directory)
     check_port(options.port)
     check_tls(options.certfile, options.keyfile)
     return _server(document, directory, options)
-
-
-def lost_choices(document: DeploymentFile) -> list[str]:
-    """Every choice of the deployment that FunASR's Python has no way to express, each as one phrase."""
-    deployment = document.deployment
-    if deployment.engine == "funasr":
-        return []
-    lost = []
-    if deployment.engine != "pytorch":
-        lost.append(f"engine: {deployment.engine} (AutoModel runs PyTorch alone)")
-    elif deployment.session_options.get("precision") != "fp32":
-        precision = plain(deployment.session_options.get("precision", "unknown"))
-        lost.append(f"session_options.precision: {precision} (AutoModel computes in fp32)")
-    if deployment.batch.max_size > 1:
-        lost.append(f"batch.max_size: {deployment.batch.max_size} (the server runs one segment a call)")
-    lost += lost_fsmn_chunking(deployment.chunking, always=True)
-    if deployment.pinning:
-        lost.append("pinning: true (the server doesn't bind its threads)")
-    return lost + lost_prompts(document, text_norm="woitn")
 
 
 def _automodel(document: DeploymentFile, directory: str) -> Rendering:
@@ -92,6 +71,7 @@ def _automodel(document: DeploymentFile, directory: str) -> Rendering:
         "vad_model": "silero-vad",
         "punc_model": None,
         "spk_model": None,
+        "hotword": None,
         "ncpu": deployment.intra_op_num_threads,
         "device": deployment.device,
         "trust_remote_code": False,

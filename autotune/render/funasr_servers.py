@@ -9,29 +9,23 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Chunking
 from autotune.errors import DocumentError
 from autotune.render import funasr_cpp
-from autotune.render.lost import vad_checks, vad_fragment, vad_settings
+from autotune.render.fsmn_vad import vad_checks, vad_fragment, vad_settings
 from autotune.render.rendering import Flags, Rendering, start_script, visible_gpu
 from autotune.render.serving import check_port, check_tls
 
 __all__ = [
     "HTTP",
-    "HTTP_SERVER",
     "TWO_PASS",
-    "TWO_PASS_SERVER",
     "WSS",
-    "WSS_SERVER",
     "HttpOptions",
     "TwoPassOptions",
     "WssOptions",
-    "lost_choices",
     "render_funasr_http",
     "render_funasr_wss",
     "render_funasr_wss_2pass",
 ]
 
 WSS = "funasr-wss"
-
-WSS_SERVER = funasr_cpp.CppServer(WSS, "funasr-wss-server", gpu=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +35,12 @@ class WssOptions:
     model_dir: str | None = None
     """The FunASR model directory as the server sees it; the measured one's path when None."""
     port: int = 10095
-    server: str = WSS_SERVER.program
+    server: str = "funasr-wss-server"
     """The program to start."""
     certfile: str = ""
     """TLS certificate; empty serves plain WebSocket."""
     keyfile: str = ""
     """Its key."""
-
-
-def lost_choices(document: DeploymentFile) -> list[str]:
-    """Every choice of the deployment that the server has no way to express, each as one phrase."""
-    return funasr_cpp.lost_choices(document, WSS_SERVER)
 
 
 def render_funasr_wss(document: DeploymentFile, options: WssOptions) -> Rendering:
@@ -60,8 +49,8 @@ def render_funasr_wss(document: DeploymentFile, options: WssOptions) -> Renderin
     Raises:
         DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
     """
-    funasr_cpp.check_expressible(document, WSS_SERVER)
-    directory = funasr_cpp.check_model_dir(document, options.model_dir, WSS_SERVER)
+    funasr_cpp.check_expressible(document, WSS)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, options.server)
     check_port(options.port)
     check_tls(options.certfile, options.keyfile)
     deployment = document.deployment
@@ -107,6 +96,7 @@ def _wss_notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:
@@ -116,8 +106,6 @@ def _wss_notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]
 
 HTTP = "funasr-http"
 
-HTTP_SERVER = funasr_cpp.CppServer(HTTP, "funasr-http-server", prompts=False)
-
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
@@ -126,7 +114,7 @@ class HttpOptions:
     model_dir: str | None = None
     """The FunASR model directory as the server sees it; the measured one's path when None."""
     port: int = 80
-    server: str = HTTP_SERVER.program
+    server: str = "funasr-http-server"
     """The program to start."""
 
 
@@ -136,8 +124,8 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
     Raises:
         DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
     """
-    funasr_cpp.check_expressible(document, HTTP_SERVER)
-    directory = funasr_cpp.check_model_dir(document, options.model_dir, HTTP_SERVER)
+    funasr_cpp.check_expressible(document, HTTP)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, options.server)
     check_port(options.port)
     deployment = document.deployment
     cuts = deployment.chunking.method == "vad"
@@ -160,6 +148,7 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
         funasr_cpp.model_file_note(deployment),
         f"{without}, inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(deployment)}",
+        *funasr_cpp.hot_words_note(document),
         "Plain HTTP: the server has --certfile and --keyfile, and doesn't use them. One POST is one recording: "
         f"curl -F file=@example.wav http://HOST:{options.port}/",
     )
@@ -169,8 +158,6 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
 
 
 TWO_PASS = "funasr-wss-2pass"
-
-TWO_PASS_SERVER = funasr_cpp.CppServer(TWO_PASS, "funasr-wss-server-2pass", always_cuts=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +171,7 @@ class TwoPassOptions:
     model_dir: str | None = None
     """The FunASR model directory as the server sees it; the measured one's path when None."""
     port: int = 10095
-    server: str = TWO_PASS_SERVER.program
+    server: str = "funasr-wss-server-2pass"
     """The program to start."""
     certfile: str = ""
     """TLS certificate; empty serves plain WebSocket."""
@@ -198,8 +185,8 @@ def render_funasr_wss_2pass(document: DeploymentFile, options: TwoPassOptions) -
     Raises:
         DocumentError: the server can't express the deployment (every lost choice is named), or an option is wrong.
     """
-    funasr_cpp.check_expressible(document, TWO_PASS_SERVER)
-    directory = funasr_cpp.check_model_dir(document, options.model_dir, TWO_PASS_SERVER)
+    funasr_cpp.check_expressible(document, TWO_PASS)
+    directory = funasr_cpp.check_model_dir(document, options.model_dir, options.server)
     for name in ("online_model_dir", "punc_dir"):
         if not getattr(options, name).strip():
             raise DocumentError(f"{name} must be a path, but got {getattr(options, name)!r}.")
@@ -249,6 +236,7 @@ def _two_pass_notes(document: DeploymentFile, options: TwoPassOptions) -> tuple[
         "online and 2pass) and punctuation cost time and memory beside it, and --quantize goes for both passes.",
         "No inverse text normalisation, language model or hot words: none was measured. "
         f"{funasr_cpp.cut_note(document.deployment)}",
+        *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:

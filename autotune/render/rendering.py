@@ -1,4 +1,4 @@
-"""Rendering: what a target's renderer gives back."""
+"""Rendering: what a target's renderer gives back, and the refusal of what the target can't express."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from typing import Any
 import yaml
 
 from autotune.deploy_yaml import DeploymentFile
+from autotune.errors import DocumentError
+from autotune.space.targets import TARGETS
 
-__all__ = ["Flags", "Rendering", "comments", "flag_words", "manifest_text", "one_line", "start_script", "visible_gpu"]
+__all__ = [
+    "Flags",
+    "Rendering",
+    "comments",
+    "flag_words",
+    "manifest_text",
+    "one_line",
+    "refuse_lost",
+    "start_script",
+    "visible_gpu",
+]
 
 
 @dataclass(frozen=True)
@@ -22,6 +34,30 @@ class Rendering:
     """Path below the output directory → text."""
     notes: tuple[str, ...]
     """What the user must know or do; also comments in the files."""
+
+
+def refuse_lost(document: DeploymentFile, target: str, *, hint: str = "", tune: str = "", profile: str = "") -> None:
+    """Refuse what the target can't express.
+
+    Args:
+        document: the measured deployment.
+        target: what is rendered for.
+        hint: what comes nearest, a sentence.
+        tune: options of ``autotune`` beside ``--target``.
+        profile: audio profile to tune for; the measured one's name if empty.
+
+    Raises:
+        DocumentError: with every lost choice, and the way to a deployment that the target can express.
+    """
+    lost = TARGETS[target].lost(document.deployment, document.model.architecture)
+    if not lost:
+        return
+    options = [f"--audio-profile {profile or document.audio_profile.name}", f"--target {target}", tune]
+    command = " ".join(["autotune", *options]).strip()
+    raise DocumentError(
+        f"{target} cannot express: {'; '.join(lost.values())}. {hint}{' ' if hint else ''}It was not measured as such: "
+        f'"{command}" measures only what {target} can do, and "autotune render --target kubernetes" keeps every choice.'
+    )
 
 
 def one_line(text: str) -> str:

@@ -7,6 +7,7 @@ import math
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import SILERO
 from autotune.errors import DocumentError
+from autotune.options import API_KEY_VARIABLE as API_KEY
 
 __all__ = [
     "API_KEY",
@@ -46,7 +47,6 @@ GRACE_S = 30
 STOP_S = GRACE_S + 15
 """Seconds until it is killed: its own grace, and some for the way there."""
 
-API_KEY = "AUTOTUNE_API_KEY"
 IN_FLIGHT_METRIC = "autotune_requests_in_flight"
 DEPLOYMENT_PATH = "/etc/autotune/deploy.yaml"
 CACHE_HOME = "/var/cache"

@@ -13,8 +13,7 @@ from typing import Any
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
-from autotune.render.lost import lost_graph, lost_session_options, refusal
-from autotune.render.rendering import Rendering, comments
+from autotune.render.rendering import Rendering, comments, refuse_lost
 from autotune.render.triton_config import (
     ModelConfig,
     Tensor,
@@ -23,22 +22,13 @@ from autotune.render.triton_config import (
     repository_notes,
     repository_readme,
 )
-from autotune.space.targets import UNLIMITED_AUDIO_S
 
-__all__ = ["TARGET", "TritonOptions", "lost_choices", "render_triton"]
+__all__ = ["TARGET", "TritonOptions", "render_triton"]
 
 TARGET = "triton"
 
 FEATURE_DIM = 560
 """80 filter banks × 7 stacked frames, of FunASR's own feature extractor as well."""
-
-SERVER_OPTIONS: dict[str, str | bool] = {
-    "allow_spinning": True,
-    "dynamic_block_base": "0",
-    "denormal_as_zero": False,
-    "mapped_weights": False,
-}
-"""The session options that the backend leaves at ONNX Runtime's default."""
 
 GRAPH_LEVELS: dict[str, int | None] = {"all": None, "extended": 1, "basic": -1, "disable": 2}
 ALGO_SEARCH = {"EXHAUSTIVE": "0", "HEURISTIC": "1", "DEFAULT": "2"}
@@ -55,37 +45,14 @@ class TritonOptions:
     """Instances of the feature extractor and of the scoring, which were not measured; FunASR has two."""
 
 
-def lost_choices(document: DeploymentFile) -> list[str]:
-    """Every choice of the deployment that the repository has no way to express, each as one phrase."""
-    deployment = document.deployment
-    lost = []
-    if deployment.engine != "onnxruntime":
-        lost.append(f"engine: {deployment.engine} (the network runs on the onnxruntime backend)")
-    lost += lost_graph(deployment, by="FunASR's scoring model")
-    if deployment.chunking.method != "none":
-        how = deployment.chunking.describe()
-        lost.append(f"chunking.method: {deployment.chunking.method}, {how} (Triton runs each request as it comes)")
-    if deployment.batch.max_size > 1 and deployment.batch.max_audio_s < UNLIMITED_AUDIO_S:
-        lost.append(f"batch.max_audio_s: {deployment.batch.max_audio_s:g} (Triton limits a batch by its size alone)")
-    if deployment.pinning:
-        lost.append("pinning: true (Triton doesn't bind threads)")
-    if deployment.engine == "onnxruntime":
-        free = ("graph_optimization_level", "execution_mode", "cpu_mem_arena")
-        lost += lost_session_options(deployment, SERVER_OPTIONS, free=free)
-    return lost
-
-
 def render_triton(document: DeploymentFile, options: TritonOptions) -> Rendering:
     """``config.pbtxt`` of the network, of what FunASR has around it and of the ensemble, and how to fill the rest.
 
     Raises:
         DocumentError: Triton can't express the deployment (every lost choice is named), or an option is wrong.
     """
-    lost = lost_choices(document)
-    if lost:
-        # What is longer than a request should be comes cut already, so it is tuned for requests.
-        closed = document.audio_profile.arrival == "closed"
-        raise refusal(document, TARGET, lost, profile="short" if closed else None)
+    # What is longer than a request should be comes cut already, so it is tuned for requests.
+    refuse_lost(document, TARGET, profile="short" if document.audio_profile.arrival == "closed" else "")
     if re.fullmatch(r"/[\w./-]*", options.repository) is None:
         raise DocumentError(f"repository must be an absolute path, but got {options.repository!r}.")
     if options.helpers < 1:

@@ -6,12 +6,12 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import AutotuneError
+from autotune.serve.options import ServeOptions
 
-__all__ = ["INTERIM_S", "Admission", "Limits", "Rejected", "ServeOptions", "hang_s", "interims_fit", "limits_of"]
+__all__ = ["INTERIM_S", "Admission", "Limits", "Rejected", "hang_s", "interims_fit", "limits_of"]
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
 
@@ -138,33 +138,6 @@ HANG_FACTOR = 20.0
 LEAST_HANG_S = 60.0
 
 
-@dataclass(frozen=True)
-class ServeOptions:
-    """What the user chose."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    api_key: str | None = None
-    """Clients must send it as ``Authorization: Bearer KEY``; None: whoever reaches the port may ask."""
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    standby: bool = False
-    """Keep a second worker loaded, which goes on when the first one fails."""
-    max_queue_s: float | None = None
-    max_streams: int | None = None
-    interims: bool | None = None
-    """Interim results for streams; None: where the measured speed carries them, see ``interims_fit``."""
-    max_requests: int = 512
-    max_body_bytes: int = 512 << 20
-    max_duration_s: float = 4 * 3600.0
-    grace_s: float = 30.0
-    """After SIGTERM, for what was accepted to be answered."""
-    idle_s: float = 30.0
-    """A client that sends nothing for longer, in the middle of something, is let go."""
-    bytes_per_s: float = 8_000.0
-    """A client must send an upload at least this fast on average."""
-
-
 def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
     """What is taken in."""
     rtfx = document.measurement.rtfx.median
@@ -173,7 +146,7 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
         requests=options.max_requests,
         streams=options.max_streams or max(1, int(STREAMS_SHARE * rtfx)),
         duration_s=options.max_duration_s,
-        body_bytes=options.max_body_bytes,
+        body_bytes=options.max_body_mb << 20,
     )
 
 

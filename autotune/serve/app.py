@@ -31,13 +31,13 @@ from autotune.serve.wire import BackendError
 
 __all__ = ["build_app"]
 
-Found = TypeVar("Found")
+T = TypeVar("T")
 
 _PAGE = Path(__file__).parent / "page.html"
 _MOST_FIELDS = 32
 _CLIENT_GONE = 499
 _IGNORED = ("language", "prompt", "temperature", "timestamp_granularities[]", "chunking_strategy", "include[]")
-"""What OpenAI's clients may send and the measured deployment doesn't have; named in ``X-Autotune-Ignored``."""
+"""Fields that OpenAI's clients may send and that have no effect; the answer names them in ``X-Autotune-Ignored``."""
 
 
 def build_app(service: Service) -> Starlette:
@@ -82,13 +82,13 @@ class _Handlers:
         return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
 
     async def healthz(self, _: Request) -> Response:
-        """Alive: whoever can answer this need not be restarted."""
+        """Liveness: a process that answers need not be restarted."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _: Request) -> Response:
         service = self.service
         deployment = service.document.deployment
-        told = {
+        status = {
             "ready": service.ready,
             "model": service.document.model.id,
             "deployment": deployment.key,
@@ -97,7 +97,7 @@ class _Handlers:
             "max_streams": service.limits.streams,
             "max_queue_s": service.limits.queue_s,
         }
-        return JSONResponse(told, 200 if service.ready else 503)
+        return JSONResponse(status, 200 if service.ready else 503)
 
     async def metrics(self, _: Request) -> Response:
         text = self.service.metrics.text(self.service.gauges())
@@ -113,20 +113,20 @@ class _Handlers:
     async def transcriptions(self, request: Request) -> Response:
         service, started = self.service, time.perf_counter()
         async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-            wanted = _wanted(form)
+            asked = _parsed(form)
             path = service.new_path()
             try:
-                await asyncio.to_thread(_save, wanted.file.file, path)
+                await asyncio.to_thread(_save, asked.file.file, path)
                 received = time.perf_counter()
                 service.metrics.spent("receive", received - started)
                 transcript = await _while_connected(request, service.transcribe(path))
             finally:
                 path.unlink(missing_ok=True)
-        text = written(transcript, wanted.response_format, service.document.deployment.language)
+        text = written(transcript, asked.response_format, service.document.deployment.language)
         service.metrics.spent("total", time.perf_counter() - started)
         service.metrics.answered(200)
-        headers = {"X-Autotune-Ignored": ", ".join(wanted.ignored)} if wanted.ignored else None
-        return Response(text, media_type=CONTENT_TYPES[wanted.response_format], headers=headers)
+        headers = {"X-Autotune-Ignored": ", ".join(asked.ignored)} if asked.ignored else None
+        return Response(text, media_type=CONTENT_TYPES[asked.response_format], headers=headers)
 
     async def stream(self, socket: WebSocket) -> None:
         await converse(socket, self.service)
@@ -150,8 +150,9 @@ class _Handlers:
 
     async def wrong(self, _: Request, error: Exception) -> Response:
         self.service.metrics.rejected("not_audio")
-        told = re.sub(rf"{re.escape(self.service.folder.name)}/\d+", "The file", f"{error}")
-        return self._error(400, told, "not_audio")
+        # The client must not learn where uploads lie.
+        text = re.sub(rf"{re.escape(self.service.folder.name)}/\d+", "The file", f"{error}")
+        return self._error(400, text, "not_audio")
 
     async def failed(self, _: Request, error: Exception) -> Response:
         return self._error(503, f"{error} Send it again.", "recognizer_failed")
@@ -167,37 +168,38 @@ class _Handlers:
     def _error(
         self, status: int, text: str, code: str, rejected: Rejected | None = None, headers: Any = None
     ) -> Response:
-        """As OpenAI's clients expect it."""
+        """An error as OpenAI's clients parse it: type by status, Retry-After where waiting helps."""
         self.service.metrics.answered(status)
         kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
-        told = {"error": {"message": text, "type": kind, "param": None, "code": code}}
-        found = dict(headers or {})
+        content = {"error": {"message": text, "type": kind, "param": None, "code": code}}
+        all_headers = dict(headers or {})
         if rejected is not None and rejected.retry_after_s is not None:
-            found["Retry-After"] = str(rejected.retry_after_s)
-        return JSONResponse(told, status, found)
+            all_headers["Retry-After"] = str(rejected.retry_after_s)
+        return JSONResponse(content, status, all_headers)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _TranscriptionForm:
     file: UploadFile
     response_format: str
     ignored: tuple[str, ...]
 
 
-def _wanted(form: FormData) -> _Wanted:
-    """What a form asks for. Raises HTTPException 400."""
+def _parsed(form: FormData) -> _TranscriptionForm:
+    """The fields of a transcription request. Raises HTTPException 400."""
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise HTTPException(400, 'The form must hold the recording as the file "file", but it holds no such file.')
     response_format = form.get("response_format") or "json"
     if not isinstance(response_format, str) or response_format not in CONTENT_TYPES:
-        known = ", ".join(CONTENT_TYPES)
-        raise HTTPException(400, f"response_format must be one of {known}, but got {response_format!r}.")
+        raise HTTPException(
+            400, f"response_format must be one of {', '.join(CONTENT_TYPES)}, but got {response_format!r}."
+        )
     if f"{form.get('stream', '')}".lower() in ("true", "1"):
         raise HTTPException(400, "stream must be false: the text is sent as a whole. Use the WebSocket for a live one.")
     if "word" in form.getlist("timestamp_granularities[]"):
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
-    return _Wanted(file, response_format, tuple(name for name in _IGNORED if form.get(name)))
+    return _TranscriptionForm(file, response_format, tuple(name for name in _IGNORED if form.get(name)))
 
 
 def _save(source: IO[bytes], path: Path) -> None:
@@ -205,8 +207,8 @@ def _save(source: IO[bytes], path: Path) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Found]) -> Found:
-    """Do the work, unless the client goes away before it is done. Raises ClientDisconnect."""
+async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, which is cancelled when the client leaves. Raises ClientDisconnect then."""
 
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":

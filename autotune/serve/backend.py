@@ -1,4 +1,4 @@
-"""The backend: gives a worker its jobs, and starts it anew when it crashes or hangs: nothing is lost."""
+"""The backend: gives jobs to a worker, and replaces a worker that crashes or hangs without losing a job."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatu
 __all__ = ["Backend"]
 
 ATTEMPTS = 2
-"""Workers that a request may meet: the one that failed, and one more."""
+"""Workers that may fail on one request: a recording that kills two would kill every worker that gets it."""
 LIVED_S = 10.0
-"""A worker that was ready for longer is started again at once."""
+"""A worker that was ready for longer is replaced at once."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-"""Before any other is started again: longer each time, while none becomes ready."""
+"""Wait before any other is replaced: doubled each time, so that a worker that can't start costs no CPU."""
 
 
 @dataclass
@@ -34,9 +34,9 @@ class _FileJob:
 
 
 class Backend:
-    """For the event loop in which it was made.
+    """Jobs on one side, workers on the other; for the event loop in which it was made.
 
-    One worker works. If another one stands by, it goes on with what that one leaves.
+    One worker works. A standby, if there is one, takes over all jobs when that one is lost.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Backend:
         on_batches: Callable[[list[dict[str, float]]], None] = lambda _: None,
         on_restart: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Start nothing yet.
+        """Nothing is started before ``start``.
 
         Args:
             plan: what a worker runs.
@@ -77,24 +77,24 @@ class Backend:
     @property
     def standing_by(self) -> int:
         """Workers that are ready beside the one that works."""
-        return sum(one.ready for one in self._workers.values() if one is not self._working)
+        return sum(worker.ready for worker in self._workers.values() if worker is not self._working)
 
     @property
     def status(self) -> WorkerStatus:
-        """What the worker said last."""
+        """The working worker's last report."""
         return self._working.status if self._working is not None else WorkerStatus()
 
     async def start(self) -> None:
-        """Start the first worker; returns when it is ready. Raises what it raised."""
+        """Start the first worker and wait until it is ready. Raises what its start raised."""
         self._watch = asyncio.create_task(self._end_hung())
         self._supervise_slot()
         await self._first
-        # Not before: two that load at once make whoever starts the server wait for longer.
+        # Only now: two workers that load at once compete for the cores, and the server is ready later.
         while len(self._supervisors) < self._slots:
             self._supervise_slot()
 
     async def close(self) -> None:
-        """End the workers; whoever still waits hears that the server stops."""
+        """End the workers; jobs that still wait fail because the server stops."""
         self._closing.set()
         for worker in self._workers.values():
             worker.end()
@@ -132,7 +132,7 @@ class Backend:
         return stream
 
     def _send(self, message: Message, content: bytes = b"") -> None:
-        """To the worker, if there is one; what it hasn't heard, the next one is told by ``_elect``."""
+        """Send to the working worker. Without one nothing is sent: ``_elect`` sends all jobs to the next."""
         if self._working is not None:
             self._working.send(message, content)
 
@@ -140,7 +140,7 @@ class Backend:
         self._supervisors.append(asyncio.create_task(self._supervise(len(self._supervisors))))
 
     async def _supervise(self, slot: int) -> None:
-        """Keep one worker alive."""
+        """Keep one worker alive until the backend closes. An error of the very first start ends the server instead."""
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
             self._workers[slot] = worker = self._worker(slot)
@@ -166,14 +166,14 @@ class Backend:
             self._plan,
             f"worker-{slot}",
             on_ready=self._elect,
-            on_message=self._hear,
+            on_message=self._receive,
             on_lost=self._lost,
-            # Requests wait for any but the first: shapes that they may never bring must not keep them waiting.
+            # Requests already wait for a replacing worker: it doesn't warm up shapes that they may never have.
             hurried=self._first.done(),
         )
 
     def _elect(self, worker: WorkerProcess) -> None:
-        """Let it work, unless another one does: tell it what was accepted before."""
+        """Make this the working worker, unless there is one, and send it every job that isn't answered."""
         if self._working is not None or self._closing.is_set():
             return
         self._working = worker
@@ -185,7 +185,7 @@ class Backend:
             stream.begin()
 
     def _lost(self, worker: WorkerProcess) -> None:
-        """Whoever has met two workers that failed hears of it; the others go on with the standby, or wait."""
+        """Fail jobs that have met two dying workers; the others continue on the standby, or wait for a new worker."""
         if worker is not self._working:
             return
         self._working = None
@@ -195,18 +195,18 @@ class Backend:
                 job.future.set_exception(BackendError("The recognizer failed twice on this recording."))
         for stream in list(self._streams.values()):
             stream.lost(ATTEMPTS)
-        if (other := next((one for one in self._workers.values() if one.ready), None)) is not None:
-            self._elect(other)
+        if (standby := next((each for each in self._workers.values() if each.ready), None)) is not None:
+            self._elect(standby)
 
-    def _hear(self, worker: WorkerProcess, message: Message) -> None:
+    def _receive(self, worker: WorkerProcess, message: Message) -> None:
         if worker is not self._working:
-            return
+            return  # the standby's reports
         if "status" in message:
             self._on_batches(message["status"]["batches"])
             return
         number = message["id"]
         if (stream := self._streams.get(number)) is not None:
-            stream.hear(message)
+            stream.receive(message)
             return
         job = self._files.get(number)
         if job is None or job.future.done():

@@ -107,7 +107,7 @@ class _Body:
                 return {**message, "body": bytes(parts)}
 
     async def _part(self) -> Message:
-        """What has come."""
+        """The next part of the body, if it comes in time and the whole is not too large."""
         self._begun = True
         try:
             async with asyncio.timeout(self._rules.idle_s):

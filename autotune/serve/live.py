@@ -1,4 +1,4 @@
-"""The server's side of a stream: what the worker has settled is forgotten, the rest kept for the next worker."""
+"""The front's side of a stream: settled audio is dropped, the rest is kept for a worker that replaces this one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune.serve.wire import BackendError, Message, error_of, segment_from, t
 __all__ = ["LiveStream", "StreamEvents"]
 
 AHEAD_S = 10.0
-"""Audio that the worker may not have taken yet; a client that sends faster has to wait."""
+"""Audio sent to the worker that it has not taken yet, at most; a client that sends faster has to wait."""
 _SAMPLE_BYTES = 2
 
 
@@ -24,12 +24,12 @@ class _Send(Protocol):
 
 @dataclass(frozen=True)
 class StreamEvents:
-    """What a stream tells while it runs; called in the event loop."""
+    """What a stream calls in the event loop while it runs."""
 
     on_segment: Callable[[Segment], None]
-    """Settled, in order."""
+    """Gets each settled segment, in order."""
     on_interim: Callable[[str], None]
-    """The text, as far as it can be told, of what isn't settled yet."""
+    """Gets an interim text of the audio that isn't settled yet."""
 
 
 class LiveStream:
@@ -44,12 +44,13 @@ class LiveStream:
         self._room = asyncio.Event()
         self._room.set()
         self._kept = bytearray()
-        """PCM from ``_kept_from`` on: what the next worker would have to hear."""
+        """PCM from ``_kept_from`` on: what a replacing worker would need."""
         self._kept_from = 0
         """In samples of the client's rate."""
         self._offset_s = 0.0
-        """Where in the recording this worker's stream begins."""
+        """Where in the recording the present worker's stream begins, seconds: its times count from there."""
         self._sent = self._taken = 0
+        """Bytes that went to the present worker, and that it has fed to its recognizer."""
         self._segments: list[Segment] = []
         self._settled_s = 0.0
         self._ended = False
@@ -57,26 +58,26 @@ class LiveStream:
         self._asked = False
 
     @property
-    def heard_s(self) -> float:
-        """Seconds of audio so far."""
+    def received_s(self) -> float:
+        """Seconds of audio received so far."""
         return (self._kept_from + len(self._kept) / _SAMPLE_BYTES) / self._rate_hz
 
     def begin(self) -> None:
-        """Tell a new worker what is kept."""
+        """Open the stream in a worker, and send it all audio that isn't settled."""
         self._offset_s = self._kept_from / self._rate_hz
         self._sent = self._taken = 0
         self._asked = False
         self._send({"op": "open", "id": self._number, "rate_hz": self._rate_hz})
-        self._tell_audio(bytes(self._kept))
+        self._send_audio(bytes(self._kept))
         if self._ended:
             self._send({"op": "end", "id": self._number})
 
     async def feed(self, pcm: bytes) -> None:
-        """Take the next samples, whole ones; waits while the worker is far behind. Raises what ended the stream."""
+        """Take the next whole samples; waits while the worker is far behind. Raises what ended the stream."""
         if self._future.done():
             self._future.result()
         self._kept += pcm
-        self._tell_audio(pcm)
+        self._send_audio(pcm)
         await self._room.wait()
 
     def ask_interim(self) -> None:
@@ -86,7 +87,7 @@ class LiveStream:
             self._send({"op": "interim", "id": self._number})
 
     async def finish(self) -> Transcript:
-        """No more comes; waits for all that was said.
+        """End the recording and wait for its whole text.
 
         Raises:
             BackendError: two workers failed on it.
@@ -97,16 +98,16 @@ class LiveStream:
         return await asyncio.shield(self._future)
 
     def close(self) -> None:
-        """Forget it; the worker drops what isn't done."""
+        """Forget the stream; the worker drops what isn't done."""
         self._forget()
         if not self._future.done():
             self._send({"op": "drop", "id": self._number})
             self._future.cancel()
         elif not self._future.cancelled():
-            self._future.exception()  # nobody may have asked
+            self._future.exception()  # asyncio warns of an exception that nobody looked at
 
-    def hear(self, message: Message) -> None:
-        """What the worker says of it."""
+    def receive(self, message: Message) -> None:
+        """Handle a message of the worker about this stream."""
         if self._future.done():
             return
         if "taken" in message:
@@ -123,7 +124,7 @@ class LiveStream:
             self.fail(error_of(message["error"]))
 
     def lost(self, attempts: int) -> None:
-        """The worker is gone."""
+        """The worker died: count the attempt; ``begin`` follows once another worker is ready."""
         self._attempts += 1
         self._sent = self._taken = 0
         self._make_room()
@@ -131,7 +132,7 @@ class LiveStream:
             self.fail(BackendError("The recognizer failed twice on this stream."))
 
     def fail(self, error: Exception) -> None:
-        """End it."""
+        """End the stream with an error."""
         self._room.set()
         if not self._future.done():
             self._future.set_exception(error)
@@ -139,7 +140,7 @@ class LiveStream:
     def _settle(self, segment: Segment) -> None:
         moved = replace(segment, start_s=segment.start_s + self._offset_s, end_s=segment.end_s + self._offset_s)
         self._segments.append(moved)
-        self._attempts = 1
+        self._attempts = 1  # this worker got on with it, so it isn't the audio that kills workers
         # Whole samples, and never more than there are.
         settled = min(int(moved.end_s * self._rate_hz), self._kept_from + len(self._kept) // _SAMPLE_BYTES)
         if settled > self._kept_from:
@@ -148,18 +149,18 @@ class LiveStream:
         self._events.on_segment(moved)
 
     def _finish(self, transcript: Transcript) -> None:
-        """What was told segment by segment, or, where windows overlap, the whole."""
+        """Settle the whole text. Where windows overlap, segments come only now: each depends on the next."""
         if not self._segments and transcript.segments:
             self._segments = [
-                replace(one, start_s=one.start_s + self._offset_s, end_s=one.end_s + self._offset_s)
-                for one in transcript.segments
+                replace(part, start_s=part.start_s + self._offset_s, end_s=part.end_s + self._offset_s)
+                for part in transcript.segments
             ]
             for segment in self._segments:
                 self._events.on_segment(segment)
-        text = join_texts([one.text for one in self._segments])
+        text = join_texts([segment.text for segment in self._segments])
         self._future.set_result(Transcript(text, tuple(self._segments), self._offset_s + transcript.audio_s))
 
-    def _tell_audio(self, pcm: bytes) -> None:
+    def _send_audio(self, pcm: bytes) -> None:
         if pcm:
             self._sent += len(pcm)
             self._send({"op": "audio", "id": self._number}, pcm)

@@ -54,21 +54,21 @@ class Metrics:
         self._rejected.labels(reason).inc()
 
     def answered(self, status: int) -> None:
-        """A request was answered."""
+        """Count an answered request by its status."""
         self._answered.labels(str(status)).inc()
 
     def spent(self, stage: str, seconds: float) -> None:
-        """A request spent time in ``receive``, ``recognise`` or ``total``."""
+        """Count the seconds of a request in ``receive``, ``recognise`` or ``total``."""
         self._stage.labels(stage).observe(seconds)
 
-    def batches(self, found: Iterable[Mapping[str, float]]) -> None:
-        """Batches that ran: fields of ``BatchFacts``."""
-        for one in found:
-            self._size.observe(one["size"])
-            self._padding.observe(1 - one["audio_s"] / one["padded_s"] if one["padded_s"] else 0.0)
-            self._audio.inc(one["audio_s"])
-            self._stage.labels("queue").observe(max(0.0, one["waited_s"]))
-            self._stage.labels("engine").observe(one["wall_s"])
+    def batches(self, batches: Iterable[Mapping[str, float]]) -> None:
+        """Count batches that ran, each by the fields of ``BatchFacts``."""
+        for batch in batches:
+            self._size.observe(batch["size"])
+            self._padding.observe(1 - batch["audio_s"] / batch["padded_s"] if batch["padded_s"] else 0.0)
+            self._audio.inc(batch["audio_s"])
+            self._stage.labels("queue").observe(max(0.0, batch["waited_s"]))
+            self._stage.labels("engine").observe(batch["wall_s"])
 
     def text(self, now: Mapping[str, float]) -> bytes:
         """Everything, in Prometheus' text format; ``now`` has the gauges' values, see ``Service.gauges``."""

@@ -40,7 +40,7 @@ _STATUSES = {
 
 
 def openapi() -> dict[str, Any]:
-    """OpenAPI 3.0.3."""
+    """The OpenAPI 3.0.3 description of the HTTP interface."""
     return {
         "openapi": "3.0.3",
         "info": {"title": "autotune serve", "version": __version__},
@@ -118,14 +118,14 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
     if response_format == "text":
         return transcript.text + "\n"
     if response_format == "srt":
-        return "".join(f"{number}\n{_line(one, ',')}\n\n" for number, one in enumerate(_spoken(transcript), 1))
+        return "".join(f"{number}\n{_line(segment, ',')}\n\n" for number, segment in enumerate(_spoken(transcript), 1))
     if response_format == "vtt":
-        return "WEBVTT\n\n" + "".join(f"{_line(one, '.')}\n\n" for one in _spoken(transcript))
+        return "WEBVTT\n\n" + "".join(f"{_line(segment, '.')}\n\n" for segment in _spoken(transcript))
     if response_format == "json":
         return json.dumps({"text": transcript.text}, ensure_ascii=False)
     segments = [
-        {"id": number, "start": round(one.start_s, 3), "end": round(one.end_s, 3), "text": one.text}
-        for number, one in enumerate(transcript.segments)
+        {"id": number, "start": round(segment.start_s, 3), "end": round(segment.end_s, 3), "text": segment.text}
+        for number, segment in enumerate(transcript.segments)
     ]
     return json.dumps(
         {

@@ -15,9 +15,9 @@ import uvicorn
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError
-from autotune.serve.admission import ServeOptions
 from autotune.serve.app import build_app
 from autotune.serve.memory import memory_given_back
+from autotune.serve.options import ServeOptions
 from autotune.serve.service import Service
 
 __all__ = ["run_server"]

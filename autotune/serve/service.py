@@ -11,9 +11,10 @@ from pathlib import Path
 from autotune.audio.reading import audio_info
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.transcript import Transcript
-from autotune.serve.admission import Admission, Rejected, ServeOptions, hang_s, interims_fit, limits_of
+from autotune.serve.admission import Admission, Rejected, hang_s, interims_fit, limits_of
 from autotune.serve.backend import Backend
 from autotune.serve.metrics import Metrics
+from autotune.serve.options import ServeOptions
 from autotune.serve.worker_process import WorkerPlan
 
 __all__ = ["Service"]
@@ -90,7 +91,7 @@ class Service:
         self.folder.cleanup()
 
     def drain(self) -> None:
-        """Take nothing new in; streams are told to finish."""
+        """Accept nothing new, and have streams finish."""
         self.admission.draining = True
         self.draining.set()
 
@@ -115,7 +116,7 @@ class Service:
         return transcript
 
     def gauges(self) -> Mapping[str, float]:
-        """For ``Metrics.text``."""
+        """Present values of all gauges, by name, for ``Metrics.text``."""
         status = self._backend.status if self._backend else None
         queue = status.queue if status else {}
         totals = status.totals if status else {}

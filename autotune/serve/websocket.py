@@ -31,23 +31,24 @@ SUBPROTOCOL = "binary"
 MODES = ("offline", "online", "2pass")
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 48000
 MESSAGES_AHEAD = 64
+"""Received messages that wait to be handled; a client that is further ahead is held back by TCP."""
 POLICY_VIOLATION, TRY_AGAIN_LATER, RESTARTING, INTERNAL_ERROR = 1008, 1013, 1012, 1011
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a client says of a recording."""
+    """What a client declares about a recording."""
 
     mode: str = "2pass"
     wav_name: str = "demo"
     wav_format: str = "pcm"
     audio_fs: int = 16000
 
-    def told(self, message: Mapping[str, Any]) -> Header:
-        """With what a message says anew.
+    def updated(self, message: Mapping[str, Any]) -> Header:
+        """This header with the values that a message changes; a client may send some of them at any time.
 
         Raises:
-            ValueError: a value can't be; the text says which.
+            ValueError: a value is not allowed; the text names it.
         """
         header = self
         if "mode" in message:
@@ -68,18 +69,18 @@ class Header:
 
     @property
     def raw(self) -> bool:
-        """Whether the bytes are samples, not a file."""
+        """Whether binary messages hold bare samples rather than parts of a file."""
         return self.wav_format.lower() == "pcm"
 
 
 async def converse(socket: WebSocket, service: Service) -> None:
-    """Everything that happens on one connection."""
+    """Serve one connection until it is closed, and close it with the code that says why."""
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     code, reason = 1000, ""
     try:
         with service.admission.stream():
-            _ = service.backend
+            _ = service.backend  # raises until the first worker is ready
             await _Session(socket, service).run()
     except Rejected as rejected:
         service.metrics.rejected(rejected.reason)
@@ -95,11 +96,12 @@ async def converse(socket: WebSocket, service: Service) -> None:
         code, reason = RESTARTING, "The server is stopping."
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         if socket.application_state == WebSocketState.CONNECTED:
+            # A close frame has at most 125 bytes, two of them the code (RFC 6455, 5.5).
             await socket.close(code, reason.encode()[:120].decode(errors="ignore"))
 
 
 class _Session:
-    """One connection: recordings, one after the other."""
+    """One connection: recordings, one after another."""
 
     def __init__(self, socket: WebSocket, service: Service) -> None:
         self._socket, self._service = socket, service
@@ -107,7 +109,7 @@ class _Session:
         self._inbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MESSAGES_AHEAD)
 
     async def run(self) -> None:
-        """Until the client leaves, or the server stops. Raises WebSocketDisconnect when the client leaves."""
+        """Handle messages until the server stops. Raises WebSocketDisconnect when the client leaves."""
         reading, working = asyncio.create_task(self._read()), asyncio.create_task(self._work())
         try:
             await asyncio.wait({reading, working}, return_when=asyncio.FIRST_COMPLETED)
@@ -118,7 +120,7 @@ class _Session:
             await asyncio.gather(reading, working, return_exceptions=True)
 
     async def _read(self) -> None:
-        """Receive ahead, so that it is noticed when the client leaves while it waits for a result."""
+        """Receive ahead of the work: only a pending receive notices that a client left while it waited for a result."""
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
@@ -133,13 +135,15 @@ class _Session:
                     recording = recording or self._begin()
                     await recording.feed(message["bytes"])
                     continue
-                told = self._parsed(message.get("text") or "")
-                self._header = self._header.told(told)
-                if told.get("is_speaking", True) is False:
+                command = self._parsed(message.get("text") or "")
+                self._header = self._header.updated(command)
+                if command.get("is_speaking", True) is False:
+                    # A recording without audio is answered too: FunASR's client waits for its result.
                     recording = recording or self._begin()
-                    await recording.finish(is_end=told.get("is_end") is True)
+                    await recording.finish(is_end=command.get("is_end") is True)
                     recording.close()
                     recording = None
+            # The server is stopping: what was spoken so far still gets its text.
             if isinstance(recording, _Speech):
                 await recording.finish(is_end=False)
         finally:
@@ -147,14 +151,14 @@ class _Session:
                 recording.close()
 
     async def _next(self, recording: _Upload | _Speech | None) -> Mapping[str, Any] | None:
-        """The client's next message; None when it says nothing for too long, or the server stops.
+        """The client's next message; None when it is silent for too long, or the server stops.
 
         Raises:
-            Rejected: nothing comes in the middle of an upload.
+            Rejected: the client is silent in the middle of an upload.
         """
         receiving = asyncio.create_task(self._inbox.get())
         draining = asyncio.create_task(self._service.draining.wait())
-        # What is being uploaded is received to its end also while the server stops.
+        # An upload is received to its end even while the server stops: it was accepted.
         waited_for = {receiving} if isinstance(recording, _Upload) else {receiving, draining}
         try:
             await asyncio.wait(
@@ -176,16 +180,16 @@ class _Session:
     @staticmethod
     def _parsed(text: str) -> Mapping[str, Any]:
         try:
-            told = json.loads(text)
+            command = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"a text message must be JSON, but got {text[:40]!r}") from error
-        if not isinstance(told, dict):
+        if not isinstance(command, dict):
             raise ValueError(f"a message must be a JSON object, but got {text[:40]!r}")
-        return told
+        return command
 
 
 class _Upload:
-    """A recording of mode ``offline``: kept in a file, then recognised like any upload."""
+    """A recording of mode ``offline``: written to a file, then recognised like an upload over HTTP."""
 
     def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
         self._socket, self._service, self._header = socket, service, header
@@ -217,7 +221,7 @@ class _Upload:
             self._wave.close()
         self._file.close()
         transcript = await self._service.transcribe(self._path)
-        stamps = [_stamp(one) for one in transcript.segments if one.text]
+        stamps = [_stamp(segment) for segment in transcript.segments if segment.text]
         await _send(
             self._socket, self._header, "offline", transcript.text, is_final=True, is_end=is_end, stamp_sents=stamps
         )
@@ -231,7 +235,7 @@ class _Upload:
 
 
 class _Speech:
-    """A recording that is spoken now."""
+    """A recording that is being spoken: its segments are sent as they are settled."""
 
     def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
         self._socket, self._header = socket, header
@@ -242,7 +246,9 @@ class _Speech:
         self._sender = asyncio.create_task(self._send_all())
         self._interims = service.interims
         self._asked_s = 0.0
+        """Audio up to which an interim text was asked for."""
         self._odd = b""
+        """Half a sample: the end of a message with an odd number of bytes."""
         self._most_s = service.limits.duration_s
         self._stream = service.backend.open(header.audio_fs, StreamEvents(self._settled, self._interim))
 
@@ -251,10 +257,10 @@ class _Speech:
         cut = len(whole) // 2 * 2
         self._odd = whole[cut:]
         await self._stream.feed(whole[:cut])
-        if self._stream.heard_s > self._most_s:
+        if self._stream.received_s > self._most_s:
             raise Rejected("too_long", f"A recording must be at most {self._most_s:g} s long.", status=413)
-        if self._interims and self._stream.heard_s - self._asked_s >= INTERIM_S:
-            self._asked_s = self._stream.heard_s
+        if self._interims and self._stream.received_s - self._asked_s >= INTERIM_S:
+            self._asked_s = self._stream.received_s
             self._stream.ask_interim()
 
     async def finish(self, *, is_end: bool) -> None:
@@ -284,9 +290,9 @@ class _Speech:
 
     async def _send_all(self) -> None:
         while True:
-            told = await self._outbox.get()
+            result = await self._outbox.get()
             try:
-                await _send(self._socket, self._header, is_final=False, is_end=False, **told)
+                await _send(self._socket, self._header, is_final=False, is_end=False, **result)
             finally:
                 self._outbox.task_done()
 
@@ -301,17 +307,17 @@ async def _send(
     is_end: bool,
     stamp_sents: list[dict[str, Any]] | None = None,
 ) -> None:
-    told: dict[str, Any] = {"mode": mode, "wav_name": header.wav_name, "text": text, "is_final": is_final}
+    message: dict[str, Any] = {"mode": mode, "wav_name": header.wav_name, "text": text, "is_final": is_final}
     if is_end:
-        told["is_end"] = True
+        message["is_end"] = True
     if stamp_sents:
-        told["stamp_sents"] = stamp_sents
+        message["stamp_sents"] = stamp_sents
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-        await socket.send_text(json.dumps(told, ensure_ascii=False))
+        await socket.send_text(json.dumps(message, ensure_ascii=False))
 
 
 def _stamp(segment: Segment) -> dict[str, Any]:
-    """In milliseconds, as FunASR has it."""
+    """A segment as FunASR's ``stamp_sents`` has it, times in milliseconds."""
     return {
         "text_seg": segment.text,
         "punc": "",
@@ -321,14 +327,18 @@ def _stamp(segment: Segment) -> dict[str, Any]:
 
 
 class Agreement:
-    """Gives the beginning that two interim texts in a row agree on (local agreement), each part once."""
+    """Shows of interim texts only the beginning on which two in a row agree, each part once.
+
+    Local agreement (Liu et al. 2020, https://arxiv.org/abs/2005.11185): clients of mode ``online`` append what they
+    get, so what was shown can't be taken back.
+    """
 
     def __init__(self) -> None:
         self._before = ""
         self._shown = ""
 
     def push(self, text: str) -> str:
-        """The next interim text of what isn't settled; what can be shown now, after what was shown before."""
+        """Take the next interim text of what isn't settled; returns what can be shown beyond what was shown before."""
         agreed = _common(self._before, text)
         self._before = text
         if not agreed.startswith(self._shown):
@@ -338,13 +348,13 @@ class Agreement:
         return new
 
     def settle(self, text: str) -> str:
-        """The final text of it; what is still to be shown of it. Begins anew."""
+        """Take the final text; returns the part of it that was not shown yet, and starts with the next segment."""
         rest = text[len(_common(self._shown, text)) :]
         self._before = self._shown = ""
         return rest
 
 
-def _common(one: str, other: str) -> str:
-    """The beginning that both have."""
-    count = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return one[:count]
+def _common(before: str, now: str) -> str:
+    """The longest common prefix."""
+    pairs = enumerate(zip(before, now, strict=False))
+    return now[: next((at for at, (a, b) in pairs if a != b), min(len(before), len(now)))]

@@ -1,4 +1,7 @@
-"""What server and worker say to each other: frames of a JSON message and bytes, over a socket of their own."""
+"""The protocol between server and worker: frames of a JSON message and bytes, over a socket of their own.
+
+A frame is two lengths (see ``_HEADER``), the message as JSON, and its content (PCM).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _HEADER = struct.Struct("!II")
 
 
 def packed(message: Mapping[str, Any], content: bytes = b"") -> bytes:
-    """One frame."""
+    """A message and its content as one frame."""
     text = json.dumps(message, separators=(",", ":")).encode()
     return _HEADER.pack(len(text), len(content)) + text + content
 
@@ -60,31 +63,31 @@ async def receive_frame(reader: asyncio.StreamReader) -> Message | None:
 
 
 def segment_to(segment: Segment) -> list[Any]:
-    """As JSON."""
+    """A segment as a JSON value."""
     return [segment.start_s, segment.end_s, segment.text, segment.raw]
 
 
-def segment_from(found: list[Any]) -> Segment:
-    """The segment again."""
-    return Segment(*found)
+def segment_from(value: list[Any]) -> Segment:
+    """The segment that ``segment_to`` wrote."""
+    return Segment(*value)
 
 
 def transcript_to(transcript: Transcript) -> Message:
-    """As JSON."""
-    segments = [segment_to(one) for one in transcript.segments]
+    """A transcript as a JSON value."""
+    segments = [segment_to(segment) for segment in transcript.segments]
     return {"text": transcript.text, "segments": segments, "audio_s": transcript.audio_s}
 
 
-def transcript_from(found: Message) -> Transcript:
-    """The transcript again."""
-    segments = tuple(segment_from(one) for one in found["segments"])
-    return Transcript(text=found["text"], segments=segments, audio_s=found["audio_s"])
+def transcript_from(value: Message) -> Transcript:
+    """The transcript that ``transcript_to`` wrote."""
+    segments = tuple(segment_from(segment) for segment in value["segments"])
+    return Transcript(text=value["text"], segments=segments, audio_s=value["audio_s"])
 
 
 class BackendError(AutotuneError):
     """A request was accepted and can't be answered: two workers failed on it, or the recognizer raised."""
 
 
-def error_of(found: Message) -> AutotuneError:
-    """What the worker told, as an exception."""
-    return AudioError(found["message"]) if found["kind"] == "audio" else BackendError(found["message"])
+def error_of(value: Message) -> AutotuneError:
+    """An error that a worker reported, as an exception."""
+    return AudioError(value["message"]) if value["kind"] == "audio" else BackendError(value["message"])

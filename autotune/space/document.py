@@ -7,15 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator
 
+from autotune.audio.profile import Loop
 from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
 from autotune.files import search_spaces_dir
 from autotune.hardware import ISA_FLAGS
 
-__all__ = ["Arrival", "Branch", "Choice", "Parameter", "Scalar", "SearchSpace", "read_space"]
-
-Arrival = Literal["closed", "open"]
-"""``closed``: all audio is there already; ``open``: requests arrive by themselves."""
+__all__ = ["Branch", "Choice", "Parameter", "Scalar", "SearchSpace", "read_space"]
 
 _ISA_NAMES = sorted(set(ISA_FLAGS.values()))
 
@@ -60,7 +58,7 @@ class Choice(Document):
     """Only on a CPU with at least one of these instruction sets."""
     unless_isa: IsaNames = ()
     """Only on a CPU with none of these instruction sets."""
-    arrival: Arrival | None = None
+    arrival: Loop | None = None
     """Only for audio profiles with this kind of arrival."""
 
 
@@ -74,7 +72,7 @@ class Parameter(Document):
     """Choices; numbers must ascend, they are searched as an ordered scale."""
     when: dict[str, Scalars] = Field(default={})
     """Searched only while the named parameters have one of these values."""
-    arrival: Arrival | None = None
+    arrival: Loop | None = None
     """Searched only for audio profiles with this kind of arrival."""
     otherwise: Scalar | None = None
     """The value while it isn't searched; the deployment's neutral value if left out."""

@@ -12,18 +12,10 @@ from autotune.documents import suggest
 from autotune.errors import DocumentError
 from autotune.space.document import Branch, Choice, Parameter, SearchSpace, read_space
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter
-from autotune.space.vocabulary import CORES, Vocabulary, build_deployment
+from autotune.space.vocabulary import CORES, NEEDED, Vocabulary, build_deployment
 
 __all__ = ["check_branch", "load_space"]
 
-_ALWAYS_NEEDED = (
-    "format",
-    "chunking.method",
-    "instances",
-    "intra_op_num_threads",
-    "batch.max_size",
-    "batch.max_audio_s",
-)
 _EVERY_CORE = 64
 
 
@@ -125,9 +117,7 @@ class _BranchCheck:
         needed = [key for key in vocabulary.session_options if key not in vocabulary.neutral_options]
         options = [f"session_options.{key}" for key in needed]
         missing = [
-            path
-            for path in (*_ALWAYS_NEEDED, *options)
-            if path not in self.parameters and path not in self.branch.fixed
+            path for path in (*NEEDED, *options) if path not in self.parameters and path not in self.branch.fixed
         ]
         if missing:
             raise DocumentError(

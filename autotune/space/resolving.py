@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autotune.audio.profile import Loop
+from autotune.deployment import DEVICE
 from autotune.documents import suggest
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile
-from autotune.space.document import Arrival, Branch, Choice, Parameter, SearchSpace
+from autotune.space.document import Branch, Choice, Parameter, SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import Dropped, ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import CORES
@@ -24,7 +26,7 @@ def resolve(
     hardware: HardwareProfile,
     *,
     devices: Sequence[str] | None,
-    arrival: Arrival,
+    arrival: Loop,
     language: str = "auto",
     text_norm: str = "woitn",
 ) -> ResolvedSpace:
@@ -58,7 +60,7 @@ def _devices(asked: Sequence[str] | None, hardware: HardwareProfile) -> tuple[st
     if not asked:
         raise DocumentError(f"devices must name at least one device. Known: {', '.join(present)}.")
     for device in asked:
-        if not re.fullmatch(r"cpu|cuda:\d+", device):
+        if not re.fullmatch(DEVICE, device):
             raise DocumentError(f'devices must be cpu or cuda:N, but got "{device}". {suggest(device, present)}')
         if device not in present:
             raise EngineUnavailableError(
@@ -74,7 +76,7 @@ class _Task:
 
     hardware: HardwareProfile
     devices: tuple[str, ...]
-    arrival: Arrival
+    arrival: Loop
     given: dict[str, Value]
     dropped: list[Dropped] = field(default_factory=list)
 
@@ -95,8 +97,9 @@ class _Task:
         if len(devices) > 1:
             del fixed["device"]
             parameters.insert(0, ResolvedParameter("device", devices))
-        fixed |= {item.path: item.choices[0] for item in parameters if len(item.choices) == 1 and not item.when}
-        searched = [item for item in parameters if item.path not in fixed]
+        single = {item.path: item.choices[0] for item in parameters if len(item.choices) == 1 and not item.when}
+        fixed |= single
+        searched = [item for item in parameters if item.path not in single]
         return ResolvedBranch(
             name=name,
             fixed=tuple(sorted(fixed.items())),

@@ -1,153 +1,196 @@
-"""Targets: which deployments each server can express, and a search space restricted to them."""
+"""The targets: one table of what each server can express, by which search restricts and rendering refuses.
+
+Read from FunASR 3c58cb56 (``runtime/``, ``funasr/auto/auto_model.py``) and from triton-inference-server/
+onnxruntime_backend 02ffb9ed (``src/onnxruntime.cc``).
+"""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from autotune.deployment import SILERO
 from autotune.documents import suggest
 from autotune.errors import DocumentError
-from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
+from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, Target, plain
 
-__all__ = ["TARGETS", "UNLIMITED_AUDIO_S", "Target", "find_target", "restrict"]
-
-Allowed = Mapping[str, tuple[Scalar, ...]]
+__all__ = ["TARGETS", "UNLIMITED_AUDIO_S", "find_target"]
 
 UNLIMITED_AUDIO_S = 86400.0
 """``batch.max_audio_s`` for what limits a batch by its size alone: more than any batch has."""
 
-_SETTLED = ("language", "text_norm")
-"""Paths that no space need name: a target that has one value for them settles them."""
+
+def _options(kind: str, **options: str | bool) -> list[Capability]:
+    """Options that code sets, or leaves at ONNX Runtime's default."""
+    return [Capability(f"{kind}_options.{key}", (value,), f"it uses {plain(value)}") for key, value in options.items()]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What runs a deployment in the end."""
-
-    name: str
-    runs: str
-    """For people."""
-    alternatives: tuple[Allowed, ...] | None
-    """Each: deployment path → the values that it can have; paths that aren't named are free. Several where values go
-    together. None: everything is possible."""
-    cuts_by_fsmn: bool = False
-    """Its VAD is FunASR's FSMN-VAD, whose directory the user must give."""
-    automodel: bool = False
-    """It runs FunASR's AutoModel as well, which isn't searched: every number of threads is measured."""
-    takes_whole: bool = False
-    """It never cuts: only requests that are short already are for it."""
-
-    @property
-    def settled(self) -> dict[str, Scalar]:
-        """What requests can't ask it for: language and text normalisation, by their paths."""
-        allowed = self.alternatives[0] if self.alternatives else {}
-        return {path: allowed[path][0] for path in _SETTLED if path in allowed}
+def _prompts(text_norm: str) -> list[Capability]:
+    """What SenseVoice is always asked for where requests can't say."""
+    return [
+        Capability(
+            path, (value,), f"it always asks for {value}", moot=lambda values: values[ARCHITECTURE] != "SenseVoiceSmall"
+        )
+        for path, value in {"language": "auto", "text_norm": text_norm}.items()
+    ]
 
 
-_FUNASR_SESSION: Allowed = {
-    "engine": ("onnxruntime",),
-    "weights": ("u8",),
-    "graph": ("funasr",),
-    "fp32_share": (0.0,),
-    "pinning": (False,),
-    "batch.pad_to_s": (0.0,),
-    "session_options.graph_optimization_level": ("all",),
-    "session_options.execution_mode": ("sequential",),
-    "session_options.allow_spinning": (True,),
-    "session_options.dynamic_block_base": ("0",),
-    "session_options.cpu_mem_arena": (False,),
-    "session_options.mapped_weights": (False,),
-    "chunking.merge_s": (0.0,),
-    "chunking.pad_s": (0.0,),
-}
-"""Of funasr_onnx (utils/utils.py, OrtInferSession) and of the C++ runtime (runtime/onnxruntime/src/paraformer.cpp)."""
+_UNPINNED = Capability("pinning", (False,), "it doesn't bind its threads")
+_UNPADDED = Capability("batch.pad_to_s", (0.0,), "it pads a batch to its longest segment alone")
+_FUNASR = (
+    _UNPINNED,
+    _UNPADDED,
+    Capability("fp32_share", (0.0,), "FunASR's own export quantises every matrix product"),
+    Capability(
+        "inter_op_num_threads",
+        (1,),
+        "it has no such flag",
+        moot=lambda values: values.get("session_options.execution_mode") == "sequential",
+    ),
+)
+_FUNASRS_GRAPH = Capability("graph", ("funasr",), "it reads the scores of FunASR's own export")
+_FSMN_VAD = (
+    Capability("chunking.vad_model", (), "it has FSMN VAD", never=(SILERO,)),
+    Capability("chunking.merge_s", (0.0,), "it doesn't put segments together"),
+    Capability("chunking.pad_s", (0.0,), "it adds nothing to its VAD's segments"),
+)
+_DEFAULTS = (
+    Capability(
+        "session_options.allow_spinning",
+        (True,),
+        "it uses true",
+        # Without a pool, operators run on the caller's thread, one after the other.
+        moot=lambda values: (
+            values["intra_op_num_threads"] == 1 and values.get("session_options.execution_mode") != "parallel"
+        ),
+    ),
+    *_options("session", dynamic_block_base="0", denormal_as_zero=False, mapped_weights=False),
+)
+"""ONNX Runtime's, which no target's code changes."""
+_FUNASRS_ONNX = (
+    _FUNASRS_GRAPH,
+    Capability("weights", ("u8",), "FunASR's own export writes u8"),
+    *_options("session", graph_optimization_level="all", execution_mode="sequential", cpu_mem_arena=False),
+    *_DEFAULTS,
+)
+"""Of funasr_onnx (``utils/utils.py``, OrtInferSession) and of the C++ runtime (``paraformer.cpp``)."""
 
-_CPP: Allowed = {
-    **_FUNASR_SESSION,
-    "device": ("cpu",),
-    "batch.max_size": (1,),
-    "chunking.method": ("vad", "none"),
-}
+_FREE = (ARCHITECTURE, "format", "device", "instances", "intra_op_num_threads", "language", "text_norm")
+_FREE_BATCH = ("batch.max_audio_s", "batch.max_wait_s")
+"""A batch of one is neither limited nor waited for."""
+_FREE_VAD = ("chunking.max_segment_s", "chunking.min_silence_s")
+"""The FSMN-VAD's ``config.yaml`` holds them."""
 
-_PROMPTS: Allowed = {"language": ("auto",)}
-"""What servers ask SenseVoice for where requests can't say; beside it, the text normalisation of each."""
-
-_PYTHON: Allowed = {
-    **_PROMPTS,
-    "text_norm": ("woitn",),
-    "engine": ("pytorch",),
-    "session_options.precision": ("fp32",),
-    "pinning": (False,),
-    "batch.max_size": (1,),
-    "chunking.method": ("vad",),
-    "chunking.merge_s": (0.0,),
-    "chunking.pad_s": (0.0,),
-}
-
-_TRITON: Allowed = {
-    "engine": ("onnxruntime",),
-    "graph": ("funasr",),
-    "pinning": (False,),
-    "batch.pad_to_s": (0.0,),
-    "batch.max_audio_s": (UNLIMITED_AUDIO_S,),
-    "session_options.allow_spinning": (True,),
-    "session_options.dynamic_block_base": ("0",),
-    "session_options.denormal_as_zero": (False,),
-    "session_options.mapped_weights": (False,),
-    "chunking.method": ("none",),
-}
-"""Of its ONNX Runtime backend, and of FunASR's Python models around it (runtime/triton_gpu)."""
+_CPP = (
+    *_FUNASR,
+    *_FSMN_VAD,
+    Capability("batch.max_size", (1,), "it runs one segment at a time"),
+    Capability("chunking.method", ("vad", "none"), "it cuts only by its FSMN VAD"),
+)
+_ALWAYS_CUTS = Capability("chunking.method", ("vad",), "it always cuts, and only by its FSMN VAD")
 
 
-def _one_session(allowed: Allowed) -> tuple[Allowed, ...]:
-    """All decoder threads share one session's threads: one of the two numbers must be 1."""
-    return ({**allowed, "intra_op_num_threads": (1,)}, {**allowed, "instances": (1,)})
+def _cpp(*more: Capability) -> Backend:
+    """FunASR's C++ runtime on the CPU (``runtime/onnxruntime/src/``)."""
+    capabilities = (
+        Capability("device", ("cpu",), "it runs on the CPU alone"),
+        Capability("engine", ("onnxruntime",), "on the CPU it has only ONNX Runtime"),
+        *_CPP,
+        *_FUNASRS_ONNX,
+        *more,
+    )
+    why = "it has one session, whose threads all decoder threads share: one of the two must be 1"
+    one_of = (Capability("intra_op_num_threads", (1,), why), Capability("instances", (1,), why))
+    return Backend(capabilities, free=(*_FREE, *_FREE_BATCH, *_FREE_VAD), one_of=one_of)
 
+
+_LIBTORCH = Backend(
+    (
+        Capability("device", ("cuda",), "it runs LibTorch on a GPU"),
+        Capability("engine", ("torchscript",), "on a GPU it has only LibTorch"),
+        Capability("format", ("torchscript-fp32",), "on a GPU it loads FunASR's own export, which is fp32"),
+        Capability(ARCHITECTURE, (), "on a GPU it loads every model as Paraformer", never=("SenseVoiceSmall",)),
+        *_CPP,
+        _FUNASRS_GRAPH,
+        Capability("batch.max_size", (1,), "on a GPU it batches only the VAD segments of one request"),
+        Capability("session_options.optimize", ("none",), "it loads the export as it is"),
+    ),
+    free=(*_FREE, *_FREE_BATCH, *_FREE_VAD),
+)
+"""``paraformer-torch.cpp``."""
+
+_FUNASR_ONNX = Backend(
+    (
+        Capability("engine", ("onnxruntime",), "it runs ONNX Runtime alone"),
+        Capability("instances", (1,), "it has one session"),
+        *_FUNASR,
+        *_FSMN_VAD,
+        *_FUNASRS_ONNX,
+        *_options("provider", cudnn_conv_algo_search="EXHAUSTIVE", arena_extend_strategy="kNextPowerOfTwo"),
+        *_options("provider", do_copy_in_default_stream="1", cudnn_conv_use_max_workspace="1", use_tf32="1"),
+        Capability("chunking.overlap_s", (0.0,), "it doesn't join texts of windows that overlap"),
+    ),
+    # Whoever calls it forms the batches, and cuts.
+    free=(*_FREE, *_FREE_BATCH, *_FREE_VAD, "batch.max_size", "chunking.method", "chunking.window_s"),
+)
+
+_PYTHON_SERVER = Backend(
+    (
+        Capability("engine", ("pytorch",), "AutoModel runs PyTorch alone"),
+        Capability("session_options.precision", ("fp32",), "AutoModel computes in fp32"),
+        *_FUNASR,
+        *_FSMN_VAD,
+        *_prompts("woitn"),
+        Capability("batch.max_size", (1,), "it runs one segment a call"),
+        _ALWAYS_CUTS,
+    ),
+    free=(*_FREE, *_FREE_BATCH, *_FREE_VAD),
+)
+"""``runtime/python/websocket/funasr_wss_server.py``."""
+
+_AUTOMODEL = Backend(
+    (
+        # No search space may have it: it is measured as the baseline.
+        Capability("engine", ("funasr",), "AutoModel is a path of its own"),
+        Capability("instances", (1,), "it is called for one recording after the other"),
+        *_FUNASR,
+        Capability("batch.max_size", (1,), "it forms its batches by their seconds alone"),
+        Capability("chunking.method", ("funasr",), "it cuts by itself"),
+    ),
+    free=(*_FREE, *_FREE_BATCH),
+)
+"""A call, and no server."""
+
+_TRITON = Backend(
+    (
+        Capability("engine", ("onnxruntime",), "the network runs on its ONNX Runtime backend"),
+        _UNPINNED,
+        _UNPADDED,
+        Capability("graph", ("funasr",), "FunASR's scoring model reads the scores of FunASR's own export"),
+        *_DEFAULTS,
+        Capability(
+            "batch.max_audio_s",
+            (UNLIMITED_AUDIO_S,),
+            "it limits a batch by its size alone",
+            moot=lambda values: values["batch.max_size"] == 1,
+        ),
+        Capability("chunking.method", ("none",), "it runs each request as it comes"),
+    ),
+    free=(
+        *(*_FREE, "weights", "fp32_share", "inter_op_num_threads", "batch.max_size", "batch.max_wait_s"),
+        *("session_options.graph_optimization_level", "session_options.execution_mode"),
+        *("session_options.cpu_mem_arena", "provider_options."),
+    ),
+)
+"""Its ONNX Runtime backend, and FunASR's Python models around it (``runtime/triton_gpu``)."""
 
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("autotune", "autotune's own recognizer: everything", None),
-        Target("funasr-wss", "FunASR's C++ server on the CPU", _one_session(_CPP), cuts_by_fsmn=True),
-        Target(
-            "funasr-wss-2pass",
-            "the second pass of FunASR's C++ server for streams",
-            _one_session({**_CPP, "chunking.method": ("vad",)}),
-            cuts_by_fsmn=True,
-        ),
-        Target(
-            "funasr-http",
-            "FunASR's C++ server for HTTP",
-            _one_session({**_CPP, **_PROMPTS, "text_norm": ("withitn",)}),
-            cuts_by_fsmn=True,
-        ),
-        Target(
-            "funasr-onnx",
-            "the Python package funasr_onnx",
-            (
-                {
-                    **_FUNASR_SESSION,
-                    "instances": (1,),
-                    "provider_options.cudnn_conv_algo_search": ("EXHAUSTIVE",),
-                    "chunking.overlap_s": (0.0,),
-                },
-            ),
-            cuts_by_fsmn=True,
-        ),
-        Target(
-            "funasr-python",
-            "FunASR's AutoModel and its Python servers",
-            (_PYTHON,),
-            cuts_by_fsmn=True,
-            automodel=True,
-        ),
-        Target(
-            "triton",
-            "Triton's ONNX Runtime backend, for requests that come cut already",
-            (_TRITON,),
-            takes_whole=True,
-        ),
+        Target("autotune", "autotune's own recognizer: everything"),
+        Target("funasr-wss", "FunASR's C++ server", (_cpp(), _LIBTORCH)),
+        Target("funasr-wss-2pass", "the second pass of FunASR's C++ server for streams", (_cpp(_ALWAYS_CUTS),)),
+        Target("funasr-http", "FunASR's C++ server for HTTP", (_cpp(*_prompts("withitn")),)),
+        Target("funasr-onnx", "the Python package funasr_onnx", (_FUNASR_ONNX,)),
+        Target("funasr-python", "FunASR's AutoModel and its Python servers", (_PYTHON_SERVER, _AUTOMODEL)),
+        Target("triton", "Triton's ONNX Runtime backend, for requests that come cut already", (_TRITON,)),
     )
 }
 
@@ -159,85 +202,3 @@ def find_target(name: str) -> Target:
             f"--target must be one of {', '.join(TARGETS)}, but got {name!r}. {suggest(name, list(TARGETS))}"
         )
     return TARGETS[name]
-
-
-def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None) -> SearchSpace:
-    """The part of a space that a target can express; paths that it fixes have its value even if the space had others.
-
-    Args:
-        space: as ``load_space`` gives it.
-        target: what will run the winner.
-        vad_model: directory of an FSMN-VAD model, searched beside Silero where the target has both.
-
-    Raises:
-        DocumentError: nothing is left of the space.
-    """
-    branches = {name: _with_vad(branch, target, vad_model) for name, branch in space.branches.items()}
-    if target.alternatives is None:
-        return space.model_copy(update={"branches": branches})
-    kept: dict[str, Branch] = {}
-    for number, allowed in enumerate(target.alternatives):
-        for name, branch in branches.items():
-            fitting = _fitting(branch, allowed)
-            silero = target.cuts_by_fsmn and branch.fixed.get("chunking.vad_model") == SILERO
-            if fitting is not None and not silero:
-                kept[name if number == 0 else f"{name}-{number + 1}"] = fitting
-    if target.alternatives and not kept and not target.automodel:
-        raise DocumentError(
-            f'the search space "{space.name}" must hold something that {target.name} ({target.runs}) can express, but '
-            "it doesn't."
-        )
-    return space.model_copy(update={"branches": kept})
-
-
-def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:
-    """The branch with the detectors that there are; without any, it can't cut by one."""
-    path = "chunking.vad_model"
-    known = [choice.value for choice in branch.parameters[path].values] if path in branch.parameters else []
-    if not known:
-        return branch
-    silero = [] if target.cuts_by_fsmn else [value for value in known if value == SILERO]
-    models = [*silero, *(value for value in known if value != SILERO), *([vad_model] if vad_model else [])]
-    parameters = dict(branch.parameters)
-    if models:
-        choices = tuple(Choice(value=value) for value in dict.fromkeys(models))
-        parameters[path] = parameters[path].model_copy(update={"values": choices})
-        return branch.model_copy(update={"parameters": parameters})
-    method = parameters.get("chunking.method")
-    if method is None:
-        return branch
-    left = tuple(choice for choice in method.values if choice.value != "vad")
-    parameters = {name: item for name, item in parameters.items() if "vad" not in item.when.get("chunking.method", ())}
-    parameters["chunking.method"] = method.model_copy(update={"values": left})
-    return branch.model_copy(update={"parameters": parameters})
-
-
-def _fitting(branch: Branch, allowed: Allowed) -> Branch | None:
-    """The branch with only these values; None if one of its paths has none of them and can't be given one."""
-    parameters: dict[str, Parameter] = {}
-    for path, value in branch.fixed.items():
-        if path in allowed and value not in allowed[path]:
-            return None
-    for path, parameter in branch.parameters.items():
-        if path not in allowed:
-            parameters[path] = parameter
-            continue
-        values = tuple(choice for choice in parameter.values if choice.value in allowed[path])
-        # A method brings parameters of its own, so a branch can't be given one that it lacks.
-        if not values and (len(allowed[path]) > 1 or path == "chunking.method"):
-            return None
-        values = values or (Choice(value=allowed[path][0]),)
-        parameters[path] = parameter.model_copy(update={"values": values})
-    settled = {path: allowed[path][0] for path in _SETTLED if path in allowed and path not in parameters}
-    fixed = {**settled, **branch.fixed}
-    return branch.model_copy(update={"fixed": fixed, "parameters": _reachable(parameters)})
-
-
-def _reachable(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Without parameters whose condition can't hold any more."""
-    values = {path: {choice.value for choice in item.values} for path, item in parameters.items()}
-    return {
-        path: item
-        for path, item in parameters.items()
-        if all(other not in values or values[other] & set(wanted) for other, wanted in item.when.items())
-    }

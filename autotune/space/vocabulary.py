@@ -1,69 +1,54 @@
-"""Which deployment paths a search space may name, and which values each may have."""
+"""What a search space may name, and which values each path may have: all that ``Deployment`` and engines allow."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from types import NoneType
+from typing import Any, get_args, get_origin
 
-from autotune.deployment import (
-    ARTIFACT_FORMATS,
-    CHUNKING_FIELDS,
-    FORMATS_OF_ENGINE,
-    GRAPHS_OF_FORMAT,
-    WEIGHT_TYPES,
-    Deployment,
-    GraphName,
-)
-from autotune.documents import suggest
+from pydantic.fields import FieldInfo
+
+from autotune.deployment import ARTIFACT_FORMATS, DEVICE, FORMATS_OF_ENGINE, GRAPHS_OF_FORMAT, SILERO, Deployment
+from autotune.documents import Document, suggest
 from autotune.engines.table import ENGINES, engine_class
 from autotune.errors import DocumentError
 
-__all__ = ["CORES", "NEUTRAL", "Vocabulary", "build_deployment", "flatten"]
+__all__ = ["CORES", "NEEDED", "Vocabulary", "build_deployment", "flatten"]
 
 CORES = "cores"
 """In ``values``: 1, 2, 4, … and all usable cores; in ``fixed`` and ``expert``: all usable cores."""
 
-NEUTRAL: dict[str, Any] = {
-    "weights": None,
-    "fp32_share": 0.0,
-    "inter_op_num_threads": 1,
-    "batch.max_wait_s": 0.0,
-    "batch.pad_to_s": 0.0,
-    "pinning": False,
-    **{f"chunking.{field}": None for fields in CHUNKING_FIELDS.values() for field in fields},
-}
-"""What a deployment has where a search space says nothing; ``graph`` is FunASR's own where something is exported."""
+_NEUTRAL: dict[str, Any] = {"weights": None, "inter_op_num_threads": 1, "batch.max_wait_s": 0.0}
+"""What a deployment has where a search space says nothing, beside its own defaults and an exported format's graph."""
 
-_INTEGERS = ("instances", "intra_op_num_threads", "inter_op_num_threads", "batch.max_size")
-_SECONDS = (
-    "batch.max_audio_s",
-    "batch.max_wait_s",
-    "batch.pad_to_s",
-    "chunking.window_s",
-    "chunking.overlap_s",
-    "chunking.max_segment_s",
-    "chunking.merge_s",
-    "chunking.min_silence_s",
-    "chunking.pad_s",
-)
-_WORDS: dict[str, tuple[str, ...]] = {
-    "weights": WEIGHT_TYPES,
-    "graph": get_args(GraphName),
-    # "funasr" is FunASR's own path, and that is never searched.
-    "chunking.method": ("none", "fixed", "vad"),
-    "language": get_args(Deployment.model_fields["language"].annotation),
-    "text_norm": get_args(Deployment.model_fields["text_norm"].annotation),
-}
-_SHARES = ("fp32_share",)
-_SWITCHES = ("pinning",)
-_DIRECTORIES = ("chunking.vad_model",)
-"""A word, or the path of a directory: only the trial can tell whether it is good."""
-_OF_THREADS = ("instances", "intra_op_num_threads", "inter_op_num_threads")
-_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
+
+def _fields(model: type[Document], prefix: str = "") -> dict[str, FieldInfo]:
+    """Path → field; options are left out, since their keys are the engine's."""
+    fields: dict[str, FieldInfo] = {}
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Document):
+            fields |= _fields(field.annotation, f"{prefix}{name}.")
+        elif get_origin(field.annotation) is not dict:
+            fields[f"{prefix}{name}"] = field
+    return fields
+
+
+def _kind(annotation: Any) -> Any:
+    """A Literal, bool, int, float or str, whether or not null is allowed as well."""
+    kinds = get_args(annotation)
+    return next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else annotation
+
+
+_FIELDS = _fields(Deployment)
+_KINDS = {path: _kind(field.annotation) for path, field in _FIELDS.items()}
+_OF_THREADS = {path for path, kind in _KINDS.items() if kind is int and "." not in path}
+_GIVEN = ("graph", "language", "text_norm")
+"""Settled by the format and by what is tuned, unless the space says otherwise."""
+NEEDED = [path for path, field in _FIELDS.items() if field.is_required() and path not in (*_NEUTRAL, *_GIVEN)]
+"""What a branch must fix or search, beside session options that have no neutral value."""
 _SEARCHED_ENGINES = sorted(set(ENGINES) - {"funasr"})
 
 
@@ -85,19 +70,15 @@ class Vocabulary:
         if engine not in _SEARCHED_ENGINES:
             hint = suggest(str(engine), _SEARCHED_ENGINES)
             raise DocumentError(f"{where}: must be a known engine, but got {engine!r}. {hint}")
-        found = engine_class(str(engine))
-        table = getattr(sys.modules[found.__module__], "PROVIDER_OPTIONS", {})
-        return cls(
-            str(engine), found.SESSION_OPTIONS, found.NEUTRAL_OPTIONS, table.get(str(device).partition(":")[0], {})
-        )
+        found, kind = engine_class(str(engine)), str(device).partition(":")[0]
+        return cls(found.name, found.SESSION_OPTIONS, found.NEUTRAL_OPTIONS, found.PROVIDER_OPTIONS.get(kind, {}))
 
     @property
     def paths(self) -> list[str]:
         """Every path that may be named."""
         options = [f"session_options.{key}" for key in self.session_options]
         options += [f"provider_options.{key}" for key in self.provider_options]
-        own = [*_INTEGERS, *_SECONDS, *_WORDS, *_SHARES, *_SWITCHES, *_DIRECTORIES]
-        return ["engine", "device", "format", *own, *options]
+        return [*_FIELDS, *options]
 
     def check_path(self, path: str, *, where: str) -> None:
         """Raises DocumentError, with the nearest known path, for an unknown one."""
@@ -105,55 +86,55 @@ class Vocabulary:
             raise DocumentError(f'{where}: unknown parameter "{path}". {suggest(path, sorted(self.paths))}')
 
     def check_value(self, path: str, value: object, *, where: str) -> None:
-        """Raises DocumentError, with the nearest known value, unless the path may have the value."""
-        if value == CORES and path in _OF_THREADS:
-            return
-        if path in _SHARES:
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-                raise DocumentError(f"{where}: must be a number in 0..1, below 1, but got {value!r}.")
-            return
-        if path in _INTEGERS or path in _SECONDS:
-            whole = path in _INTEGERS
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                must = (
-                    "a whole number" + (f' or "{CORES}"' if path in _OF_THREADS else "")
-                    if whole
-                    else "a number of seconds"
-                )
+        """Raises DocumentError, with the nearest known value, unless the path may have one of the value's kind.
+
+        Whether a number is in range is the deployment's to say.
+        """
+        choices = self._choices(path)
+        if choices is None:
+            must = _must(path, value)
+            if must:
                 raise DocumentError(f"{where}: must be {must}, but got {value!r}.")
-            return
-        if path in _DIRECTORIES:
-            if not isinstance(value, str) or not value:
-                raise DocumentError(f'{where}: must be "silero" or the path of a directory, but got {value!r}.')
-            return
-        if path == "device":
-            if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-                raise DocumentError(f"{where}: must be cpu, cuda (every GPU asked for) or cuda:N, but got {value!r}.")
-            return
-        known = self._known(path)
-        if not any(value == choice and type(value) is type(choice) for choice in known):
-            listed = ", ".join(_yaml(choice) for choice in known)
-            hint = suggest(str(value), [choice for choice in known if isinstance(choice, str)])
+        elif not any(value == choice and type(value) is type(choice) for choice in choices):
+            listed = ", ".join(_yaml(choice) for choice in choices)
+            hint = suggest(str(value), [choice for choice in choices if isinstance(choice, str)])
             hint = hint if hint.startswith("Did") else ""
             raise DocumentError(f"{where}: must be one of {listed}, but got {value!r}. {hint}".rstrip())
 
-    def _known(self, path: str) -> tuple[object, ...]:
-        head, _, key = path.partition(".")
+    def _choices(self, path: str) -> tuple[object, ...] | None:
+        """Every value that the path may have; None where there are too many to list."""
+        section, _, key = path.partition(".")
+        if section == "session_options":
+            return self.session_options[key]
+        if section == "provider_options":
+            return self.provider_options[key]
+        formats = FORMATS_OF_ENGINE[self.engine]
         if path == "engine":
             return (self.engine,)
         if path == "format":
-            return FORMATS_OF_ENGINE[self.engine]
-        if path in _SWITCHES:
-            return (False, True)
+            return formats
         if path == "graph":
-            return tuple(
-                dict.fromkeys(graph for fmt in FORMATS_OF_ENGINE[self.engine] for graph in GRAPHS_OF_FORMAT[fmt])
-            )
-        if head == "session_options":
-            return self.session_options[key]
-        if head == "provider_options":
-            return self.provider_options[key]
-        return _WORDS[path]
+            return tuple(dict.fromkeys(graph for name in formats for graph in GRAPHS_OF_FORMAT[name]))
+        if path == "chunking.method":  # "funasr" is FunASR's own path, and that is never searched
+            return tuple(method for method in get_args(_KINDS[path]) if method != "funasr")
+        return (False, True) if _KINDS[path] is bool else get_args(_KINDS[path]) or None
+
+
+def _must(path: str, value: object) -> str:
+    """What the value of a path without a list of them must be; empty if it is."""
+    kind = _KINDS[path]
+    if path == "device":
+        fits = isinstance(value, str) and re.fullmatch(f"cuda|{DEVICE}", value)
+        return "" if fits else "cpu, cuda (every GPU asked for) or cuda:N"
+    if kind is str:  # only the trial can tell whether a directory is good
+        return "" if isinstance(value, str) else f'"{SILERO}" or the path of a directory'
+    may_be_cores = path in _OF_THREADS
+    number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    if number or (may_be_cores and value == CORES):
+        return ""
+    if kind is int:
+        return "a whole number" + (f' or "{CORES}"' if may_be_cores else "")
+    return "a number of seconds" if path.endswith("_s") else "a number"
 
 
 def build_deployment(values: Mapping[str, object]) -> Deployment:
@@ -161,7 +142,7 @@ def build_deployment(values: Mapping[str, object]) -> Deployment:
     neutral = engine_class(str(values["engine"])).NEUTRAL_OPTIONS if values.get("engine") in ENGINES else {}
     tree: dict[str, Any] = {"session_options": dict(neutral), "provider_options": {}}
     graph = "funasr" if values.get("format") in ARTIFACT_FORMATS else None
-    for path, value in {"graph": graph, **NEUTRAL, **values}.items():
+    for path, value in {"graph": graph, **_NEUTRAL, **values}.items():
         head, _, key = path.partition(".")
         if key:
             tree.setdefault(head, {})[key] = value

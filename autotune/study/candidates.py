@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-from autotune.accuracy.guard import Guard
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.study.goal import Goal
 from autotune.study.records import INTERRUPTED, Role, TrialRecord
 from autotune.study.surrogate import Surrogate
@@ -33,53 +32,33 @@ class Candidate:
     goal: Goal
     reliable: bool = True
     """It never failed by its own fault; what runs once and crashes once can't be deployed."""
-
-    @property
-    def measurements(self) -> list[Measurement]:
-        """One a trial."""
-        return [trial.measurement for trial in self.trials if trial.measurement is not None]
-
     expected: float = 0.0
     """Logarithm of its relative score as far as noise lets it be known: like deployments speak for each other."""
 
     @cached_property
+    def pooled(self) -> Pooled:
+        """The figures of its trials together."""
+        return Pooled(tuple(trial.measurement for trial in self.trials if trial.measurement is not None))
+
+    @cached_property
     def logs(self) -> list[float]:
-        """Logarithms of its scores relative to the anchors in force: comparable although the machine drifts."""
-        return [
-            math.log(self.goal.score(trial.measurement) / trial.anchor) for trial in self.trials if trial.measurement
-        ]
+        """Logarithms of its trials' scores, each relative to its own anchor; a drift would show in pooled ones."""
+        return [math.log(self.goal.score(trial.pooled) / trial.anchor) for trial in self.trials if trial.pooled]
 
     @cached_property
     def relative(self) -> float:
-        """Geometric mean of its relative scores."""
+        """Geometric mean of its trials' relative scores."""
         return math.exp(math.fsum(self.logs) / len(self.logs))
 
     @cached_property
     def constraint(self) -> float:
-        """Of the limit that it breaks most, in units of it; at most 0 if it keeps all."""
-        broken = [max(self.goal.constraints(one).values()) for one in self.measurements]
-        return max(broken) if self.reliable else max(1.0, *broken)
-
-    @property
-    def rtfx(self) -> float:
-        """Σ audio / Σ processing over all trials."""
-        found = self.measurements
-        return sum(one.audio_s for one in found) / sum(one.audio_s / one.rtfx for one in found)
-
-    @property
-    def p95_latency_s(self) -> float:
-        """Median trial's 95th percentile."""
-        ordered = sorted(one.latency(0.95) for one in self.measurements)
-        return ordered[len(ordered) // 2]
-
-    @property
-    def peak_memory_bytes(self) -> int:
-        """The highest of its trials."""
-        return max(one.peak_memory_bytes for one in self.measurements)
+        """Of the limit that its pooled figures break most, in units of it; at most 0 if they keep all."""
+        broken = max(self.goal.constraints(self.pooled).values())
+        return broken if self.reliable else max(1.0, broken)
 
     @property
     def feasible(self) -> bool:
-        """Reliable, and the goal's limits hold in every trial, accuracy by its point estimate."""
+        """Reliable, and its pooled figures keep the goal's limits, accuracy by its point estimate."""
         return self.constraint <= 0
 
 
@@ -117,18 +96,10 @@ class StudyResult:
     """Nothing better was found for long, so it ended before its budget."""
 
     @property
-    def guard(self) -> Guard:
-        """The goal's."""
-        return self.goal.guard
-
-    @property
-    def baselines(self) -> list[TrialRecord]:
-        """Baselines that were measured, the first trial of each deployment; empty means that all failed."""
-        found: dict[str, TrialRecord] = {}
-        for trial in self.trials:
-            if trial.role == "baseline" and trial.measurement:
-                found.setdefault(trial.deployment.key, trial)
-        return list(found.values())
+    def baselines(self) -> list[Candidate]:
+        """Baselines that were measured, later looks at the anchor included; empty means that all failed."""
+        found = _by_deployment(trial for trial in self.trials if trial.of_the_baseline)
+        return [Candidate(trials[0].deployment, tuple(trials), self.goal) for trials in found.values()]
 
     @property
     def baselines_failed(self) -> bool:
@@ -157,22 +128,28 @@ class StudyResult:
     @cached_property
     def pareto(self) -> list[Candidate]:
         """Allowed deployments that no other one beats in RTFx, p95 latency and peak memory at once; fastest first."""
-        fronts = sorted((one for one in self.candidates if one.feasible), key=lambda one: -one.rtfx)
+        fronts = sorted((one for one in self.candidates if one.feasible), key=lambda one: -one.pooled.rtfx)
         return [one for one in fronts if not any(_dominates(other, one) for other in fronts)]
 
 
 def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
     """Complete trials by deployment, baselines excluded, those first of which most is to be expected."""
-    found: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
-        if trial.measurement is not None and not trial.of_the_baseline:
-            found.setdefault(trial.deployment.key, []).append(trial)
+    found = _by_deployment(trial for trial in trials if not trial.of_the_baseline)
     doubtful = in_doubt(trials)
     for key, mine in found.items():
         found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
     candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
     return sorted(_expected(candidates), key=lambda candidate: -candidate.expected)
+
+
+def _by_deployment(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """Those that are complete, by the deployment's key."""
+    found: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.measurement is not None:
+            found.setdefault(trial.deployment.key, []).append(trial)
+    return found
 
 
 def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -210,6 +187,5 @@ def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
 
 
 def _dominates(one: Candidate, other: Candidate) -> bool:
-    mine = (-one.rtfx, one.p95_latency_s, one.peak_memory_bytes)
-    theirs = (-other.rtfx, other.p95_latency_s, other.peak_memory_bytes)
+    mine, theirs = ((-of.rtfx, of.p95_latency_s, of.peak_memory_bytes) for of in (one.pooled, other.pooled))
     return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from autotune.accuracy.guard import Guard
-from autotune.intervals import percentile
-from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 
 __all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
 
@@ -39,7 +37,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Goal:
-    """What a deployment is chosen by. Immutable; one object decides for trials and finalists alike."""
+    """What a deployment is chosen by. Immutable; one object decides by pooled figures, for trials as for finalists."""
 
     objective: Objective = "throughput"
     """``throughput`` and ``streams``: RTFx, which for audio that comes in real time is the number of streams that the
@@ -50,42 +48,40 @@ class Goal:
     guard: Guard = field(default_factory=Guard)
     """Which loss of accuracy is allowed."""
 
-    def score(self, measurement: Measurement) -> float:
-        """Larger is better; only ratios of scores mean something. Positive and finite for a sane measurement."""
+    def score(self, figures: Pooled) -> float:
+        """Larger is better; only ratios of scores mean something. Positive and finite for sane measurements."""
         if self.objective == "latency":
-            return 1 / max(measurement.latency(0.95), 1e-9)
-        return measurement.rtfx
+            return 1 / max(figures.p95_latency_s, 1e-9)
+        return figures.rtfx
 
-    def limits(self, measurements: Sequence[Measurement]) -> list[Limit]:
-        """What is limited, over several measurements of one deployment: all their latencies, the highest peak."""
+    def limits(self, figures: Pooled) -> list[Limit]:
+        """What is limited of latency and memory, and what was measured of it."""
         found: list[Limit] = []
         if self.p95_latency_s is not None:
-            pooled = [value for measurement in measurements for value in measurement.latencies_s]
-            found.append(Limit("p95_latency_s", percentile(pooled, 0.95), self.p95_latency_s))
+            found.append(Limit("p95_latency_s", figures.p95_latency_s, self.p95_latency_s))
         if self.max_memory_bytes is not None:
-            peak = max(measurement.peak_memory_bytes for measurement in measurements)
-            found.append(Limit("memory", float(peak), float(self.max_memory_bytes)))
+            found.append(Limit("memory", float(figures.peak_memory_bytes), float(self.max_memory_bytes)))
         return found
 
-    def within_limits(self, measurements: Sequence[Measurement]) -> bool:
-        """Whether latency and memory are as asked for; accuracy is the guard's."""
-        return all(limit.excess <= 0 for limit in self.limits(measurements))
+    def missed(self, figures: Pooled) -> list[Limit]:
+        """The limits of latency and memory that aren't kept; accuracy is the guard's."""
+        return [limit for limit in self.limits(figures) if limit.excess > 0]
 
-    def constraints(self, measurement: Measurement | None) -> dict[str, float]:
-        """What the sampler is told of a trial, ≤0 where it holds: ``ran``, ``accuracy``, ``p95_latency_s``, ``memory``.
+    def constraints(self, figures: Pooled | None) -> dict[str, float]:
+        """What must hold, ≤0 where it does: ``ran``, ``accuracy``, ``p95_latency_s``, ``memory``.
 
-        Accuracy counts by its point estimate; None is a trial that did not run.
+        Accuracy counts by its point estimate; None is what did not run.
         """
-        if measurement is None:
+        if figures is None:
             return {"ran": 1.0}
         told = {"ran": 0.0}
-        if measurement.accuracy is not None:
-            told["accuracy"] = self.guard.constraint(measurement.accuracy)
-        return told | {limit.name: limit.excess for limit in self.limits([measurement])}
+        if figures.accuracy is not None:
+            told["accuracy"] = self.guard.constraint(figures.accuracy)
+        return told | {limit.name: limit.excess for limit in self.limits(figures)}
 
-    def feasible(self, measurement: Measurement) -> bool:
+    def feasible(self, figures: Pooled) -> bool:
         """Whether every constraint holds."""
-        return all(value <= 0 for value in self.constraints(measurement).values())
+        return all(value <= 0 for value in self.constraints(figures).values())
 
     @property
     def scored_by(self) -> str:

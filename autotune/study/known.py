@@ -113,7 +113,7 @@ class History:
         """Scores of a baseline on a node since the anchor was last moved, oldest first."""
         anchor = self.anchor(node)
         mine = [one for one in self._of.get(baseline.key, ()) if one.node == node and one.anchor == anchor]
-        return [self._goal.score(one.measurement) for one in mine if one.measurement]
+        return [self._goal.score(one.pooled) for one in mine if one.pooled]
 
     def noise(self, node: str, baseline: Deployment) -> float:
         """Standard deviation of one log score, by what was measured more than once."""

@@ -19,6 +19,7 @@ from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
 from autotune.study.known import History
@@ -189,8 +190,9 @@ class Ledger:
         """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
         told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
         attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
-        value = math.log(self.goal.score(measurement) / anchor)
-        return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(measurement)))
+        figures = Pooled((measurement,))  # of this trial alone: what Optuna was told of earlier ones is final
+        value = math.log(self.goal.score(figures) / anchor)
+        return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(figures)))
 
     def fail(self, trial: FrozenTrial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
         """Tell a failure: pruned and infeasible if it is the configuration's own, failed if it is not."""
@@ -210,9 +212,9 @@ class Ledger:
         """Answer a suggestion that is already known from its record; the number of the trial that does."""
         attributes = {"role": "repeat", "repeats": record.number}
         trial = self._begin(attributes, suggestion.params, suggestion.distributions)
-        constraints = self.goal.constraints(record.measurement)
-        if record.measurement:
-            value = math.log(self.goal.score(record.measurement) / record.anchor)
+        constraints = self.goal.constraints(record.pooled)
+        if record.pooled:
+            value = math.log(self.goal.score(record.pooled) / record.anchor)
             self._end(trial, _Ending(TrialState.COMPLETE, value, constraints=constraints))
         else:
             self._end(trial, _Ending(TrialState.PRUNED, constraints=constraints))

@@ -69,7 +69,7 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
     record = read_record(trial)
     if record is None:
         return None
-    value = None if record.measurement is None else math.log(goal.score(record.measurement) / record.anchor)
+    value = None if record.pooled is None else math.log(goal.score(record.pooled) / record.anchor)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return create_trial(
@@ -78,7 +78,7 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=trial.user_attrs,
-            constraints=None if record.state == "fail" else goal.constraints(record.measurement),
+            constraints=None if record.state == "fail" else goal.constraints(record.pooled),
         )
 
 

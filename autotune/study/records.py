@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 
 __all__ = ["INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
 
@@ -55,12 +57,10 @@ class TrialRecord:
     ended_s: float = 0.0
     """When, in seconds since 1970 by the clock of that machine."""
 
-    @property
-    def rtfx(self) -> float:
-        """RTFx of a complete trial. Raises ValueError for another."""
-        if self.measurement is None:
-            raise ValueError(f"trial {self.number} must be complete to have an RTFx, but it is {self.state}")
-        return self.measurement.rtfx
+    @cached_property
+    def pooled(self) -> Pooled | None:
+        """Figures of this trial alone; None unless ``complete``."""
+        return None if self.measurement is None else Pooled((self.measurement,))
 
     @property
     def of_the_baseline(self) -> bool:

@@ -16,6 +16,7 @@ from autotune.errors import (
     TrialMismatch,
 )
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, shift_of
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyEvent
@@ -76,7 +77,7 @@ class Steps:
                 if record is not None and record.state != "fail":
                     break
         found = [one for one in self._history.records if one.role == "baseline" and one.node == self._node]
-        scores = {one.deployment: self._goal.score(one.measurement) for one in found if one.measurement}
+        scores = {one.deployment: self._goal.score(one.pooled) for one in found if one.pooled}
         self._anchored = max(scores, key=lambda one: scores[one], default=None)
         return self._anchored is not None
 
@@ -149,7 +150,7 @@ class Steps:
         """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
         assert self._anchored is not None
         record = self._measure(Suggestion.outside(self._anchored), "anchor", shift)
-        return None if record is None or record.measurement is None else self._goal.score(record.measurement)
+        return None if record is None or record.pooled is None else self._goal.score(record.pooled)
 
     def _measure(self, suggestion: Suggestion, role: Role, shift: Shift | None = None) -> TrialRecord | None:
         """Measure and tell; None if another node measures it."""
@@ -162,7 +163,7 @@ class Steps:
         with self._ledger.alive(trial):
             try:
                 measurement = self._runner(deployment, self._hopeless_below(role))
-                score = self._goal.score(measurement)
+                score = self._goal.score(Pooled((measurement,)))
                 if not 0 < score < math.inf:
                     raise TrialMismatch(f"the RTFx of a trial must be positive and finite, but got {measurement.rtfx}")
             except _OF_THE_CONFIGURATION as error:

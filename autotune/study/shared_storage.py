@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import threading
 import time
-import urllib.parse
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +16,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError
+from autotune.redaction import redacted
 
 __all__ = ["SharedStorage", "node_name", "open_shared"]
 
@@ -26,6 +27,7 @@ PATIENCE_S = 900.0
 """How long the database may be away."""
 _TABLES = 7_270_617_461
 """Any number that is ours, for PostgreSQL's advisory lock."""
+_UNENCODED = re.compile(r"://[^:/?#@]*:[^?@/]*[@/][^?]*@")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
@@ -76,7 +78,7 @@ class SharedStorage:
                 grace_period=grace_s,
             )
         self.node = node_name()
-        self.where = _without_password(url)
+        self.where = redacted(url).replace("+psycopg", "", 1)
         self._heartbeat_s, self._patience_s = heartbeat_s, patience_s
 
     def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
@@ -142,7 +144,7 @@ def open_shared(
         patience_s: seconds for which the database may be away.
 
     Raises:
-        DocumentError: the URL isn't PostgreSQL's, or ``fresh`` was asked for.
+        DocumentError: the URL isn't PostgreSQL's, or isn't percent-encoded, or ``fresh`` was asked for.
         EngineUnavailableError: psycopg isn't installed.
         AutotuneError: the database can't be reached.
     """
@@ -150,7 +152,7 @@ def open_shared(
     if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise DocumentError(
             f"--storage must be the URL of a PostgreSQL database (postgresql://user:password@host/database), but got "
-            f"{_without_password(url)!r}. Leave it out for the embedded journal of this machine."
+            f"{redacted(url)!r}. Leave it out for the embedded journal of this machine."
         )
     if fresh:
         raise DocumentError("--fresh must not be used with --storage: other machines share that study. Name a new one.")
@@ -161,7 +163,7 @@ def open_shared(
             )
     except Exception as error:
         if (loss := _loss(error)) is not None:
-            raise _unreachable(_without_password(url), loss) from error
+            raise _unreachable(redacted(url), loss) from error
         raise
 
 
@@ -174,16 +176,23 @@ def _alone_in(url: str) -> Iterator[None]:
         raise EngineUnavailableError(
             'a shared study needs psycopg, which is not installed (pip install "funasr-autotune[postgres]")'
         ) from error
+    _check_encoded(url)
     with psycopg.connect(url, connect_timeout=10) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES])
         yield
 
 
-def _without_password(url: str) -> str:
-    """For messages."""
+def _check_encoded(url: str) -> None:
+    """Raise DocumentError where libpq would take a part of the password for a host, or quote it in its own error."""
+    import psycopg
+
     try:
-        parts = urllib.parse.urlsplit(url)
-    except ValueError:
-        return "an URL that can't be read"
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme.partition('+')[0]}://{host}{parts.path}"
+        psycopg.conninfo.conninfo_to_dict(url)
+        encoded = not _UNENCODED.search(url)
+    except psycopg.Error:
+        encoded = False
+    if not encoded:
+        raise DocumentError(
+            "--storage must be a URL that PostgreSQL reads, its user and password percent-encoded (@ as %40, / as %2F, "
+            f"% as %25), but got {redacted(url)!r}."
+        )

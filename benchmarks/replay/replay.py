@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from autotune import errors
-from autotune.accuracy.record import pooled
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
 from autotune.measure.measurement import Measurement
+from autotune.measure.pooled import Pooled
 from autotune.study.goal import Goal
 from benchmarks.replay.table import Failure, Row, Table
 
@@ -52,15 +52,15 @@ class Truth:
 
     @classmethod
     def of(cls, table: Table, goal: Goal) -> Truth:
-        """Medians of the repeats on the log scale."""
+        """Medians of the repeats on the log scale: pooled, one repeat that stalled would move the truth."""
         measured = {key: _measurements(rows) for key, rows in table.by_key.items()}
         scores = {
-            key: math.exp(statistics.median(math.log(goal.score(one)) for one in found))
+            key: math.exp(statistics.median(math.log(goal.score(Pooled((one,)))) for one in found))
             for key, found in measured.items()
             if found
         }
         own = {deployment.key for deployment in table.deployments}
-        allowed = frozenset(key for key in own & scores.keys() if _allowed(measured[key], goal))
+        allowed = frozenset(key for key in own & scores.keys() if goal.feasible(Pooled(measured[key])))
         return cls(scores, allowed)
 
     @property
@@ -99,7 +99,7 @@ class Noise:
         """
         residuals = []
         for rows in table.by_key.values():
-            logs = [math.log(goal.score(one)) for one in _measurements(rows)]
+            logs = [math.log(goal.score(Pooled((one,)))) for one in _measurements(rows)]
             if len(logs) > 1:
                 # A mean of few repeats is too near to them.
                 widened = math.sqrt(len(logs) / (len(logs) - 1))
@@ -192,7 +192,7 @@ class ReplayRunner:
             return measurement
         noise = state + (self._noise.draw(self._generator) if self._noise else 0.0)
         wanted = self._truth.scores[deployment.key] * math.exp(noise)
-        slower = self._goal.score(measurement) / wanted
+        slower = self._goal.score(Pooled((measurement,))) / wanted
         shards = tuple(
             sample.model_copy(
                 update={
@@ -212,13 +212,8 @@ class ReplayRunner:
         return self._of_block[block]
 
 
-def _measurements(rows: tuple[Row, ...]) -> list[Measurement]:
-    return [row.measurement for row in rows if row.measurement is not None]
-
-
-def _allowed(measurements: list[Measurement], goal: Goal) -> bool:
-    heard = [one.accuracy for one in measurements if one.accuracy is not None]
-    return goal.within_limits(measurements) and (not heard or goal.guard.constraint(pooled(heard)) <= 0)
+def _measurements(rows: tuple[Row, ...]) -> tuple[Measurement, ...]:
+    return tuple(row.measurement for row in rows if row.measurement is not None)
 
 
 def _error(failure: Failure) -> Exception:

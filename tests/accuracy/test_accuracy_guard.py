@@ -47,7 +47,7 @@ def test_the_interval_covers_the_truth() -> None:
 @given(st.lists(counts, min_size=2, max_size=12))
 @settings(max_examples=40)
 def test_the_interval_is_ordered_and_no_order_matters(rows: list[tuple[int, int, int]]) -> None:
-    first, again = Guard().verdict([accuracy(rows)]), Guard().verdict([accuracy(rows[::-1])])
+    first, again = Guard().verdict(accuracy(rows)), Guard().verdict(accuracy(rows[::-1]))
     assert first is not None
     assert again is not None
     assert first.increase == again.increase
@@ -58,8 +58,8 @@ def test_the_interval_is_ordered_and_no_order_matters(rows: list[tuple[int, int,
 @given(st.lists(counts, min_size=2, max_size=12), st.integers(2, 5))
 @settings(max_examples=30)
 def test_a_clip_that_recurs_is_no_new_evidence(rows: list[tuple[int, int, int]], times: int) -> None:
-    once, often = Guard().verdict([accuracy(rows)]), Guard().verdict([accuracy(rows, times=times)])
-    blocks = Guard().verdict([accuracy(rows)] * times)
+    once, often = Guard().verdict(accuracy(rows)), Guard().verdict(accuracy(rows, times=times))
+    blocks = Guard().verdict(pooled([accuracy(rows)] * times))
     assert once is not None
     assert often is not None
     assert blocks is not None
@@ -71,7 +71,7 @@ def test_a_clip_that_recurs_is_no_new_evidence(rows: list[tuple[int, int, int]],
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 40)), min_size=1, max_size=12))
 def test_no_difference_passes(rows: list[tuple[int, int]]) -> None:
-    verdict = Guard(0.0).verdict([accuracy([(errors, errors, length) for errors, length in rows])])
+    verdict = Guard(0.0).verdict(accuracy([(errors, errors, length) for errors, length in rows]))
     assert verdict is not None
     assert (verdict.increase.low, verdict.increase.value, verdict.increase.high) == (0, 0, 0)
     assert verdict.outcome == "passed"
@@ -80,7 +80,7 @@ def test_no_difference_passes(rows: list[tuple[int, int]]) -> None:
 
 def test_more_clips_see_more() -> None:
     rows = [(2, 1, 20), (1, 1, 20), (0, 0, 20), (1, 2, 20)]
-    few, many = Guard().verdict([accuracy(rows * 5)]), Guard().verdict([accuracy(rows * 80)])
+    few, many = Guard().verdict(accuracy(rows * 5)), Guard().verdict(accuracy(rows * 80))
     assert few is not None
     assert many is not None
     assert many.visible == pytest.approx(few.visible / 4, rel=0.15)
@@ -92,7 +92,7 @@ def test_more_clips_see_more() -> None:
 
 def test_without_any_difference_power_still_depends_on_the_clips() -> None:
     """Ten clips of twenty characters without a difference: one wrong character in 16 % of clips may go unseen."""
-    verdict = Guard().verdict([accuracy([(1, 1, 20)] * 10)])
+    verdict = Guard().verdict(accuracy([(1, 1, 20)] * 10))
     assert verdict is not None
     assert verdict.outcome == "passed"
     assert verdict.visible == pytest.approx(-math.log(0.2) / 10 / 20)
@@ -113,21 +113,21 @@ def test_without_any_difference_power_still_depends_on_the_clips() -> None:
 )
 def test_verdicts(rows: list[tuple[int, int, int]], outcome: str) -> None:
     guard = Guard(0.005)
-    verdict = guard.verdict([accuracy(rows)])
+    verdict = guard.verdict(accuracy(rows))
     assert verdict is not None
     assert verdict.outcome == outcome
-    assert guard.passes([accuracy(rows)]) == (outcome == "passed")
-    assert guard.feasible(accuracy(rows)) == (outcome != "rejected")
+    assert guard.passes(accuracy(rows)) == (outcome == "passed")
+    assert (guard.constraint(accuracy(rows)) <= 0) == (outcome != "rejected")
     assert {"passed": "passed", "rejected": "rejected", "unclear": "cannot be told"}[outcome] in verdict.describe()
 
 
 def test_an_unclear_verdict_says_how_much_audio_would_settle_it() -> None:
     rows = [(1, 1, 20)] * 19 + [(2, 1, 20)]
-    few = Guard().verdict([accuracy(rows)])
+    few = Guard().verdict(accuracy(rows))
     assert few is not None
     assert few.outcome == "unclear"
     assert few.more_audio is not None
-    enough = Guard().verdict([accuracy(rows * (2 * math.ceil(few.more_audio)))])
+    enough = Guard().verdict(accuracy(rows * (2 * math.ceil(few.more_audio))))
     assert enough is not None
     assert enough.outcome == "passed"
     assert f"needs {few.more_audio:.1f} ×" in few.describe()
@@ -140,9 +140,8 @@ def test_constraints() -> None:
     assert Guard(0.0025).constraint(half) == pytest.approx(1)
     assert Guard(0.0).constraint(half) == pytest.approx(0.005)
     assert Guard(math.inf).constraint(half) == -1
-    assert Guard(0.0).feasible(accuracy([(1, 1, 20)]))
-    assert not Guard(0.0).feasible(half)
-    assert Guard(math.inf).passes([accuracy([(20, 0, 20)])])
+    assert Guard(0.0).constraint(accuracy([(1, 1, 20)])) == 0
+    assert Guard(math.inf).passes(accuracy([(20, 0, 20)]))
     with pytest.raises(ValueError, match="at least 0"):
         Guard(-0.1)
     with pytest.raises(ValueError, match="at least 0"):
@@ -150,11 +149,8 @@ def test_constraints() -> None:
 
 
 def test_what_was_not_checked_is_not_judged() -> None:
-    assert Guard().feasible(None)
-    assert Guard().verdict([None]) is None
-    assert Guard().verdict([]) is None
-    assert Guard().verdict([accuracy([(1, 1, 20)]), None]) is None
-    assert Guard().passes([None, None])
+    assert Guard().verdict(None) is None
+    assert Guard().passes(None)
 
 
 def test_only_what_was_counted_alike_is_pooled() -> None:
@@ -171,7 +167,7 @@ def test_ratios_of_nothing_are_refused(above: list[float], below: list[float]) -
 
 
 def test_one_clip_alone_tells_nothing() -> None:
-    verdict = Guard().verdict([accuracy([(1, 0, 400)])])
+    verdict = Guard().verdict(accuracy([(1, 0, 400)]))
     assert verdict is not None
     assert (verdict.increase.low, verdict.increase.high) == (-1, 1)
     assert verdict.more_audio is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
-from autotune.audio.profile import Arrival, DurationDistribution
+from autotune.audio.profile import ArrivalProcess, DurationDistribution
 from autotune.audio.reading import AudioInfo
 
 
@@ -55,7 +55,7 @@ def test_stratified_durations_are_the_middle_quantiles(count: int, low: float, s
 
 
 def test_poisson_arrivals_offer_the_load() -> None:
-    arrival = Arrival(process="poisson", load=12.0)
+    arrival = ArrivalProcess(process="poisson", load=12.0)
     durations = [1.0, 3.0] * 2000
     times = arrival_times(arrival, durations, generator(3, "arrival"))
     assert times[0] == 0.0
@@ -66,13 +66,13 @@ def test_poisson_arrivals_offer_the_load() -> None:
 
 
 def test_a_closed_loop_has_no_arrivals_and_one_recording_arrives_at_once() -> None:
-    assert arrival_times(Arrival(process="closed"), [1.0, 2.0], generator(0, "arrival")) == [0.0, 0.0]
-    assert arrival_times(Arrival(process="poisson", load=1.0), [5.0], generator(0, "arrival")) == [0.0]
+    assert arrival_times(ArrivalProcess(process="closed"), [1.0, 2.0], generator(0, "arrival")) == [0.0, 0.0]
+    assert arrival_times(ArrivalProcess(process="poisson", load=1.0), [5.0], generator(0, "arrival")) == [0.0]
 
 
 @given(st.integers(1, 12), st.lists(st.floats(0.1, 100), min_size=1, max_size=40), st.integers(0, 1000))
 def test_so_many_streams_are_spoken_at_once_and_none_rests(streams: int, durations: list[float], seed: int) -> None:
-    begins = arrival_times(Arrival(process="realtime", streams=streams), durations, generator(seed, "arrival"))
+    begins = arrival_times(ArrivalProcess(process="realtime", streams=streams), durations, generator(seed, "arrival"))
     ends = [begin + duration for begin, duration in zip(begins, durations, strict=True)]
     assert begins[0] == 0.0
     assert begins == sorted(begins)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autotune.audio import AudioProfile, builtin_profiles, load_profile
 from autotune.audio.dealing import arrival_times, generator, stratified_durations
-from autotune.audio.profile import Arrival, DurationDistribution, profile_schema_text
+from autotune.audio.profile import ArrivalProcess, DurationDistribution, profile_schema_text
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 
@@ -134,6 +134,7 @@ def test_empirical_quantiles_go_through_what_was_measured(values: list[float], s
 
 
 def test_what_comes_by_itself_is_an_open_loop() -> None:
-    assert Arrival(process="closed").loop == "closed"
-    assert Arrival(process="poisson", load=1.0).loop == "open"
-    assert Arrival(process="realtime", streams=2).loop == "open"
+    closed, poisson = ArrivalProcess(process="closed"), ArrivalProcess(process="poisson", load=1.0)
+    realtime = ArrivalProcess(process="realtime", streams=2)
+    assert [process.loop for process in (closed, poisson, realtime)] == ["closed", "open", "open"]
+    assert [process.kind for process in (closed, poisson, realtime)] == ["closed", "open", "realtime"]

@@ -13,7 +13,7 @@ from autotune.audio.recording import Recording
 from autotune.audio.workload import Shard, Workload
 from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineRequest, engine_class
-from autotune.engines.table import check_session_options
+from autotune.engines.table import check_options
 from autotune.errors import ArtifactError, TrialCrashed
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.models import ModelInfo
@@ -104,7 +104,7 @@ def test_the_space_covers_every_branch_on_the_gpu_and_the_baselines() -> None:
 def test_every_deployment_is_one_that_its_engine_accepts() -> None:
     for one in [*space_cases(HARDWARE, "cuda:0"), *question_cases("cuda:0")]:
         request = EngineRequest(one.deployment, cast(Any, None), None)
-        check_session_options(engine_class(one.deployment.engine), request)
+        check_options(engine_class(one.deployment.engine), request)
 
 
 def test_the_question_is_asked_of_whole_recordings_with_funasrs_threads() -> None:

@@ -71,6 +71,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["render", "deploy.yaml", "--target", "systemd", "--set", "port=all"], 2, ["port must be a whole number"]),
         (["render", "deploy.yaml", "--target", "triton"], 2, ["cannot express", "--target triton"]),
         (["render", "deploy.yaml", "--target", "kubernetes", "--set", "image"], 2, ["NAME=VALUE"]),
+        (["render", "deploy.yaml", "--target", "compose", "--set", "image=x", "--out", "typo.yaml"], 2, ["typo.yaml"]),
+        (["probe", "--out", "no/such/dir/machine.yaml"], 2, ["no/such/dir is not a directory"]),
+        (["probe", "--out", "empty"], 2, ["must be a file"]),
         (["render", "typo.yaml", "--target", "kubernetes", "--set", "image=x"], 2, ["typo.yaml", "recomended"]),
     ],
 )

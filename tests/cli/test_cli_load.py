@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from autotune.cli import main
-from autotune.loadgen import LoadReport, draw_load
+from autotune.loadgen.document import LoadReport
+from autotune.loadgen.picture import draw_load
 from autotune.loadgen.verdict import CLIENT_KINDS
 from tests.loadgen.runs import BRIEF
 from tests.loadgen.servers import Service, serving

@@ -9,7 +9,9 @@ from rich.console import Console
 
 from autotune.accuracy import Guard
 from autotune.cli.tune_report import print_report, report_json
+from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
+from autotune.measure.measurement import Measurement
 from tests.proof.outcomes import Bench, heard, outcome, variant
 from tests.study.synthetic_search import BASELINES
 
@@ -47,6 +49,21 @@ def test_a_log_has_everything(tuned: TuneResult) -> None:
     assert "accuracy: CER 10.10 % (+0.10 points), 95 % interval" in text
     assert "0.50 allowed: passed" in text
     assert "200 distinct clips show an increase of" in text
+
+
+class Growing(Bench):
+    """One block of FINE needs three times the memory of the others."""
+
+    def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
+        memory = 3 * 2**30 if (deployment, block) == (FINE, 1) else 2**30
+        return super().__call__(deployment, block).model_copy(update={"peak_memory_bytes": memory})
+
+
+def test_the_table_shows_the_memory_that_the_file_holds() -> None:
+    result = outcome(Growing({FINE: (70.0, heard(2))}))
+    assert result.document.measurement.peak_memory_bytes == 3 * 2**30
+    (row,) = (row for row in table(printed(result, 100)) if "winner" in row)
+    assert "3.0 GiB" in row
 
 
 def test_a_terminal_of_80_columns_has_every_column_too(tuned: TuneResult) -> None:

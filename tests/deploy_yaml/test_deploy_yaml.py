@@ -15,7 +15,6 @@ from autotune.deploy_yaml import (
     SCHEMA,
     DeploymentFile,
     HardwareRecord,
-    check_writable,
     read_deployment_file,
     schema_text,
     write_deployment_file,
@@ -217,37 +216,6 @@ def test_files_that_are_no_mapping_are_refused(tmp_path: Path, text: str) -> Non
 def test_absent_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="readable"):
         read_deployment_file(tmp_path / "deploy.yaml")
-
-
-def test_unwritable_paths_are_found_before_measuring(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    cases = {
-        tmp_path: "is a directory",
-        tmp_path / "absent" / "deploy.yaml": "is not a directory",
-        tmp_path / "file" / "deploy.yaml": "is not a directory",
-        Path("/dev/null"): "regular file",
-        Path("/proc/deploy.yaml"): "must be writable",
-    }
-    for path, message in cases.items():
-        with pytest.raises(DocumentError, match=message):
-            check_writable(path)
-        with pytest.raises(DocumentError, match=message):
-            write_deployment_file(path, example_file())
-
-
-def test_checking_leaves_nothing_behind_and_keeps_what_is_there(tmp_path: Path) -> None:
-    check_writable(tmp_path / "deploy.yaml")
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "deploy.yaml").write_text("old", encoding="utf-8")
-    check_writable(tmp_path / "deploy.yaml")
-    assert (tmp_path / "deploy.yaml").read_text(encoding="utf-8") == "old"
-
-
-def test_writing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
-    (tmp_path / "link.yaml").symlink_to(tmp_path / "real.yaml")
-    write_deployment_file(tmp_path / "link.yaml", example_file())
-    assert (tmp_path / "link.yaml").is_symlink()
-    assert read_deployment_file(tmp_path / "real.yaml") == example_file()
 
 
 def test_hardware_record_holds_the_whole_profile() -> None:

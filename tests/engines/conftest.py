@@ -15,8 +15,14 @@ from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec, Batch, Chunking,
 from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
+from autotune.models.presets import PRESETS, write_random_model
+from tests.seaco_example import SEACO
 
-PRESETS = {"SenseVoiceSmall": "sensevoice-tiny", "Paraformer": "paraformer-tiny"}
+MODELS = {
+    "SenseVoiceSmall": PRESETS["sensevoice-tiny"],
+    "Paraformer": PRESETS["paraformer-tiny"],
+    "SeacoParaformer": SEACO,
+}
 FORMATS: dict[str, FormatName] = {
     "onnxruntime": "onnx-fp32",
     "openvino": "onnx-fp32",
@@ -38,10 +44,8 @@ class Workshop:
 
     def model(self, architecture: str) -> ModelDirectory:
         if architecture not in self._models:
-            from autotune.models.presets import write_preset
-
             path = self.folder / architecture
-            write_preset(PRESETS[architecture], 0, path)
+            write_random_model(MODELS[architecture], 0, path)
             self._models[architecture] = ModelDirectory.open(path)
         return self._models[architecture]
 

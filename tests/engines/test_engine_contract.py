@@ -156,7 +156,7 @@ def test_a_twin_gives_the_same_and_outlives_its_origin(workshop: Any, engine: st
         "torchscript:lean",
     ],
 )
-@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer"])
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer", "SeacoParaformer"])
 def test_engines_agree_with_pytorch(workshop: Any, engine: str, architecture: str) -> None:
     batch = workshop.batch([120, 3, 44], seed=3)
     reference = workshop.engine("pytorch", architecture).run(batch)

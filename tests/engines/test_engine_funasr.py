@@ -25,7 +25,7 @@ def speech() -> Any:
     return samples[: 16000 * 4]
 
 
-@pytest.fixture(scope="module", params=["SenseVoiceSmall", "Paraformer"])
+@pytest.fixture(scope="module", params=["SenseVoiceSmall", "Paraformer", "SeacoParaformer"])
 def architecture(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -136,6 +136,29 @@ def test_code_that_a_config_names_is_not_imported(workshop: Any, tmp_path: Path)
     (model / "requirements.txt").write_text("")
     with (model / "config.yaml").open("a") as config:
         config.write(f"\ntrust_remote_code: true\nremote_code: {code}\npunc_model: ct-punc\nspk_model: cam++\n")
+        config.write(f"vad_kwargs: {{init_param: {code}}}\n")
     engine = load_engine(EngineRequest(request.deployment, ModelDirectory.open(model), None))
     engine.close()
     assert not (tmp_path / "exploded").exists()
+    (model / "other.yaml").write_text("model: QwenAudio\n")
+    (model / "configuration.json").write_text('{"file_path_metas": {"config": "other.yaml"}}')
+    with pytest.raises(ModelError, match=r"must name config\.yaml as the config, but names 'other\.yaml'"):
+        ModelDirectory.open(model)
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is deprecated:DeprecationWarning")
+def test_hot_words_that_a_config_names_are_not_used(workshop: Any, tmp_path: Path, speech: Any) -> None:
+    from funasr import AutoModel
+
+    request = workshop.request("funasr", "SeacoParaformer")
+    model = tmp_path / "model"
+    shutil.copytree(request.model.path, model)
+    with (model / "config.yaml").open("a", encoding="utf-8") as config:
+        config.write("\nhotword: 一 丁\n")
+    biased = AutoModel(model=str(model), ncpu=2, device="cpu", disable_update=True, disable_pbar=True)
+    biased_text = biased.generate(input=speech)[0]["text"]
+    engine = load_engine(EngineRequest(request.deployment, ModelDirectory.open(model), None))
+    output = engine.run(EngineInput(waveforms=(speech,)))
+    engine.close()
+    assert output.texts == workshop.engine("funasr", "SeacoParaformer").run(EngineInput(waveforms=(speech,))).texts
+    assert output.texts != (biased_text,), "FunASR's SeacoParaformer listens to hot words"

@@ -14,6 +14,8 @@ from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
         "Available memory of 0 is smaller than requested bytes of 16777216",
         "std::bad_alloc",
         "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "[Errno 12] Cannot allocate memory",
     ],
 )
 def test_failed_allocations_are_memory_errors(message: str) -> None:

@@ -228,7 +228,7 @@ def test_without_the_guard_a_shortcut_wins(demo: Demo) -> None:
 
 
 def test_the_honest_deployment_hears_as_well_as_the_reference(demo: Demo) -> None:
-    verdict = Guard(ALLOWED).verdict([demo(demo.honest).accuracy])
+    verdict = Guard(ALLOWED).verdict(demo(demo.honest).accuracy)
     assert verdict is not None
     assert verdict.outcome == "passed"
     assert verdict.accuracy.reference_rate < 0.15

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from autotune.loadgen import LoadReport, LoadRun
 from autotune.loadgen.client import Request, Status
-from autotune.loadgen.document import LoadAudio, LoadProvenance
+from autotune.loadgen.document import LoadAudio, LoadProvenance, LoadReport, LoadRun
 from autotune.loadgen.driver import Run
 from autotune.loadgen.statistics import figures
 from autotune.loadgen.verdict import reasons_against

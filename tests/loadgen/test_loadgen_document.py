@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from autotune.cli.load_report import miss_text, print_report
-from autotune.loadgen import LoadReport, draw_load, load_schema_text
-from autotune.loadgen.document import CapacityRecord
+from autotune.loadgen.document import CapacityRecord, LoadReport, load_schema_text
 from autotune.loadgen.driver import Run
+from autotune.loadgen.picture import draw_load
 from tests.loadgen.runs import load_report, load_run, request, steady
 
 GOOD = load_run(steady([0.1] * 200))
@@ -37,6 +37,13 @@ def test_a_report_says_yes_no_or_that_it_can_not_say() -> None:
     assert load_report(SHORT).answer == "invalid"
     assert load_report(STOPPED).answer == "invalid"
     assert load_report(STOPPED).interrupted
+
+
+def test_a_report_keeps_no_key() -> None:
+    provenance = {**load_report(GOOD).provenance.model_dump(), "command": "autotune load ws://here/?token=secret"}
+    report = load_report(GOOD, url="ws://here/?token=secret", provenance=provenance)
+    assert report.url == "ws://here/?token=***"
+    assert report.provenance.command == "autotune load 'ws://here/?token=***'"
 
 
 def test_a_search_takes_a_run_for_met_only_if_it_may_be_believed() -> None:
@@ -73,8 +80,8 @@ def test_json_is_strict_and_lossless() -> None:
 def test_the_published_schema_is_current() -> None:
     published = Path(__file__).parents[2] / "docs" / "schemas" / "load-v1.json"
     assert published.read_text(encoding="utf-8") == load_schema_text(), (
-        "regenerate with: python -c 'from autotune.loadgen import load_schema_text as s; print(s(), end=str())' "
-        "> docs/schemas/load-v1.json"
+        "regenerate with: python -c 'from autotune.loadgen.document import load_schema_text as s; "
+        "print(s(), end=str())' > docs/schemas/load-v1.json"
     )
 
 

@@ -36,6 +36,8 @@ def test_a_password_does_not_belong_there() -> None:
     with pytest.raises(DocumentError, match="--api-key-file") as caught:
         endpoint("http://me:secret@here", paced=False)
     assert "secret" not in str(caught.value)
+    with pytest.raises(DocumentError, match=r"ftp://me:\*\*\*@here/\?token=\*\*\*'"):
+        endpoint("ftp://me:secret@here/?token=secret", paced=False)
 
 
 def test_addresses_of_this_machine_are_known() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from autotune.audio.workload import Workload
 from autotune.deployment import Deployment
 from autotune.hardware import probe_hardware
-from autotune.measure.counters import CpuTimes, KernelFiles, NoiseMeter, noise_between, worst_noise
+from autotune.measure.counters import CpuTimes, KernelFiles, NoiseMeter, noise_between
 from autotune.measure.trial import TrialRequest, run_trial
 
 SECONDS = st.floats(0, 1e6)
@@ -137,11 +137,6 @@ def test_shares_are_shares_whatever_the_counters_do(start: CpuTimes, end: CpuTim
     shares = ("steal_share", "other_cpu_share", "lost_share")
     assert all(0 <= noise[name] <= 1 for name in shares if name in noise)
     assert all(value >= 0 for name, value in noise.items() if name != "involuntary_switches")
-
-
-def test_the_worst_of_several_is_the_highest_but_of_clocks_the_lowest() -> None:
-    found = worst_noise([{"steal_share": 0.1, "clock_share": 0.9}, {"clock_share": 0.7, "throttled_s": 2.0}, {}])
-    assert found == {"clock_share": 0.7, "steal_share": 0.1, "throttled_s": 2.0}
 
 
 @pytest.fixture

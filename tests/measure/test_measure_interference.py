@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.jobs.trial_runner import Repeater
-from autotune.measure import Measurement, worst_verdict
+from autotune.measure import Measurement
 from autotune.measure.interference import disturbances, severity, verdict
 from tests.study.synthetic_search import measured
 
@@ -82,12 +82,6 @@ def test_severity_is_zero_only_without_disturbances_and_grows_with_each(noise: d
     assert severity(found) >= 1 or not found
     assert severity(disturbances({**noise, "overheated": 1.0})) > severity(found)
     assert all(one.value > one.limit for one in found)
-
-
-def test_the_worst_verdict_is_that_of_the_most_disturbed() -> None:
-    found = [measured(10), with_noise({"other_cpu_share": 0.06}), with_noise(OTHERS), measured(11)]
-    assert worst_verdict(found) == with_noise(OTHERS).verdict
-    assert worst_verdict([measured(10), measured(11).model_copy(update={"steady": False})]).startswith("noisy")
 
 
 def test_measurements_of_older_versions_are_read() -> None:

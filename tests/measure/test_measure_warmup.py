@@ -13,9 +13,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.audio.profile import Arrival
 from autotune.audio.reading import Float32
 from autotune.audio.workload import Recording
-from autotune.measure.pacing import Arrival, Busy, is_steady, warm_up
+from autotune.measure.pacing import Busy, is_steady, warm_up
 
 
 @dataclass(frozen=True)

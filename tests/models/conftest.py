@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from autotune.models import ModelInfo, resolve_model
+from autotune.models.presets import write_random_model
 from tests.models.models_types import InProcess, MakeInfo
+from tests.seaco_example import SEACO
 
 
 @pytest.fixture(scope="session")
@@ -25,11 +27,14 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tiny(session_cache: Path) -> MakeInfo:
-    """A tiny random model by preset name."""
+    """A tiny random model by preset name, or ``seaco-tiny``."""
     known: dict[str, ModelInfo] = {}
 
     def make(preset: str) -> ModelInfo:
-        if preset not in known:
+        if preset == "seaco-tiny" and preset not in known:
+            write_random_model(SEACO, 0, session_cache.parent / preset)
+            known[preset] = resolve_model(str(session_cache.parent / preset), run=InProcess())
+        elif preset not in known:
             known[preset] = resolve_model(f"random:{preset}", run=InProcess())
         return known[preset]
 

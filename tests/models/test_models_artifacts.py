@@ -50,7 +50,7 @@ def entries(cache: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
 
 
-@pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny"])
+@pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny", "seaco-tiny"])
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label)
 def test_every_artifact_is_exported_checked_and_cached(
     preset: str, spec: ArtifactSpec, tiny: MakeInfo, session_cache: Path

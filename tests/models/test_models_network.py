@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from autotune.engines.network import build_network, export_module, read_weights
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
-from autotune.models.presets import PRESETS, write_random_model
+from autotune.models.presets import write_random_model
 from tests.models.models_types import MakeInfo
+from tests.seaco_example import BICIF
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
@@ -114,7 +114,10 @@ def test_a_checkpoint_without_tensors_is_refused(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("encoder", "NoSuchEncoder", "encoder must be a class of FunASR, but got 'NoSuchEncoder'"),
+        ("encoder", "OpenAIWhisperEncoderWarp", "encoder must be one of .*, but got 'OpenAIWhisperEncoderWarp'"),
+        ("model_conf", {"decoder": "OpenAIWhisperDecoderWarp"}, "decoder must be one of .*, but got"),
+        ("model_conf", [1], "model_conf must be a mapping"),
+        ("predictor", None, r"predictor must be one of .*, but got None \(.*config.yaml: predictor\)"),
         ("encoder_conf", {"output_size": 128, "attention_heads": 3}, "must be buildable from"),
         ("predictor_conf", {"no_such_knob": 1}, "no_such_knob"),
     ],
@@ -126,28 +129,13 @@ def test_a_configuration_that_does_not_build_is_an_error(copied: Path, key: str,
         build_network(ModelDirectory.open(copied))
 
 
-def bicif(folder: Path) -> Path:
-    """A tiny BiCifParaformer: Paraformer with the published predictor of the timestamp models."""
-    preset = PRESETS["paraformer-tiny"]
-    predictor = {
-        **preset.config["predictor_conf"],
-        "smooth_factor2": 0.25,
-        "noise_threshold2": 0.01,
-        "upsample_times": 3,
-        "use_cif1_cnn": False,
-        "upsample_type": "cnn_blstm",
-    }
-    changed = {"model": "BiCifParaformer", "predictor": "CifPredictorV3", "predictor_conf": predictor}
-    write_random_model(replace(preset, config={**preset.config, **changed}), 0, folder)
-    return folder
-
-
 def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
     import onnx
 
     from autotune.models.export import export_task
 
-    folder, out = bicif(tmp_path / "bicif"), tmp_path / "out"
+    folder, out = tmp_path / "bicif", tmp_path / "out"
+    write_random_model(BICIF, 0, folder)
     out.mkdir()
     payload = {
         "model_path": str(folder),
@@ -163,6 +151,16 @@ def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
     graph = onnx.load(out / "model.onnx").graph
     assert [node.name for node in graph.output] == ["logits", "token_num"]
     assert {node.op_type for node in graph.node} & {"If", "Loop", "Scan", "NonZero"} == set()
+
+
+def test_seaco_runs_as_bicif_without_its_branch_for_hot_words(tiny: MakeInfo) -> None:
+    model = ModelDirectory.open(Path(tiny("seaco-tiny").path))
+    weights, network = read_weights(model.weights_path), build_network(model)
+    assert (model.architecture, type(network).__name__) == ("SeacoParaformer", "BiCifParaformer")
+    left_out = set(weights) - set(network.state_dict())
+    assert {name.partition(".")[0] for name in left_out} == {"bias_encoder", "seaco_decoder", "hotword_output_layer"}
+    assert set(network.state_dict()) <= set(weights)
+    assert tiny("seaco-tiny").parameters == sum(tensor.numel() for tensor in network.parameters())
 
 
 @pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny"])

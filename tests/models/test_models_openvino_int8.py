@@ -68,7 +68,7 @@ def exported(tiny: MakeInfo, heard: Workload) -> Callable[[str], Artifact]:
     return export
 
 
-@pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny"])
+@pytest.mark.parametrize("preset", ["sensevoice-tiny", "paraformer-tiny", "seaco-tiny"])
 def test_it_runs_on_every_shape_and_says_what_it_was_calibrated_on(
     preset: str, exported: Callable[[str], Artifact], tiny: MakeInfo, heard: Workload
 ) -> None:

@@ -1,6 +1,8 @@
 """Where models come from: directories, presets, the hub, and what is said when none is there."""
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ import yaml
 
 from autotune.errors import ModelError, TrialCrashed
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
+from autotune.models.hub import SUPPORTED_ALIASES
 from autotune.models.source import RANDOM_SEED
 from tests.models.models_types import InProcess, MakeInfo
 
@@ -90,7 +93,7 @@ def test_a_damaged_directory_is_an_error(copied: Path, damage: Callable[[Path], 
 def test_an_unsupported_class_is_an_error_that_lists_the_supported(copied: Path) -> None:
     config = yaml.safe_load((copied / "config.yaml").read_text(encoding="utf-8"))
     (copied / "config.yaml").write_text(yaml.safe_dump({**config, "model": "Whisper"}), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"one of SenseVoiceSmall, Paraformer, BiCifParaformer, but got 'Whisper'"):
+    with pytest.raises(ModelError, match=r"one of SenseVoiceSmall, .*, SeacoParaformer, but got 'Whisper'"):
         resolve_model(str(copied), run=refuse)
 
 
@@ -128,6 +131,51 @@ def test_a_downloaded_model_is_checked_like_any_other(copied: Path, own_cache: P
 
     info = resolve_model("paraformer-zh", run=hub)
     assert (info.id, info.revision, info.parameters) == ("paraformer-zh", "v2", 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("ct-punc", "a punctuation model"),
+        ("iic/punc_ct-transformer_cn-en-common-vocab471067-large", "a punctuation model"),
+        ("paraformer-zh-streaming", "a streaming model"),
+        ("damo/speech_paraformer-large_asr_nat-zh-cn-16k-common-vocab8404-online", "a streaming model"),
+        ("fsmn-vad", r"a voice activity detector \(--vad-model"),
+        ("cam++", "a speaker model"),
+        ("Whisper-large-v3", "Whisper"),
+        ("Fun-ASR-Nano", "a large language model"),
+        ("FunAudioLLM/Fun-ASR-Nano-2512", "a large language model"),
+    ],
+)
+def test_unsupported_models_are_refused_before_their_download(name: str, kind: str, own_cache: Path) -> None:
+    message = rf"'{re.escape(name)}' is {kind}.*Nothing was downloaded.*works? \(paraformer-zh, paraformer\)"
+    with pytest.raises(ModelError, match=message):
+        resolve_model(name, run=refuse)
+
+
+def test_every_alias_of_funasr_works_or_is_refused_or_was_never_tried(copied: Path, own_cache: Path) -> None:
+    from funasr.download.name_maps_from_hub import name_maps_hf, name_maps_ms, name_maps_openai
+
+    asked: list[str] = []
+
+    def hub(task: str, payload: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if task.endswith("download_task"):
+            asked.append(payload["id"])
+            return {"path": str(copied), "revision": "master"}
+        return {"parameters": 5}
+
+    names = {*name_maps_ms, *name_maps_ms.values(), *name_maps_hf, *name_maps_hf.values(), *name_maps_openai}
+    for name in names:
+        with contextlib.suppress(ModelError):
+            resolve_model(name, run=hub)
+    working = {*SUPPORTED_ALIASES, *(maps[name] for name in SUPPORTED_ALIASES for maps in (name_maps_ms, name_maps_hf))}
+    english = {"paraformer-en", "paraformer-en-spk", name_maps_ms["paraformer-en"], name_maps_hf["paraformer-en"]}
+    assert set(asked) == working | english
+
+
+def test_what_is_no_alias_is_an_error_that_lists_those_that_work(own_cache: Path) -> None:
+    with pytest.raises(ModelError, match=r"works \(paraformer-zh, paraformer\).*but got 'parafromer-zh'"):
+        resolve_model("parafromer-zh", run=InProcess())
 
 
 def test_a_child_that_dies_is_a_model_error(copied: Path, own_cache: Path) -> None:

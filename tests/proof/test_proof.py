@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import InfeasibleSloError, TrialCrashed
 from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.pooled import Pooled
 from autotune.proof.blocks import Blocks, compare
-from autotune.proof.comparison import Comparison, non_default_knobs
+from autotune.proof.comparison import Comparison, Finalist, non_default_knobs
 from autotune.proof.held_back import held_back, reason
+from autotune.proof.misses import check_feasible
 from autotune.proof.proof import LineUp, ProofPlan, better_baseline, confirm, line_up
 from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
@@ -54,7 +57,7 @@ class Machine:
     def study(self, goal: Goal | None = None, *, interrupted: bool = False) -> StudyResult:
         """Everything measured once, as block -1."""
         goal, trials = goal or Goal(), []
-        anchor = goal.score(self(BASE, -1))
+        anchor = goal.score(Pooled((self(BASE, -1),)))
         for number, deployment in enumerate(self.speeds):
             role: Role = "baseline" if deployment.engine == "funasr" else "search"
             measurement = self(deployment, -1)
@@ -332,3 +335,79 @@ def test_without_limits_nothing_is_infeasible() -> None:
     machine = Machine({A: 60.0})
     machine.wrong = {A: 40}
     assert machine.confirmed()[1].nothing_is_faster
+
+
+def trial(
+    number: int, role: Role, deployment: Deployment, measurement: Measurement, *, anchor: float = 20.0
+) -> TrialRecord:
+    return TrialRecord(number, role, deployment, measurement, "complete", "", 1.0, anchor=anchor)
+
+
+def figures(latencies_s: Sequence[float], *, memory: int = 2**30, wrong: int = 0, rtfx: float = 60.0) -> Measurement:
+    sample = ShardSample(shard=0, audio_s=100.0, processing_s=100.0 / rtfx, latencies_s=tuple(latencies_s))
+    return measured(rtfx, memory=memory).model_copy(update={"shards": (sample,), "accuracy": heard(wrong)})
+
+
+@pytest.mark.parametrize(
+    ("trials", "missed"),
+    [
+        ((figures([0.4] * 40), figures([0.9])), ""),  # the second alone misses
+        ((figures([0.4] * 40), figures([0.9] * 9)), "p95 latency 0.9 s, 0.5 s allowed"),
+        ((figures([0.4]), figures([0.4], memory=3 * 2**30)), "peak memory 3072 MiB, 2048 MiB allowed"),
+        ((figures([0.4], wrong=13), figures([0.4], wrong=4)), ""),  # the first alone hears too badly
+        ((figures([0.4], wrong=13), figures([0.4], wrong=9)), "CER 10.55 % (+0.55 points)"),
+    ],
+)
+def test_limits_are_kept_or_missed_by_pooled_figures_wherever_they_are_judged(
+    trials: tuple[Measurement, Measurement], missed: str
+) -> None:
+    goal = Goal(p95_latency_s=0.5, max_memory_bytes=2 * 2**30)
+    base = figures([9.0], rtfx=20.0)
+    study = StudyResult(
+        (trial(0, "baseline", BASE, base), *(trial(number, "search", A, trials[number - 1]) for number in (1, 2))), goal
+    )
+    finalist = Finalist(A, trials, (3.0, 3.0), goal=goal)
+    comparison = Comparison(Finalist(BASE, (base, base), (1.0, 1.0), goal=goal), (), (), 2, False)
+    (candidate,) = study.candidates
+    assert candidate.feasible == (not missed)
+    assert line_up(study, 1).finalists == (() if missed else (A,))
+    assert finalist.pooled == candidate.pooled
+    held = {one.deployment: one for one in held_back(study, comparison)}
+    if not missed:
+        check_feasible(study)
+        assert not finalist.missed
+        return
+    with pytest.raises(InfeasibleSloError) as caught:
+        check_feasible(study)
+    assert f"nearest miss is {A.describe()}: {missed}" in str(caught.value)
+    assert missed in held[A].describe()
+    assert held[A].limits == finalist.missed
+    assert not finalist.acceptable
+
+
+def test_every_look_at_a_baseline_counts_for_its_limits_and_its_first_for_its_speed() -> None:
+    """The looks at the anchor find a slower machine, on which the other baseline was never measured."""
+    looks = [figures([0.4], rtfx=rtfx) for rtfx in (20.0, 8.0, 8.0)]
+    trials = [trial(number, "anchor" if number else "baseline", BASE, look) for number, look in enumerate(looks)]
+    other = trial(3, "baseline", BASELINES[0], figures([0.4], rtfx=10.0))
+    assert better_baseline(StudyResult((*trials, other))) == BASE
+    hungry = trial(4, "anchor", BASE, figures([0.4], memory=3 * 2**30))
+    limited = Goal(max_memory_bytes=2 * 2**30)
+    assert better_baseline(StudyResult((*trials, other), limited)) == BASE
+    assert better_baseline(StudyResult((*trials, other, hungry), limited)) == BASELINES[0]
+
+
+def test_what_is_held_back_is_compared_with_the_trials_that_the_study_ranks_by() -> None:
+    """The machine halved its speed while A was measured first, so that trial doesn't count: B is slower than A."""
+    slow = figures([0.4], rtfx=10.0)
+    trials = (
+        trial(0, "baseline", BASE, figures([0.4], rtfx=20.0)),
+        trial(1, "search", A, figures([0.4], rtfx=30.0)),
+        trial(2, "anchor", BASE, slow),
+        trial(3, "anchor", BASE, slow, anchor=10.0),
+        trial(4, "recheck", A, figures([0.4], rtfx=30.0), anchor=10.0),
+        trial(5, "search", B, figures([0.4], rtfx=25.0, wrong=40), anchor=10.0),
+    )
+    winner = Finalist(A, (figures([0.4], rtfx=30.0),) * 2, (3.0, 3.0))
+    comparison = Comparison(Finalist(BASE, (slow, slow), (1.0, 1.0)), (winner,), (), 2, False)
+    assert held_back(StudyResult(trials), comparison) == []

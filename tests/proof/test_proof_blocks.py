@@ -8,7 +8,8 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
 from autotune.measure.measurement import Measurement
-from autotune.proof.blocks import Blocks, Comparison, FinalistEvent, compare
+from autotune.proof.blocks import Blocks, Comparison, Finalist, FinalistEvent, compare
+from autotune.proof.comparison import preferred
 from tests.study.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]
@@ -102,6 +103,16 @@ def test_a_tie_goes_to_less_memory_then_to_fewer_knobs() -> None:
     alike = Machine({plain: 30.0, odd: 30.2})
     alike.memory = {plain: 1_000_000_000, odd: 999_000_000}
     assert run(alike, odd, plain).winner.deployment == plain
+
+
+def test_the_memory_of_a_tie_is_the_highest_peak() -> None:
+    """A needs less in most blocks, but more in one."""
+    peaks = {A: (1, 1, 1, 3), B: (2, 2, 2, 2)}
+    tied = [
+        Finalist(deployment, tuple(measured(30.0, memory=peak * 10**9) for peak in peaks[deployment]), (3.0,) * 4)
+        for deployment in (A, B)
+    ]
+    assert preferred(tied).deployment == B
 
 
 def test_memory_does_not_buy_a_slower_winner() -> None:

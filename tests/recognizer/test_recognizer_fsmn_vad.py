@@ -121,17 +121,48 @@ def test_segments_are_funasrs_own_however_they_are_pushed(speech: Float32, tmp_p
         assert np.sum(covered != wanted) <= max(0.02 * count, 800)
 
 
+@pytest.mark.slow
+def test_code_and_models_that_a_config_names_are_not_loaded(tmp_path: Path) -> None:
+    folder, code, trace = tmp_path / "vad", tmp_path / "evil.py", tmp_path / "trace"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    np.save(tmp_path / "noise.npy", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32))
+    child(MAKE, str(folder), str(tmp_path / "noise.npy"))
+    code.write_text(f"open({str(trace)!r}, 'w')\n", encoding="utf-8")
+    runs = {"trust_remote_code": True, "remote_code": str(code)}
+    more = {f"{kind}_model": str(folder) for kind in ("vad", "punc", "spk")}
+    keys = {**runs, **more, **{name.replace("_model", "_kwargs"): runs for name in more}}
+    lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
+    (folder / "config.yaml").write_text(CONFIG + lines, encoding="utf-8")
+    load = "import sys; from pathlib import Path; from autotune.recognizer.fsmn_vad import FsmnVad\n"
+    child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)", str(folder))
+    assert not trace.exists()
+    # FunASR would read another file than the one that is checked.
+    (folder / "other.yaml").write_text("model: QwenAudio\n", encoding="utf-8")
+    (folder / "configuration.json").write_text('{"file_path_metas": {"config": "other.yaml"}}', encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"must name config\.yaml as the config, but names 'other\.yaml'"):
+        child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)", str(folder))
+
+
 def wrong(folder: Path) -> dict[str, str]:
     (folder / "file").write_text("", encoding="utf-8")
     (folder / "empty").mkdir()
-    for name, content in [("asr", "model: SenseVoiceSmall"), ("list", "- 1"), ("damaged", "a: ["), ("bare", CONFIG)]:
+    configs = {
+        "asr": "model: SenseVoiceSmall",
+        "whisper": CONFIG.replace("encoder: FSMN", "encoder: OpenAIWhisperEncoderWarp"),
+        "list": "- 1",
+        "damaged": "a: [",
+        "bare": CONFIG,
+    }
+    for name, content in configs.items():
         (folder / name).mkdir()
         (folder / name / "config.yaml").write_text(content, encoding="utf-8")
     return {
         "absent": "must be a directory",
         "file": "must be a directory",
         "empty": "must hold config.yaml",
-        "asr": "must be a FsmnVADStreaming, but .* says 'SenseVoiceSmall'",
+        "asr": "must be FsmnVADStreaming, but .* says 'SenseVoiceSmall'",
+        "whisper": "encoder must be FSMN, but .* says 'OpenAIWhisperEncoderWarp'",
         "list": "says None",
         "damaged": "must be YAML",
         "bare": "must hold model.pt",

@@ -153,6 +153,7 @@ def test_blocks_are_the_whole_resampled_file(tmp_path: Path, rate: int, frames: 
         blocks = list(audio.blocks)
     joined = np.concatenate(blocks)
     assert all(len(block) for block in blocks)
+    assert audio.samples is not None
     assert abs(len(joined) - audio.samples) <= 1
     whole = samples if rate == 16_000 else soxr.resample(samples, rate, 16_000, "HQ")
     if len(whole):

@@ -15,10 +15,13 @@ from autotune.deployment import Batch, Chunking, Deployment
 from autotune.errors import AudioError
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.models.presets import write_random_model
 from autotune.recognizer import AudioInput, Recognizer
 from tests.models.models_types import InProcess
+from tests.seaco_example import SEACO
 
-CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:12]
+ROOT = Path(__file__).parents[2]
+CLIPS = sorted((ROOT / "autotune" / "audio" / "clips").glob("*.ogg"))[:12]
 PRESETS = ["sensevoice-tiny", "paraformer-tiny"]
 
 AUTOMODEL = """
@@ -28,7 +31,7 @@ import soundfile, soxr
 texts = {}
 request = json.load(sys.stdin)
 for preset, path in request["models"].items():
-    model = AutoModel(model=path, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
+    model = AutoModel(model=path, ncpu=1, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
     texts[preset] = []
     for clip in request["clips"]:
         wave, rate = soundfile.read(clip, dtype="float32")
@@ -69,16 +72,21 @@ def deployment(**changes: Any) -> Deployment:
 
 
 @pytest.fixture(scope="session")
-def models() -> dict[str, ModelInfo]:
-    return {preset: resolve_model(f"random:{preset}") for preset in PRESETS}
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo]:
+    seaco = tmp_path_factory.mktemp("models") / "seaco"
+    write_random_model(SEACO, 0, seaco)
+    made = {preset: resolve_model(f"random:{preset}") for preset in PRESETS}
+    return {**made, "seaco-tiny": resolve_model(str(seaco))}
 
 
 @pytest.fixture(scope="session")
 def automodel_texts(models: dict[str, ModelInfo]) -> dict[str, list[str]]:
-    request = {
-        "models": {preset: info.path for preset, info in models.items()},
-        "clips": [str(clip) for clip in CLIPS],
-    }
+    return automodel({preset: info.path for preset, info in models.items()})
+
+
+def automodel(models: dict[str, str]) -> dict[str, list[str]]:
+    """FunASR's text of each clip, by the name of each model directory."""
+    request = {"models": models, "clips": [str(clip) for clip in CLIPS]}
     done = subprocess.run(
         [sys.executable, "-c", AUTOMODEL], input=json.dumps(request), capture_output=True, text=True, check=False
     )
@@ -101,6 +109,32 @@ def test_text_equals_automodels(
         results = ours.transcribe([read_audio(clip) for clip in CLIPS])
     assert [result.segments[0].raw for result in results] == automodel_texts[preset]
     assert len(set(automodel_texts[preset])) > 3  # random weights, but not the same text for everything
+
+
+def test_text_of_seaco_equals_automodels_without_hot_words(
+    models: dict[str, ModelInfo], automodel_texts: dict[str, list[str]]
+) -> None:
+    check_but_for_spaces(models["seaco-tiny"], automodel_texts["seaco-tiny"])
+
+
+def test_text_of_the_published_seaco_equals_automodels(tmp_path: Path) -> None:
+    """The published files with two blocks of each kind, of random weights."""
+    folders = [up / "shared" / "real-models" for up in ROOT.parents]
+    build = next((folder / "build.py" for folder in folders if folder.is_dir()), None)
+    if build is None:
+        pytest.skip("shared/real-models, the files of published models, is not beside the project")
+    path = str(tmp_path / "seaco")
+    subprocess.run([sys.executable, build, "paraformer-zh-seaco", path, "2", "2"], capture_output=True, check=True)
+    check_but_for_spaces(resolve_model(path), automodel({"published": path})["published"])
+
+
+def check_but_for_spaces(info: ModelInfo, expected: list[str]) -> None:
+    """FunASR puts spaces between characters where it gives their times as well."""
+    with recognizer(info, deployment()) as ours:
+        results = ours.transcribe([read_audio(clip) for clip in CLIPS])
+    texts = [result.segments[0].raw for result in results]
+    assert [text.replace(" ", "") for text in texts] == [text.replace(" ", "") for text in expected]
+    assert len(set(expected)) > 3  # random weights, but not the same text for everything
 
 
 @pytest.mark.parametrize("preset", PRESETS)

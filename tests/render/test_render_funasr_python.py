@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment import Batch, Chunking
+from autotune.deployment import Chunking
 from autotune.errors import DocumentError
 from autotune.render import render
-from autotune.render.funasr_python import lost_choices
 from tests.deployment_example import example_file
 from tests.render import declared
 from tests.render.expressible import FSMN, cpp_document, python_document
@@ -116,30 +115,17 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
             "ncpu": 2,
             "device": "cpu",
             "trust_remote_code": False,
+            "hotword": None,
         }.items()
     )
     assert json.loads(called) == {"input": "a.wav", "batch_size_s": 300, "language": "auto", "use_itn": False}
     assert heard == "heard"
 
 
-@pytest.mark.parametrize(
-    ("changes", "phrase"),
-    [
-        ({"session_options": {"precision": "bf16"}}, "session_options.precision: bf16"),
-        ({"batch": Batch(max_size=4, max_audio_s=60.0, max_wait_s=0.0)}, "batch.max_size: 4"),
-        ({"chunking": Chunking(method="none")}, "chunking.method: none"),
-        ({"chunking": Chunking(**FSMN | {"vad_model": "silero"})}, "chunking.vad_model: silero"),
-        ({"pinning": True}, "pinning: true"),
-        ({"text_norm": "withitn"}, "text_norm: withitn (the server always asks for woitn)"),
-    ],
-)
-def test_what_the_server_cannot_do_is_refused_by_name(changes: dict[str, Any], phrase: str) -> None:
-    measured = python_document(**changes)
-    with pytest.raises(DocumentError, match=r"^funasr-python cannot express: ") as caught:
-        render(measured, "funasr-python")
-    assert phrase in str(caught.value)
-    assert "--target funasr-python" in str(caught.value)
-    assert len(lost_choices(measured)) == 1
+def test_a_refusal_says_how_to_tune_for_the_server() -> None:
+    with pytest.raises(DocumentError, match=r"^funasr-python cannot express: pinning: true ") as caught:
+        render(python_document(pinning=True), "funasr-python")
+    assert '"autotune --audio-profile long --target funasr-python [--vad-model DIR]"' in str(caught.value)
 
 
 def test_another_engine_is_refused() -> None:

@@ -10,8 +10,11 @@ from autotune.cli import main
 from autotune.deploy_yaml import write_deployment_file
 from autotune.errors import DocumentError
 from autotune.render import TARGETS, render, target_options
+from autotune.space.restricting import fit_architecture
+from autotune.space.targets import TARGETS as CAPABLE
 from tests.deployment_example import example_file
-from tests.render.expressible import triton_document
+from tests.render.expressible import cpp_document, triton_document
+from tests.space.restricted import AUTOMODEL, deployments, shipped, spaces_for
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "render.md"
 
@@ -47,6 +50,22 @@ def test_every_target_and_option_is_documented(target: str) -> None:
     (section,) = re.findall(rf"^## {target}$(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE)
     for option in target_options(target):
         assert f"`{option}`" in section, f"{target}: {option}"
+
+
+NEEDED = {"funasr-wss-2pass": {"online_model_dir": "/models/online", "punc_dir": "/models/punc"}}
+
+
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer"])
+@pytest.mark.parametrize("target", [name for name, target in CAPABLE.items() if target.backends and name in TARGETS])
+def test_all_that_is_searched_for_a_target_can_be_rendered_for_it(target: str, architecture: str) -> None:
+    model = cpp_document(architecture).model
+    rendered = 0
+    for space in spaces_for(target, of=shipped()):
+        found = deployments(fit_architecture(space, CAPABLE[target], architecture), drawn=20)
+        for deployment in found | (AUTOMODEL if CAPABLE[target].automodel else set()):
+            assert render(example_file(deployment=deployment, model=model), target, **NEEDED.get(target, {})).files
+            rendered += 1
+    assert rendered > 100
 
 
 def run(*arguments: str) -> int:

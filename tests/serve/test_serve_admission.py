@@ -2,7 +2,8 @@
 
 import pytest
 
-from autotune.serve.admission import Admission, Limits, Rejected, ServeOptions, hang_s, interims_fit, limits_of
+from autotune.serve.admission import Admission, Limits, Rejected, hang_s, interims_fit, limits_of
+from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_deployment, example_file
 
 LIMITS = Limits(queue_s=100, requests=3, streams=2, duration_s=1000, body_bytes=1 << 20)

@@ -7,6 +7,7 @@ import pytest
 from autotune.accuracy import Guard
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.pooled import Pooled
 from autotune.study.budget import EFFORTS, Budget
 from autotune.study.candidates import StudyEvent, StudyResult
 from autotune.study.goal import Goal
@@ -38,6 +39,10 @@ def latent(*latencies_s: float, rtfx: float = 50.0) -> Measurement:
     return measured(rtfx).model_copy(update={"shards": (sample,)})
 
 
+def pooled(*measurements: Measurement) -> Pooled:
+    return Pooled(measurements)
+
+
 def test_what_exceeds_a_limit_is_a_result_but_never_the_best(tmp_path: Path) -> None:
     free = run(tmp_path / "free", Goal())
     assert free.best(1)[0].deployment.batch.max_size >= 4
@@ -51,24 +56,24 @@ def test_latency_is_an_objective(tmp_path: Path) -> None:
     result = run(tmp_path, Goal(objective="latency"))
     assert result.best(1)[0].deployment.batch.max_size == 1
     assert result.best(1)[0].relative == pytest.approx(1.0)
-    assert Goal(objective="latency").score(latent(0.5, 0.5)) == pytest.approx(2.0)
+    assert Goal(objective="latency").score(pooled(latent(0.5, 0.5))) == pytest.approx(2.0)
 
 
 def test_streams_are_counted_by_what_the_machine_was_busy_for() -> None:
-    assert Goal(objective="streams").score(latent(0.5, rtfx=40)) == 40.0
+    assert Goal(objective="streams").score(pooled(latent(0.5, rtfx=40))) == 40.0
 
 
 def test_limits_pool_latencies_and_take_the_highest_peak() -> None:
     goal = Goal(p95_latency_s=1.0, max_memory_bytes=10**9)
     quick, slow = latent(*[0.5] * 95), latent(*[3.0] * 5)
-    assert goal.within_limits([quick, quick])
-    latency, memory = goal.limits([slow, quick.model_copy(update={"peak_memory_bytes": 2 * 10**9})])
+    assert goal.missed(pooled(quick, quick)) == []
+    latency, memory = goal.limits(pooled(slow, quick.model_copy(update={"peak_memory_bytes": 2 * 10**9})))
     assert latency.got == pytest.approx(0.625, abs=0.2)
     assert memory.excess == pytest.approx(1.0)
     assert memory.describe() == "peak memory 1907 MiB, 954 MiB allowed"
-    assert goal.limits([slow])[0].describe() == "p95 latency 3 s, 1 s allowed"
-    assert goal.constraints(slow) == {"ran": 0.0, "p95_latency_s": 2.0, "memory": 0.0}
-    assert not goal.feasible(slow)
+    assert goal.limits(pooled(slow))[0].describe() == "p95 latency 3 s, 1 s allowed"
+    assert goal.constraints(pooled(slow)) == {"ran": 0.0, "p95_latency_s": 2.0, "memory": 0.0}
+    assert not goal.feasible(pooled(slow))
     assert goal.constraints(None) == {"ran": 1.0}
 
 
@@ -104,12 +109,12 @@ def test_goals_are_told_apart_by_their_keys() -> None:
 
 def test_the_pareto_front_holds_what_nothing_beats_in_everything(tmp_path: Path) -> None:
     result = run(tmp_path, Goal(), 40)
-    front = result.pareto
-    assert front[0].rtfx == max(one.rtfx for one in result.candidates)
-    assert len({one.deployment.batch.max_size for one in front}) >= 2
+    assert len({one.deployment.batch.max_size for one in result.pareto}) >= 2
+    front = [one.pooled for one in result.pareto]
+    assert front[0].rtfx == max(one.pooled.rtfx for one in result.candidates)
     assert [one.rtfx for one in front] == sorted((one.rtfx for one in front), reverse=True)
     assert [one.p95_latency_s for one in front] == sorted((one.p95_latency_s for one in front), reverse=True)
-    for one in result.candidates:
+    for one in (candidate.pooled for candidate in result.candidates):
         assert one in front or any(
             better.rtfx >= one.rtfx
             and better.p95_latency_s <= one.p95_latency_s

@@ -90,7 +90,7 @@ def test_another_allowance_measures_nothing_again(tmp_path: Path) -> None:
     assert [trial.deployment for trial in second.trials] == [trial.deployment for trial in first.trials]
     assert first.rejected
     assert second.rejected == []
-    assert second.best(1)[0].rtfx >= first.best(1)[0].rtfx
+    assert second.best(1)[0].pooled.rtfx >= first.best(1)[0].pooled.rtfx
     third = run(tmp_path, runner, Guard(0.05), trials=15)
     assert len({trial.deployment for trial in third.trials}) == 15
     assert len(set(runner.asked) - {trial.deployment for trial in second.trials}) == 3
@@ -137,7 +137,7 @@ def test_a_finalist_must_pass_with_the_whole_interval() -> None:
 def test_blocks_are_no_new_evidence() -> None:
     few = compared(Machine({B: 30.0}, {B: 9}), B)
     verdict = few.candidates[0].verdict
-    one = Guard().verdict([heard(9)])
+    one = Guard().verdict(heard(9))
     assert verdict is not None
     assert one is not None
     assert verdict.increase.high == pytest.approx(one.increase.high)

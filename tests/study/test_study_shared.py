@@ -230,10 +230,25 @@ def test_fresh_is_refused(cluster: Cluster) -> None:
 def test_a_database_that_is_not_there_is_told_without_the_password(cluster: Cluster) -> None:
     cluster.stop()
     url = cluster.url.replace("tuner@", "tuner:secret@")
-    with pytest.raises(AutotuneError, match=r"must be reachable, but postgresql://127\.0\.0\.1:") as told:
+    with pytest.raises(AutotuneError, match=r"must be reachable, but postgresql://tuner:\*\*\*@127\.0\.0\.1:") as told:
         open_shared(url, patience_s=0)
     assert "secret" not in str(told.value)
     cluster.start()
+
+
+@needs_postgres
+def test_the_place_of_a_study_is_shown_without_passwords(cluster: Cluster) -> None:
+    url = cluster.url.replace("tuner@", "tuner:secret@")
+    storage = open_shared(f"{url}?password=secret&application_name=a")
+    storage.close()
+    assert storage.where == f"{url.replace('secret', '***')}?password=***&application_name=a"
+
+
+@pytest.mark.parametrize("password", ["se@cret", "se/cret", "secret%", "se cret", "secret@[::1"])
+def test_a_password_that_libpq_would_misread_is_not_quoted(password: str) -> None:
+    with pytest.raises(DocumentError, match=r"percent-encoded .* but got 'postgresql://u:\*\*\*@") as told:
+        open_shared(f"postgresql://u:{password}@127.0.0.1:1/d", patience_s=0)
+    assert "cret" not in str(told.value)
 
 
 @pytest.mark.parametrize("url", ["sqlite:///study.db", "study.journal", "mysql://u:secret@h/d", ""])

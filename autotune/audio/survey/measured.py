@@ -23,7 +23,7 @@ __all__ = ["SAMPLED_S", "Skipped", "Spread", "Survey", "drawn_pieces", "survey_a
 SAMPLED_S = 1800.0
 """At most so much is listened to: the share of speech in half an hour is known to a few hundredths."""
 PIECE_S = 30.0
-"""Taken from one place: many places of many files tell more than one file to its end."""
+"""Taken from one place: many places of many files represent the audio better than one file to its end."""
 QUANTILES = 101
 """Fewer would stretch a long tail: between two of them durations are taken to be even."""
 TIMEOUT_S = 1800.0
@@ -93,24 +93,26 @@ def survey_audio(source: Path, *, seed: int = 0, on_event: OnEvent | None = None
         AudioError: no usable file; names the first bad ones.
         TrialError: the child failed.
     """
-    found = find_audio(source)
-    pieces = drawn_pieces(found.scan.files, seed)
+    audio = find_audio(source)
+    pieces = drawn_pieces(audio.scan.files, seed)
     payload = {"files": [{"path": str(path.absolute()), "pieces": cut} for path, cut in pieces.items()]}
     result = run_task("autotune.audio.survey.sample:sample_task", payload, timeout_s=TIMEOUT_S, on_event=on_event)
-    heard, damaged = {}, {}
+    facts_by_file, damaged = {}, {}
     for path, facts in zip(pieces, result["files"], strict=True):
         if "error" in facts:
             damaged[path] = str(facts["error"])
         else:
-            heard[path] = facts
-    usable = [info for info in found.scan.files if info.path not in damaged]
-    if not sum(facts["frames"] for facts in heard.values()):
+            facts_by_file[path] = facts
+    usable = [info for info in audio.scan.files if info.path not in damaged]
+    if not sum(facts["frames"] for facts in facts_by_file.values()):
         named = " ".join(list(damaged.values())[:5])
         raise AudioError(
             f"{source} must hold at least 32 ms of audio that can be decoded, but does not. {named}".rstrip()
         )
-    skipped = (*found.scan.skipped, *damaged.items())
-    return _survey(source, found, usable, [Skipped(path=str(path), reason=why) for path, why in skipped], heard, seed)
+    skipped = (*audio.scan.skipped, *damaged.items())
+    return _survey(
+        source, audio, usable, [Skipped(path=str(path), reason=why) for path, why in skipped], facts_by_file, seed
+    )
 
 
 def drawn_pieces(
@@ -138,36 +140,36 @@ def drawn_pieces(
 
 def _survey(
     source: Path,
-    found: FoundAudio,
+    audio: FoundAudio,
     usable: Sequence[AudioInfo],
     skipped: Sequence[Skipped],
-    heard: dict[Path, dict[str, Any]],
+    facts_by_file: dict[Path, dict[str, Any]],
     seed: int,
 ) -> Survey:
     durations = sorted(info.duration_s for info in usable)
-    facts = [one for one in heard.values() if one["frames"]]
-    frames = sum(one["frames"] for one in facts)
-    pauses = [pause for one in facts for pause in one["pauses_s"]]
-    snrs = [one["snr_db"] for one in facts if one["snr_db"] is not None]
+    facts = [fact for fact in facts_by_file.values() if fact["frames"]]
+    frames = sum(file["frames"] for file in facts)
+    pauses = [pause for file in facts for pause in file["pauses_s"]]
+    snrs = [file["snr_db"] for file in facts if file["snr_db"] is not None]
     return Survey(
         source=str(source),
         files=len(usable),
         audio_s=sum(durations),
         skipped=tuple(skipped),
-        transcripts=sum(info.path in found.texts for info in usable),
+        transcripts=sum(info.path in audio.texts for info in usable),
         durations_s=tuple(durations),
         duration_quantiles_s=tuple(float(value) for value in np.quantile(durations, np.linspace(0, 1, QUANTILES))),
         sample_rates_hz=_counts([info.sample_rate_hz for info in usable]),
         channels=_counts([info.channels for info in usable]),
         seed=seed,
-        sampled_s=sum(one["sampled_s"] for one in facts),
+        sampled_s=sum(file["sampled_s"] for file in facts),
         sampled_files=len(facts),
-        speech_share=sum(one["speech_frames"] for one in facts) / frames,
-        speech_shares=tuple(one["speech_frames"] / one["frames"] for one in facts),
+        speech_share=sum(file["speech_frames"] for file in facts) / frames,
+        speech_shares=tuple(file["speech_frames"] / file["frames"] for file in facts),
         pause_s=_spread(pauses) if pauses else None,
-        loudness_dbfs=_spread([one["loudness_dbfs"] for one in facts]),
+        loudness_dbfs=_spread([file["loudness_dbfs"] for file in facts]),
         snr_db=_spread(snrs) if snrs else None,
-        clipped_share=sum(one["clipped"] for one in facts) / sum(one["samples"] for one in facts),
+        clipped_share=sum(file["clipped"] for file in facts) / sum(file["samples"] for file in facts),
     )
 
 

@@ -69,7 +69,7 @@ def _durations(axes: Any, survey: Survey) -> None:
         axes.set_xlabel("duration")
         unit_s = 1.0
     else:
-        unit_s, unit = next((one for one in _UNITS if median >= 2 * one[0]), _UNITS[-1])
+        unit_s, unit = next((pair for pair in _UNITS if median >= 2 * pair[0]), _UNITS[-1])
         values = values / unit_s
         margin = max((values[-1] - values[0]) * 0.02, median / unit_s * 0.02)
         edges = np.linspace(values[0] - margin, values[-1] + margin, _bins(values) + 1)

@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.sound_file import open_sound
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def pauses_s(speech: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[float]:
 
 
 def _pieces(path: Path, pieces: Sequence[Sequence[float]]) -> Iterator[tuple[Float32, int]]:
-    with soundfile.SoundFile(path) as file:
+    with open_sound(path) as file:
         rate = file.samplerate
         for start_s, end_s in pieces:
             first = round(start_s * rate)

@@ -9,63 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from autotune.accuracy import ALLOWED_INCREASE, Guard, Judge
+from autotune.accuracy import Guard, Judge
 from autotune.audio.profile import AudioProfile, load_profile
 from autotune.audio.workload import Workload
-from autotune.deploy_yaml import check_writable
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
-from autotune.files import state_dir
+from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_workload, judge_of, reference_request
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
-from autotune.space.document import Arrival
+from autotune.space.capabilities import Target
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, load_space, resolve
-from autotune.space.targets import Target, find_target, restrict
+from autotune.space.restricting import fit_architecture, restrict
+from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort
 from autotune.study.goal import OBJECTIVES, Goal
 
-__all__ = ["Job", "TuneOptions", "prepare"]
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    """What the user asked for."""
-
-    audio_profile: str
-    command: str
-    """The command line, for the file's provenance."""
-    model: str | None = None
-    audio: Path | None = None
-    search_space: str = "all"
-    target: str = "autotune"
-    """What will run the winner: only what it can express is searched."""
-    vad_model: str | None = None
-    """Directory of an FSMN-VAD model that is searched as well."""
-    devices: tuple[str, ...] | None = None
-    """None: the CPU, and the first GPU where there is one."""
-    effort: str = "standard"
-    trials: int | None = None
-    timeout_s: float | None = None
-    seed: int = 0
-    study_name: str | None = None
-    fresh: bool = False
-    max_cer_increase: float = ALLOWED_INCREASE
-    """Absolute, against fp32 PyTorch; ``inf``: texts are judged, but nothing is rejected."""
-    objective: str | None = None
-    """None: the audio profile's."""
-    slo: float | Literal["none"] | None = None
-    """Seconds within which 95 % of the texts must be there; None: what the audio profile promises."""
-    max_memory_bytes: int | None = None
-    storage: str | None = None
-    """URL of a database that several identical machines share; None: the journal of this one."""
-    history: bool = True
-    """Start from winners of earlier studies, and remember this one."""
-    out: Path = Path("deploy.yaml")
+__all__ = ["Job", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +114,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
     size = f"{model.parameters / 1e6:.1f} M parameters"
     reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
+    space = fit_architecture(space, target, model.architecture)
     workload = draw_workload(
         profile,
         options.audio,
@@ -192,7 +158,7 @@ def _goal(options: TuneOptions, profile: AudioProfile) -> Goal:
     objective = options.objective or profile.objective
     if objective not in OBJECTIVES:
         raise DocumentError(f"--objective must be one of {', '.join(OBJECTIVES)}, but got {objective!r}.")
-    if objective == "streams" and profile.arrival.process != "realtime":
+    if objective == "streams" and profile.arrival.kind != "realtime":
         raise DocumentError(
             f"--objective streams must go with audio that is spoken in real time, but the profile {profile.name} has "
             f"arrival {profile.arrival.process}. Use --audio-profile streaming, or another objective."
@@ -231,14 +197,13 @@ def _space(
     options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
 ) -> ResolvedSpace:
     loaded, vad_model = load_space(options.search_space), _vad_model(options)
-    arrival: Arrival = "closed" if profile.arrival.process == "closed" else "open"
     try:
         space = restrict(loaded, target, vad_model=vad_model)
         if not space.branches:
             return ResolvedSpace(space.name, ())
-        return resolve(space, hardware, devices=devices, arrival=arrival)
+        return resolve(space, hardware, devices=devices, arrival=profile.arrival.loop)
     except DocumentError as error:
-        if target.takes_whole and arrival == "closed":
+        if target.takes_whole and profile.arrival.loop == "closed":
             raise DocumentError(
                 f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
                 f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"

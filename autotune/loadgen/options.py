@@ -1,0 +1,53 @@
+"""What a user can ask of ``load``. Imports nothing heavy, since ``--help`` shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from autotune.options import API_KEY_VARIABLE, AUDIO_PROFILE, SLO, Option, parse_duration, read_api_key
+
+__all__ = ["LoadOptions"]
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What is offered to a server, and by whom, in the order of ``--help``; None where the audio profile shall say."""
+
+    audio_profile: Annotated[str, AUDIO_PROFILE]
+    rate: Annotated[
+        float | None, Option("Requests a second, arriving at random. Default: what the profile offers.")
+    ] = None
+    streams: Annotated[
+        int | None, Option("Recordings spoken at once in real time, by FunASR's WebSocket protocol.")
+    ] = None
+    trace: Annotated[
+        Path | None, Option("A text file of arrivals: on each line seconds and, optionally, a recording.")
+    ] = None
+    duration_s: Annotated[
+        float | None,
+        Option(
+            "How long load is offered, such as 60s or 5m. Default: 60 s, and on until the answer is clear.",
+            "--duration",
+            parse_duration,
+        ),
+    ] = None
+    slo: Annotated[float | Literal["none"] | None, SLO] = None
+    """Seconds within which 95 % of the texts must be there."""
+    find_capacity: Annotated[bool, Option("Look for the highest load that keeps the SLO.", "--find-capacity")] = False
+    timeout_s: Annotated[float, Option("Seconds after which a text counts as missing.")] = 30.0
+    audio: Annotated[
+        Path | None, Option("Your own audio instead of the profile's: a directory, a file or a manifest.")
+    ] = None
+    seed: Annotated[int, Option("Of audio, arrivals and order.", min=0)] = 0
+    api_key: Annotated[
+        str | None,
+        Option(
+            f"A file that holds the server's key. Default: {API_KEY_VARIABLE}, if set.", "--api-key-file", read_api_key
+        ),
+    ] = None
+    model: Annotated[str, Option("The model's name in HTTP requests.")] = "funasr"
+    insecure: Annotated[bool, Option("Don't check the server's TLS certificate.", "--insecure")] = False
+    command: str = ""
+    """The command line, for the report's provenance."""

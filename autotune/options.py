@@ -1,0 +1,119 @@
+"""What an option of a command is, and how the text that a user gives becomes its value.
+
+A command's options are the fields of one dataclass beside its job. Here and there nothing heavy is imported, since
+``--help`` shows them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from autotune.errors import DocumentError
+
+__all__ = [
+    "API_KEY_VARIABLE",
+    "AUDIO_PROFILE",
+    "MODEL",
+    "SLO",
+    "Option",
+    "parse_duration",
+    "parse_names",
+    "parse_size",
+    "parse_slo",
+    "read_api_key",
+]
+
+API_KEY_VARIABLE = "AUTOTUNE_API_KEY"
+_SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Option:
+    """Stands in the ``Annotated`` of a dataclass's field that is an option of the command line."""
+
+    help: str
+    name: str | None = None
+    """Where it isn't made of the field's name."""
+    read: Callable[[Any, str], Any] | None = None
+    """Makes the field's value of what was given, whose type is that of its first parameter, and of the option's name.
+    Nothing given is None; where it returns None, the field keeps its default. Raises DocumentError."""
+    min: float | None = None
+    max: float | None = None
+
+
+def parse_duration(text: str | None, option: str) -> float | None:
+    """``90``, ``90s``, ``20m`` or ``2h`` in seconds; None stays None. Raises DocumentError."""
+    if text is None:
+        return None
+    factor = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:], 0.0)
+    try:
+        seconds = float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise DocumentError(f'{option} must be a positive duration such as "90s", "20m" or "2h", but got {text!r}.')
+    return seconds
+
+
+def parse_size(text: str | None, option: str) -> int | None:
+    """``4GiB``, ``512MiB``, ``3e9`` in bytes (``4G``, ``4GB`` are GiB too); None stays None. Raises DocumentError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    try:
+        size = float(found[1]) * _SIZES[found[2].upper()] if found else -1.0
+    except ValueError:
+        size = -1.0
+    if not 1 <= size < float("inf"):
+        raise DocumentError(f'{option} must be a size such as "512MiB" or "4GiB", but got {text!r}.')
+    return int(size)
+
+
+def parse_slo(text: str | None, option: str) -> float | Literal["none"] | None:
+    """Seconds of ``p95_latency_s=0.5``, or ``none`` for no promise; None stays None. Raises DocumentError."""
+    if text is None:
+        return None
+    if text == "none":
+        return "none"
+    name, _, value = text.partition("=")
+    seconds = parse_duration(value, f"{option} p95_latency_s") if name.strip() == "p95_latency_s" else None
+    if seconds is None:
+        raise DocumentError(f'{option} must be "p95_latency_s=SECONDS", or "none", but got {text!r}.')
+    return seconds
+
+
+def parse_names(text: str | None, option: str) -> tuple[str, ...] | None:
+    """Comma-separated names; None stays None. Raises DocumentError for an empty one."""
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise DocumentError(f"{option} must be names with commas between them, but got {text!r}.")
+    return names
+
+
+def read_api_key(path: Path | None, option: str) -> str | None:
+    """The key that a file holds, without one that of the environment, None if that has none. Raises DocumentError."""
+    try:
+        text = os.environ.get(API_KEY_VARIABLE) if path is None else path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(f"{option} must be a readable text file, but {path}: {error}.") from error
+    if path is None and not text:
+        return None
+    if not text or not text.isascii() or not text.isprintable():
+        where = API_KEY_VARIABLE if path is None else path
+        raise DocumentError(f"An API key must be one line of printable ASCII, but {where} doesn't hold one.")
+    return text
+
+
+MODEL = Option(
+    "A FunASR model directory, a hub id such as iic/SenseVoiceSmall or FunASR's alias paraformer-zh, or random:PRESET "
+    "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny)."
+)
+AUDIO_PROFILE = Option("short, long, mixed, streaming, or a profile's YAML file.")
+SLO = Option("p95_latency_s=SECONDS, or none. Default: what the audio profile promises.", read=parse_slo)

@@ -1,0 +1,45 @@
+"""Redaction: passwords and keys become ``***`` in what is written or printed of URLs and command lines."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+__all__ = ["RedactedCommand", "RedactedUrl", "redacted", "redacted_command"]
+
+REDACTED = "***"
+_SECRET_NAME = r"[\w.-]*(?:pass|pwd|secret|token|key|credential|sig|auth)[\w.-]*(?<!file)"
+"""Of a query's parameter or an option; what ends in ``file`` holds a path."""
+_OPTION = re.compile(rf"--{_SECRET_NAME}(=|$)", re.IGNORECASE)
+_PARAMETER = re.compile(rf"((?:^|[?&\s]){_SECRET_NAME}\s*=)[^&]*", re.IGNORECASE)
+_USER_INFO = re.compile(r"(://[^:/?#@]*):(?:[^?]*|.*)@", re.DOTALL)
+"""Up to the last @ before the query, or else in all: a password that isn't percent-encoded may hold /, ? and @."""
+
+
+def redacted(text: str) -> str:
+    """A URL or a word of a command line without its password and keys; rather too much is left out than too little."""
+    if (option := _OPTION.match(text)) and option[1]:
+        return option[0] + REDACTED
+    return _USER_INFO.sub(rf"\1:{REDACTED}@", _PARAMETER.sub(rf"\1{REDACTED}", text))
+
+
+def redacted_command(command: str) -> str:
+    """A command line as a shell takes it; unchanged where it holds no password and no key."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return redacted(command)
+    shown = [
+        REDACTED if (option := _OPTION.match(before)) and not option[1] else redacted(word)
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+    return command if shown == words else shlex.join(shown)
+
+
+RedactedUrl = Annotated[str, AfterValidator(redacted)]
+"""A document's: redacted where it is made, and where a file from before is read."""
+RedactedCommand = Annotated[str, AfterValidator(redacted_command)]
+"""The same of a command line."""

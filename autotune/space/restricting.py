@@ -1,0 +1,122 @@
+"""A search space restricted to what a target can express."""
+
+from __future__ import annotations
+
+from autotune.deployment import SILERO
+from autotune.errors import DocumentError
+from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, Target
+from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
+from autotune.space.resolved import Dropped, ResolvedSpace
+from autotune.space.vocabulary import Vocabulary
+
+__all__ = ["fit_architecture", "restrict"]
+
+_SHAPING = ("engine", "device", "format", "chunking.method")
+"""A branch's other paths depend on them, so it can't be given a value that it lacks."""
+
+
+def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None) -> SearchSpace:
+    """The part of a space that a target can express; paths that it fixes have its value even if the space had others.
+
+    Args:
+        space: as ``load_space`` gives it.
+        target: what will run the winner.
+        vad_model: directory of an FSMN-VAD model, searched beside Silero where the target has both.
+
+    Raises:
+        DocumentError: nothing is left of the space.
+    """
+    branches = {name: _with_vad(branch, target, vad_model) for name, branch in space.branches.items()}
+    if not target.backends:
+        return space.model_copy(update={"branches": branches})
+    kept: dict[str, Branch] = {}
+    for backend in target.backends:
+        for number, together in enumerate(backend.one_of or (None,), start=1):
+            for name, branch in branches.items():
+                fitting = _fitting(branch, backend, together)
+                if fitting is not None:
+                    kept[name if number == 1 else f"{name}-{number}"] = fitting
+    if not kept and not target.automodel:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold something that {target.name} ({target.runs}) can express, but '
+            "it doesn't."
+        )
+    return space.model_copy(update={"branches": kept})
+
+
+def fit_architecture(space: ResolvedSpace, target: Target, architecture: str) -> ResolvedSpace:
+    """Leave out the branches in which the target can't run a model of that class.
+
+    Raises:
+        DocumentError: none is left.
+    """
+    lost = {branch.name: target.lost(branch.expert_deployment(), architecture) for branch in space.branches}
+    dropped = [Dropped(f"branch {name}", paths[ARCHITECTURE]) for name, paths in lost.items() if ARCHITECTURE in paths]
+    kept = tuple(branch for branch in space.branches if ARCHITECTURE not in lost[branch.name])
+    if dropped and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold something that {target.name} can express of this model, but: '
+            f"{'; '.join(f'{item.what}: {item.reason}' for item in dropped)}"
+        )
+    return ResolvedSpace(space.name, kept, (*space.dropped, *dropped))
+
+
+def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:
+    """The branch with the detectors that there are; without any, it can't cut by one."""
+    path = "chunking.vad_model"
+    if path not in branch.parameters:
+        return branch
+    known = [choice.value for choice in branch.parameters[path].values]
+    silero = [] if target.cuts_by_fsmn else [value for value in known if value == SILERO]
+    models = [*silero, *(value for value in known if value != SILERO), *([vad_model] if vad_model else [])]
+    parameters = dict(branch.parameters)
+    if models:
+        choices = tuple(Choice(value=value) for value in dict.fromkeys(models))
+        parameters[path] = parameters[path].model_copy(update={"values": choices})
+        return branch.model_copy(update={"parameters": parameters})
+    method = parameters.get("chunking.method")
+    if method is not None:
+        left = tuple(choice for choice in method.values if choice.value != "vad")
+        parameters["chunking.method"] = method.model_copy(update={"values": left})
+    return branch.model_copy(update={"parameters": _reachable(branch.fixed, parameters)})
+
+
+def _fitting(branch: Branch, backend: Backend, together: Capability | None) -> Branch | None:
+    """The branch with only what the backend can express; None if one of its paths has nothing of that."""
+    capabilities = {**backend.capabilities, **({together.path: together} if together else {})}
+    fixed, parameters = dict(branch.fixed), dict(branch.parameters)
+    said = {**_unsaid(branch), **fixed}
+    for path, capability in capabilities.items():
+        if path in parameters:
+            choices = tuple(choice for choice in parameters[path].values if capability.allows(choice.value))
+            if not choices and not _gives(capability):
+                return None
+            choices = choices or (Choice(value=capability.values[0]),)
+            parameters[path] = parameters[path].model_copy(update={"values": choices})
+        elif path in said and not capability.allows(said[path]):
+            if capability is together or not _gives(capability):
+                return None
+            fixed[path] = capability.values[0]
+    return branch.model_copy(update={"fixed": fixed, "parameters": _reachable(fixed, parameters)})
+
+
+def _unsaid(branch: Branch) -> dict[str, Scalar | None]:
+    """What the branch's deployments have where it says nothing; None: what the task says."""
+    neutral = Vocabulary.of_engine(branch.fixed["engine"], branch.fixed["device"], where="").neutral_options
+    return {"language": None, "text_norm": None, **{f"session_options.{key}": value for key, value in neutral.items()}}
+
+
+def _gives(capability: Capability) -> bool:
+    """Whether a branch can be given the server's value for its own; paths that others depend on can't be changed."""
+    return len(capability.values) == 1 and capability.path not in _SHAPING
+
+
+def _reachable(fixed: dict[str, Scalar], parameters: dict[str, Parameter]) -> dict[str, Parameter]:
+    """Without parameters whose condition can't hold any more."""
+    values = {path: {value} for path, value in fixed.items()}
+    values |= {path: {choice.value for choice in item.values} for path, item in parameters.items()}
+    return {
+        path: item
+        for path, item in parameters.items()
+        if all(values[other] & set(wanted) for other, wanted in item.when.items() if other in values)
+    }

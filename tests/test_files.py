@@ -1,0 +1,48 @@
+"""What users name as outputs: found out beforehand, written whole or not at all."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune.deploy_yaml import read_deployment_file, write_deployment_file
+from autotune.errors import DocumentError
+from autotune.files import check_writable, write_output
+from tests.deployment_example import example_file
+
+WRITERS: list[Callable[[Path], None]] = [
+    check_writable,
+    lambda path: write_output(path, b"new"),
+    lambda path: write_deployment_file(path, example_file()),
+]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_unwritable_paths_are_found_before_measuring(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    cases = {
+        tmp_path: "is a directory",
+        tmp_path / "absent" / "deploy.yaml": "is not a directory",
+        tmp_path / "file" / "deploy.yaml": "is not a directory",
+        Path("/dev/null"): "regular file",
+        Path("/proc/deploy.yaml"): "must be writable",
+    }
+    for path, message in cases.items():
+        with pytest.raises(DocumentError, match=message):
+            write(path)
+
+
+def test_checking_leaves_nothing_behind_and_keeps_what_is_there(tmp_path: Path) -> None:
+    check_writable(tmp_path / "deploy.yaml")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "deploy.yaml").write_text("old", encoding="utf-8")
+    check_writable(tmp_path / "deploy.yaml")
+    assert (tmp_path / "deploy.yaml").read_text(encoding="utf-8") == "old"
+
+
+def test_writing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "real.yaml")
+    for write in WRITERS[1:]:
+        write(tmp_path / "link.yaml")
+        assert (tmp_path / "link.yaml").is_symlink()
+    assert read_deployment_file(tmp_path / "real.yaml") == example_file()

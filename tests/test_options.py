@@ -1,0 +1,124 @@
+"""Options: what stands on a command line reaches its field, what doesn't leaves the default; texts become values."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from autotune.accuracy import Guard
+from autotune.cli.options import JsonOption, with_options
+from autotune.errors import DocumentError
+from autotune.jobs.options import TuneOptions
+from autotune.options import (
+    API_KEY_VARIABLE,
+    Option,
+    parse_duration,
+    parse_names,
+    parse_size,
+    parse_slo,
+    read_api_key,
+)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    city: Annotated[str, Option("Where to.")]
+    wait_s: Annotated[float, Option("How long.", "--wait", parse_duration)] = 60.0
+    nights: Annotated[int | None, Option("How many.", min=1)] = None
+    return_: Annotated[bool | None, Option("And back.", "--return/--no-return")] = None
+    agent: str = "nobody"
+
+
+def asked(*arguments: str) -> dict[str, object]:
+    app = typer.Typer()
+
+    @app.command()
+    @with_options
+    def travel(who: str, options: Wishes, json_: JsonOption = False) -> None:
+        """Go."""
+        print(json.dumps({"who": who, "json": json_, **asdict(options)}))
+
+    ended = CliRunner().invoke(app, arguments)
+    if isinstance(ended.exception, DocumentError):
+        raise ended.exception
+    assert ended.exit_code == 0, ended.output
+    document: dict[str, object] = json.loads(ended.output)
+    return document
+
+
+def test_what_is_not_given_has_the_fields_default() -> None:
+    others = {"who": "me", "json": False, "nights": None, "return_": None, "agent": "nobody"}
+    assert asked("me", "--city", "Rome") == {**others, "city": "Rome", "wait_s": 60.0}
+
+
+def test_what_is_given_reaches_its_field() -> None:
+    given = asked("me", "--wait", "2m", "--city", "Rome", "--nights", "3", "--no-return", "--json")
+    expected = {"city": "Rome", "wait_s": 120.0, "nights": 3, "return_": False, "agent": "nobody"}
+    assert given == {"who": "me", "json": True, **expected}
+
+
+def test_a_wrong_text_names_the_option_as_it_was_written() -> None:
+    with pytest.raises(DocumentError, match=r"--wait must be a positive duration"):
+        asked("me", "--city", "Rome", "--wait", "soon")
+
+
+def test_tunes_default_of_the_guard_is_the_guards() -> None:
+    assert TuneOptions().max_cer_increase == Guard().allowed
+
+
+def test_texts_become_values() -> None:
+    assert [parse_duration(text, "-") for text in (None, "90", "90s", "1.5m", "2h")] == [None, 90, 90, 90, 7200]
+    assert [parse_size(text, "-") for text in (None, "3e9", "512MiB", "4G")] == [None, 3_000_000_000, 2**29, 2**32]
+    assert [parse_slo(text, "-") for text in (None, "none", "p95_latency_s=0.5")] == [None, "none", 0.5]
+    assert [parse_names(text, "-") for text in (None, "cpu", "cpu, cuda:0")] == [None, ("cpu",), ("cpu", "cuda:0")]
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts"),
+    [
+        (parse_duration, ["", "s", "-1s", "nan", "inf", "2 days"]),
+        (parse_size, ["", "GiB", "-1", "0", "1.2.3", "4PiB", "1e999"]),
+        (parse_slo, ["", "fast", "p95_latency_s=", "p95_latency_s=0", "p99_latency_s=1"]),
+        (parse_names, ["", " ", "cpu,", ",cpu"]),
+    ],
+)
+def test_wrong_texts_are_refused_by_the_options_name(parse: Callable[[str, str], object], texts: list[str]) -> None:
+    for text in texts:
+        with pytest.raises(DocumentError, match=r"--option .*must be"):
+            parse(text, "--option")
+
+
+def test_a_key_is_the_files_or_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "key"
+    file.write_text("in the file\n", encoding="utf-8")
+    monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
+    assert read_api_key(None, "--api-key-file") is None
+    monkeypatch.setenv(API_KEY_VARIABLE, "")
+    assert read_api_key(None, "--api-key-file") is None
+    monkeypatch.setenv(API_KEY_VARIABLE, "in the environment")
+    assert read_api_key(None, "--api-key-file") == "in the environment"
+    assert read_api_key(file, "--api-key-file") == "in the file"
+
+
+@pytest.mark.parametrize("content", ["", "\n", "one\ntwo", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "key"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(DocumentError, match=f"one line of printable ASCII, but {file}"):
+        read_api_key(file, "--api-key-file")
+    monkeypatch.setenv(API_KEY_VARIABLE, content)
+    if content:
+        with pytest.raises(DocumentError, match=f"one line of printable ASCII, but {API_KEY_VARIABLE}"):
+            read_api_key(None, "--api-key-file")
+
+
+def test_a_key_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"--api-key-file must be a readable text file, but .*missing"):
+        read_api_key(tmp_path / "missing", "--api-key-file")
