@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
         raise DocumentError(f"{path} must be a readable UTF-8 YAML file, but: {error}") from error
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, brackets without an end
         raise DocumentError(f"{path} must be YAML, but: {error}") from error
 
 

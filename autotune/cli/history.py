@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from autotune.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from autotune.jobs.winners import Unreadable, Winner
 
-    from autotune.jobs.winners import Remembered, Winner
-
-__all__ = ["history", "print_winners"]
+__all__ = ["history"]
 
 EMPTY = """\
-No winner is remembered yet. Each deployment that autotune proves faster than FunASR's default is kept, and a later
-study of the same architecture on similar hardware starts from it."""
+No winner is remembered yet. A copy of each deploy.yaml whose deployment is proven faster than FunASR's default is kept,
+and a later study of the same architecture starts from it."""
+UNREADABLE = "What is unreadable is ignored. Move it away, or forget it with the rest (--clear)."
 
 
 def history(
@@ -33,7 +30,7 @@ def history(
 ) -> None:
     """List the winners of earlier studies, newest first.
 
-    A later study of the same architecture on similar hardware starts from them.
+    A later study of the same architecture starts from them.
     """
     import json
 
@@ -42,9 +39,9 @@ def history(
 
     path = history_dir()
     try:
-        known = remembered()
+        winners, unreadable = remembered()
         if clear:
-            agreed = yes or _agreed(len(known.winners) + len(known.unreadable), path)
+            agreed = yes or _agreed(len(winners) + len(unreadable), path)
             forgotten = forget() if agreed else 0
             print(json.dumps({"forgotten": forgotten}) if json_ else f"{_counted(forgotten)} forgotten.")
             return
@@ -54,81 +51,34 @@ def history(
             "Change its permissions, or set XDG_STATE_HOME."
         ) from error
     if json_:
-        print(json.dumps(_json(known, path)))
+        listed = [winner.model_dump(mode="json") for winner in winners]
+        failed = [{"path": str(item.path), "reason": item.reason} for item in unreadable]
+        print(json.dumps({"path": str(path), "winners": listed, "unreadable": failed}))
     else:
-        _show(known)
+        _show(winners, unreadable)
 
 
-def print_winners(winners: Sequence[Winner], console: Console | None = None) -> None:
-    """A table, or a few lines for each winner where a table doesn't fit.
-
-    Args:
-        winners: newest first.
-        console: where to; by default stdout, as wide as need be unless it is a terminal.
-    """
-    from autotune.cli.terminal import natural_width, stdout_console
-
-    console = console or stdout_console()
-    table = _table(winners)
-    if natural_width(console, table) <= console.width:
-        console.print(table)
-        return
+def _show(winners: list[Winner], unreadable: list[Unreadable]) -> None:
+    if not winners:
+        print(EMPTY)
     for winner in winners:
-        date, model, hardware, profile, deployment, rtfx, speedup = _cells(winner)
-        console.print(f"{date} · {model} · {profile} · RTFx {rtfx}, {speedup}", soft_wrap=True)
-        console.print(f"  {deployment}\n  {hardware}", soft_wrap=True)
-
-
-def _table(winners: Sequence[Winner]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE)
-    for column in ("date", "model", "hardware", "profile", "deployment", "RTFx", "speed-up"):
-        table.add_column(column, no_wrap=True, justify="right" if column in ("RTFx", "speed-up") else "left")
-    for winner in winners:
-        table.add_row(*_cells(winner))
-    return table
-
-
-def _cells(winner: Winner) -> tuple[str, str, str, str, str, str, str]:
-    profile = winner.audio_profile
-    return (
-        f"{winner.date.astimezone():%Y-%m-%d %H:%M}",
-        winner.model,
-        _hardware(winner),
-        profile if winner.objective == "throughput" else f"{profile}, {winner.objective}",
-        winner.deployment.describe(),
-        f"{winner.rtfx:.1f}",
-        f"{winner.speedup.median:.2f}×",
-    )
-
-
-def _hardware(winner: Winner) -> str:
-    hardware = winner.hardware
-    cores = f"{hardware.usable_cores} core{'s' if hardware.usable_cores > 1 else ''}"
-    return ", ".join([hardware.cpu, cores, *(gpu.name for gpu in hardware.gpus)])
+        hardware, objective = winner.hardware, "" if winner.objective == "throughput" else f", {winner.objective}"
+        cores = f"{hardware.usable_cores} core{'s' if hardware.usable_cores > 1 else ''}"
+        print(
+            f"{winner.date.astimezone():%Y-%m-%d %H:%M} · {winner.model} · {winner.audio_profile}{objective} · "
+            f"RTFx {winner.rtfx:.1f}, {winner.speedup.median:.2f}×"
+        )
+        print(f"  {winner.deployment.describe()}")
+        print(f"  {', '.join([hardware.cpu, cores, *(gpu.name for gpu in hardware.gpus)])}")
+        print(f"  {winner.path}")
+    for item in unreadable:
+        print(f"unreadable: {' '.join(item.reason.split())}")
+    if unreadable:
+        print(UNREADABLE)
 
 
 def _counted(count: int) -> str:
     return f"{count} winner{'' if count == 1 else 's'}"
-
-
-def _show(known: Remembered) -> None:
-    if known.winners:
-        print_winners(known.winners)
-    else:
-        print(EMPTY)
-    for item in known.unreadable:
-        print(f"unreadable: {item.path}: {item.reason}")
-
-
-def _json(known: Remembered, path: Path) -> dict[str, Any]:
-    return {
-        "path": str(path),
-        "winners": [winner.model_dump(mode="json", by_alias=True) for winner in known.winners],
-        "unreadable": [{"path": str(item.path), "reason": item.reason} for item in known.unreadable],
-    }
 
 
 def _agreed(count: int, path: Path) -> bool:

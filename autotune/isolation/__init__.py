@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from autotune.isolation.parent import run_task
+from autotune.isolation.parent import Stop, run_task
 
-__all__ = ["run_task"]
+__all__ = ["Stop", "run_task"]

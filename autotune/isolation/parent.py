@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import select
+import socket
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -14,13 +16,39 @@ from typing import Any
 from autotune.isolation.endings import Ending, classify, oom_kill_counts
 from autotune.isolation.process import ChildProcess, started, trim
 
-__all__ = ["run_task"]
+__all__ = ["Stop", "run_task"]
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 
 LOG_LIMIT_BYTES = 64 << 20
 LOG_CHECK_S = 10.0
 """How often the parent wakes without cause, to see whether the child fills the disk with warnings."""
+
+
+class Stop:
+    """Lets any thread end a task, now or as soon as it has begun.
+
+    It wakes the thread that runs the task, which ends its own child: whoever else had the child's number could hit
+    another process, because a number is free once the child is reaped.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+
+    def set(self) -> None:
+        """End the task; idempotent, and of no effect once it has ended."""
+        with contextlib.suppress(OSError):  # closed, or full of earlier calls
+            self._writer.send(b"x")
+
+    def fileno(self) -> int:
+        """What is readable from ``set`` on."""
+        return self._reader.fileno()
+
+    def close(self) -> None:
+        """Release it, once the task has ended."""
+        self._reader.close()
+        self._writer.close()
 
 
 def run_task(
@@ -31,6 +59,7 @@ def run_task(
     on_event: OnEvent | None = None,
     cpus: Collection[int] | None = None,
     threads: int | None = None,
+    stop: Stop | None = None,
 ) -> dict[str, Any]:
     """Run ``module:function`` of autotune in a fresh interpreter and return the dict that it returns.
 
@@ -46,6 +75,7 @@ def run_task(
         on_event: called in this thread with each event's name and data.
         cpus: ids of the CPUs that the child may run on; None leaves the affinity as it is.
         threads: value of the OMP, MKL, OpenBLAS, … variables; None leaves them as they are.
+        stop: lets another thread end the child.
 
     Raises:
         AutotuneError: the child raised it; class and message are kept.
@@ -67,7 +97,7 @@ def run_task(
     kills_before = oom_kill_counts()
     heard = _Heard(on_event)
     with started(request, threads) as child:
-        timed_out = not _listen(child, heard, time.monotonic() + timeout_s)
+        timed_out = not _listen(child, heard, time.monotonic() + timeout_s, stop)
     if heard.result is not None:
         return heard.result
     raise classify(
@@ -126,12 +156,14 @@ class _Heard:
             self.noise = f"a task must return a dict, but it returned {type(message['result']).__name__}"
 
 
-def _listen(child: ChildProcess, heard: _Heard, deadline: float) -> bool:
-    """Handle the child's lines until it has said its last or ended; False if the deadline came first."""
+def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | None) -> bool:
+    """Handle the child's lines until it has said its last, ended or must end; False if the deadline came first."""
     poll = select.poll()
     poll.register(child.pipe_fd, select.POLLIN)
     if child.exit_fd is not None:
         poll.register(child.exit_fd, select.POLLIN)
+    if stop is not None:
+        poll.register(stop, select.POLLIN)
     while True:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
@@ -142,7 +174,7 @@ def _listen(child: ChildProcess, heard: _Heard, deadline: float) -> bool:
         ended = child.exit_fd in ready
         closed = bool(ready) and not _drain(child.pipe_fd, heard, deadline)
         child.leaving = heard.last_word
-        if heard.last_word or ended or closed:
+        if heard.last_word or ended or closed or (stop is not None and stop.fileno() in ready):
             return True
 
 

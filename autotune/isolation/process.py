@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ TERM_GRACE_S = 1.0
 """Between SIGTERM and SIGKILL; nothing in a child has to be saved."""
 EXIT_GRACE_S = 5.0
 """For a child to leave after its result, and for the kernel to take one that was killed."""
+_LOOK_EVERY_S = 0.02
+"""At a child without a pidfd."""
 TAIL_BYTES = 1 << 16
 
 THREAD_VARIABLES = (
@@ -60,15 +63,16 @@ class ChildProcess:
         return self.process.returncode
 
     def has_ended(self, timeout_s: float) -> bool:
-        """Wait at most ``timeout_s`` for the end, without reaping where the system lets us."""
+        """Wait at most ``timeout_s`` for the end, without reaping: until then no other process gets the number."""
         if self.exit_fd is not None:
             poll = select.poll()
             poll.register(self.exit_fd, select.POLLIN)
             return bool(poll.poll(timeout_s * 1000))
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
+        until = time.monotonic() + timeout_s
+        while os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_EVERY_S)
         return True
 
 
@@ -136,7 +140,7 @@ def _end(child: ChildProcess) -> None:
             _signal_group(child, signal.SIGTERM)
             child.has_ended(TERM_GRACE_S)
     finally:
-        # Before reaping: as long as the child is not reaped, no other group can get its number.
+        # Before reaping, and never after: as long as the child is not reaped, no other group can get its number.
         _signal_group(child, signal.SIGKILL)
         child.has_ended(EXIT_GRACE_S)
         # A process stuck in a driver can't be killed; the study goes on without it.

@@ -58,7 +58,7 @@ class TuneOptions:
     seed: Annotated[int, Option("Of workload, search and block order.")] = 0
     study_name: Annotated[str | None, Option("Name of the study; default: from model, audio and machine.")] = None
     fresh: Annotated[bool, Option("Forget what this study has measured and start anew.", "--fresh")] = False
-    history: Annotated[bool, Option("Start from what won on similar hardware, and remember this winner.")] = True
+    history: Annotated[bool, Option("Start from winners of earlier studies, and remember this one.")] = True
     max_cer_increase: Annotated[
         float,
         Option(

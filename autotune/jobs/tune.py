@@ -13,13 +13,12 @@ from autotune.jobs.options import TuneOptions
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import Outcome, deployment_file
-from autotune.jobs.winners import Situation, remember, starts
+from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
 from autotune.proof.proof import HeldBack, ProofPlan, confirm, held_back
 from autotune.reporting import Reporter
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult
-from autotune.study.chooser import transfers_within
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
@@ -100,7 +99,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
             document, comparison, held = _proven(job, result, runner, reporter)
             write_deployment_file(options.out, document)
     if options.history:
-        _remember(document, job, reporter)
+        _remember(document, reporter)
     trials_s = sum(trial.wall_s for trial in result.trials) - before_s
     split_s = {
         "preparing": begun - started,
@@ -112,35 +111,30 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
 
 
 def _transfers(job: Job, reporter: Reporter) -> list[Deployment]:
-    """What won on similar hardware, as many as the budget has room for."""
+    """What won before with this architecture, nearest first."""
     if not job.options.history or not job.space.branches:
         return []
     try:
-        found = transfers_within(starts(job.space, _situation(job), limit=job.effort.trials), job.budget.trials)
+        winners = starts(
+            job.space,
+            architecture=job.model.architecture,
+            fingerprint=job.hardware.fingerprint,
+            audio_profile=job.profile.name,
+            objective=job.goal.objective,
+        )
     except OSError as error:
         reporter.note(f"The history of winners can't be read ({error}); the search starts without it.", loud=True)
         return []
-    if found:
-        reporter.note(f"history: starting from {len(found)} deployment(s) that won on similar hardware")
-    return found
+    if winners:
+        reporter.note(f"history: {len(winners)} deployment(s) won before with this architecture; the nearest go first")
+    return winners
 
 
-def _remember(document: DeploymentFile, job: Job, reporter: Reporter) -> None:
+def _remember(document: DeploymentFile, reporter: Reporter) -> None:
     try:
-        remember(document, objective=job.goal.objective)
+        remember(document)
     except OSError as error:
         reporter.note(f"This winner is not remembered for later studies: {error}", loud=True)
-
-
-def _situation(job: Job) -> Situation:
-    return Situation(
-        architecture=job.model.architecture,
-        parameters=job.model.parameters,
-        hardware=job.hardware,
-        audio_profile=job.profile.name,
-        arrival=job.workload.arrival,
-        objective=job.goal.objective,
-    )
 
 
 def _proven(

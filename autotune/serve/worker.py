@@ -8,7 +8,6 @@ second.
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import socket
 import threading
@@ -40,7 +39,7 @@ _SCALE = np.float32(1 / 32768)
 
 def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
-    emit("started", {"pid": os.getpid()})
+    del emit
     deployment = Deployment.model_validate(payload["deployment"])
     artifact = Path(payload["artifact_path"]) if payload["artifact_path"] else None
     with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +12,7 @@ from typing import Any
 
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
-from autotune.isolation import run_task
+from autotune.isolation import Stop, run_task
 from autotune.serve.wire import Message, packed, receive_frame
 
 __all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
@@ -76,7 +74,7 @@ class WorkerProcess:
         self._path = plan.folder / f"{name}.sock"
         self._on_ready, self._on_message, self._on_lost = on_ready, on_message, on_lost
         self._writer: asyncio.StreamWriter | None = None
-        self._pid: int | None = None
+        self._stop = Stop()
         self._ending = False
         self._heard_at = time.monotonic()
         self._hung = ""
@@ -100,7 +98,7 @@ class WorkerProcess:
         self._ending = True
         if self._writer is not None:
             self._writer.close()
-        self._kill()
+        self._stop.set()
 
     def end_if_hung(self) -> None:
         """It loads for too long, says nothing, or one batch doesn't end."""
@@ -114,7 +112,7 @@ class WorkerProcess:
             return
         self.status = WorkerStatus()
         self._heard_at = time.monotonic()
-        self._kill()
+        self._stop.set()
 
     async def run(self) -> str:
         """From its start to its end; returns what ended it. Raises AutotuneError if that was before it was ready."""
@@ -134,9 +132,9 @@ class WorkerProcess:
                 await self._converse(*connected.result())
         finally:
             server.close()
-            self._kill()
+            self._stop.set()
             await asyncio.wait({ended})
-            self._pid = None
+            self._stop.close()
         error = TrialError(self._hung) if self._hung else ended.result()
         if self.ready_at is None and error is not None:
             raise error
@@ -162,8 +160,8 @@ class WorkerProcess:
                     "autotune.serve.worker:serve_task",
                     payload,
                     timeout_s=_FOREVER_S,
-                    on_event=self._started,
                     threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+                    stop=self._stop,
                 )
             except AutotuneError as error:
                 found = error
@@ -173,12 +171,6 @@ class WorkerProcess:
 
         threading.Thread(target=run, name="autotune-worker", daemon=True).start()
         return ended
-
-    def _started(self, _: str, data: dict[str, Any]) -> None:
-        """The process exists; called by its thread."""
-        self._pid = data["pid"]
-        if self._ending:
-            self._kill()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear it until its end."""
@@ -195,10 +187,3 @@ class WorkerProcess:
             self._writer, self.status = None, WorkerStatus()
             writer.close()
             self._on_lost(self)
-
-    def _kill(self) -> None:
-        if self._pid is not None:
-            try:
-                os.kill(self._pid, signal.SIGKILL)
-            except ProcessLookupError:
-                self._pid = None

@@ -15,10 +15,10 @@ from autotune.study.known import History
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
 
-__all__ = ["TRANSFERRED", "Choice", "Chooser", "LocalSearch", "transfers_within"]
+__all__ = ["TRANSFERRED", "Choice", "Chooser", "LocalSearch"]
 
 TRANSFERRED = 0.15
-"""Share of the budget that may go to what won elsewhere."""
+"""Share of the trials that may go to winners of earlier studies."""
 LOCAL_FROM = 7
 """Deployments that must be settled before local search has something to go by."""
 TPE_EVERY = 10
@@ -35,12 +35,6 @@ class Choice:
     role: Role
 
 
-def transfers_within(transfers: Sequence[Deployment], trials: int | None) -> list[Deployment]:
-    """The first of what won elsewhere, no more than 15 % of the trials."""
-    most = len(transfers) if trials is None else int(TRANSFERRED * trials)
-    return list(dict.fromkeys(transfers))[:most]
-
-
 @dataclass(frozen=True)
 class Chooser:
     """Decides from the history alone: equal histories and seeds give equal choices."""
@@ -48,7 +42,7 @@ class Chooser:
     space: ResolvedSpace
     seed: int
     transfers: Sequence[Deployment]
-    """What won on similar hardware, translated into this space."""
+    """Winners of earlier studies, as this space has them."""
 
     def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
         """What comes before any search: failed trials again, experts, transfers, leaders once more."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
-import time
+import uuid
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
 from autotune.deployment import Deployment
 from autotune.measure.measurement import Measurement
@@ -24,21 +26,61 @@ from autotune.study.known import History
 from autotune.study.records import Role, TrialRecord, read_record
 from autotune.study.storage import StudyStorage
 
-__all__ = ["Ledger", "adopt"]
+__all__ = ["Ledger", "Suggestion"]
 
-_CLAIM_WAIT_S = 5.0
-"""How long a trial that was begun before this one may take to say what it measures."""
 _FINALISTS = "finalists"
 """In place of a deployment's key, on the trial that stands for comparing finalists."""
+_TOKEN = "token"
+"""User attribute that only the trials of one ``Ledger._begin`` have."""
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A deployment, and the Optuna parameters that stand for it."""
+
+    deployment: Deployment
+    params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+
+    @classmethod
+    def from_trial(cls, space: ResolvedSpace, trial: BaseTrial) -> Suggestion:
+        """What a trial of Optuna suggests."""
+        return cls(space.suggest(trial), trial.params, trial.distributions)
+
+    @classmethod
+    def of(cls, space: ResolvedSpace, deployment: Deployment) -> Suggestion:
+        """A deployment of the space."""
+        return cls.from_trial(space, FixedTrial(space.encode(deployment)))
+
+    @classmethod
+    def outside(cls, deployment: Deployment) -> Suggestion:
+        """Something that isn't in the space: a baseline."""
+        return cls(deployment, {}, {})
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """What is told of a trial that ended."""
+
+    state: TrialState
+    value: float | None = None
+    attributes: Mapping[str, Any] | None = None
+    constraints: Mapping[str, float] | None = None
 
 
 class Ledger:
-    """An Optuna study whose trials are deployments; used by one thread."""
+    """An Optuna study whose trials are deployments; used by one thread.
+
+    A shared database may be lost before or after it did what it was asked. Whatever is asked of it is therefore asked
+    through ``StudyStorage.patiently`` and may be done twice: reading; beginning a trial, which is one transaction and
+    recognised by its token; and ending one, which another end doesn't change. Sampling never touches the database.
+    """
 
     def __init__(self, study: optuna.Study, storage: StudyStorage, goal: Goal) -> None:
         self._study, self._storage = study, storage
         self.goal, self.node = goal, storage.node
         self.history = History(goal)
+        self._seen_running = set[int]()
 
     @property
     def name(self) -> str:
@@ -54,8 +96,15 @@ class Ledger:
         """Take in what has ended since, here and on other nodes; give up what a dead node was measuring."""
         if not self._storage.alone:
             with _quietly():
-                optuna.storages.fail_stale_trials(self._study)
-        for trial in self._study.get_trials(deepcopy=False):
+                self._storage.patiently(optuna.storages.fail_stale_trials, self._study)
+            # A trial without any sign of life is never stale, and its node may have died before the first one:
+            # whoever sees it first gives it one.
+            for trial in self._trials(TrialState.RUNNING):
+                if trial.number not in self._seen_running:
+                    self._seen_running.add(trial.number)
+                    with self.alive(trial):
+                        pass
+        for trial in self._trials():
             if trial.state.is_finished() and not self.history.knows(trial.number):
                 record = read_record(trial)
                 if record is not None:
@@ -63,16 +112,16 @@ class Ledger:
 
     def fail_unfinished(self, kind: str, reason: str) -> None:
         """Fail what this node left running; alone in the storage, that is everything."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        for trial in self._trials(TrialState.RUNNING):
             if self._storage.alone or trial.user_attrs.get("node") == self.node:
-                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-                    self._study._storage.set_trial_user_attr(trial._trial_id, "kind", kind)
-                    self._study._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-                    self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                self._end(trial, _Ending(TrialState.FAIL, attributes={"kind": kind, "reason": reason}))
         self.refresh()
 
     def transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
         """What won elsewhere when the study began: a history that has grown since must not change a resumed study."""
+        return self._storage.patiently(self._transfers, offered)
+
+    def _transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
         if "transfers" not in self._study.user_attrs:
             self._study.set_user_attr("transfers", [one.model_dump(mode="json") for one in offered])
         return [Deployment.model_validate(one) for one in self._study.user_attrs["transfers"]]
@@ -81,58 +130,39 @@ class Ledger:
         """Keys of the deployments that other nodes are measuring."""
         if self._storage.alone:
             return set()
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = self._trials(TrialState.RUNNING)
         return {str(trial.user_attrs["key"]) for trial in running if "key" in trial.user_attrs} - {_FINALISTS}
 
-    def ask_tpe(self, space: ResolvedSpace, seed: int) -> tuple[Trial, Deployment]:
-        """A trial, and what TPE suggests for it: a function of the seed and of what is known."""
+    def suggest(self, space: ResolvedSpace, seed: int) -> Suggestion:
+        """What TPE suggests: a function of the seed and of what is known."""
         offset = 0 if self._storage.alone else zlib.crc32(self.node.encode())
         with _quietly():
             sampler = TPESampler(group=True, seed=(seed + offset) % 2**32)
-        trial = self._ask(sampler)
-        return trial, space.suggest(trial)
+        # On a copy in memory: Optuna writes each parameter as it draws it, and one that was written but not
+        # acknowledged would be drawn again with another value.
+        sketch = optuna.create_study(direction="maximize", sampler=sampler)
+        for trial in self._trials():
+            slim = copy.copy(trial)
+            slim.user_attrs = {}
+            sketch.add_trial(slim)
+        return Suggestion.from_trial(space, sketch.ask())
 
-    def ask_for(self, space: ResolvedSpace, deployment: Deployment) -> Trial:
-        """A trial of this deployment."""
-        with _quietly():
-            sampler = PartialFixedSampler(space.encode(deployment), RandomSampler(seed=0))
-        trial = self._ask(sampler)
-        space.suggest(trial)
-        return trial
-
-    def ask_outside(self) -> Trial:
-        """A trial of something that isn't in the space: a baseline."""
-        return self._ask(RandomSampler(seed=0))
-
-    def _ask(self, sampler: BaseSampler) -> Trial:
-        with _quietly():
-            self._study.sampler = sampler
-            return self._study.ask()
-
-    def claim(self, trial: Trial, deployment: Deployment, role: Role) -> bool:
-        """Say what a trial measures; False, and the trial failed, if another node is or was faster to say the same."""
-        trial.set_user_attr("role", role)
-        trial.set_user_attr("node", self.node)
-        trial.set_user_attr("deployment", deployment.model_dump(mode="json"))
-        trial.set_user_attr("key", deployment.key)
+    def begin(self, suggestion: Suggestion, role: Role) -> FrozenTrial | None:
+        """Begin a trial; None, and the trial failed, if another node is or was faster to begin the same."""
+        deployment = suggestion.deployment
+        attributes = {
+            "role": role,
+            "node": self.node,
+            "deployment": deployment.model_dump(mode="json"),
+            "key": deployment.key,
+        }
+        trial = self._begin(attributes, suggestion.params, suggestion.distributions)
         if self._storage.alone or role in ("baseline", "anchor", "recheck"):
-            return True
-        if not self._said_before(trial.number, deployment):
-            return True
-        trial.set_user_attr("role", "repeat")
-        self._study.tell(trial, state=TrialState.FAIL)
-        return False
-
-    def _said_before(self, number: int, deployment: Deployment) -> bool:
-        until = time.monotonic() + _CLAIM_WAIT_S
-        while True:
-            earlier = [one for one in self._study.get_trials(deepcopy=False) if one.number < number]
-            if any(_measures(one, deployment) for one in earlier):
-                return True
-            silent = any(one.state == TrialState.RUNNING and "key" not in one.user_attrs for one in earlier)
-            if not silent or time.monotonic() > until:
-                return False
-            time.sleep(0.05)
+            return trial
+        if not any(one.number < trial.number and _measures(one, deployment) for one in self._trials()):
+            return trial
+        self._end(trial, _Ending(TrialState.FAIL, attributes={"role": "repeat"}))
+        return None
 
     @contextlib.contextmanager
     def finalists(self) -> Iterator[str]:
@@ -141,33 +171,30 @@ class Ledger:
             yield ""
             return
         self.refresh()
-        mine = self.ask_outside()
-        mine.set_user_attr("role", "repeat")
-        mine.set_user_attr("node", self.node)
-        mine.set_user_attr("key", _FINALISTS)
+        mine = self._begin({"role": "repeat", "node": self.node, "key": _FINALISTS})
         with self.alive(mine):
-            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            running = self._trials(TrialState.RUNNING)
             before = [one for one in running if one.number < mine.number and one.user_attrs.get("key") == _FINALISTS]
             try:
                 yield str(before[0].user_attrs["node"]) if before else ""
             finally:
-                self._study.tell(mine, state=TrialState.FAIL)
+                self._end(mine, _Ending(TrialState.FAIL))
 
     @contextlib.contextmanager
-    def alive(self, trial: Trial) -> Iterator[None]:
+    def alive(self, trial: FrozenTrial) -> Iterator[None]:
         """Tell the other nodes that this trial is being measured, as long as the block lasts."""
         with self._storage.heartbeat(trial._trial_id):
             yield
 
-    def complete(self, trial: Trial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
+    def complete(self, trial: FrozenTrial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
         """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
-        figures = Pooled((measurement,))  # of this trial alone: what Optuna was told of earlier ones is final
         told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
         attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
+        figures = Pooled((measurement,))  # of this trial alone: what Optuna was told of earlier ones is final
         value = math.log(self.goal.score(figures) / anchor)
-        return self._tell(trial, attributes, self.goal.constraints(figures), value)
+        return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(figures)))
 
-    def fail(self, trial: Trial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
+    def fail(self, trial: FrozenTrial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
         """Tell a failure: pruned and infeasible if it is the configuration's own, failed if it is not."""
         attributes = {
             "wall_s": wall_s,
@@ -176,65 +203,81 @@ class Ledger:
             "stderr_tail": getattr(error, "stderr_tail", ""),
         }
         if own_fault:
-            return self._tell(trial, attributes, self.goal.constraints(None), None, TrialState.PRUNED)
-        return self._tell(trial, attributes, {}, None, TrialState.FAIL)
-
-    def repeat(self, trial: Trial, record: TrialRecord) -> None:
-        """Answer a suggestion that is already known from its record."""
-        trial.set_user_attr("role", "repeat")
-        trial.set_user_attr("repeats", record.number)
-        for name, value in self.goal.constraints(record.pooled).items():
-            trial.set_constraint(name, value)
-        if record.pooled:
-            self._study.tell(trial, math.log(self.goal.score(record.pooled) / record.anchor))
+            ending = _Ending(TrialState.PRUNED, None, attributes, self.goal.constraints(None))
         else:
-            self._study.tell(trial, state=TrialState.PRUNED)
+            ending = _Ending(TrialState.FAIL, None, attributes)
+        return self._tell(trial, ending)
 
-    def _tell(
-        self,
-        trial: Trial,
-        attributes: Mapping[str, Any],
-        constraints: Mapping[str, float],
-        value: float | None,
-        state: TrialState = TrialState.COMPLETE,
-    ) -> TrialRecord:
-        try:
-            for name, attribute in attributes.items():
-                trial.set_user_attr(name, attribute)
-            for name, limit in constraints.items():
-                trial.set_constraint(name, limit)
-            self._study.tell(trial, value, state=state)
-            number = trial.number
-        except optuna.exceptions.UpdateFinishedTrialError:
+    def repeat(self, suggestion: Suggestion, record: TrialRecord) -> int:
+        """Answer a suggestion that is already known from its record; the number of the trial that does."""
+        attributes = {"role": "repeat", "repeats": record.number}
+        trial = self._begin(attributes, suggestion.params, suggestion.distributions)
+        constraints = self.goal.constraints(record.pooled)
+        if record.pooled:
+            value = math.log(self.goal.score(record.pooled) / record.anchor)
+            self._end(trial, _Ending(TrialState.COMPLETE, value, constraints=constraints))
+        else:
+            self._end(trial, _Ending(TrialState.PRUNED, constraints=constraints))
+        return trial.number
+
+    def _tell(self, trial: FrozenTrial, ending: _Ending) -> TrialRecord:
+        ended = self._end(trial, ending)
+        if ended.state != ending.state:
             # This node was silent for so long that another gave the trial up: it is kept as a trial of its own.
-            number = self._add(trial, attributes, constraints, value, state)
-        record = read_record(self._study.get_trials(deepcopy=False)[number])
+            late = self._begin(ended.user_attrs, ended.params, ended.distributions)
+            ended = self._end(late, ending)
+        record = read_record(ended)
         assert record is not None
         self.history.add(record)
         return record
 
-    def _add(
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in any of these states; none: all."""
+        return self._storage.patiently(self._study.get_trials, deepcopy=False, states=states or None)
+
+    def _begin(
         self,
-        trial: Trial,
         attributes: Mapping[str, Any],
-        constraints: Mapping[str, float],
-        value: float | None,
-        state: TrialState,
-    ) -> int:
-        given_up = self._study.get_trials(deepcopy=False)[trial.number]
+        params: Mapping[str, Any] | None = None,
+        distributions: Mapping[str, BaseDistribution] | None = None,
+    ) -> FrozenTrial:
+        template = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params or {}),
+            distributions=dict(distributions or {}),
+            user_attrs={**attributes, _TOKEN: uuid.uuid4().hex},
+        )
+        return self._storage.patiently(self._begun, template)
+
+    def _begun(self, template: FrozenTrial) -> FrozenTrial:
+        """The running trial of this template, which is made unless an earlier attempt has."""
+        if not self._of(template):
+            self._study._storage.create_new_trial(self._study._study_id, template)
+        first, *others = self._of(template)
+        for other in others:  # Optuna too tries again, and can't know that its first attempt was committed
+            self._ended(other, _Ending(TrialState.FAIL, attributes={"role": "repeat"}))
+        return first
+
+    def _of(self, template: FrozenTrial) -> list[FrozenTrial]:
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in running if trial.user_attrs.get(_TOKEN) == template.user_attrs[_TOKEN]]
+
+    def _end(self, trial: FrozenTrial, ending: _Ending) -> FrozenTrial:
+        """The trial as it ended, which was otherwise than it is told here if another node has given it up."""
         with _quietly():
-            late = create_trial(
-                state=state,
-                value=value,
-                params=given_up.params,
-                distributions=given_up.distributions,
-                user_attrs={**given_up.user_attrs, **attributes},
-                constraints=dict(constraints) or None,
-            )
-        before = {one.number for one in self._study.get_trials(deepcopy=False)}
-        self._study.add_trial(late)
-        added = [one for one in self._study.get_trials(deepcopy=False) if one.number not in before]
-        return next(one.number for one in added if one.user_attrs.get("key") == given_up.user_attrs.get("key"))
+            return self._storage.patiently(self._ended, trial, ending)
+
+    def _ended(self, trial: FrozenTrial, ending: _Ending) -> FrozenTrial:
+        storage, number = self._study._storage, trial._trial_id
+        constrained = create_trial(state=TrialState.PRUNED, constraints=dict(ending.constraints or {}))
+        # Nothing changes a finished trial: this node's first attempt may have been committed, or another gave it up.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            for name, attribute in (ending.attributes or {}).items():
+                storage.set_trial_user_attr(number, name, attribute)
+            for name, limit in constrained.system_attrs.items():
+                storage.set_trial_system_attr(number, name, limit)
+            storage.set_trial_state_values(number, ending.state, None if ending.value is None else [ending.value])
+        return storage.get_trial(number)
 
     def close(self) -> None:
         """Release the storage; idempotent."""
@@ -252,45 +295,4 @@ def _measures(trial: optuna.trial.FrozenTrial, deployment: Deployment) -> bool:
 def _quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        warnings.filterwarnings("ignore", "Heartbeat of storage is supposed", UserWarning)  # ours beats by itself
         yield
-
-
-def adopt(study: optuna.Study, storage: BaseStorage, base: str, goal: Goal) -> None:
-    """Copy the trials of the largest study named ``base``-… into the empty ``study``, judged anew by its goal.
-
-    Of a goal with another score nothing can be adopted: what trials are relative to would be another score too.
-    """
-    names = [name for name in optuna.get_all_study_names(storage) if name.startswith(f"{base}-")]
-    siblings = [optuna.load_study(study_name=name, storage=storage) for name in names if name != study.study_name]
-    siblings = [sibling for sibling in siblings if sibling.user_attrs.get("score") == goal.scored_by]
-    if not study.get_trials(deepcopy=False):
-        study.set_user_attr("score", goal.scored_by)
-        if siblings:
-            _copy(max(siblings, key=lambda sibling: len(sibling.get_trials(deepcopy=False))), study, goal)
-
-
-def _copy(source: optuna.Study, study: optuna.Study, goal: Goal) -> None:
-    if "identity" in source.user_attrs:
-        study.set_user_attr("identity", source.user_attrs["identity"])
-    for trial in source.get_trials(deepcopy=False):
-        copied = _copied(trial, goal)
-        if copied is not None:
-            study.add_trial(copied)
-
-
-def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
-    record = read_record(trial)
-    if record is None:
-        return None
-    value = None if record.pooled is None else math.log(goal.score(record.pooled) / record.anchor)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return create_trial(
-            state=trial.state,
-            value=value if trial.state == TrialState.COMPLETE else None,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=trial.user_attrs,
-            constraints=None if record.state == "fail" else goal.constraints(record.pooled),
-        )

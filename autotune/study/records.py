@@ -18,7 +18,7 @@ __all__ = ["INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
 
 Role = Literal["baseline", "anchor", "expert", "transfer", "search", "recheck", "repeat"]
 """Why a trial exists. ``anchor``: the baseline once more, to see whether the machine has changed; ``transfer``: it won
-on similar hardware; ``recheck``: a leader once more; ``repeat``: answered from what is known, never measured."""
+in an earlier study; ``recheck``: a leader once more; ``repeat``: answered from what is known, never measured."""
 State = Literal["complete", "pruned", "fail"]
 """``pruned``: the configuration's own failure; ``fail``: not its fault, it is tried again."""
 

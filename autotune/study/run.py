@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from optuna.trial import Trial
-
 from autotune.deployment import Deployment
 from autotune.errors import (
     ArtifactError,
@@ -22,9 +20,9 @@ from autotune.measure.pooled import Pooled
 from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, shift_of
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyEvent
-from autotune.study.chooser import Choice, Chooser
+from autotune.study.chooser import Chooser
 from autotune.study.known import ATTEMPTS, History
-from autotune.study.ledger import Ledger
+from autotune.study.ledger import Ledger, Suggestion
 from autotune.study.records import Role, TrialRecord
 
 __all__ = ["OnEvent", "Runner", "Steps"]
@@ -75,7 +73,7 @@ class Steps:
             if self._history.measured(baseline, self._node) or (self._history.settled(baseline) and not again):
                 continue
             for _ in range(ATTEMPTS if again else self._history.attempts_left(baseline)):
-                record = self._measure(self._ledger.ask_outside(), Choice(baseline, "baseline"))
+                record = self._measure(Suggestion.outside(baseline), "baseline")
                 if record is not None and record.state != "fail":
                     break
         found = [one for one in self._history.records if one.role == "baseline" and one.node == self._node]
@@ -107,7 +105,7 @@ class Steps:
         choice = choice or self._chooser.local(self._history, taken)
         if choice is None:
             return self._ask_tpe(taken)
-        self._measure(self._ledger.ask_for(self._chooser.space, choice.deployment), choice)
+        self._measure(Suggestion.of(self._chooser.space, choice.deployment), choice.role)
         return None
 
     def _begun(self, taken: set[str]) -> int:
@@ -117,17 +115,18 @@ class Steps:
     def _ask_tpe(self, taken: set[str]) -> EventKind | None:
         space, done = self._chooser.space, self._history.done(baselines=True)
         for attempt in range(_REPEATS_IN_A_ROW):
-            trial, suggested = self._ledger.ask_tpe(space, self._chooser.seed + done + 100_003 * attempt)
+            suggestion = self._ledger.suggest(space, self._chooser.seed + done + 100_003 * attempt)
+            suggested = suggestion.deployment
             if not self._history.settled(suggested):
-                self._measure(trial, Choice(suggested, "search"))
+                self._measure(suggestion, "search")
                 return None
             record = self._history.last(suggested)
-            self._ledger.repeat(trial, record)
-            self._on_event(self.event("repeated", "repeat", trial.number, suggested, record))
+            number = self._ledger.repeat(suggestion, record)
+            self._on_event(self.event("repeated", "repeat", number, suggested, record))
         near = self._chooser.unmeasured(self._history, taken, suggested)
         if near is None:
             return None if taken else "exhausted"
-        self._measure(self._ledger.ask_for(space, near), Choice(near, "search"))
+        self._measure(Suggestion.of(space, near), "search")
         return None
 
     def _check_anchor(self) -> None:
@@ -150,13 +149,14 @@ class Steps:
     def _look(self, shift: Shift) -> float | None:
         """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
         assert self._anchored is not None
-        record = self._measure(self._ledger.ask_outside(), Choice(self._anchored, "anchor"), shift)
+        record = self._measure(Suggestion.outside(self._anchored), "anchor", shift)
         return None if record is None or record.pooled is None else self._goal.score(record.pooled)
 
-    def _measure(self, trial: Trial, choice: Choice, shift: Shift | None = None) -> TrialRecord | None:
+    def _measure(self, suggestion: Suggestion, role: Role, shift: Shift | None = None) -> TrialRecord | None:
         """Measure and tell; None if another node measures it."""
-        deployment, role = choice.deployment, choice.role
-        if not self._ledger.claim(trial, deployment, role):
+        deployment = suggestion.deployment
+        trial = self._ledger.begin(suggestion, role)
+        if trial is None:
             return None
         self._on_event(self.event("started", role, trial.number, deployment))
         start = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import re
@@ -10,11 +9,11 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import RDBStorage
 
 from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError
 from autotune.redaction import redacted
@@ -32,6 +31,7 @@ _UNENCODED = re.compile(r"://[^:/?#@]*:[^?@/]*[@/][^?]*@")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
@@ -40,88 +40,27 @@ def node_name() -> str:
     return os.environ.get("AUTOTUNE_NODE") or platform.node() or "node"
 
 
-class _Patient(RDBStorage):
-    """Optuna's storage; what fails because the database is away is done again until it is back."""
-
-    def __init__(self, url: str, *, heartbeat_s: int, grace_s: int, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._inside = threading.local()
-        super().__init__(
-            url,
-            engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}},
-            heartbeat_interval=heartbeat_s,
-            grace_period=grace_s,
-        )
-
-    def patiently(self, call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-        """``call``, again and again while the database is away."""
-        if getattr(self._inside, "deep", False):  # a call within a call: the outermost one waits
-            return call(*args, **kwargs)
-        until, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
-        while True:
-            self._inside.deep = True
-            try:
-                return call(*args, **kwargs)
-            except Exception as error:
-                if not _is_away(error) or time.monotonic() + wait_s > until:
-                    raise
-            finally:
-                self._inside.deep = False
-            self.remove_session()
-            time.sleep(wait_s)
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-
-
-def _is_away(error: BaseException | None) -> bool:
-    """Whether the connection, not the question, was at fault."""
+def _loss(error: BaseException | None) -> BaseException | None:
+    """The error of the connection behind ``error``; None if the question, not the connection, was at fault."""
     from sqlalchemy.exc import DBAPIError
 
     while error is not None:
         if isinstance(error, DBAPIError) and error.connection_invalidated:
-            return True
+            return error
         if type(error).__name__ in _AWAY:  # SQLAlchemy's, or psycopg's own
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
+
+
+def _unreachable(where: str, loss: BaseException) -> AutotuneError:
+    return AutotuneError(
+        f"the database of --storage must be reachable, but {where} is not: {str(loss).splitlines()[0]}. "
+        "Once it is, run the same command again: what it holds is not measured again."
+    )
 
 
 _AWAY = ("OperationalError", "InterfaceError")
-_WAITED_FOR = (
-    "create_new_study",
-    "set_study_user_attr",
-    "set_study_system_attr",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_directions",
-    "get_study_user_attrs",
-    "get_study_system_attrs",
-    "get_all_studies",
-    "_create_new_trial",
-    "_set_trial_param",
-    "set_trial_state_values",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
-    "get_trial",
-    "get_trial_id_from_study_id_trial_number",
-    "_get_trials",
-    "record_heartbeat",
-    "_get_stale_trial_ids",
-)
-"""Everything that a study asks of its storage, Optuna's cache in between included."""
-
-
-def _made_patient(name: str) -> Callable[..., Any]:
-    plain = getattr(RDBStorage, name)
-
-    @functools.wraps(plain)
-    def method(self: _Patient, *args: Any, **kwargs: Any) -> Any:
-        return self.patiently(plain, self, *args, **kwargs)
-
-    return method
-
-
-for _name in _WAITED_FOR:
-    setattr(_Patient, _name, _made_patient(_name))
 
 
 class SharedStorage:
@@ -132,19 +71,41 @@ class SharedStorage:
     def __init__(self, url: str, *, heartbeat_s: int, grace_s: int, patience_s: float) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._storage = _Patient(url, heartbeat_s=heartbeat_s, grace_s=grace_s, patience_s=patience_s)
-        self.optuna: BaseStorage = self._storage
+            self.optuna = RDBStorage(
+                url,
+                engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}},
+                heartbeat_interval=heartbeat_s,
+                grace_period=grace_s,
+            )
         self.node = node_name()
         self.where = redacted(url).replace("+psycopg", "", 1)
+        self._heartbeat_s, self._patience_s = heartbeat_s, patience_s
 
-    def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
-        """Say every quarter of a minute that a trial is alive."""
-        return self._beating(trial_id)
+    def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """``call``, which may be done twice: again and again while the database is away.
+
+        Raises:
+            AutotuneError: it was away for longer than the patience; what ``call`` raised otherwise.
+        """
+        until, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except Exception as error:
+                loss = _loss(error)
+                if loss is None:
+                    raise
+                if time.monotonic() + wait_s > until:
+                    raise _unreachable(self.where, loss) from error
+            self.optuna.remove_session()
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     @contextmanager
-    def _beating(self, trial_id: int) -> Iterator[None]:
+    def heartbeat(self, trial_id: int) -> Iterator[None]:
+        """Say every quarter of a minute that a trial is alive."""
         over = threading.Event()
-        self._storage.record_heartbeat(trial_id)
+        self.patiently(self.optuna.record_heartbeat, trial_id)
         thread = threading.Thread(target=self._beat, args=(trial_id, over), name="heartbeat", daemon=True)
         thread.start()
         try:
@@ -153,17 +114,16 @@ class SharedStorage:
             over.set()
 
     def _beat(self, trial_id: int, over: threading.Event) -> None:
-        interval_s = self._storage.get_heartbeat_interval()
-        while not over.wait(interval_s):
+        while not over.wait(self._heartbeat_s):
             try:
-                self._storage.record_heartbeat(trial_id)
-            except Exception:  # noqa: BLE001 - it is tried again; a trial must not die of a missed beat
+                self.optuna.record_heartbeat(trial_id)
+            except Exception:  # noqa: BLE001 - the next beat is another try; a trial must not die of a missed one
                 continue
 
     def close(self) -> None:
         """Close every connection; idempotent."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self.optuna.remove_session()
+        self.optuna.engine.dispose()
 
 
 def open_shared(
@@ -202,10 +162,8 @@ def open_shared(
                 f"postgresql+psycopg://{rest}", heartbeat_s=heartbeat_s, grace_s=grace_s, patience_s=patience_s
             )
     except Exception as error:
-        if _is_away(error):
-            raise AutotuneError(
-                f"the database of --storage must be reachable, but {redacted(url)} is not: {str(error).splitlines()[0]}"
-            ) from error
+        if (loss := _loss(error)) is not None:
+            raise _unreachable(redacted(url), loss) from error
         raise
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
@@ -17,6 +17,9 @@ from autotune.errors import AutotuneError, DocumentError
 
 __all__ = ["LocalStorage", "StudyJournal", "StudyStorage", "open_journal", "open_storage"]
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
 
 class StudyStorage(Protocol):
     """What a study needs of its storage besides Optuna's interface."""
@@ -25,9 +28,15 @@ class StudyStorage(Protocol):
     """Nobody else writes: what runs is ours, and what was left running is dead."""
     node: str
     """This machine's name where several share the storage, else empty."""
-    optuna: BaseStorage
     where: str
     """For people."""
+
+    @property
+    def optuna(self) -> BaseStorage:
+        """What Optuna keeps its studies in."""
+
+    def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """``call``, which may be done twice: again as long as the storage is away."""
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
         """Tell the others that a trial is alive, as long as the block lasts."""
@@ -46,6 +55,10 @@ class LocalStorage:
         self._journal: StudyJournal = open_journal(path, fresh=fresh)
         self.optuna: BaseStorage = self._journal
         self.where = str(path)
+
+    def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """A file isn't away."""
+        return call(*args, **kwargs)
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
         """Nobody listens."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,13 +11,13 @@ from typing import Any, Self
 import optuna
 
 from autotune.deployment import Deployment
-from autotune.errors import DocumentError
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyResult
-from autotune.study.chooser import Chooser, transfers_within
+from autotune.study.chooser import TRANSFERRED, Chooser
 from autotune.study.goal import Goal
-from autotune.study.ledger import Ledger, adopt
+from autotune.study.ledger import Ledger
+from autotune.study.opening import open_study
 from autotune.study.records import INTERRUPTED, TrialRecord
 from autotune.study.run import OnEvent, Runner, Steps
 from autotune.study.storage import StudyStorage
@@ -66,20 +64,8 @@ class TuningStudy:
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         goal = goal or Goal()
-        base = f"{name}-{space.hash}"
         try:
-            study = optuna.create_study(
-                storage=storage.optuna,
-                study_name=f"{base}-{goal.key}",
-                direction="maximize",
-                pruner=optuna.pruners.NopPruner(),
-                load_if_exists=True,
-            )
-            if storage.alone:
-                adopt(study, storage.optuna, base, goal)
-            else:
-                _check_machines(storage, name, dict(identity))
-            _check_identity(study, dict(identity), storage)
+            study = storage.patiently(open_study, storage, name, space.hash, goal, dict(identity))
             opened = cls(Ledger(study, storage, goal), space, seed)
             opened._ledger.fail_unfinished("Abandoned", "the process that ran it died")
             return opened
@@ -146,7 +132,8 @@ class TuningStudy:
         Raises:
             OSError: the journal can't be written.
         """
-        offered = self._ledger.transfers(transfers_within(transfers, budget.trials))
+        most = None if budget.trials is None else int(TRANSFERRED * budget.trials)
+        offered = self._ledger.transfers(list(dict.fromkeys(transfers))[:most])
         chooser = Chooser(self._space, self._seed, offered)
         steps = Steps(self._ledger, chooser, runner, on_event, pause)
         ended: EventKind | None = None
@@ -160,31 +147,3 @@ class TuningStudy:
         if ended is not None:
             on_event(steps.event(ended, "search"))
         return StudyResult(self.records, self._ledger.goal, exhausted=ended == "exhausted", early=ended == "early")
-
-
-def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) -> None:
-    """On another kind of machine another space is searched, so the study of that name would quietly be another one."""
-    for other in optuna.get_all_study_names(storage.optuna):
-        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", other):
-            attributes = optuna.load_study(study_name=other, storage=storage.optuna).user_attrs
-            found, mine = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
-            if found != mine:
-                raise DocumentError(
-                    f"machines that share a study must be identical, but {name} in {storage.where} was begun on "
-                    f"hardware {found!r} and this is {mine!r}. Start another study with --study-name."
-                )
-
-
-def _check_identity(study: optuna.Study, identity: dict[str, Any], storage: StudyStorage) -> None:
-    wanted = json.loads(json.dumps(identity))
-    found = study.user_attrs.get("identity")
-    if found is None:
-        study.set_user_attr("identity", wanted)
-    elif found != wanted:
-        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-        shared = "" if storage.alone else " Nodes that share a study must be identical machines with the same files."
-        raise DocumentError(
-            f"the study {study.study_name} must be resumed with what it was started with, but "
-            + ", ".join(f"{key} was {found.get(key)!r} and is now {wanted.get(key)!r}" for key in changed)
-            + f" ({storage.where}).{shared} Start another study with --study-name."
-        )

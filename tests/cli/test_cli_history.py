@@ -1,8 +1,7 @@
-"""``autotune history``: a table for people, one document for programs, and a way to forget."""
+"""``autotune history``: a list for people, one document for programs, and a way to forget."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
@@ -11,10 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from autotune.cli import main
-from autotune.cli.history import print_winners
+from autotune.deploy_yaml import read_deployment_file
 from autotune.jobs.winners import remember, remembered
 from autotune.models import ModelInfo
 from tests.deployment_example import example_deployment, example_file
@@ -39,12 +37,13 @@ def remember_two() -> None:
     model = ModelInfo(**{**example.model.model_dump(), "id": "/models/[mine] of us", "architecture": "Paraformer"})
     date = example.provenance.date.replace(day=1)
     older = example_file(
+        goal=example.goal.model_copy(update={"objective": "latency"}),
         model=model,
         deployment=example_deployment(instances=1, intra_op_num_threads=2),
         provenance=example.provenance.model_copy(update={"date": date}),
     )
-    remember(older, objective="latency")
-    remember(example, objective="throughput")
+    remember(older)
+    remember(example)
 
 
 def test_an_empty_history_says_what_will_be_in_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,28 +51,18 @@ def test_an_empty_history_says_what_will_be_in_it(capsys: pytest.CaptureFixture[
     assert "No winner is remembered yet" in capsys.readouterr().out
 
 
-def test_the_table_has_one_line_for_each_winner_newest_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_winners_are_listed_newest_first_with_their_files(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
     remember_two()
     assert run(["history"]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "2026-08" in line]
-    assert len(lines) == 2
-    for text in ("iic/SenseVoiceSmall", "8481C, 2 cores", " long ", "onnx-int8:s8:fused · onnxruntime · cpu", "2×1"):
-        assert text in lines[0]
-    assert lines[0].split()[-2:] == ["74.9", "3.90×"]
-    assert "/models/[mine] of us" in lines[1]
-    assert "long, latency" in lines[1]
-
-
-def test_on_a_narrow_terminal_a_winner_has_lines_of_its_own() -> None:
-    remember_two()
-    console = Console(file=io.StringIO(), width=80, highlight=False, markup=False)
-    print_winners(remembered().winners, console)
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    assert len(lines) == 6
-    assert lines[0].endswith("iic/SenseVoiceSmall · long · RTFx 74.9, 3.90×")
-    assert lines[1].startswith("  onnx-int8:s8:fused · onnxruntime")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 8
+    assert lines[0].startswith("2026-08-30")
+    assert lines[0].endswith(" · iic/SenseVoiceSmall · long · RTFx 74.9, 3.90×")
+    assert lines[1].startswith("  onnx-int8:s8:fused · onnxruntime · cpu · 2×1")
     assert lines[2].endswith("8481C, 2 cores")
+    assert Path(lines[3].strip()).parent == history
+    assert read_deployment_file(Path(lines[3].strip())) == example_file()
+    assert " · /models/[mine] of us · long, latency · " in lines[4]
 
 
 def test_json_holds_everything(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +71,8 @@ def test_json_holds_everything(history: Path, capsys: pytest.CaptureFixture[str]
     assert run(["history", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["path"] == str(history)
-    assert [winner["schema"] for winner in answer["winners"]] == ["autotune/winner/v1"] * 2
+    assert [winner["objective"] for winner in answer["winners"]] == ["throughput", "latency"]
+    assert read_deployment_file(Path(answer["winners"][0]["path"])) == example_file()
     assert answer["winners"][0]["deployment"] == example_deployment().model_dump(mode="json")
     assert [item["path"] for item in answer["unreadable"]] == [str(history / "bad.json")]
 
@@ -92,8 +82,9 @@ def test_unreadable_files_are_listed_with_the_reason(history: Path, capsys: pyte
     (history / "new.json").write_text('{"schema": "autotune/winner/v9"}')
     assert run(["history"]) == 0
     output = capsys.readouterr().out
-    assert f"unreadable: {history / 'new.json'}: " in output
+    assert f"unreadable: {history / 'new.json'} " in output
     assert "autotune/winner/v9" in output
+    assert "Move it away, or forget it" in output
 
 
 def test_clear_forgets_all_and_says_how_many(history: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +116,7 @@ def test_on_a_terminal_clear_asks_first(answer: bytes, left: int) -> None:
     assert done.returncode == 0, done.stderr
     assert "Forget 2 winners in" in done.stderr
     assert done.stdout == f"{2 - left} winners forgotten.\n"
-    assert len(remembered().winners) == left
+    assert len(remembered()[0]) == left
 
 
 def test_a_history_that_is_no_directory_is_named(history: Path, capsys: pytest.CaptureFixture[str]) -> None:

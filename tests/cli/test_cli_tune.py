@@ -129,7 +129,7 @@ def test_ctrl_c_finishes_with_the_best_so_far_and_resume_measures_nothing_twice(
         for line in process.stderr:
             lines.append(line)
             if "trials 4/5" in line:
-                os.kill(process.pid, signal.SIGINT)
+                process.send_signal(signal.SIGINT)
                 break
         output = process.stdout.read()
         lines += process.stderr.readlines()

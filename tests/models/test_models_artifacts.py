@@ -328,7 +328,7 @@ def test_kill_in_the_middle_leaves_nothing_that_is_used(model: ModelInfo, tmp_pa
     log = tmp_path / "log"
     with start(model, log, 60) as process:
         wait_for(log)
-        os.kill(process.pid, signal.SIGKILL)
+        process.send_signal(signal.SIGKILL)
     abandoned = Path(log.read_text(encoding="utf-8").strip())
     assert (abandoned / "model.onnx").exists(), "the kill came while the export was there, unpublished"
     export = FakeExport()

@@ -14,7 +14,7 @@ from typing import Self
 
 import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
@@ -174,6 +174,23 @@ def give_up_what_runs(cluster: Cluster) -> None:
     for trial in everything.get_trials(states=(TrialState.RUNNING,)):
         other.optuna.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     other.close()
+
+
+@needs_postgres
+def test_what_a_machine_began_and_never_gave_a_sign_of_is_measured_by_another(cluster: Cluster) -> None:
+    """It died between the trial's first transaction and its first heartbeat."""
+    truth = SyntheticRunner()
+    expert, *_ = shipped_space().experts()
+    facts = {"role": "expert", "node": "dead", "deployment": expert.model_dump(mode="json"), "key": expert.key}
+    with study(cluster) as opened:
+        raw = open_shared(cluster.url)
+        begun = optuna.load_study(study_name=opened.name, storage=raw.optuna)
+        begun.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=facts))
+        result = opened.run(truth, Budget(trials=5), baselines=BASELINES, on_event=ignore)
+        assert begun.get_trials(states=(TrialState.RUNNING,)) == []
+        raw.close()
+    mine = [trial for trial in result.trials if trial.deployment == expert and trial.role == "expert"]
+    assert [(trial.node, trial.state) for trial in mine] == [("dead", "fail"), (node_name(), "complete")]
 
 
 @needs_postgres
