@@ -51,8 +51,8 @@ def measured_model(document: DeploymentFile) -> ModelInfo:
     Raises:
         ModelError: it is not there any more, or its weights have changed.
     """
-    here = Path(document.model.path)
-    model = resolve_model(document.model.path if here.is_dir() else document.model.id)
+    path = Path(document.model.path)
+    model = resolve_model(document.model.path if path.is_dir() else document.model.id)
     if model.sha256 != document.model.sha256:
         raise ModelError(
             f"The model must be the one that was measured (sha256 {document.model.sha256[:12]}…), but {model.path} "

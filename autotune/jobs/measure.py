@@ -108,8 +108,8 @@ class _FileRunner(TrialRunner):
         self._artifacts = artifacts
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
-        known = self._artifacts.get(deployment)
-        return super().artifact_of(deployment) if known is None else known
+        artifact = self._artifacts.get(deployment)
+        return super().artifact_of(deployment) if artifact is None else artifact
 
 
 @dataclass(frozen=True)
@@ -143,20 +143,20 @@ class _Bench:
         reasons: dict[Deployment, str] = {}
 
         def on_event(event: FinalistEvent) -> None:
-            got = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
+            result = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
             if event.measurement is None:
                 reasons[event.deployment] = event.reason
-            text = f"{event.deployment.describe()}: {got:.200}"
+            text = f"{event.deployment.describe()}: {result:.200}"
             self.reporter.step("block", event.block + 1, event.blocks, text)
 
-        found = compare(deployments, baseline, self.runner, blocks=self.blocks, on_event=on_event)
-        if found.conclusive:
-            return found
-        if found.interrupted:
+        comparison = compare(deployments, baseline, self.runner, blocks=self.blocks, on_event=on_event)
+        if comparison.conclusive:
+            return comparison
+        if comparison.interrupted:
             raise KeyboardInterrupt
         raise TrialError(
             f"{baseline.describe()} must be measured in two blocks at least, since all else is compared with it, but "
-            f"it was in {found.blocks}: {reasons.get(baseline, '')}"
+            f"it was in {comparison.blocks}: {reasons.get(baseline, '')}"
         )
 
 
@@ -192,16 +192,16 @@ def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *
     )
     if workload.sha256 == recorded.sha256:
         return workload
-    told = (
+    difference = (
         f"{file.path} was recorded on other audio (sha256 {str(recorded.sha256)[:12]}…, {recorded.audio_s:.0f} s) than "
         f"what is here now (sha256 {workload.sha256[:12]}…, {workload.audio_s:.0f} s)"
     )
     if exact:
         raise AudioError(
-            f"{told}, so its figures are not comparable. Pass the files and the profile that it was recorded on "
+            f"{difference}, so its figures are not comparable. Pass the files and the profile that it was recorded on "
             f"(--audio, --audio-profile; it was recorded by: {file.document.provenance.command}), or tune again."
         )
-    reporter.note(f"{told}: compared is what is measured here.")
+    reporter.note(f"{difference}: only measurements made here are compared.")
     return workload
 
 
@@ -223,7 +223,7 @@ class Recheck:
 
     file: MeasuredFile
     hardware: HardwareProfile
-    """Of now."""
+    """The measurement of this run."""
     comparison: Comparison
     """The recorded baseline is its baseline; no candidate where the file recommends that."""
     packages: dict[str, tuple[str | None, str | None]]
@@ -246,7 +246,7 @@ class Recheck:
 
     @property
     def baseline(self) -> Change:
-        """Of the baseline's RTFx."""
+        """How the baseline's RTFx compares with the recorded one."""
         return _change(self.file.document.baseline.rtfx, self.comparison.baseline.rtfx)
 
     @property
@@ -274,23 +274,24 @@ class Recheck:
 
     def describe(self) -> str:
         """Everything that follows, in sentences."""
-        told = [self._absolute(), self._why()] if self.same_machine else [self._elsewhere()]
-        told.append(self._paired())
+        sentences = [self._absolute(), self._why()] if self.same_machine else [self._elsewhere()]
+        sentences.append(self._paired())
         if self.now.missed:
-            told.append("It is beyond its limits: " + "; ".join(limit.describe() for limit in self.now.missed) + ".")
+            limits = "; ".join(limit.describe() for limit in self.now.missed)
+            sentences.append(f"It is beyond its limits: {limits}.")
         if self.packages:
             changed = [f"{name} {then or 'none'} → {now or 'none'}" for name, (then, now) in self.packages.items()]
-            told.append(f"Since it was recorded, versions have changed: {', '.join(changed)}.")
-        return " ".join(text for text in told if text)
+            sentences.append(f"Since it was recorded, versions have changed: {', '.join(changed)}.")
+        return " ".join(sentence for sentence in sentences if sentence)
 
     def _absolute(self) -> str:
-        told = {
+        change = {
             "slower": "slower than recorded by more than the intervals",
             "same": "as recorded, within the intervals",
             "faster": "faster than recorded by more than the intervals",
         }[self.rtfx]
         then, now = self.file.document.measurement.rtfx, self.now.rtfx
-        return f"{self.file.path}: RTFx {interval_text(now)}, recorded {interval_text(then)}: {told}."
+        return f"{self.file.path}: RTFx {interval_text(now)}, recorded {interval_text(then)}: {change}."
 
     def _why(self) -> str:
         if self.rtfx != "slower" or self.speedup is None:
@@ -299,7 +300,7 @@ class Recheck:
             return "Its lead over the baseline has shrunk as well: it is the deployment that is slower."
         if self.baseline == "slower":
             return "The baseline has slowed down too, and the lead over it is as recorded: the machine is slower."
-        return "Whether the machine or the deployment is slower can't be told from these blocks; more --blocks may."
+        return "These blocks don't show whether the machine or the deployment is slower; more --blocks may."
 
     def _elsewhere(self) -> str:
         recorded = self.file.document.hardware.profile().describe()
@@ -315,11 +316,11 @@ class Recheck:
         then = self.file.document.speedup
         if then is None or self.speedup is None:
             return ""
-        told = {"slower": "smaller than recorded", "same": "as recorded", "faster": "greater than recorded"}
+        difference = {"slower": "smaller than recorded", "same": "as recorded", "faster": "greater than recorded"}
         now = self.now.speedup
         return (
             f"Speed-up over the baseline {interval_text(now, 2)}×, recorded {interval_text(then, 2)}×: "
-            f"{told[self.speedup]}."
+            f"{difference[self.speedup]}."
         )
 
 
@@ -333,18 +334,18 @@ class SideBySide:
 
     def finalist(self, file: MeasuredFile) -> Finalist:
         """What was measured of a file's deployment; ``dropped`` says why it failed."""
-        known = (self.comparison.baseline, *self.comparison.candidates, *self.comparison.dropped)
-        return next(finalist for finalist in known if finalist.deployment == file.document.deployment)
+        finalists = (self.comparison.baseline, *self.comparison.candidates, *self.comparison.dropped)
+        return next(finalist for finalist in finalists if finalist.deployment == file.document.deployment)
 
     def describe(self) -> list[str]:
         """A sentence for each file after the first, and one for each that is beyond the first file's limits."""
-        told = [self._ratio(file) for file in self.files[1:]]
+        sentences = [self._ratio(file) for file in self.files[1:]]
         for file in self.files:
             finalist = self.finalist(file)
             if not finalist.dropped and finalist.missed:
                 limits = "; ".join(limit.describe() for limit in finalist.missed)
-                told.append(f"{file.path} is beyond the limits of {self.files[0].path}: {limits}.")
-        return told
+                sentences.append(f"{file.path} is beyond the limits of {self.files[0].path}: {limits}.")
+        return sentences
 
     def _ratio(self, file: MeasuredFile) -> str:
         first, finalist = self.files[0], self.finalist(file)
@@ -353,7 +354,7 @@ class SideBySide:
         objective, ratio = first.document.goal.objective, finalist.speedup
         if ratio.low <= 1 <= ratio.high:
             return (
-                f"{file.path} and {first.path} can't be told apart in {self.comparison.blocks} blocks: "
+                f"{file.path} and {first.path} are not distinguishable in {self.comparison.blocks} blocks: "
                 f"{interval_text(ratio, 2)}×. More --blocks may."
             )
         verb = BETTER[objective] if ratio.low > 1 else WORSE[objective]

@@ -19,7 +19,7 @@ from autotune.reporting import Reporter, progress
 __all__ = ["HOPELESS", "draw_workload", "judge_of", "reference_request"]
 
 HOPELESS = 0.5
-"""Error rate of the reference above which its losses say little about what people will hear."""
+"""Error rate of the reference above which a loss of accuracy says little about the deployment."""
 
 
 def draw_workload(
@@ -31,7 +31,7 @@ def draw_workload(
     shards: int,
     recordings_per_shard: int | None = None,
 ) -> Workload:
-    """The recordings of a profile, or of the user's own files; tells how many there are and which were skipped.
+    """The recordings of a profile, or of the user's own files; reports how many there are and which were skipped.
 
     Args:
         profile: what is drawn.

@@ -81,10 +81,10 @@ class TrialRunner:
             deployment: what is measured.
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
-        asked = self._subject.workload.shards[: self._subject.shards_per_trial]
-        return self._measured(deployment, asked, hopeless_below)
+        shards = self._subject.workload.shards[: self._subject.shards_per_trial]
+        return self._measured(deployment, shards, hopeless_below)
 
-    def _measured(self, deployment: Deployment, asked: Sequence[Shard], hopeless_below: float) -> Measurement:
+    def _measured(self, deployment: Deployment, shards: Sequence[Shard], hopeless_below: float) -> Measurement:
         subject = self._subject
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
@@ -92,15 +92,15 @@ class TrialRunner:
             model_path=subject.model.path,
             artifact_path=artifact.path if artifact else None,
             workload=subject.workload,
-            shards=tuple(shard.index for shard in asked),
+            shards=tuple(shard.index for shard in shards),
             repeats=1,
             keep_texts=True,
             at_least_s=AT_LEAST_S,
             hopeless_below=hopeless_below,
         )
-        audio_s = sum(shard.audio_s for shard in asked)
+        audio_s = sum(shard.audio_s for shard in shards)
         measurement = self._repeater.measured(lambda: self._attempt(request, audio_s))
-        return self._judged(measurement, asked)
+        return self._judged(measurement, shards)
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
         deployment = request.deployment
@@ -113,12 +113,14 @@ class TrialRunner:
                 self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
             self._reporter.working("")
 
-    def _judged(self, measurement: Measurement, asked: Sequence[Shard]) -> Measurement:
-        """With the errors of its texts, in the shards that were heard."""
+    def _judged(self, measurement: Measurement, shards: Sequence[Shard]) -> Measurement:
+        """The measurement with the errors of its texts, in the shards that were measured."""
         if self._subject.judge is None:
             return measurement
-        heard = {sample.shard for sample in measurement.shards}
-        recordings = {recording.id for shard in asked if shard.index in heard for recording in shard.recordings}
+        measured_shards = {sample.shard for sample in measurement.shards}
+        recordings = {
+            recording.id for shard in shards if shard.index in measured_shards for recording in shard.recordings
+        }
         accuracy = self._subject.judge.assess(measurement.texts, recordings)
         return measurement.model_copy(update={"accuracy": accuracy})
 
@@ -127,9 +129,9 @@ class TrialRunner:
         spec = deployment.artifact
         if spec is None:
             return None
-        wanted = (spec, deployment.device.partition(":")[0])
-        if wanted in self._failed:
-            raise self._failed[wanted]
+        key = (spec, deployment.device.partition(":")[0])
+        if key in self._failed:
+            raise self._failed[key]
         try:
             artifact, cached = ensure_artifact(
                 self._subject.model,
@@ -139,7 +141,7 @@ class TrialRunner:
                 on_event=progress(self._reporter, f"exporting {spec.label}"),
             )
         except AutotuneError as error:
-            self._failed[wanted] = error
+            self._failed[key] = error
             raise
         finally:
             self._reporter.working("")
@@ -151,7 +153,7 @@ class TrialRunner:
         return artifact
 
     def _calibrated(self) -> Calibration:
-        """Static int8 takes its ranges from what it will hear."""
+        """The calibration: static int8 takes its ranges from the audio that it will transcribe."""
         self._calibration = self._calibration or workload_calibration(self._subject.workload)
         return self._calibration
 
@@ -179,24 +181,25 @@ class Repeater:
     def measured(self, attempt: Callable[[], Measurement]) -> Measurement:
         """The first undisturbed of at most three attempts, or the least disturbed; what an attempt raises is raised.
 
-        After two calls in a row without an undisturbed attempt the machine counts as noisy, which is told once: calls
-        then make one attempt each, until one is undisturbed.
+        After two calls in a row without an undisturbed attempt the machine counts as noisy, which is reported once.
+        Calls then make one attempt each, until one is undisturbed.
         """
-        found = [attempt()]
+        measurements = [attempt()]
         for pause_s in PAUSES_S if self._noisy < NOISY_IN_A_ROW else ():
-            if not found[-1].disturbances:
+            if not measurements[-1].disturbances:
                 break
-            why = "; ".join(one.describe() for one in found[-1].disturbances)
+            why = "; ".join(disturbance.describe() for disturbance in measurements[-1].disturbances)
             self._reporter.note(f"measured again in {pause_s:g} s: {why}", loud=True)
             self._pause(pause_s)
-            found.append(attempt())
-        best = min(found, key=lambda measurement: measurement.severity)
+            measurements.append(attempt())
+        best = min(measurements, key=lambda measurement: measurement.severity)
         self._noisy = self._noisy + 1 if best.disturbances else 0
         if self._noisy == NOISY_IN_A_ROW:
+            causes = "; ".join(disturbance.text for disturbance in best.disturbances)
             self._reporter.note(
                 f"This machine is not quiet: {NOISY_IN_A_ROW} deployments in a row were disturbed in every attempt "
-                f"({'; '.join(one.text for one in best.disturbances)}). Nothing is measured again until a measurement "
-                "is undisturbed; figures are less certain.",
+                f"({causes}). Nothing is measured again until a "
+                "measurement is undisturbed; figures are less certain.",
                 loud=True,
             )
         return best

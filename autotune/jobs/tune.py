@@ -1,4 +1,4 @@
-"""The main job: model → workload → study → finalists → ``deploy.yaml``. Prints nothing; tells a reporter."""
+"""The main job: model → workload → study → finalists → ``deploy.yaml``. Prints nothing; reports to a reporter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["SharedPart", "TuneResult", "tune"]
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What came of it."""
+    """The result of a study and its proof."""
 
     document: DeploymentFile
     comparison: Comparison
@@ -43,7 +43,7 @@ class TuneResult:
 
     @property
     def wall_s(self) -> float:
-        """Of all of it."""
+        """Wall seconds of this run."""
         return sum(self.split_s.values())
 
 
@@ -169,9 +169,9 @@ def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
     if event.kind != "finished" or record is None:
         return
     measurement = record.measurement
-    got = f"RTFx {measurement.rtfx:.1f}" if measurement else f"{record.kind or record.state}: {record.reason}"
+    result = f"RTFx {measurement.rtfx:.1f}" if measurement else f"{record.kind or record.state}: {record.reason}"
     if measurement and measurement.accuracy:
-        got += f", {describe_accuracy(measurement.accuracy)}"
+        result += f", {describe_accuracy(measurement.accuracy)}"
     best = f" (best so far {event.best.pooled.rtfx:.1f})" if event.best else ""
     again = " again" if record.role in ("recheck", "anchor") else ""
-    reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {got:.200}{best}")
+    reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {result:.200}{best}")

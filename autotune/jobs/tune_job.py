@@ -236,5 +236,5 @@ def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]
     counts = dict.fromkeys((4, hardware.usable_cores))
     if target.automodel:
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
-    found = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
-    return tuple(deployment.model_copy(update=target.settled) for deployment in found)
+    baselines = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
+    return tuple(deployment.model_copy(update=target.settled) for deployment in baselines)

@@ -130,14 +130,14 @@ def transferred(space: ResolvedSpace, deployment: Deployment) -> Deployment | No
     A number becomes the nearest choice, the smaller of two; a word that is no choice is as an expert would have it.
     None if no branch has the engine, the format and the kind of device.
     """
-    wanted = flatten(deployment)
+    values = flatten(deployment)
     for branch in space.branches:
         devices = {_kind(device) for device in branch.choices("device")}
         same = deployment.engine in branch.choices("engine") and deployment.format in branch.choices("format")
         if not same or _kind(deployment.device) not in devices:
             continue
         try:
-            return branch.build(lambda parameter: _nearest(branch, parameter, wanted.get(parameter.path)))  # noqa: B023
+            return branch.build(lambda parameter: _nearest(branch, parameter, values.get(parameter.path)))  # noqa: B023
         except DocumentError:
             continue  # a space may hold combinations that are no deployment; a hint isn't worth an error
     return None

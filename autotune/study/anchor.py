@@ -1,4 +1,4 @@
-"""The anchor: the baseline, measured again every few trials, tells whether the machine is still the same."""
+"""The anchor: the baseline, measured again every few trials, shows whether the machine's speed has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAUSE_S = 30.0
 ANCHOR_AGE_S = 600.0
 """A study that rested for longer measures its anchor first."""
 _USUAL_NOISE = 0.03
-"""Standard deviation of a log score that is assumed, with the weight of one repeat, until repeats tell."""
+"""Standard deviation of a log score that is assumed, with the weight of one repeat, until repeats show it."""
 _ROBUST = 1.4826
 """Standard deviation / median absolute value of a normal distribution around 0."""
 _BEYOND_NOISE = 2.5
@@ -43,7 +43,9 @@ def shift_of(before: Sequence[float], after: Sequence[float], noise: float) -> f
     """
     shift = _shift(before, after)
     explained = _BEYOND_NOISE * noise * math.sqrt(1 / len(before) + 1 / len(after))
-    real = abs(shift) > explained and all(changed(before, one) and _shift(before, [one]) * shift > 0 for one in after)
+    real = abs(shift) > explained and all(
+        changed(before, score) and _shift(before, [score]) * shift > 0 for score in after
+    )
     return shift if real else 0.0
 
 
@@ -60,7 +62,7 @@ def noise_of(repeats: Iterable[Sequence[float]]) -> float:
 
 
 def describe_drift(looks: Sequence[float], score: float) -> str:
-    """For people."""
+    """One line for the terminal: by how much the baseline's speed has changed."""
     share = abs(math.expm1(_shift(looks, [score])))
     how = "faster" if _shift(looks, [score]) > 0 else "slower"
     return f"The baseline is now {100 * share:.0f} % {how} than before. Looking once more in {PAUSE_S:.0f} s."

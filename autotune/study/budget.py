@@ -24,7 +24,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is spent."""
+    """How much time a study and its proof may take, in trials and blocks."""
 
     trials: int
     """Deployments that are measured."""
@@ -43,7 +43,7 @@ class Effort:
 
     @property
     def workload_shards(self) -> int:
-        """Shards that are drawn: one for each block, so that the proof hears what nothing was chosen by."""
+        """Shards that are drawn: one for each block, so that the proof rests on audio by which nothing was chosen."""
         return max(4, self.select + self.prove, self.shards)
 
 

@@ -1,4 +1,4 @@
-"""What a study makes of its records: candidates, their order, and what it tells of itself."""
+"""What a study makes of its records: candidates, their order, and the events of a run."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class StudyResult:
     trials: tuple[TrialRecord, ...]
     """In order of their numbers, failed ones included, repeats not."""
     goal: Goal = field(default_factory=Goal)
-    """What the search was told to look for."""
+    """What was searched for."""
     interrupted: bool = False
     exhausted: bool = False
     """Every deployment of the search space has been tried."""
@@ -98,8 +98,8 @@ class StudyResult:
     @property
     def baselines(self) -> list[Candidate]:
         """Baselines that were measured, later looks at the anchor included; empty means that all failed."""
-        found = _by_deployment(trial for trial in self.trials if trial.of_the_baseline)
-        return [Candidate(trials[0].deployment, tuple(trials), self.goal) for trials in found.values()]
+        trials_of = _by_deployment(trial for trial in self.trials if trial.of_the_baseline)
+        return [Candidate(trials[0].deployment, tuple(trials), self.goal) for trials in trials_of.values()]
 
     @property
     def baselines_failed(self) -> bool:
@@ -128,38 +128,41 @@ class StudyResult:
     @cached_property
     def pareto(self) -> list[Candidate]:
         """Allowed deployments that no other one beats in RTFx, p95 latency and peak memory at once; fastest first."""
-        fronts = sorted((one for one in self.candidates if one.feasible), key=lambda one: -one.pooled.rtfx)
-        return [one for one in fronts if not any(_dominates(other, one) for other in fronts)]
+        fronts = sorted(
+            (candidate for candidate in self.candidates if candidate.feasible),
+            key=lambda candidate: -candidate.pooled.rtfx,
+        )
+        return [candidate for candidate in fronts if not any(_dominates(rival, candidate) for rival in fronts)]
 
 
 def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
     """Complete trials by deployment, baselines excluded, those first of which most is to be expected."""
-    found = _by_deployment(trial for trial in trials if not trial.of_the_baseline)
+    trials_of = _by_deployment(trial for trial in trials if not trial.of_the_baseline)
     doubtful = in_doubt(trials)
-    for key, mine in found.items():
-        found[key] = [trial for trial in mine if trial.number not in doubtful] or mine
+    for key, own in trials_of.items():
+        trials_of[key] = [trial for trial in own if trial.number not in doubtful] or own
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
-    candidates = [Candidate(mine[0].deployment, tuple(mine), goal, key not in crashed) for key, mine in found.items()]
+    candidates = [Candidate(own[0].deployment, tuple(own), goal, key not in crashed) for key, own in trials_of.items()]
     return sorted(_expected(candidates), key=lambda candidate: -candidate.expected)
 
 
 def _by_deployment(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
     """Those that are complete, by the deployment's key."""
-    found: dict[str, list[TrialRecord]] = {}
+    trials_of: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.measurement is not None:
-            found.setdefault(trial.deployment.key, []).append(trial)
-    return found
+            trials_of.setdefault(trial.deployment.key, []).append(trial)
+    return trials_of
 
 
 def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
     """With what is to be expected of each: the best of many noisy values is mostly a lucky one."""
     if len(candidates) < ENOUGH:
-        return [replace(one, expected=math.log(one.relative)) for one in candidates]
-    trials = [(one.deployment, value) for one in candidates for value in one.logs]
+        return [replace(candidate, expected=math.log(candidate.relative)) for candidate in candidates]
+    trials = [(candidate.deployment, value) for candidate in candidates for value in candidate.logs]
     surrogate = Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
-    expected, _ = surrogate.predict([one.deployment for one in candidates])
-    return [replace(one, expected=float(value)) for one, value in zip(candidates, expected, strict=True)]
+    expected, _ = surrogate.predict([candidate.deployment for candidate in candidates])
+    return [replace(candidate, expected=float(value)) for candidate, value in zip(candidates, expected, strict=True)]
 
 
 def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
@@ -168,7 +171,7 @@ def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
     They lie between the last look at the baseline that agreed with the anchor and the two that moved it: nobody knows
     on which side of the change.
     """
-    found: dict[int, float] = {}
+    doubtful: dict[int, float] = {}
     for node in {trial.node for trial in trials}:
         before, since = list[int](), list[int]()
         anchor: float | None = None
@@ -180,12 +183,12 @@ def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
                 continue
             if anchor is not None and trial.role == "anchor" and trial.anchor != anchor:
                 # The look that moves it follows the one that gave rise to it.
-                found |= dict.fromkeys([*before, *since], anchor / trial.anchor)
+                doubtful |= dict.fromkeys([*before, *since], anchor / trial.anchor)
             before, since = since, []
             anchor = trial.anchor
-    return found
+    return doubtful
 
 
-def _dominates(one: Candidate, other: Candidate) -> bool:
-    mine, theirs = ((-of.rtfx, of.p95_latency_s, of.peak_memory_bytes) for of in (one.pooled, other.pooled))
-    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+def _dominates(candidate: Candidate, rival: Candidate) -> bool:
+    own, rivals = ((-of.rtfx, of.p95_latency_s, of.peak_memory_bytes) for of in (candidate.pooled, rival.pooled))
+    return own != rivals and all(a <= b for a, b in zip(own, rivals, strict=True))

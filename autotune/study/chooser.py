@@ -46,7 +46,7 @@ class Chooser:
 
     def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
         """What comes before any search: failed trials again, experts, transfers, leaders once more."""
-        owed = [one for one in history.unsettled() if one.deployment.key not in taken]
+        owed = [record for record in history.unsettled() if record.deployment.key not in taken]
         if owed:
             role = owed[0].role
             return Choice(owed[0].deployment, "search" if role == "recheck" else role)
@@ -59,7 +59,7 @@ class Chooser:
         again = history.contenders()
         if leader is not None and _doubtful(leader, history.anchor(node), node):
             again.insert(0, leader)
-        free = [one.deployment for one in again if one.deployment.key not in taken]
+        free = [candidate.deployment for candidate in again if candidate.deployment.key not in taken]
         left = [deployment for deployment in free if history.attempts_left(deployment) > 0]
         return Choice(left[0], "recheck") if left else None
 
@@ -68,12 +68,14 @@ class Chooser:
         done = history.done(baselines=False)
         if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
             return None
-        found = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
-            self._unknown(history, taken), lambda one: one.deployment.key not in taken, self._generator(history)
+        promising = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
+            self._unknown(history, taken),
+            lambda candidate: candidate.deployment.key not in taken,
+            self._generator(history),
         )
-        if found is None:
+        if promising is None:
             return None
-        return Choice(found, "recheck" if history.measured(found) else "search")
+        return Choice(promising, "recheck" if history.measured(promising) else "search")
 
     def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
         """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""
@@ -92,13 +94,13 @@ class Chooser:
 
     @staticmethod
     def _unknown(history: History, taken: set[str]) -> Callable[[Deployment], bool]:
-        return lambda one: one.key not in taken and not history.settled(one)
+        return lambda deployment: deployment.key not in taken and not history.settled(deployment)
 
 
 def _doubtful(leader: Candidate, anchor: float | None, node: str) -> bool:
     """Whether a leader must be measured again: once may be luck, and before a drift says nothing of after it."""
-    mine = [trial for trial in leader.trials if trial.node == node]
-    return len(leader.trials) < 2 or (bool(mine) and anchor is not None and mine[-1].anchor != anchor)
+    own = [trial for trial in leader.trials if trial.node == node]
+    return len(leader.trials) < 2 or (bool(own) and anchor is not None and own[-1].anchor != anchor)
 
 
 LEADERS = 3
@@ -130,7 +132,7 @@ class LocalSearch:
 
         Looked at are neighbours of the leaders, which differ from one of them in one setting or in two at once (fewer
         instances with more threads each are often better where either move alone is worse), some from afar, and the
-        leaders themselves: a measurement is noisy, and whoever is about as good must be told apart. Each format has a
+        leaders themselves: a measurement is noisy, and equals can only be separated by more of them. Each format has a
         leader: what suits one doesn't suit another, and a format is not slow because it was met with wrong settings.
 
         Args:
@@ -145,8 +147,8 @@ class LocalSearch:
         if not leaders or len(self.candidates) < 2:
             return None
         pool = self._pool([leader.deployment for leader in leaders], generator)
-        chosen = [one for one in pool if unknown(one)]
-        chosen += [one.deployment for one in leaders if again(one) and len(one.trials) < MOST_TRIALS]
+        chosen = [deployment for deployment in pool if unknown(deployment)]
+        chosen += [leader.deployment for leader in leaders if again(leader) and len(leader.trials) < MOST_TRIALS]
         if not chosen:
             return None
         generator.shuffle(chosen)
@@ -157,8 +159,9 @@ class LocalSearch:
 
     def _leaders(self) -> list[Candidate]:
         allowed = [candidate for candidate in self.candidates if candidate.feasible]
-        formats = {one.deployment.format: one for one in reversed(allowed)}
-        return list({one.deployment.key: one for one in [*allowed[:LEADERS], *formats.values()]}.values())
+        formats = {candidate.deployment.format: candidate for candidate in reversed(allowed)}
+        leaders = [*allowed[:LEADERS], *formats.values()]
+        return list({leader.deployment.key: leader for leader in leaders}.values())
 
     def _pool(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
         pool = [near for leader in leaders for near in self.space.neighbours(leader)]
@@ -168,16 +171,16 @@ class LocalSearch:
 
     def _score(self) -> Surrogate:
         """Of everything that ran, allowed or not: int8 is as fast where its texts are too bad."""
-        trials = [(one.deployment, value) for one in self.candidates for value in one.logs]
+        trials = [(candidate.deployment, value) for candidate in self.candidates for value in candidate.logs]
         return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
 
     def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
         """Probability that the goal allows each."""
-        known = [(one.deployment, min(_BROKEN, one.constraint)) for one in self.candidates]
-        known += [(one, _BROKEN) for one in self.failed]
-        if all(value <= 0 for _, value in known):
+        constraints = [(candidate.deployment, min(_BROKEN, candidate.constraint)) for candidate in self.candidates]
+        constraints += [(deployment, _BROKEN) for deployment in self.failed]
+        if all(value <= 0 for _, value in constraints):
             return np.ones(len(deployments))
-        surrogate = Surrogate([deployment for deployment, _ in known], [value for _, value in known])
+        surrogate = Surrogate([deployment for deployment, _ in constraints], [value for _, value in constraints])
         expected, spread = surrogate.predict(deployments)
         return _normal(-expected / spread)
 

@@ -56,12 +56,12 @@ class Goal:
 
     def limits(self, figures: Pooled) -> list[Limit]:
         """What is limited of latency and memory, and what was measured of it."""
-        found: list[Limit] = []
+        limits: list[Limit] = []
         if self.p95_latency_s is not None:
-            found.append(Limit("p95_latency_s", figures.p95_latency_s, self.p95_latency_s))
+            limits.append(Limit("p95_latency_s", figures.p95_latency_s, self.p95_latency_s))
         if self.max_memory_bytes is not None:
-            found.append(Limit("memory", float(figures.peak_memory_bytes), float(self.max_memory_bytes)))
-        return found
+            limits.append(Limit("memory", float(figures.peak_memory_bytes), float(self.max_memory_bytes)))
+        return limits
 
     def missed(self, figures: Pooled) -> list[Limit]:
         """The limits of latency and memory that aren't kept; accuracy is the guard's."""
@@ -74,13 +74,13 @@ class Goal:
         """
         if figures is None:
             return {"ran": 1.0}
-        told = {"ran": 0.0}
+        constraints = {"ran": 0.0}
         if figures.accuracy is not None:
-            told["accuracy"] = self.guard.constraint(figures.accuracy)
-        return told | {limit.name: limit.excess for limit in self.limits(figures)}
+            constraints["accuracy"] = self.guard.constraint(figures.accuracy)
+        return constraints | {limit.name: limit.excess for limit in self.limits(figures)}
 
     def feasible(self, figures: Pooled) -> bool:
-        """Whether every constraint holds."""
+        """Whether the figures keep every constraint."""
         return all(value <= 0 for value in self.constraints(figures).values())
 
     @property
@@ -90,7 +90,7 @@ class Goal:
 
     @property
     def key(self) -> str:
-        """Equal for equal goals; part of the study's name, since told constraints are final."""
+        """Equal for equal goals; part of the study's name, since Optuna's constraints of a finished trial are final."""
         parts = [f"{self.guard.allowed:g}"]
         if self.objective == "latency":
             parts.append("latency")

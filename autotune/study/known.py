@@ -40,7 +40,7 @@ class History:
         return number in self._by_number
 
     def add(self, record: TrialRecord) -> None:
-        """Keep one more."""
+        """Add the record of a trial that ended."""
         self._by_number[record.number] = record
         self._of.setdefault(record.deployment.key, []).append(record)
         self._candidates = None
@@ -61,59 +61,65 @@ class History:
         """What was measured while the machine changed and might be better than the best, had that been known."""
         doubtful, best = in_doubt(self.records), self.best
         return [
-            one
-            for one in self.candidates
+            candidate
+            for candidate in self.candidates
             if best is not None
-            and one.feasible
-            and one.trials[-1].number in doubtful
-            and one.relative * doubtful[one.trials[-1].number] > best.relative
+            and candidate.feasible
+            and candidate.trials[-1].number in doubtful
+            and candidate.relative * doubtful[candidate.trials[-1].number] > best.relative
         ]
 
     @property
     def crashed(self) -> list[Deployment]:
-        """What failed by its own fault."""
-        return [mine[-1].deployment for mine in self._of.values() if any(one.state == "pruned" for one in mine)]
+        """Deployments that failed by their own fault."""
+        return [
+            records[-1].deployment
+            for records in self._of.values()
+            if any(record.state == "pruned" for record in records)
+        ]
 
     def last(self, deployment: Deployment) -> TrialRecord:
         """The last that says something: a failure for which the deployment isn't to blame only if there is no other."""
-        mine = self._of[deployment.key]
-        return next((record for record in reversed(mine) if record.state != "fail"), mine[-1])
+        records = self._of[deployment.key]
+        return next((record for record in reversed(records) if record.state != "fail"), records[-1])
 
     def measured(self, deployment: Deployment, node: str | None = None) -> bool:
         """Whether there is a measurement, on this node if one is named."""
-        mine = self._of.get(deployment.key, ())
-        return any(record.measurement and node in (None, record.node) for record in mine)
+        records = self._of.get(deployment.key, ())
+        return any(record.measurement and node in (None, record.node) for record in records)
 
     def attempts_left(self, deployment: Deployment) -> int:
         """How often it may still fail through no fault of its own; a trial that the user stopped isn't counted."""
-        mine = self._of.get(deployment.key, ())
-        return ATTEMPTS - sum(record.state == "fail" and record.kind != INTERRUPTED for record in mine)
+        records = self._of.get(deployment.key, ())
+        return ATTEMPTS - sum(record.state == "fail" and record.kind != INTERRUPTED for record in records)
 
     def settled(self, deployment: Deployment) -> bool:
         """Measured, failed by its own fault, or given up: not to be measured again."""
-        mine = self._of.get(deployment.key, ())
-        return any(record.state != "fail" for record in mine) or self.attempts_left(deployment) <= 0
+        records = self._of.get(deployment.key, ())
+        return any(record.state != "fail" for record in records) or self.attempts_left(deployment) <= 0
 
     def unsettled(self) -> list[TrialRecord]:
         """A record of each deployment that is owed another attempt, oldest first; baselines excluded."""
-        first = [mine[0] for mine in self._of.values() if not mine[0].of_the_baseline]
+        first = [records[0] for records in self._of.values() if not records[0].of_the_baseline]
         return [record for record in first if not self.settled(record.deployment)]
 
     def done(self, *, baselines: bool) -> int:
-        """Number of settled deployments."""
-        first = [mine[0] for mine in self._of.values()]
-        return sum((baselines or not one.of_the_baseline) and self.settled(one.deployment) for one in first)
+        """Number of deployments that need no further trial."""
+        first = [records[0] for records in self._of.values()]
+        return sum((baselines or not record.of_the_baseline) and self.settled(record.deployment) for record in first)
 
     def anchor(self, node: str) -> float | None:
         """Score of the baseline that trials of a node are relative to now; None before there is one."""
-        mine = [record for record in self.records if record.node == node and record.of_the_baseline]
-        return next((record.anchor for record in reversed(mine) if record.measurement), None)
+        records = [record for record in self.records if record.node == node and record.of_the_baseline]
+        return next((record.anchor for record in reversed(records) if record.measurement), None)
 
     def looks(self, node: str, baseline: Deployment) -> list[float]:
         """Scores of a baseline on a node since the anchor was last moved, oldest first."""
         anchor = self.anchor(node)
-        mine = [one for one in self._of.get(baseline.key, ()) if one.node == node and one.anchor == anchor]
-        return [self._goal.score(one.pooled) for one in mine if one.pooled]
+        records = [
+            record for record in self._of.get(baseline.key, ()) if record.node == node and record.anchor == anchor
+        ]
+        return [self._goal.score(record.pooled) for record in records if record.pooled]
 
     def noise(self, node: str, baseline: Deployment) -> float:
         """Standard deviation of one log score, by what was measured more than once."""
@@ -137,11 +143,13 @@ class History:
         """
         best = self.best
         as_good = [
-            one for one in self.candidates if best and one.feasible and one.expected > best.expected - ABOVE_NOISE
+            candidate
+            for candidate in self.candidates
+            if best and candidate.feasible and candidate.expected > best.expected - ABOVE_NOISE
         ]
-        reached = min((one.trials[0].number for one in as_good), default=-1)
-        first = [mine[0] for mine in self._of.values() if not mine[0].of_the_baseline]
-        return sum(one.number > reached and self.settled(one.deployment) for one in first)
+        reached = min((candidate.trials[0].number for candidate in as_good), default=-1)
+        first = [records[0] for records in self._of.values() if not records[0].of_the_baseline]
+        return sum(candidate.number > reached and self.settled(candidate.deployment) for candidate in first)
 
     @property
     def wall_s(self) -> float:

@@ -1,4 +1,4 @@
-"""The ledger: everything that Optuna is asked and told of a study."""
+"""The ledger: the only module that asks Optuna for trials and reports their results."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class _Ending:
-    """What is told of a trial that ended."""
+    """What is reported to Optuna when a trial ends."""
 
     state: TrialState
     value: float | None = None
@@ -89,7 +89,7 @@ class Ledger:
 
     @property
     def where(self) -> str:
-        """The storage, for people."""
+        """The storage's place, as text for messages."""
         return self._storage.where
 
     def refresh(self) -> None:
@@ -171,14 +171,14 @@ class Ledger:
             yield ""
             return
         self.refresh()
-        mine = self._begin({"role": "repeat", "node": self.node, "key": _FINALISTS})
-        with self.alive(mine):
+        own = self._begin({"role": "repeat", "node": self.node, "key": _FINALISTS})
+        with self.alive(own):
             running = self._trials(TrialState.RUNNING)
-            before = [one for one in running if one.number < mine.number and one.user_attrs.get("key") == _FINALISTS]
+            before = [one for one in running if one.number < own.number and one.user_attrs.get("key") == _FINALISTS]
             try:
                 yield str(before[0].user_attrs["node"]) if before else ""
             finally:
-                self._end(mine, _Ending(TrialState.FAIL))
+                self._end(own, _Ending(TrialState.FAIL))
 
     @contextlib.contextmanager
     def alive(self, trial: FrozenTrial) -> Iterator[None]:
@@ -190,7 +190,7 @@ class Ledger:
         """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
         told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
         attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
-        figures = Pooled((measurement,))  # of this trial alone: what Optuna was told of earlier ones is final
+        figures = Pooled((measurement,))  # of this trial alone: what was reported to Optuna of earlier ones is final
         value = math.log(self.goal.score(figures) / anchor)
         return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(figures)))
 

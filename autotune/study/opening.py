@@ -84,27 +84,27 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
 
 def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) -> None:
     """On another kind of machine another space is searched, so the study of that name would quietly be another one."""
-    for other in optuna.get_all_study_names(storage.optuna):
-        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", other):
-            attributes = optuna.load_study(study_name=other, storage=storage.optuna).user_attrs
-            found, mine = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
-            if found != mine:
+    for study_name in optuna.get_all_study_names(storage.optuna):
+        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", study_name):
+            attributes = optuna.load_study(study_name=study_name, storage=storage.optuna).user_attrs
+            recorded, own = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
+            if recorded != own:
                 raise DocumentError(
                     f"machines that share a study must be identical, but {name} in {storage.where} was begun on "
-                    f"hardware {found!r} and this is {mine!r}. Start another study with --study-name."
+                    f"hardware {recorded!r} and this is {own!r}. Start another study with --study-name."
                 )
 
 
 def _check_identity(study: optuna.Study, identity: dict[str, Any], storage: StudyStorage) -> None:
-    wanted = json.loads(json.dumps(identity))
-    found = study.user_attrs.get("identity")
-    if found is None:
-        study.set_user_attr("identity", wanted)
-    elif found != wanted:
-        changed = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    own_identity = json.loads(json.dumps(identity))
+    recorded = study.user_attrs.get("identity")
+    if recorded is None:
+        study.set_user_attr("identity", own_identity)
+    elif recorded != own_identity:
+        changed = sorted(key for key in {*recorded, *own_identity} if recorded.get(key) != own_identity.get(key))
         shared = "" if storage.alone else " Nodes that share a study must be identical machines with the same files."
         raise DocumentError(
             f"the study {study.study_name} must be resumed with what it was started with, but "
-            + ", ".join(f"{key} was {found.get(key)!r} and is now {wanted.get(key)!r}" for key in changed)
+            + ", ".join(f"{key} was {recorded.get(key)!r} and is now {own_identity.get(key)!r}" for key in changed)
             + f" ({storage.where}).{shared} Start another study with --study-name."
         )

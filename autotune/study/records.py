@@ -36,7 +36,7 @@ _OF_THE_BASELINE = ("baseline", "anchor")
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial that ended."""
+    """A trial that ended, with its measurement or the reason why there is none."""
 
     number: int
     role: Role

@@ -36,7 +36,7 @@ Shift = Callable[[float], float]
 """A score of the baseline → by how much it moves the anchor, on the log scale."""
 
 HOPELESS = 0.9
-"""A first shard slower than this share of the best's speed tells enough."""
+"""A deployment whose first shard is slower than this share of the best's speed gets no further shard."""
 _OF_THE_CONFIGURATION = (TrialError, ArtifactError, EngineUnavailableError, DocumentError, ModelError)
 _REPEATS_IN_A_ROW = 3
 WAIT_S = 1.0
@@ -66,8 +66,8 @@ class Steps:
 
     def measure_baselines(self, baselines: Sequence[Deployment]) -> bool:
         """Whether this node has a measured baseline. Failed ones get another chance while there is none."""
-        mine = [one for one in self._history.records if one.node == self._node]
-        self._rested = bool(mine) and time.time() - mine[-1].ended_s > ANCHOR_AGE_S
+        own = [record for record in self._history.records if record.node == self._node]
+        self._rested = bool(own) and time.time() - own[-1].ended_s > ANCHOR_AGE_S
         again = not any(self._history.measured(baseline, self._node) for baseline in baselines)
         for baseline in dict.fromkeys(baselines):
             if self._history.measured(baseline, self._node) or (self._history.settled(baseline) and not again):
@@ -76,9 +76,11 @@ class Steps:
                 record = self._measure(Suggestion.outside(baseline), "baseline")
                 if record is not None and record.state != "fail":
                     break
-        found = [one for one in self._history.records if one.role == "baseline" and one.node == self._node]
-        scores = {one.deployment: self._goal.score(one.pooled) for one in found if one.pooled}
-        self._anchored = max(scores, key=lambda one: scores[one], default=None)
+        records = [
+            record for record in self._history.records if record.role == "baseline" and record.node == self._node
+        ]
+        scores = {record.deployment: self._goal.score(record.pooled) for record in records if record.pooled}
+        self._anchored = max(scores, key=lambda deployment: scores[deployment], default=None)
         return self._anchored is not None
 
     def spent(self, budget: Budget) -> bool:
@@ -109,7 +111,9 @@ class Steps:
         return None
 
     def _begun(self, taken: set[str]) -> int:
-        settled = {one.deployment.key for one in self._history.records if self._history.settled(one.deployment)}
+        settled = {
+            record.deployment.key for record in self._history.records if self._history.settled(record.deployment)
+        }
         return len(taken - settled)
 
     def _ask_tpe(self, taken: set[str]) -> EventKind | None:
@@ -141,10 +145,12 @@ class Steps:
         self._pause(PAUSE_S)
         self._look(lambda second: shift_of(before, [first, second], noise))
         now = self._history.anchor(self._node)
-        moved = "It is: the machine has changed (heat, clocks, neighbours). Trials from here on are compared with the "
-        moved += "baseline as it is now; the leader is measured again."
-        told = moved if now != anchor else "It is as before, as far as noise lets it be told: nothing has changed."
-        self._on_event(self.event("drifted", "anchor", text=told))
+        moved = (
+            "The second look agrees: the machine's speed has changed (heat, clocks or neighbours). Later trials are "
+            "compared with the baseline's present speed, and the leader is measured again."
+        )
+        text = moved if now != anchor else "The second look doesn't confirm it: the machine counts as unchanged."
+        self._on_event(self.event("drifted", "anchor", text=text))
 
     def _look(self, shift: Shift) -> float | None:
         """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
@@ -153,7 +159,7 @@ class Steps:
         return None if record is None or record.pooled is None else self._goal.score(record.pooled)
 
     def _measure(self, suggestion: Suggestion, role: Role, shift: Shift | None = None) -> TrialRecord | None:
-        """Measure and tell; None if another node measures it."""
+        """Measure a suggestion and record it; None if another node measures it."""
         deployment = suggestion.deployment
         trial = self._ledger.begin(suggestion, role)
         if trial is None:
@@ -200,6 +206,6 @@ class Steps:
         record: TrialRecord | None = None,
         text: str = "",
     ) -> StudyEvent:
-        """What is told of a step."""
+        """A step as an event for the progress display."""
         done = self._history.done(baselines=True)
         return StudyEvent(kind, number, role, deployment, record, done, self._history.best, text)

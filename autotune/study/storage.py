@@ -29,7 +29,7 @@ class StudyStorage(Protocol):
     node: str
     """This machine's name where several share the storage, else empty."""
     where: str
-    """For people."""
+    """The storage's place, as text for messages."""
 
     @property
     def optuna(self) -> BaseStorage:
@@ -57,11 +57,11 @@ class LocalStorage:
         self.where = str(path)
 
     def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """A file isn't away."""
+        """Call ``operation`` once: a file is never unreachable for a while."""
         return call(*args, **kwargs)
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
-        """Nobody listens."""
+        """Does nothing: no other process reads this journal."""
         del trial_id
         return nullcontext()
 

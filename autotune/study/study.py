@@ -90,7 +90,7 @@ class TuningStudy:
 
     @property
     def where(self) -> str:
-        """Its storage, for people."""
+        """The storage's place, as text for messages."""
         return self._ledger.where
 
     @contextmanager

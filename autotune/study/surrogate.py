@@ -41,14 +41,14 @@ class _Scale:
 
     def _row(self, deployment: Deployment) -> list[float]:
         values = flatten(deployment)
-        return [self._cell(values.get(path), known) for path, known in zip(self.paths, self.names, strict=True)]
+        return [self._cell(values.get(path), names) for path, names in zip(self.paths, self.names, strict=True)]
 
     @staticmethod
-    def _cell(value: Any, known: dict[Any, float]) -> float:
+    def _cell(value: Any, names: dict[Any, float]) -> float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return math.log2(1 + max(0.0, float(value))) / _FAR
         # Far from every number and from each other: any two names differ wholly, a missing value is a name.
-        return known.setdefault(value, 1000.0 * (1 + len(known)))
+        return names.setdefault(value, 1000.0 * (1 + len(names)))
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class Surrogate:
         paths = sorted({path for deployment in deployments for path in flatten(deployment)})
         self._scale = _Scale(tuple(paths), tuple({} for _ in paths))
         self._rows = self._scale.rows(deployments)
-        known = np.array(values, np.float64)
-        self._mean, self._unit = float(known.mean()), float(known.std()) or 1.0
-        self._target: Floats = (known - self._mean) / self._unit
+        targets = np.array(values, np.float64)
+        self._mean, self._unit = float(targets.mean()), float(targets.std()) or 1.0
+        self._target: Floats = (targets - self._mean) / self._unit
         self._apart = _apart(self._rows, self._rows)
         self._fit = self._fitted()
-        self._spread = self._unit * math.sqrt(max(1e-12, float(self._target @ self._fit.solved)) / len(known))
+        self._spread = self._unit * math.sqrt(max(1e-12, float(self._target @ self._fit.solved)) / len(targets))
 
     def predict(self, deployments: Sequence[Deployment]) -> tuple[Floats, Floats]:
         """Mean and standard deviation, without the noise of a measurement, of the values of deployments: [n] each."""
@@ -115,7 +115,7 @@ class Surrogate:
         return _Fit(weights, noise, lower, solved, likelihood - 0.5 * float(unusual @ unusual))
 
 
-def _apart(rows: Floats, others: Floats) -> Floats:
+def _apart(rows: Floats, rest: Floats) -> Floats:
     """[rows, others, settings]: 0 where a setting is the same, 1 where it differs, numbers by how much."""
-    apart: Floats = np.minimum(np.abs(rows[:, None, :] - others[None, :, :]), 1.0)
+    apart: Floats = np.minimum(np.abs(rows[:, None, :] - rest[None, :, :]), 1.0)
     return apart

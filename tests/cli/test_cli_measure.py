@@ -173,7 +173,7 @@ def test_several_are_compared_with_the_first(
     assert run(first, second) == 0
     text = capsys.readouterr().out
     assert "to the first (95 %)" in text
-    assert any(words in text for words in ("fast.yaml is faster than slow.yaml", "can't be told apart"))
+    assert any(words in text for words in ("fast.yaml is faster than slow.yaml", "are not distinguishable"))
 
 
 def broken() -> Deployment:

@@ -45,7 +45,7 @@ def again(document: DeploymentFile, rtfx: float, baseline_rtfx: float, *, other:
         (90.0, 19.0, False, "faster than recorded by more than the intervals"),
         (60.0, 19.2, True, "it is the deployment that is slower"),
         (60.0, 15.4, True, "The baseline has slowed down too, and the lead over it is as recorded: the machine"),
-        (67.0, 18.6, True, "can't be told from these blocks"),
+        (67.0, 18.6, True, "These blocks don't show whether the machine"),
         (74.0, 25.0, False, "Speed-up over the baseline 2.96 (2.9"),
     ],
 )
@@ -108,7 +108,7 @@ def test_changed_versions_are_told() -> None:
         ("latency", 1.2, "b.yaml has a shorter p95 latency than a.yaml"),
         ("streams", 0.8, "b.yaml carries fewer streams than a.yaml: 0.80"),
         ("throughput", 0.8, "b.yaml is slower than a.yaml"),
-        ("throughput", 1.005, "b.yaml and a.yaml can't be told apart in 4 blocks: 1.0"),
+        ("throughput", 1.005, "b.yaml and a.yaml are not distinguishable in 4 blocks: 1.0"),
     ],
 )
 def test_side_by_side(objective: Objective, ratio: float, words: str) -> None:

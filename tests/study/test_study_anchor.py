@@ -58,7 +58,7 @@ def test_a_machine_that_slows_down_is_noticed_and_told(tmp_path: Path) -> None:
     told = [event.text for event in events if event.kind == "drifted"]
     assert len(told) == 2
     assert "33 % slower" in told[0]
-    assert "the machine has changed" in told[1]
+    assert "the machine's speed has changed" in told[1]
     assert machine.pauses == [PAUSE_S]
     assert result.trials[-1].anchor == pytest.approx(20 / 1.5)
     best = result.best(1)[0]
