@@ -16,6 +16,7 @@ from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.measure import TrialRequest, run_trial
+from autotune.measure.gpu_noise import gpu_watch
 from autotune.models import ModelInfo
 from autotune.paths import atomic_write, cache_dir
 
@@ -137,6 +138,7 @@ def _of_turns(request: ReferenceRequest, on_event: OnEvent | None) -> dict[str, 
         on_event=on_event,
         cpus=request.hardware.cpus,
         threads=threads,
+        watch=gpu_watch(request.device),
     )
     return {str(name): tuple(map(str, pieces)) for name, pieces in answer["texts"].items()}
 

@@ -15,6 +15,7 @@ from typing import Any
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
 from autotune.isolation import run_task
+from autotune.measure.gpu_noise import gpu_watch
 from autotune.serve.wire import Message, packed, receive_frame
 
 __all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
@@ -164,6 +165,7 @@ class WorkerProcess:
                     timeout_s=_FOREVER_S,
                     on_event=self._started,
                     threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+                    watch=gpu_watch(deployment.device),
                 )
             except AutotuneError as error:
                 found = error
