@@ -11,6 +11,7 @@ AutotuneError
 ├── SlowerThanRecordedError               a deployment is no longer as fast, or as good, as its file says
 └── TrialError                            a measured child process did not give a measurement
     ├── TrialTimeout (TimeoutError)       ran past its limit and was killed
+    ├── TrialHung (TimeoutError)          stood still while it loaded or ran a batch; where its threads stood
     ├── TrialOutOfMemory (MemoryError)    MemoryError inside, or killed by the kernel's OOM killer
     ├── TrialCrashed                      exit code or signal; the tail of its stderr
     └── TrialMismatch                     it ran, but not what the deployment says
@@ -30,6 +31,7 @@ __all__ = [
     "SlowerThanRecordedError",
     "TrialCrashed",
     "TrialError",
+    "TrialHung",
     "TrialMismatch",
     "TrialOutOfMemory",
     "TrialTimeout",
@@ -86,6 +88,10 @@ class TrialError(AutotuneError):
 
 class TrialTimeout(TrialError, TimeoutError):  # noqa: N818 - DESIGN's word, like the builtin TimeoutError's family
     """The child ran past its limit and its process group was killed."""
+
+
+class TrialHung(TrialError, TimeoutError):  # noqa: N818
+    """The child loaded or ran a batch but did nothing, and was killed; the message holds the stacks of its threads."""
 
 
 class TrialOutOfMemory(TrialError, MemoryError):  # noqa: N818

@@ -82,9 +82,9 @@ class Engine(Protocol):
     """Executes batches of one model in one format.
 
     **Ownership.** ``load`` builds everything (weights, sessions, threads) and owns it until ``close``; an engine is
-    used by one thread at a time, and ``run`` is not re-entrant. Separate engines may run at the same time. ``close``
-    may be called twice; after it only ``close`` is allowed. Inputs are read, never written; outputs belong to the
-    caller.
+    used by one thread at a time, and ``run`` is not re-entrant. Separate engines may run at the same time, but for the
+    first call of a process: see ``load_engine``. ``close`` may be called twice; after it only ``close`` is allowed.
+    Inputs are read, never written; outputs belong to the caller.
 
     **Honesty.** ``load`` raises ``TrialMismatch`` unless provider, device, threads and options of the deployment are
     in force; ``facts`` reports what was read back.

@@ -26,7 +26,7 @@ class FakeEngine:
 
     SenseVoice gives frames + 4 positions, three of four blank; Paraformer 4.4 tokens a second. Each row's ids depend
     on that row's valid frames alone. ``speed`` is simulated by sleeping: padded seconds / speed. ``fault`` fires in
-    every ``run``, ``crash_load`` in ``load``.
+    every ``run`` but the first, which belongs to loading (``load_engine``); those that end in ``_load``, in ``load``.
     """
 
     name: ClassVar[str] = "fake"
@@ -36,6 +36,7 @@ class FakeEngine:
         "fault": (
             "none",
             "crash_load",
+            "hang_load",
             "segfault",
             "oom",
             "hang",
@@ -54,6 +55,7 @@ class FakeEngine:
     def __init__(self, request: EngineRequest) -> None:
         self._request = request
         self._open = True
+        self._called = False
 
     @classmethod
     def load(cls, request: EngineRequest) -> FakeEngine:
@@ -66,18 +68,24 @@ class FakeEngine:
             )
         if deployment.session_options["fault"] == "crash_load":
             os.abort()
+        if deployment.session_options["fault"] == "hang_load":
+            _fire("hang")
         return cls(request)
 
     def twin(self) -> FakeEngine:
         """Another instance, loaded anew."""
-        return self.load(self._request)
+        twin = self.load(self._request)
+        twin._called = True
+        return twin
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch, or the fault."""
         if not self._open:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         speech, lengths = model_inputs(self._request, batch)[:2]
-        _fire(str(self._request.deployment.session_options["fault"]))
+        if self._called:
+            _fire(str(self._request.deployment.session_options["fault"]))
+        self._called = True
         speed = str(self._request.deployment.session_options["speed"])
         frame_s = self._request.model.frontend.frame_s
         if speed != "instant":

@@ -19,6 +19,8 @@ from autotune.errors import ModelError
 from autotune.files import cache_dir, locked, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import run_task
+from autotune.isolation.activity import running, waiting_for_others
+from autotune.isolation.stillness import Watch
 
 __all__ = ["is_mapped", "mapped_model", "write_task"]
 
@@ -49,11 +51,11 @@ def mapped_model(artifact: Path, level: str) -> Path:
     root = cache_dir() / "onnxruntime"
     try:
         sweep(root)
-        with locked(root, key):
+        with waiting_for_others(), locked(root, key):
             if not (root / key).exists():
                 with staging(root, key) as folder:
                     payload = {"artifact": str(artifact.resolve()), "level": level, "folder": str(folder)}
-                    run_task("autotune.engines.mapped_weights:write_task", payload, timeout_s=_TIMEOUT_S)
+                    run_task("autotune.engines.mapped_weights:write_task", payload, timeout_s=_TIMEOUT_S, watch=Watch())
                     publish(folder, root / key)
     except OSError as error:
         raise _unwritable(root, error) from error
@@ -84,7 +86,8 @@ def write_task(payload: dict[str, Any], _emit: Callable[[str, dict[str, Any]], N
     }.items():
         options.add_session_config_entry(key, value)
     try:
-        onnxruntime.InferenceSession(payload["artifact"], options, providers=["CPUExecutionProvider"])
+        with running("load"):
+            onnxruntime.InferenceSession(payload["artifact"], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions derive from Exception alone
         raise ModelError(f"{payload['artifact']} must be a model that ONNX Runtime loads, but: {error}") from error
     try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import cast
 
+import numpy as np
+
 from autotune.documents import suggest
-from autotune.engines.base import Engine, EngineRequest
+from autotune.engines.base import Engine, EngineInput, EngineRequest
 from autotune.errors import DocumentError
 
 __all__ = ["ENGINES", "check_options", "engine_class", "load_engine"]
@@ -32,10 +35,31 @@ def engine_class(name: str) -> type[Engine]:
 
 
 def load_engine(request: EngineRequest) -> Engine:
-    """Load the engine of a deployment; see ``Engine.load`` for what it raises."""
+    """Load the engine of a deployment and call it once, before it has a twin that may run beside it.
+
+    Bindings initialise themselves in their first call, and two threads that enter it together may wait for each other
+    for ever: OpenVINO looks for numpy inside a C++ static guard, so that one thread has the guard and waits for the
+    GIL, while the other has the GIL and waits for the guard.
+
+    Raises what ``Engine.load`` and ``Engine.run`` raise.
+    """
     cls = engine_class(request.deployment.engine)
     check_options(cls, request)
-    return cls.load(request)
+    engine = cls.load(request)
+    # In a thread that ends: one that stays keeps OpenMP's workers of its own beside those of the thread that runs the
+    # batches, and libgomp spins less where it has more threads than CPUs.
+    with ThreadPoolExecutor(1, "autotune-first-call") as thread:
+        thread.submit(engine.run, _second_of_noise(request, engine)).result()
+    return engine
+
+
+def _second_of_noise(request: EngineRequest, engine: Engine) -> EngineInput:
+    generator, frontend = np.random.default_rng(0), request.model.frontend
+    if engine.consumes == "waveforms":
+        return EngineInput(waveforms=(0.01 * generator.standard_normal(frontend.sample_rate_hz, dtype=np.float32),))
+    frames = round(1 / frontend.frame_s)
+    features = generator.standard_normal((1, frames, frontend.feature_dim), dtype=np.float32)
+    return EngineInput(features=features, lengths=np.array([frames], dtype=np.int32))
 
 
 def check_options(cls: type[Engine], request: EngineRequest) -> None:

@@ -1,7 +1,8 @@
 """The child's side: confine this process, run one task, report over the pipe. Imports the standard library only.
 
-Run as ``python -m autotune.isolation.child FD``. The request comes as JSON on stdin; events and the outcome leave as
-JSON lines on file descriptor FD, which nothing else knows of: whatever native code prints cannot corrupt them.
+Run as ``python -m autotune.isolation.child FD PAGE``. The request comes as JSON on stdin; events and the outcome leave
+as JSON lines on file descriptor FD, which nothing else knows of: whatever native code prints cannot corrupt them. The
+file of descriptor PAGE holds this process's activity, and the stacks of its threads when the parent asks for them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune.errors import AutotuneError, TrialError, TrialMismatch
+from autotune.isolation import activity
 from autotune.isolation.clock import process_started_s
+from autotune.isolation.stacks import STACKS_SIGNAL
 
 __all__ = ["Emit", "main"]
 
@@ -58,6 +61,7 @@ def main() -> None:
     process_started_s()
     pipe = _Pipe(int(sys.argv[1]))
     try:
+        _show_activity(int(sys.argv[2]))
         request = json.loads(sys.stdin.buffer.read())
         _silence_stdin()
         _confine(request["parent_pid"], request["cpus"])
@@ -71,6 +75,12 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)
+
+
+def _show_activity(fd: int) -> None:
+    os.set_inheritable(fd, False)
+    activity.share(fd)
+    faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True)
 
 
 def _silence_stdin() -> None:

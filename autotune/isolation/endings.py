@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune import errors
-from autotune.errors import AutotuneError, TrialCrashed, TrialOutOfMemory, TrialTimeout
+from autotune.errors import AutotuneError, TrialCrashed, TrialHung, TrialOutOfMemory, TrialTimeout
 from autotune.isolation.out_of_memory import OUT_OF_MEMORY
 
 __all__ = ["Ending", "classify", "oom_kill_counts", "tail_of"]
@@ -31,6 +31,8 @@ class Ending:
     """The exception that the child described."""
     timeout_s: float | None = None
     """The limit, if the child was killed for running past it."""
+    hung: str = ""
+    """How it stood still and where, if it was killed for that."""
     oom_killed: bool = False
     """The kernel's OOM killer took a process while the child ran."""
     last_event: str = ""
@@ -43,8 +45,8 @@ def classify(ending: Ending) -> AutotuneError:
     """The error that describes ``ending``.
 
     1. The child's own autotune error keeps class and message. 2. Memory ran out: TrialOutOfMemory. 3. Any other
-    exception: TrialCrashed. 4. Past the limit: TrialTimeout. 5. SIGKILL while the kernel's OOM counters grew:
-    TrialOutOfMemory. 6. A signal, or an exit without a result: TrialCrashed.
+    exception: TrialCrashed. 4. Past the limit: TrialTimeout. 5. Stood still: TrialHung. 6. SIGKILL while the kernel's
+    OOM counters grew: TrialOutOfMemory. 7. A signal, or an exit without a result: TrialCrashed.
     """
     tail, after = ending.stderr_tail, f" after {ending.last_event!r}" if ending.last_event else ""
     if ending.error is not None:
@@ -54,6 +56,8 @@ def classify(ending: Ending) -> AutotuneError:
             f"{ending.task} must end within {ending.timeout_s:g} s, but still ran{after} and was killed.",
             stderr_tail=tail,
         )
+    if ending.hung:
+        return TrialHung(f"{ending.task} hung{after}: {ending.hung}", stderr_tail=tail)
     code = ending.exit_code
     if code == -signal.SIGKILL and ending.oom_killed:
         return TrialOutOfMemory(f"{ending.task} was killed by the kernel: out of memory{after}.", stderr_tail=tail)

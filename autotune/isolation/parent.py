@@ -15,6 +15,7 @@ from typing import Any
 
 from autotune.isolation.endings import Ending, classify, oom_kill_counts
 from autotune.isolation.process import ChildProcess, started, trim
+from autotune.isolation.stillness import Stillness, Watch
 
 __all__ = ["Stop", "run_task"]
 
@@ -51,7 +52,7 @@ class Stop:
         self._writer.close()
 
 
-def run_task(
+def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the limit
     task: str,
     payload: dict[str, Any],
     *,
@@ -60,6 +61,7 @@ def run_task(
     cpus: Collection[int] | None = None,
     threads: int | None = None,
     stop: Stop | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Run ``module:function`` of autotune in a fresh interpreter and return the dict that it returns.
 
@@ -76,11 +78,13 @@ def run_task(
         cpus: ids of the CPUs that the child may run on; None leaves the affinity as it is.
         threads: value of the OMP, MKL, OpenBLAS, … variables; None leaves them as they are.
         stop: lets another thread end the child.
+        watch: when the child is ended because it stands still; None: never.
 
     Raises:
         AutotuneError: the child raised it; class and message are kept.
         TrialOutOfMemory: memory ran out inside, or the kernel's OOM killer took the child.
         TrialTimeout: it ran past ``timeout_s``.
+        TrialHung: it stood still, as ``watch`` says.
         TrialCrashed: any other exception, a signal, or no result.
         ValueError: ``task`` is not a function of autotune, or ``timeout_s`` is not positive.
     """
@@ -97,7 +101,8 @@ def run_task(
     kills_before = oom_kill_counts()
     heard = _Heard(on_event)
     with started(request, threads) as child:
-        timed_out = not _listen(child, heard, time.monotonic() + timeout_s, stop)
+        stillness = Stillness(child.process.pid, child.page_fd, watch)
+        timed_out = not _listen(child, heard, time.monotonic() + timeout_s, stop, stillness)
     if heard.result is not None:
         return heard.result
     raise classify(
@@ -106,6 +111,7 @@ def run_task(
             exit_code=child.exit_code,
             error=heard.error,
             timeout_s=timeout_s if timed_out else None,
+            hung=stillness.hung,
             oom_killed=any(count > kills_before.get(file, 0) for file, count in oom_kill_counts().items()),
             last_event=heard.last_event,
             noise=heard.noise,
@@ -156,8 +162,8 @@ class _Heard:
             self.noise = f"a task must return a dict, but it returned {type(message['result']).__name__}"
 
 
-def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | None) -> bool:
-    """Handle the child's lines until it has said its last, ended or must end; False if the deadline came first."""
+def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | None, stillness: Stillness) -> bool:
+    """Handle the child's lines until it has said its last, ended, hung or must end; False at the deadline."""
     poll = select.poll()
     poll.register(child.pipe_fd, select.POLLIN)
     if child.exit_fd is not None:
@@ -168,13 +174,14 @@ def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | No
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return False
-        ready = {fd for fd, _ in poll.poll(min(left_s, LOG_CHECK_S) * 1000)}
+        ready = {fd for fd, _ in poll.poll(min(left_s, LOG_CHECK_S, stillness.due_in_s) * 1000)}
         trim(child.log, LOG_LIMIT_BYTES)
         # The exit is looked at before the pipe is emptied: what was written before it is then all there.
         ended = child.exit_fd in ready
         closed = bool(ready) and not _drain(child.pipe_fd, heard, deadline)
         child.leaving = heard.last_word
-        if heard.last_word or ended or closed or (stop is not None and stop.fileno() in ready):
+        stopped = stop is not None and stop.fileno() in ready
+        if heard.last_word or ended or closed or stopped or stillness.look():
             return True
 
 

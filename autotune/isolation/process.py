@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from autotune.isolation.activity import PAGE_BYTES
 from autotune.isolation.endings import tail_of
 
 __all__ = ["THREAD_VARIABLES", "ChildProcess", "started", "trim"]
@@ -50,6 +51,8 @@ class ChildProcess:
     """Read end of the child's pipe, non-blocking."""
     log: IO[bytes]
     """What it writes to stdout and stderr."""
+    page_fd: int
+    """The page of its activity; the stacks of its threads, once it is asked for them, come behind."""
     exit_fd: int | None
     """pidfd: readable once the process has ended, which does not reap it; None where there is none."""
     leaving: bool = False
@@ -92,26 +95,40 @@ def started(request: dict[str, Any], threads: int | None) -> Iterator[ChildProce
         read_fd, write_fd = os.pipe()
         stack.callback(os.close, read_fd)
         os.set_blocking(read_fd, False)
+        page_fd = _page()
+        stack.callback(os.close, page_fd)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-u", "-m", "autotune.isolation.child", str(write_fd)],
+                [sys.executable, "-P", "-u", "-m", "autotune.isolation.child", str(write_fd), str(page_fd)],
                 stdin=stdin,
                 stdout=log,
                 stderr=log,
-                pass_fds=(write_fd,),
+                pass_fds=(write_fd, page_fd),
                 cwd=folder,
                 env=_environment(folder, threads),
                 start_new_session=True,
             )
         finally:
             os.close(write_fd)
-        child = ChildProcess(process, read_fd, log, None)
+        child = ChildProcess(process, read_fd, log, page_fd, None)
         try:
             child.exit_fd = _pidfd(process.pid)
             yield child
         finally:
             _end(child)
             child.stderr_tail = _tail(log)
+
+
+def _page() -> int:
+    """A file of one empty page of activity, its offset behind it."""
+    if hasattr(os, "memfd_create"):
+        # In memory: the kernel would write a file's page to disk now and then, and its writer would wait.
+        fd = os.memfd_create("autotune-activity")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.write(fd, bytes(PAGE_BYTES))
+    return fd
 
 
 def _environment(folder: str, threads: int | None) -> dict[str, str]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from autotune.errors import DocumentError, ModelError, TrialCrashed
+from autotune.isolation import activity
 from autotune.isolation.child import Emit
 
 __all__ = ["FAULTS", "run"]
@@ -82,6 +86,80 @@ def _hang(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def _sleep_forever() -> dict[str, Any]:
     while True:
         time.sleep(3600)
+
+
+def _slow(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """Do what ``how`` names for ``for_s`` seconds, within the ``blocks`` named."""
+    blocks = {
+        "load": lambda: activity.running("load"),
+        "batch": lambda: activity.running("batch"),
+        "waiting": activity.waiting_for_others,
+    }
+    with contextlib.ExitStack() as stack:
+        for name in payload["blocks"]:
+            stack.enter_context(blocks[name]())
+        _WAYS[payload["how"]](float(payload["for_s"]))
+    return {}
+
+
+def _sleep(for_s: float) -> None:
+    time.sleep(for_s)
+
+
+def _sleep_with_the_gil(for_s: float) -> None:
+    # As a C++ static guard does that another thread holds: nothing else of this interpreter runs.
+    ctypes.PyDLL(None).usleep(int(for_s * 1e6))
+
+
+def _compute_now_and_then(for_s: float) -> None:
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        busy_until = time.thread_time() + 0.05
+        while time.thread_time() < busy_until:
+            pass
+        time.sleep(0.3)
+
+
+def _compute_elsewhere(for_s: float) -> None:
+    code = "import sys, time; until = time.monotonic() + float(sys.argv[1])\nwhile time.monotonic() < until: pass"
+    subprocess.run([sys.executable, "-S", "-c", code, str(for_s)], check=True)
+
+
+def _read_now_and_then(for_s: float) -> None:
+    until = time.monotonic() + for_s
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(1 << 16))
+        while time.monotonic() < until:
+            os.pread(file.fileno(), 16, 0)
+            time.sleep(0.3)
+
+
+def _run_short_batches(for_s: float) -> None:
+    until = time.monotonic() + for_s
+    while time.monotonic() < until:
+        with activity.running("batch"):
+            time.sleep(0.3)
+
+
+def _sleep_beside_a_heartbeat(for_s: float) -> None:
+    def beat() -> None:
+        activity.heartbeat()
+        while True:
+            pass
+
+    threading.Thread(target=beat, daemon=True).start()
+    time.sleep(for_s)
+
+
+_WAYS: dict[str, Callable[[float], None]] = {
+    "sleep": _sleep,
+    "sleep_with_the_gil": _sleep_with_the_gil,
+    "sleep_beside_a_heartbeat": _sleep_beside_a_heartbeat,
+    "compute_now_and_then": _compute_now_and_then,
+    "compute_elsewhere": _compute_elsewhere,
+    "read_now_and_then": _read_now_and_then,
+    "run_short_batches": _run_short_batches,
+}
 
 
 def _grandchild(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -168,6 +246,7 @@ FAULTS: dict[str, Callable[[dict[str, Any], Emit], dict[str, Any]]] = {
     "oom": _oom,
     "memory_error": _memory_error,
     "hang": _hang,
+    "slow": _slow,
     "grandchild": _grandchild,
     "garbage": _garbage,
     "corrupt_pipe": _corrupt_pipe,

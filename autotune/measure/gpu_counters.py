@@ -8,11 +8,25 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-__all__ = ["GpuMeter"]
+from autotune.isolation.stillness import STILL_S, Watch
+
+__all__ = ["GpuMeter", "gpu_watch"]
 
 SLOWED_DOWN = 0x08 | 0x20 | 0x40 | 0x80
 """Clock event reasons of nvml.h: hardware slowdown, software and hardware thermal slowdown, power brake. A power cap
 (0x04) is not among them: a GPU at its own limit is as fast as it gets."""
+
+
+def gpu_watch(
+    device: str, still_s: float = STILL_S, nvml: ModuleType | Any = None, environment: Mapping[str, str] = os.environ
+) -> Watch:
+    """Watch a child that computes on ``device``: while the GPU is busy, it doesn't stand still.
+
+    Whoever keeps it busy: in a container the driver may list processes by the host's numbers. A GPU that NVML doesn't
+    tell of counts as busy, so that a trial on it is ended by its time limit only.
+    """
+    gpu = GpuMeter(device, nvml, environment)
+    return Watch(still_s, gpu.busy if device.startswith("cuda:") else lambda: False)
 
 
 @dataclass(frozen=True)
@@ -41,19 +55,9 @@ class GpuMeter:
 
     def start(self) -> None:
         """Open NVML and look for the first time."""
-        if self._index is None:
-            return
-        try:
-            if self._nvml is None:
-                import pynvml
-
-                self._nvml = pynvml
-            self._nvml.nvmlInit()
-            self._handle = self._open(self._index)
-        except Exception:  # noqa: BLE001 - without a driver, NVML or such a GPU there are no facts, but there is a trial
-            self._handle = None
-            return
-        self._samples = [self._look()]
+        self._handle = self._opened()
+        if self._handle is not None:
+            self._samples = [self._look()]
 
     def stop(self) -> dict[str, float]:
         """``gpu_clock_share``, averaged; ``gpu_throttled`` (0 or 1) and ``gpu_other_processes``, the worse."""
@@ -72,6 +76,25 @@ class GpuMeter:
         if others:
             facts["gpu_other_processes"] = float(max(others))
         return facts
+
+    def busy(self) -> bool:
+        """Whether the GPU computes or copies now, in the last second; true where NVML doesn't tell. Needs no start."""
+        self._handle = self._handle or self._opened()
+        use = self._told(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
+        return use is None or use.gpu > 0 or use.memory > 0
+
+    def _opened(self) -> Any:
+        if self._index is None:
+            return None
+        try:
+            if self._nvml is None:
+                import pynvml
+
+                self._nvml = pynvml
+            self._nvml.nvmlInit()
+            return self._open(self._index)
+        except Exception:  # noqa: BLE001 - without a driver, NVML or such a GPU there are no facts, but there is a trial
+            return None
 
     def _open(self, index: int) -> Any:
         """CUDA counts the GPUs that CUDA_VISIBLE_DEVICES names, in its order; NVML counts all."""

@@ -18,6 +18,7 @@ from autotune.errors import AutotuneError
 from autotune.files import atomic_write, cache_dir
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
+from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.trial import TrialRequest, run_trial
 from autotune.models import ModelInfo
 
@@ -142,6 +143,7 @@ def _of_turns(request: ReferenceRequest, on_event: OnEvent | None) -> dict[str, 
         on_event=on_event,
         cpus=request.hardware.cpus,
         threads=threads,
+        watch=gpu_watch(request.device),
     )
     return {str(name): tuple(map(str, pieces)) for name, pieces in answer["texts"].items()}
 

@@ -18,7 +18,9 @@ from autotune.errors import TrialMismatch
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
+from autotune.isolation.stillness import STILL_S
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
+from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.measure.pacing import Transcriber, replay, warm_up
 
@@ -82,6 +84,7 @@ def run_trial(
     hardware: HardwareProfile,
     timeout_s: float,
     on_event: Callable[[str, dict[str, Any]], None] | None = None,
+    still_s: float = STILL_S,
 ) -> Measurement:
     """Measure ``request`` in a child that runs on the usable CPUs, with the deployment's threads for native libraries.
 
@@ -94,6 +97,7 @@ def run_trial(
         timeout_s: for everything: start, load, warm-up and measurement.
         on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady} and ``shard`` {shard, repeat, audio_s,
             processing_s} as they happen; what it raises ends the trial.
+        still_s: after how long a load or a batch that stands still is a hang.
 
     Raises:
         TrialError: the trial failed, see ``run_task``.
@@ -111,6 +115,7 @@ def run_trial(
         on_event=on_event,
         cpus=hardware.cpus,
         threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+        watch=gpu_watch(deployment.device, still_s),
     )
     return parse_document(result, Measurement, where="the trial's result")
 

@@ -19,6 +19,7 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.engines import EngineFacts, EngineInput, EngineRequest, load_engine
 from autotune.engines.base import Engine, EngineOutput, Float32
+from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
@@ -67,7 +68,7 @@ class Recognizer:
     def load(cls, deployment: Deployment, model: ModelDirectory, artifact: Path | None = None) -> Self:
         """Load every instance's engine, on its own CPUs if they are pinned, and verify it.
 
-        See ``Engine.load`` for what it raises.
+        See ``load_engine`` for what it raises.
 
         Args:
             deployment: the configuration.
@@ -77,10 +78,11 @@ class Recognizer:
         request = EngineRequest(deployment=deployment, model=model, artifact=artifact)
         engines: list[Engine] = []
         try:
-            for cpus in instance_cpus(deployment):
-                with placed_on(cpus):
-                    engines.append(engines[0].twin() if engines else load_engine(request))
-            return cls(deployment, model, engines)
+            with running("load"):
+                for cpus in instance_cpus(deployment):
+                    with placed_on(cpus):
+                        engines.append(engines[0].twin() if engines else load_engine(request))
+                return cls(deployment, model, engines)
         except BaseException:
             for engine in engines:
                 engine.close()
@@ -181,6 +183,7 @@ class Recognizer:
     ) -> None:
         self.close()
 
+    @running("batch")
     def _run(self, engine: Engine, jobs: Sequence[SegmentJob]) -> list[Decoded]:
         """One batch on one engine, in the dispatcher's thread of that engine: texts in the order of jobs."""
         contents = [job.content for job in jobs]

@@ -23,6 +23,7 @@ import soxr
 from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
+from autotune.isolation.activity import heartbeat
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, warmup_shapes
 from autotune.serve.memory import memory_given_back
@@ -95,6 +96,7 @@ class _Worker:
             job.inbox.put((told, content))
 
     def _report(self) -> None:
+        heartbeat()
         while True:
             waiting, stats = self.recognizer.queue(), self.recognizer.stats()
             batches = [asdict(one) for one in self.recognizer.take_batches()]

@@ -13,6 +13,7 @@ from typing import Any
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
 from autotune.isolation import Stop, run_task
+from autotune.measure.gpu_counters import gpu_watch
 from autotune.serve.wire import Message, packed, receive_frame
 
 __all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
@@ -162,6 +163,7 @@ class WorkerProcess:
                     timeout_s=_FOREVER_S,
                     threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
                     stop=self._stop,
+                    watch=gpu_watch(deployment.device),
                 )
             except AutotuneError as error:
                 found = error

@@ -83,6 +83,15 @@ def test_faults_that_raise(workshop: Any, fault: str, error: type[Exception]) ->
         loaded.run(workshop.batch([20]))
 
 
+def test_the_first_call_belongs_to_loading(workshop: Any) -> None:
+    started = time.perf_counter()
+    loaded = load_engine(request_with(workshop, speed="10x", fault="raise"))
+    assert time.perf_counter() - started >= 0.1  # one second of audio
+    for engine in (loaded.twin(), loaded):
+        with pytest.raises(RuntimeError, match="failed as asked"):
+            engine.run(workshop.batch([20]))
+
+
 def test_speed_is_padded_seconds_over_the_factor(workshop: Any) -> None:
     loaded = load_engine(request_with(workshop, speed="100x", fault="none"))
     started = time.perf_counter()
@@ -120,5 +129,5 @@ def test_different_audio_gives_different_ids(workshop: Any) -> None:
 def test_every_fault_of_the_list_is_tested() -> None:
     assert set(FakeEngine.SESSION_OPTIONS["fault"]) == {
         *("none", "crash_load", "segfault", "sigkill", "exit_1", "garbage_stdout", "oom", "memory_error"),
-        *("mismatch", "raise", "hang"),
+        *("mismatch", "raise", "hang", "hang_load"),
     }

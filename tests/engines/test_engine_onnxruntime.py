@@ -2,7 +2,11 @@
 
 import itertools
 import json
+import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -14,8 +18,10 @@ import pytest
 from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.mapped_weights import mapped_model, write_task
+from autotune.files import cache_dir, locked
 from autotune.engines.onnxruntime import OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
+from autotune.isolation.activity import PAGE_BYTES, Activity, running, share
 
 CHOICES = OnnxRuntimeEngine.SESSION_OPTIONS
 NEUTRAL = OnnxRuntimeEngine.NEUTRAL_OPTIONS
@@ -169,6 +175,33 @@ def test_mapped_weights_lie_at_whole_cache_lines(monkeypatch: pytest.MonkeyPatch
         for path in (plain, mapped)
     )
     np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_waiting_for_a_process_that_maps_them_is_no_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain = odd_sizes(tmp_path)
+    mapped = mapped_model(plain, "ORT_ENABLE_ALL")
+    page = os.memfd_create("page")
+    os.write(page, bytes(PAGE_BYTES))
+    share(page)
+
+    def load() -> Path:
+        with running("load"):
+            started.set()
+            again = mapped_model(plain, "ORT_ENABLE_ALL")
+            assert Activity.read(page).loads == 1
+            return again
+
+    started = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(cache_dir() / "onnxruntime", mapped.parent.name):
+            loading = pool.submit(load)
+            started.wait()
+            time.sleep(0.5)
+            assert not loading.done()
+            assert Activity.read(page).loads == 0
+        assert loading.result() == mapped
+    assert Activity.read(page).loads == 0
 
 
 def test_mapped_weights_that_cannot_be_aligned_are_told(tmp_path: Path) -> None:

@@ -23,10 +23,8 @@ SELFTEST = "autotune.isolation.selftest:run"
 @pytest.fixture
 def run_fault() -> RunFault:
     def run(fault: str, *, timeout_s: float = 30.0, **parameters: Any) -> dict[str, Any]:
-        on_event = parameters.pop("on_event", None)
-        cpus, threads = parameters.pop("cpus", None), parameters.pop("threads", None)
-        payload = {"fault": fault, **parameters}
-        return run_task(SELFTEST, payload, timeout_s=timeout_s, on_event=on_event, cpus=cpus, threads=threads)
+        options = {name: parameters.pop(name, None) for name in ("on_event", "cpus", "threads", "watch")}
+        return run_task(SELFTEST, {"fault": fault, **parameters}, timeout_s=timeout_s, **options)
 
     return run
 

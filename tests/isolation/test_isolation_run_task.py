@@ -63,8 +63,9 @@ def test_the_child_is_alone(run_fault: RunFault) -> None:
     assert seen["stdin"] == ""
     assert seen["oom_score_adj"] == 1000
     assert seen["cwd"] == seen["variables"]["TMPDIR"]
-    # stdin, stdout, stderr, the pipe, and the listing of /proc/self/fd itself: nothing else of the parent leaks.
-    assert len(seen["open_files"]) <= 5
+    # stdin, stdout, stderr, the pipe, the page of its activity (of which mmap keeps a descriptor of its own), and the
+    # listing of /proc/self/fd itself: nothing else of the parent leaks.
+    assert len(seen["open_files"]) <= 7
 
 
 def test_the_working_directory_and_what_is_in_it_are_removed(run_fault: RunFault) -> None:

@@ -67,7 +67,7 @@ def test_a_child_without_a_pidfd_is_not_reaped_by_waiting_for_it() -> None:
     """Its number must stay its own until its group is killed."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
-        child = ChildProcess(process, -1, log, exit_fd=None)
+        child = ChildProcess(process, -1, log, -1, exit_fd=None)
         assert not child.has_ended(0.1)
         assert process.stdin is not None
         process.stdin.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autotune.measure.gpu_counters import GpuMeter
+from autotune.measure.gpu_counters import GpuMeter, gpu_watch
 
 POWER_CAP, THERMAL, IDLE = 0x04, 0x40, 0x01
 
@@ -23,6 +23,12 @@ class Process:
     pid: int
 
 
+@dataclass(frozen=True)
+class Utilization:
+    gpu: int
+    memory: int
+
+
 @dataclass
 class Nvml:
     """Answers by GPU; an answer that isn't there is an error."""
@@ -32,6 +38,7 @@ class Nvml:
     highest: int | None = 2000
     reasons: list[int] = field(default_factory=lambda: [IDLE, 0])
     running: list[int] | None = None
+    utilization: Utilization | None = None
     opened: list[Any] = field(default_factory=list)
     down: bool = False
 
@@ -67,6 +74,11 @@ class Nvml:
         if self.running is None:
             raise NVMLError("not supported")
         return [Process(pid) for pid in self.running]
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> Utilization:  # noqa: N802
+        if self.utilization is None:
+            raise NVMLError("not supported")
+        return self.utilization
 
 
 def facts(nvml: Nvml, device: str = "cuda:0", environment: Mapping[str, str] | None = None) -> dict[str, float]:
@@ -115,4 +127,24 @@ def test_without_a_driver_or_such_a_gpu_there_are_no_facts() -> None:
 def test_a_trial_on_the_cpu_asks_nobody() -> None:
     nvml = Nvml()
     assert facts(nvml, "cpu") == {}
+    assert nvml.opened == []
+
+
+@pytest.mark.parametrize(
+    ("utilization", "busy"),
+    [(Utilization(0, 0), False), (Utilization(3, 0), True), (Utilization(0, 1), True), (None, True)],
+)
+def test_a_child_on_a_gpu_stands_still_only_if_the_gpu_does(utilization: Utilization | None, busy: bool) -> None:
+    nvml = Nvml(utilization=utilization)
+    watch = gpu_watch("cuda:1", 5.0, nvml, {"CUDA_VISIBLE_DEVICES": "3,2"})
+    assert watch.still_s == 5.0
+    assert nvml.opened == []
+    assert [watch.elsewhere(), watch.elsewhere()] == [busy, busy]
+    assert nvml.opened == [2]
+
+
+def test_a_gpu_that_cannot_be_asked_counts_as_busy_and_none_as_idle() -> None:
+    assert gpu_watch("cuda:0", 5.0, Nvml(down=True)).elsewhere()
+    nvml = Nvml(utilization=Utilization(100, 100))
+    assert not gpu_watch("cpu", 5.0, nvml).elsewhere()
     assert nvml.opened == []

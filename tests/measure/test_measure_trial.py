@@ -22,6 +22,7 @@ from autotune.errors import (
     DocumentError,
     ModelError,
     TrialCrashed,
+    TrialHung,
     TrialMismatch,
     TrialOutOfMemory,
     TrialTimeout,
@@ -170,6 +171,32 @@ def test_every_fault_of_an_engine_is_told(
 def test_a_hanging_engine_is_a_timeout(request_of: Any, hardware: HardwareProfile) -> None:
     with pytest.raises(TrialTimeout, match="after 'loaded'"):
         run_trial(request_of("hang"), hardware=hardware, timeout_s=5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("hang", r"hung after 'loaded': while an engine ran a batch.*_fire \(fake\.py:\d+\) < run \(fake\.py"),
+        ("hang_load", r"hung: while it loaded.*_fire \(fake\.py:\d+\) < load \(fake\.py"),
+    ],
+)
+def test_an_engine_that_stands_still_is_a_hang(
+    fault: str, says: str, request_of: Any, hardware: HardwareProfile
+) -> None:
+    with pytest.raises(TrialHung, match=says):
+        run_trial(request_of(fault), hardware=hardware, timeout_s=60, still_s=2)
+
+
+@pytest.mark.parametrize("arrival", ["open", "realtime"])
+def test_waiting_for_audio_is_no_hang(arrival: str, request_of: Any, hardware: HardwareProfile) -> None:
+    workload = request_of(arrival=arrival).workload
+    first, *others, last = workload.shards[0].recordings
+    late = workload.shards[0].model_copy(
+        update={"recordings": (first, *others, last.model_copy(update={"arrival_s": 5.0}))}
+    )
+    request = request_of(workload=workload.model_copy(update={"shards": (late, *workload.shards[1:])}))
+    found = run_trial(request, hardware=hardware, timeout_s=60, still_s=2)
+    assert found.measured_s > 5
 
 
 def test_garbage_on_stdout_does_not_touch_the_measurement(request_of: Any, hardware: HardwareProfile) -> None:

@@ -24,7 +24,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import write_deployment_file
+from autotune.models import resolve_model
 from tests.deployment_example import example_file
+from tests.fake_engine import fake_deployment
 from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
 
 PATH = "/v1/audio/transcriptions"
@@ -297,6 +299,18 @@ def test_a_worker_that_hangs_is_replaced_and_its_requests_are_answered(tmp_path:
         os.kill(served.worker_pids()[0], signal.SIGSTOP)
         assert answer.result().json()["text"] == expected_text(served.deployment, path)
         assert "the worker hung" in served.log.read_text()
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_before_it_is_ready_ends_the_start(tmp_path: Path) -> None:
+    hanging = fake_deployment(session_options={"speed": "instant", "fault": "hang"})
+    file = example_file(model=resolve_model(None), deployment=hanging)
+    write_deployment_file(tmp_path / "deploy.yaml", file)
+    command = [sys.executable, "-m", "autotune", "serve", str(tmp_path / "deploy.yaml"), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "hung after 'started': while an engine ran a batch" in done.stderr
+    assert "_fire (fake.py:" in done.stderr
 
 
 def test_tls_is_served(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from autotune.errors import (
     EngineUnavailableError,
     ModelError,
     TrialCrashed,
+    TrialHung,
     TrialMismatch,
     TrialOutOfMemory,
     TrialTimeout,
@@ -102,6 +103,7 @@ def test_crashing_half_is_left_alone(tmp_path: Path) -> None:
     ("error", "state"),
     [
         (TrialTimeout("ran past 60 s", stderr_tail="last words"), "pruned"),
+        (TrialHung("hung while an engine ran a batch"), "pruned"),
         (TrialOutOfMemory("killed"), "pruned"),
         (TrialCrashed("SIGSEGV", exit_code=-11), "pruned"),
         (TrialMismatch("ran on the CPU"), "pruned"),
