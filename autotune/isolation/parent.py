@@ -63,7 +63,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     stop: Stop | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Run ``module:function`` of autotune in a fresh interpreter and return the dict that it returns.
+    """Run ``package.module:function`` in a fresh interpreter and return the dict that it returns.
 
     The function is called as ``function(payload, emit)``; ``emit(name, data)`` calls ``on_event`` here. The child has
     a session, a working directory and a TMPDIR of its own and does not outlive this call, nor this process. What
@@ -71,7 +71,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     returns: the kernel ties the child to the thread that started it.
 
     Args:
-        task: ``autotune.<module>:<function>``.
+        task: ``package.module:function``.
         payload: JSON; paths in it must be absolute.
         timeout_s: wall seconds from the start of the child, interpreter included.
         on_event: called in this thread with each event's name and data.
@@ -86,10 +86,10 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
         TrialTimeout: it ran past ``timeout_s``.
         TrialHung: it stood still, as ``watch`` says.
         TrialCrashed: any other exception, a signal, or no result.
-        ValueError: ``task`` is not a function of autotune, or ``timeout_s`` is not positive.
+        ValueError: ``task`` is not written so, or ``timeout_s`` is not positive.
     """
-    if not re.fullmatch(r"autotune(\.\w+)+:\w+", task):
-        raise ValueError(f'a task must be "autotune.<module>:<function>", but got {task!r}')
+    if not re.fullmatch(r"\w+(\.\w+)+:\w+", task):
+        raise ValueError(f'a task must be "package.module:function", but got {task!r}')
     if not timeout_s > 0:
         raise ValueError(f"timeout_s must be positive, but got {timeout_s}")
     request = {

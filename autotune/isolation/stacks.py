@@ -73,7 +73,7 @@ def _py_spy(pid: int) -> str:
 
 def _faulthandler(pid: int, fd: int, start: int) -> str:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, STACKS_SIGNAL)
+        os.kill(pid, STACKS_SIGNAL)  # its parent is watching it, so the number isn't reaped and is its own
     # Nothing says that it has written all: it has when the file no longer grows.
     size, until = start, time.monotonic() + _ANSWER_S
     while time.monotonic() < until:

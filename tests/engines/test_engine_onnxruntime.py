@@ -18,9 +18,9 @@ import pytest
 from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.mapped_weights import mapped_model, write_task
-from autotune.files import cache_dir, locked
 from autotune.engines.onnxruntime import OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
+from autotune.files import cache_dir, locked
 from autotune.isolation.activity import PAGE_BYTES, Activity, running, share
 
 CHOICES = OnnxRuntimeEngine.SESSION_OPTIONS

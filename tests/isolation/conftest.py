@@ -17,7 +17,7 @@ from autotune.isolation import run_task
 
 RunFault = Callable[..., dict[str, Any]]
 
-SELFTEST = "autotune.isolation.selftest:run"
+SELFTEST = "tests.isolation.selftest:run"
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from autotune.isolation import run_task
 def say(event, data):
     print(json.dumps(data), flush=True)
 try:
-    run_task("autotune.isolation.selftest:run", {payload}, timeout_s=60, on_event=say)
+    run_task("tests.isolation.selftest:run", {payload}, timeout_s=60, on_event=say)
 except KeyboardInterrupt:
     import os
     try:
