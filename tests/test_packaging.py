@@ -31,6 +31,7 @@ def test_data_files_are_in_the_wheel(installed: Path) -> None:
         assert f"autotune/{space.relative_to(ROOT)}" in names
     assert "autotune/audio/profiles/long.yaml" in names
     assert "autotune/audio/clips/clips.json" in names
+    assert "autotune/py.typed" in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
