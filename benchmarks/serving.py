@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import autotune
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.deploy_yaml import read_deployment_file
 from autotune.files import cache_dir
 from autotune.intervals import geometric_interval, percentile
 from benchmarks.serving_client import ask, conditions, connecting, crowd, serving
+
+__all__ = ["recordings"]
+
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"
 CLIENTS = (1, 8, 64, 256)

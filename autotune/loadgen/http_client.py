@@ -13,7 +13,7 @@ from typing import Self
 
 import aiohttp
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.errors import AudioError
 from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault, tls_context
 

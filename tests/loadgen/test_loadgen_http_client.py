@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.loadgen.client import Access, Answer, endpoint, fault
 from autotune.loadgen.job import make_client
 from tests.loadgen.servers import Service, serving
