@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.version import __version__
+
+if TYPE_CHECKING:
+    from autotune.jobs.load_model import load
 
 __all__ = ["__version__", "load"]
 

@@ -13,6 +13,7 @@ from autotune.documents import Document
 
 __all__ = [
     "DOT_PRODUCTS",
+    "ISA_FLAGS",
     "Gpu",
     "HardwareProfile",
     "cgroup_cpu_quota",

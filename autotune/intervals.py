@@ -53,14 +53,14 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
         raise ValueError(f"an interval needs at least two blocks, but got {len(values)}")
     if any(not math.isfinite(value) or value <= 0 for value in values):
         raise ValueError(f"values must be positive and finite, but got {list(values)}")
-    from scipy.stats import t
+    import numpy as np
+    from scipy.stats import sem, t
 
-    logs = [math.log(value) for value in values]
-    count = len(logs)
-    mean = math.fsum(logs) / count
-    variance = math.fsum((value - mean) ** 2 for value in logs) / (count - 1)
-    half = float(t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count)
-    return Interval(median=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
+    logs = np.log(values)
+    mean, error = float(logs.mean()), float(sem(logs))
+    # Of equal values, SciPy's interval is not a number.
+    low, high = t.interval(confidence, len(logs) - 1, mean, error) if error else (mean, mean)
+    return Interval(median=math.exp(mean), low=math.exp(low), high=math.exp(high))
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ import json
 import sys
 from pathlib import Path
 
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.models import resolve_model
 from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
-from autotune.space.resolving import load_space, resolve
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
 from autotune.study.budget import EFFORTS
 from benchmarks.conditions import conditions_of
 

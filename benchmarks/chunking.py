@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from autotune.accuracy import Guard, Judge
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.cli.terminal import TerminalReporter
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.measure import Measurement, Pooled, reference_texts
-from autotune.measure.reference import ReferenceRequest
+from autotune.measure import Measurement, Pooled, ReferenceRequest, reference_texts
 from autotune.models import resolve_model
 
 ROOT = Path(__file__).parent.parent

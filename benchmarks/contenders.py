@@ -16,6 +16,9 @@ from benchmarks.segments import Segments
 from benchmarks.sherpa_model import write_sherpa_model
 from benchmarks.sides import OURS, SideSpec, funasr_onnx_python, sherpa_onnx_python
 
+__all__ = ["Candidate", "Case", "Contender", "bounds", "layers_spec", "our_contenders", "peers", "reference_spec"]
+
+
 Kind = Literal["autotune", "peer", "bound"]
 WARMUP = 2
 """Segments that a side transcribes before it is ready."""

@@ -22,8 +22,7 @@ from typing import Any
 
 from autotune.accuracy import Guard, Judge
 from autotune.hardware import probe_hardware
-from autotune.models import resolve_model
-from autotune.models.source import DEFAULT_MODEL
+from autotune.models import DEFAULT_MODEL, resolve_model
 from benchmarks.contenders import Case, bounds, layers_spec, our_contenders, peers, reference_spec
 from benchmarks.frontier_picture import draw
 from benchmarks.frontier_report import write_document

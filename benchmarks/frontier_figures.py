@@ -3,9 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from autotune.accuracy.guard import ALLOWED_INCREASE
+from autotune.accuracy import ALLOWED_INCREASE
 from autotune.intervals import Interval, geometric_interval
-from autotune.models.source import DEFAULT_MODEL
+from autotune.models import DEFAULT_MODEL
+
+__all__ = [
+    "CaseResult",
+    "Row",
+    "accurate",
+    "beside_engine",
+    "complete",
+    "digits",
+    "judged_by",
+    "named",
+    "ratio",
+    "rtfx",
+    "share_of_bound",
+    "stages",
+    "winner",
+]
+
 
 Row = dict[str, Any]
 CaseResult = dict[str, Any]

@@ -6,6 +6,9 @@ from typing import Any
 
 from benchmarks.frontier_figures import CaseResult, Row, complete, digits, rtfx
 
+__all__ = ["draw"]
+
+
 COLOURS = {"autotune": "tab:blue", "peer": "tab:orange"}
 BOUND_STYLES = {"fp32": ":", "bf16": "--", "int8": "-."}
 

@@ -21,6 +21,9 @@ from benchmarks.frontier_figures import (
     winner,
 )
 
+__all__ = ["write_document"]
+
+
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 LINKS = "![RTFx of every row](frontier.png)\n\n[Raw figures](benchmarks/frontier.json)"
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from autotune.engines.base import Float32
 
+__all__ = ["Layer", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
+
+
 ROWS = (256, 1024)
 """Rows of a product: one segment of 15 s, and four. The faster rate counts."""
 REPEATS = 3

@@ -28,8 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import Workload, build_workload
+from autotune.audio import Workload, build_workload, load_profile
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
 from autotune.files import atomic_write, cache_dir
@@ -38,8 +37,10 @@ from autotune.intervals import geometric_interval
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.space.resolved import ResolvedBranch, ResolvedParameter
-from autotune.space.resolving import ResolvedSpace, SearchSpace, core_counts, load_space, resolve
+from autotune.space.document import SearchSpace
+from autotune.space.loading import load_space
+from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace
+from autotune.space.resolving import core_counts, resolve
 from autotune.space.vocabulary import CORES, flatten
 
 ROOT = Path(__file__).parents[1]

@@ -15,6 +15,9 @@ from benchmarks.contenders import Candidate, Contender
 from benchmarks.segments import Segments
 from benchmarks.sides import Side, SideError, SideSpec, started
 
+__all__ = ["Measured", "Pool", "choose_all", "log", "run_rounds"]
+
+
 HOPELESS = 1.25
 """A candidate whose first pass takes this many times as long as the fastest first pass is not given a second."""
 PAUSE_S = 0.2

@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.deploy_yaml import read_deployment_file
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.hardware import probe_hardware

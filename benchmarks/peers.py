@@ -26,9 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from autotune.audio.profile import load_profile
-from autotune.audio.reading import read_audio
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile, read_audio
 from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware

@@ -26,8 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from autotune.accuracy import Judge
-from autotune.audio.profile import AudioProfile, load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import AudioProfile, build_workload, load_profile
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
@@ -36,11 +35,16 @@ from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Pooled, ReferenceRequest, reference_texts
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.space.resolving import ResolvedSpace, load_space, resolve
+from autotune.space.loading import load_space
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import resolve
 from autotune.study.goal import Goal
 from benchmarks.replay.replay import Truth
 from benchmarks.replay.table import Failure, Row, Table, TableHeader
 from benchmarks.replay.table_writing import TableWriter
+
+__all__ = ["FASTEST", "MORE", "SPACE", "fastest_of", "left_of", "queue_of"]
+
 
 SPACE = Path(__file__).parent / "tables" / "space.yaml"
 PACKAGES = ("onnxruntime-gpu", "openvino", "torch", "funasr", "numpy", "optuna")

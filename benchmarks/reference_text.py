@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.deploy_yaml import read_deployment_file
 from autotune.deployment import Batch, Deployment
 from autotune.files import cache_dir

@@ -14,13 +14,13 @@ from typing import Any
 
 import optuna
 
-from autotune.accuracy.guard import Guard
+from autotune.accuracy import Guard
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.study.goal import Goal
 from benchmarks.replay.replay import Noise, ReplayRunner, Truth
 from benchmarks.replay.table import Table

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 from autotune.deployment import FP32_SHARE, Chunking, Deployment
 from autotune.hardware import HardwareProfile
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedBranch
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.space.vocabulary import flatten
+
+__all__ = ["coordinates_of", "rows_of"]
+
 
 PRECISIONS = ("session_options.inference_precision", "session_options.precision")
 OF_A_ROW = ("format", "weights", "fp32_share", *PRECISIONS)

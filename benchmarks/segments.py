@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from autotune.accuracy import Judge
-from autotune.audio.profile import AudioProfile, load_profile
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32, read_audio
-from autotune.audio.workload import Recording, Workload, build_workload
+from autotune.audio import AudioProfile, Recording, Workload, build_workload, load_profile, read_audio
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.files import cache_dir
+
+__all__ = ["Segments", "cut_segments"]
+
 
 LONGEST_S = 15.0
 """Of a segment of long recordings."""

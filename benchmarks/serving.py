@@ -20,15 +20,15 @@ from asyncio import run
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 import autotune
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import build_workload
+from autotune.audio import build_workload, load_profile
 from autotune.deploy_yaml import read_deployment_file
 from autotune.files import cache_dir
 from autotune.intervals import geometric_interval, percentile
-from benchmarks.serving_client import PATH, conditions, crowd, serving
+from benchmarks.serving_client import ask, conditions, connecting, crowd, serving
+
+__all__ = ["recordings"]
+
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "serving.json"
 CLIENTS = (1, 8, 64, 256)
@@ -44,32 +44,31 @@ def recordings(profile: str, count: int) -> list[Path]:
     return [Path(shard.recordings[0].path) for shard in workload.shards]
 
 
-def in_turn(url: str, recognizer: Any, files: list[Path], rounds: int) -> list[tuple[float, float, float]]:
+async def in_turn(url: str, recognizer: Any, files: list[Path], rounds: int) -> list[tuple[float, float, float]]:
     """(audio seconds, directly, over HTTP) of every recording and round; which goes first is drawn."""
     generator, found = random.Random(0), []
-    with httpx.Client(base_url=url, timeout=600) as client:
+    async with connecting(url) as session:
 
-        def direct(path: Path) -> tuple[float, str, float]:
+        async def direct(path: Path) -> tuple[float, str, float]:
             started = time.perf_counter()
             transcript = recognizer.transcribe([path])[0]
             return time.perf_counter() - started, transcript.text, transcript.audio_s
 
-        def served(path: Path) -> tuple[float, str, float]:
-            content = path.read_bytes()
-            started = time.perf_counter()
-            answer = client.post(PATH, files={"file": (path.name, content)}, data={"model": "any"})
-            took = time.perf_counter() - started
-            return took, answer.raise_for_status().json()["text"], 0.0
+        async def served(path: Path) -> tuple[float, str, float]:
+            answer = await ask(session, path, path.read_bytes())
+            if answer.status != 200:
+                raise SystemExit(f"the server must transcribe {path}, but answered with {answer.status} {answer.text}")
+            return answer.seconds, answer.text, 0.0
 
         for path in files:
-            direct(path)
-            served(path)
+            await direct(path)
+            await served(path)
         for _ in range(rounds):
             for path in files:
                 told = {}
                 for side in (direct, served) if generator.random() < 0.5 else (served, direct):
                     time.sleep(PAUSE_S)
-                    told[side.__name__] = side(path)
+                    told[side.__name__] = await side(path)
                 if told["direct"][1] != told["served"][1]:
                     print(f"other text over HTTP: {path}", file=sys.stderr)
                 found.append((told["direct"][2], told["direct"][0], told["served"][0]))
@@ -87,7 +86,7 @@ def main() -> None:
     told: dict[str, Any] = conditions(document)
     with serving(options.deployment, "--max-queue-s", "100000") as server:
         with autotune.load(options.deployment) as recognizer:
-            found = in_turn(server.url, recognizer, long, options.rounds)
+            found = run(in_turn(server.url, recognizer, long, options.rounds))
             ratios = [
                 sum(one[1] for one in found[start : start + len(long)])
                 / sum(one[2] for one in found[start : start + len(long)])
@@ -95,7 +94,7 @@ def main() -> None:
             ]
             interval = geometric_interval(ratios)
             told["long"] = {"served_over_direct_rtfx": interval.median, "low": interval.low, "high": interval.high}
-            found = in_turn(server.url, recognizer, short, options.rounds)
+            found = run(in_turn(server.url, recognizer, short, options.rounds))
             differences = [1000 * (one[2] - one[1]) for one in found]
             told["short"] = {
                 "p50_overhead_ms": statistics.median(differences),

@@ -11,6 +11,9 @@ from pathlib import Path
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.frontend import read_cmvn
 
+__all__ = ["write_sherpa_model"]
+
+
 _SENSE_VOICE = {
     "model_type": "sense_voice_ctc",
     "lang_auto": 0,

@@ -15,6 +15,19 @@ from typing import Any
 from autotune.files import cache_dir
 from autotune.isolation.process import THREAD_VARIABLES
 
+__all__ = [
+    "FUNASR_ONNX",
+    "OURS",
+    "SHERPA_ONNX",
+    "Side",
+    "SideError",
+    "SideSpec",
+    "funasr_onnx_python",
+    "sherpa_onnx_python",
+    "started",
+]
+
+
 FUNASR_ONNX = "funasr-onnx==0.4.3"
 SHERPA_ONNX = "sherpa-onnx==2.0.1"
 HERE = Path(__file__).parent

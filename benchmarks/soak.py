@@ -26,8 +26,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 import soundfile
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -35,10 +36,9 @@ from websockets.exceptions import ConnectionClosed
 import autotune
 from autotune.deploy_yaml import read_deployment_file
 from autotune.intervals import percentile
-from autotune.loadgen.http_client import HttpClients
 from autotune.recognizer.decoding import join_texts
 from benchmarks.serving import recordings
-from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, connecting, crowd, serving
+from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, connecting, crowd, form, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "soak.json"
 SHARE = 0.8
@@ -101,23 +101,21 @@ class Soak:
         """Open loop: never waits for an answer."""
         contents = {path: path.read_bytes() for path in self.files}
         generator, tasks = random.Random(1), set[asyncio.Task[None]]()
-        clients = HttpClients(lambda: connecting(self.server.url))
 
         async def one(path: Path) -> None:
             self.in_flight += 1
-            async with clients.one() as client:
-                self.answers.append(await ask(client, path, contents[path]))
+            self.answers.append(await ask(session, path, contents[path]))
             self.in_flight -= 1
 
         due = time.perf_counter()
-        while not self.over:
-            due += generator.expovariate(self.rate)
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            task = asyncio.create_task(one(generator.choice(self.files)))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-        await clients.aclose()
+        async with connecting(self.server.url) as session:
+            while not self.over:
+                due += generator.expovariate(self.rate)
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                task = asyncio.create_task(one(generator.choice(self.files)))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            await asyncio.gather(*tasks)
 
     async def kills(self) -> None:
         while not self.over:
@@ -154,28 +152,32 @@ class Soak:
                     texts.append(told["text"])
         return join_texts(texts)
 
-    async def leaving(self, client: httpx.AsyncClient) -> str:
+    async def leaving(self, session: aiohttp.ClientSession) -> str:
         """A client that goes away before it is answered."""
         try:
-            await client.post(PATH, files={"file": self.files[0].read_bytes()}, timeout=0.05)
-        except httpx.TimeoutException:
+            async with session.post(
+                PATH, data=form(self.files[0].read_bytes()), timeout=aiohttp.ClientTimeout(0.05)
+            ) as answer:
+                await answer.read()
+        except TimeoutError:
             return "left"
         return "answered before"
 
-    async def malformed(self, client: httpx.AsyncClient) -> str:
+    async def malformed(self, session: aiohttp.ClientSession) -> str:
         """Bytes that are no form, or a form without audio."""
         body = random.randbytes(random.randrange(5000))
         if random.random() < 0.5:
-            answer = await client.post(PATH, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+            sending = session.post(PATH, data=body, headers={"content-type": "multipart/form-data; boundary=x"})
         else:
-            answer = await client.post(PATH, files={"file": body})
-        return f"{answer.status_code}"
+            sending = session.post(PATH, data=form(body))
+        async with sending as answer:
+            return f"{answer.status}"
 
-    async def slow(self, client: httpx.AsyncClient) -> str:
+    async def slow(self, session: aiohttp.ClientSession) -> str:
         """A form that comes byte by byte, from a client that listens meanwhile."""
-        del client
-        url = httpx.URL(self.server.url)
-        reader, writer = await asyncio.open_connection(url.host, url.port)
+        del session
+        url = urlsplit(self.server.url)
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
         lines = ("Host: x", "Content-Type: multipart/form-data; boundary=x", "Content-Length: 1000000")
         part = ("--x", 'Content-Disposition: form-data; name="file"; filename="a.wav"', "", "")
         writer.write("\r\n".join([f"POST {PATH} HTTP/1.1", *lines, "", *part]).encode())
@@ -189,9 +191,9 @@ class Soak:
             answering.cancel()
             writer.close()
 
-    async def frames(self, client: httpx.AsyncClient) -> str:
+    async def frames(self, session: aiohttp.ClientSession) -> str:
         """Random frames on the WebSocket."""
-        del client
+        del session
         try:
             async with connect(self.server.url.replace("http", "ws", 1) + "/") as socket:
                 for _ in range(random.randrange(1, 6)):
@@ -204,13 +206,15 @@ class Soak:
             return f"closed {closed.rcvd.code if closed.rcvd else 'without a reason'}"
         return "closed by the client"
 
-    async def repeated(self, name: str, what: Callable[[httpx.AsyncClient], Awaitable[str]], every_s: float) -> None:
-        async with httpx.AsyncClient(base_url=self.server.url, timeout=120) as client:
+    async def repeated(
+        self, name: str, what: Callable[[aiohttp.ClientSession], Awaitable[str]], every_s: float
+    ) -> None:
+        async with connecting(self.server.url) as session:
             while not self.over:
                 self.injected[name] += 1
                 try:
-                    self.came_back[f"{name}: {await what(client)}"] += 1
-                except (httpx.HTTPError, OSError) as error:
+                    self.came_back[f"{name}: {await what(session)}"] += 1
+                except (aiohttp.ClientError, OSError) as error:
                     self.came_back[f"{name}: {type(error).__name__}"] += 1
                 await asyncio.sleep(every_s)
 

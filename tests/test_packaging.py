@@ -31,13 +31,14 @@ def test_data_files_are_in_the_wheel(installed: Path) -> None:
         assert f"autotune/{space.relative_to(ROOT)}" in names
     assert "autotune/audio/profiles/long.yaml" in names
     assert "autotune/audio/clips/clips.json" in names
+    assert "autotune/py.typed" in names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 
 def test_an_installed_autotune_finds_them_from_any_directory(installed: Path, tmp_path: Path) -> None:
     code = """
 import autotune
-from autotune.space.resolving import load_space
+from autotune.space.loading import load_space
 from autotune.audio import builtin_profiles
 print(autotune.__file__, len(load_space("all").branches), builtin_profiles())
 """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from autotune.accuracy.record import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText
 from autotune.accuracy.text import Alignment, align, normalise, token_name, tokenise
-from autotune.audio.workload import Recording, Workload
+from autotune.audio import Recording, Workload
 from autotune.errors import TrialMismatch
 
 __all__ = ["Judge", "ReferenceTexts"]

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from autotune.documents import Document
 
-__all__ = ["Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "pooled"]
+__all__ = ["WORST", "Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "pooled"]
 
 UnitName = Literal["cer", "wer", "disagreement"]
 TokenName = Literal["characters", "words"]

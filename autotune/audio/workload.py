@@ -11,11 +11,11 @@ from autotune.audio.dealing import arrival_times, deal_files, generator, stratif
 from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan
-from autotune.audio.recording import Recording, Shard, Turn, Workload
+from autotune.audio.recording import Recording, Shard, Workload
 from autotune.audio.workload_cache import Planned, Stored, synthesised
 from autotune.errors import AudioError, DocumentError
 
-__all__ = ["Recording", "Shard", "Turn", "Workload", "build_workload", "workload_from_audio"]
+__all__ = ["build_workload", "workload_from_audio"]
 
 _WARMUP_S = 25.0
 """Longest recording of a warm-up: enough for every window length that the search offers."""

@@ -11,7 +11,7 @@ from autotune.cli import export, history, load, measure, plan, probe, profile, r
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 from autotune.version import __version__
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS = ("tune", "measure", "serve", "load", "export", "probe", "profile", "render", "plan", "history")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130

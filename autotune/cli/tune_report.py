@@ -13,8 +13,8 @@ from autotune.accuracy import Accuracy, Verdict, describe_accuracy
 from autotune.cli.terminal import bytes_text, natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
 from autotune.jobs.tune_record import cer_record
-from autotune.proof.blocks import Finalist
-from autotune.proof.proof import HeldBack
+from autotune.proof.comparison import Finalist
+from autotune.proof.held_back import HeldBack
 from autotune.study.candidates import Candidate
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]

@@ -1,8 +1,6 @@
 """``deploy.yaml``: its documents, and how it is written and read."""
 
-from autotune.deploy_yaml.comments import COMMENTS
 from autotune.deploy_yaml.document import (
-    SCHEMA,
     ArtifactRecord,
     AudioRecord,
     BaselineRecord,
@@ -17,7 +15,6 @@ from autotune.deploy_yaml.document import (
     OtherBaselineRecord,
     ProvenanceRecord,
     RateRecord,
-    StageName,
 )
 from autotune.deploy_yaml.files import (
     read_deployment_file,
@@ -27,8 +24,6 @@ from autotune.deploy_yaml.files import (
 )
 
 __all__ = [
-    "COMMENTS",
-    "SCHEMA",
     "ArtifactRecord",
     "AudioRecord",
     "BaselineRecord",
@@ -43,7 +38,6 @@ __all__ = [
     "OtherBaselineRecord",
     "ProvenanceRecord",
     "RateRecord",
-    "StageName",
     "read_deployment_file",
     "schema_text",
     "write_deployment_file",

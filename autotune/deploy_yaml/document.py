@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from autotune.accuracy.guard import Guard
+from autotune.accuracy import Guard
 from autotune.accuracy.record import TokenName, UnitName
 from autotune.audio.profile import Arrival
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
-from autotune.measure.pooled import Pooled
+from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.redaction import RedactedCommand
 from autotune.study.goal import Goal, Objective

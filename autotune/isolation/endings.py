@@ -12,7 +12,7 @@ from autotune import errors
 from autotune.errors import AutotuneError, TrialCrashed, TrialHung, TrialOutOfMemory, TrialTimeout
 from autotune.isolation.out_of_memory import OUT_OF_MEMORY
 
-__all__ = ["Ending", "classify", "oom_kill_counts", "tail_of"]
+__all__ = ["TAIL_LINES", "TAIL_LINE_CHARACTERS", "Ending", "classify", "oom_kill_counts", "tail_of"]
 
 TAIL_LINES = 40
 TAIL_LINE_CHARACTERS = 400

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from autotune.audio.profile import builtin_profiles, load_profile
-from autotune.audio.workload import Workload
+from autotune.audio import Workload, builtin_profiles, load_profile
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord, read_deployment_file
 from autotune.deployment import Deployment
 from autotune.errors import AudioError, DocumentError, TrialError

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autotune.accuracy import Judge
-from autotune.audio.profile import AudioProfile
-from autotune.audio.workload import Workload, build_workload, workload_from_audio
+from autotune.audio import AudioProfile, Workload, build_workload, workload_from_audio
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.files import cache_dir

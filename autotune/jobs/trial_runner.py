@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from autotune.accuracy import Judge
-from autotune.audio.workload import Shard, Workload
+from autotune.audio import Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile

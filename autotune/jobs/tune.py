@@ -15,7 +15,8 @@ from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import Outcome, deployment_file
 from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
-from autotune.proof.proof import HeldBack, ProofPlan, confirm, held_back
+from autotune.proof.held_back import HeldBack, held_back
+from autotune.proof.proof import ProofPlan, confirm
 from autotune.reporting import Reporter
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.accuracy import Guard, Judge
-from autotune.audio.profile import AudioProfile, load_profile
-from autotune.audio.workload import Workload
+from autotune.audio import AudioProfile, Workload, load_profile
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, state_dir
@@ -23,8 +22,9 @@ from autotune.jobs.preparing import draw_workload, judge_of, reference_request
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import core_counts, load_space, resolve
+from autotune.space.resolving import core_counts, resolve
 from autotune.space.restricting import fit_architecture, restrict
 from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from autotune.accuracy import Verdict
-from autotune.audio.workload import Workload
+from autotune.audio import Workload
 from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,

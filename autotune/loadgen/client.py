@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -100,20 +100,16 @@ def tls_context(where: Endpoint, access: Access) -> ssl.SSLContext | None:
 
 def fault(error: Exception) -> Answer:
     """An exception of a network library as an answer: what the client lacked itself is told apart."""
-    for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in _OWN_ERRNOS:
-            return Answer("unsent", detail=os.strerror(cause.errno))
+    if isinstance(error, OSError) and (number := _errno(error)) in _OWN_ERRNOS:
+        return Answer("unsent", detail=os.strerror(number))
     return Answer("failed", detail=redacted(f"{type(error).__name__}: {error}").rstrip(": "))
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _causes(inner)
-    below = error.__cause__ or error.__context__
-    if below is not None:
-        yield from _causes(below)
+def _errno(error: OSError) -> int:
+    """Of the last address where several were tried: asyncio joins their errors into one text. 0: it has none."""
+    # IPv6 comes first. EADDRNOTAVAIL there means a machine without IPv6; at the last address, that ports have run out.
+    numbers = re.findall(r"\[Errno (\d+)\]", str(error)) if error.errno is None else [error.errno]
+    return int(numbers[-1]) if numbers else 0
 
 
 Status = Literal["ok", "rejected", "timeout", "failed", "unsent"]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Answer, Client, Endpoint, Request

@@ -3,115 +3,93 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+import io
+import json
+import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+import aiohttp
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.errors import AudioError
 from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault, tls_context
 
-__all__ = ["HttpClient", "HttpClients"]
+__all__ = ["HttpClient"]
 
 _KEEP_ALIVE_S = 2.0
 """Idle connections are given up before a server does (uvicorn: 5 s), or a request could meet one being closed."""
 
 
-class HttpClients:
-    """A client of httpx for every request under way, used again after it.
-
-    One client's pool goes through all of its connections at each request: with hundreds under way that would take
-    longer than everything else.
-    """
-
-    def __init__(self, make: Callable[[], httpx.AsyncClient]) -> None:
-        self._make = make
-        self._every: list[httpx.AsyncClient] = []
-        self._idle: list[httpx.AsyncClient] = []
-
-    @contextlib.asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
-        """For one request at a time."""
-        if self._idle:
-            client = self._idle.pop()
-        else:
-            self._every.append(client := self._make())
-        try:
-            yield client
-        finally:
-            if not client.is_closed:
-                self._idle.append(client)
-
-    async def aclose(self) -> None:
-        """Close all connections; later requests open new ones."""
-        closing, self._every, self._idle = self._every, [], []
-        for client in closing:
-            await client.aclose()
-
-
 class HttpClient:
-    """Implements ``Client`` with httpx; bodies are encoded once, so that sending costs little."""
+    """Implements ``Client`` with aiohttp; bodies are encoded once, so that sending costs little."""
+
+    _session: aiohttp.ClientSession
 
     def __init__(self, where: Endpoint, recordings: Sequence[Recording], access: Access) -> None:
         self._url = where.url
-        self._headers = access.headers
         self._tls = tls_context(where, access)
-        self._bodies = [_encoded(where.url, recording, access.model) for recording in recordings]
-        self._clients = HttpClients(self._connecting)
+        boundary = secrets.token_hex(16)
+        self._headers = {**access.headers, "Content-Type": f"multipart/form-data; boundary={boundary}"}
+        self._bodies = [_encoded(recording, access.model, boundary) for recording in recordings]
 
     async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            # A host's name is looked up once: that isn't the server's time, and fails where sockets have run out.
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self._tls or True, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=None
+            ),
+            headers=self._headers,
+            # The requests are many users', who share no cookies: a balancer would send all of them to one replica.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # No time-outs of its own: for how long a request is under way is the schedule's affair.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._clients.aclose()
-
-    def _connecting(self) -> httpx.AsyncClient:
-        # No time-outs of its own: for how long a request is under way is the schedule's affair.
-        limits = httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S)
-        tls = self._tls or False
-        return httpx.AsyncClient(headers=self._headers, timeout=None, limits=limits, verify=tls, trust_env=False)
+        await self._session.close()
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
         """See ``Client``; nothing is spoken over HTTP."""
         assert spoken_from_s is None
-        body, kind = self._bodies[recording]
+        # Bytes would be sent in one piece, for which aiohttp warns from 1 MiB on.
+        body = io.BytesIO(self._bodies[recording])
         try:
-            async with self._clients.one() as client:
-                response = await client.post(self._url, content=body, headers={"Content-Type": kind})
-        except (httpx.RequestError, OSError) as error:
-            return fault(error)
-        return _answer(response, asyncio.get_running_loop().time())
+            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+                if response.status != 200:
+                    turned_away = response.status in OVERLOADED
+                    return Answer("rejected" if turned_away else "failed", detail=f"HTTP {response.status}")
+                content = await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            # aiohttp's own text leaves the reason out where several addresses failed for different ones.
+            return fault(error.__cause__ if isinstance(error.__cause__, OSError) else error)
+        return _answer(content, asyncio.get_running_loop().time())
 
 
-def _encoded(url: str, recording: Recording, model: str) -> tuple[bytes, str]:
-    """The multipart body of a request, and its content type."""
+def _encoded(recording: Recording, model: str, boundary: str) -> bytes:
+    """The form of a request, as HTML writes it: https://html.spec.whatwg.org/#multipart-form-data."""
     path = Path(recording.path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise AudioError(f"{path} must be readable, but: {error.strerror}.") from error
-    request = httpx.Request(
-        "POST",
-        url,
-        data={"model": model, "response_format": "json"},
-        files={"file": (path.name, data, "application/octet-stream" if path.suffix != ".wav" else "audio/wav")},
-    )
-    return request.read(), request.headers["Content-Type"]
+    name = path.name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    kind = "audio/wav" if path.suffix == ".wav" else "application/octet-stream"
+    fields = {"model": model, "response_format": "json"}
+    lines = [f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{fields[key]}\r\n' for key in fields]
+    lines.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n')
+    lines.append(f"Content-Type: {kind}\r\n\r\n")
+    return "".join(lines).encode() + data + f"\r\n--{boundary}--\r\n".encode()
 
 
-def _answer(response: httpx.Response, at_s: float) -> Answer:
-    if response.status_code in OVERLOADED:
-        return Answer("rejected", detail=f"HTTP {response.status_code}")
-    if response.status_code != httpx.codes.OK:
-        return Answer("failed", detail=f"HTTP {response.status_code}")
+def _answer(content: bytes, at_s: float) -> Answer:
     try:
-        text = response.json()["text"]
+        text = json.loads(content)["text"]
     except (ValueError, KeyError, TypeError):
         text = None
     if not isinstance(text, str):

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from autotune.audio.profile import load_profile
-from autotune.audio.recording import Recording, Workload
+from autotune.audio import Recording, Workload, load_profile
 from autotune.errors import DocumentError, EngineUnavailableError, LoadError
 from autotune.jobs.preparing import draw_workload
 from autotune.loadgen.capacity import Capacity, Outcome, find_capacity

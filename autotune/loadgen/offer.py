@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autotune.audio.profile import AudioProfile
-from autotune.audio.recording import Recording
+from autotune.audio import AudioProfile, Recording
 from autotune.errors import DocumentError
 from autotune.loadgen.arrivals import Due, poisson, read_trace, spoken
 from autotune.loadgen.capacity import Span

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from autotune.audio.survey.picture import check_can_draw
+from autotune.audio.survey import check_can_draw
 from autotune.loadgen.document import LoadReport, LoadRun
 
 __all__ = ["draw_load"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotune.accuracy.record import TokenName
 from autotune.accuracy.text import align, normalise, token_name, tokenise
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.documents import Document
 from autotune.intervals import ratio_interval
 from autotune.loadgen.client import Request

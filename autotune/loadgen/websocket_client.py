@@ -20,8 +20,8 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, read_audio
-from autotune.audio.recording import Recording
+from autotune.audio import Recording, read_audio
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault, tls_context
 
 __all__ = ["WebSocketClient"]

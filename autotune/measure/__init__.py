@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from autotune.measure.interference import Disturbance
-from autotune.measure.measurement import Measurement, ShardSample
+from autotune.measure.measurement import Measurement
 from autotune.measure.pooled import Pooled
 from autotune.measure.reference import ReferenceRequest, reference_texts
 from autotune.measure.trial import TrialRequest, run_trial
 
-__all__ = [
-    "Disturbance",
-    "Measurement",
-    "Pooled",
-    "ReferenceRequest",
-    "ShardSample",
-    "TrialRequest",
-    "reference_texts",
-    "run_trial",
-]
+__all__ = ["Measurement", "Pooled", "ReferenceRequest", "TrialRequest", "reference_texts", "run_trial"]

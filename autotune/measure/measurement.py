@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune.accuracy.record import Accuracy
+from autotune.accuracy import Accuracy
 from autotune.documents import Document
 from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 

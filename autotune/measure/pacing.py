@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune.audio import Recording, read_audio
 from autotune.audio.profile import Arrival
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32, read_audio
-from autotune.audio.recording import Recording
+from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 
 __all__ = [
+    "LEAD_S",
     "Busy",
     "Clock",
     "Spoken",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
-from autotune.accuracy.record import Accuracy, pooled
+from autotune.accuracy import Accuracy
+from autotune.accuracy.record import pooled
 from autotune.intervals import percentile
 from autotune.measure.measurement import Measurement, NewShapes
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.accuracy.judge import ReferenceTexts
-from autotune.audio.reading import SAMPLE_RATE_HZ, read_audio
-from autotune.audio.workload import Recording, Shard, Turn, Workload
+from autotune.accuracy import ReferenceTexts
+from autotune.audio import Recording, Shard, Turn, Workload, read_audio
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.documents import Document, parse_document
 from autotune.errors import AutotuneError
@@ -25,7 +25,7 @@ from autotune.models import ModelInfo
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
 
-__all__ = ["ReferenceRequest", "TurnsRequest", "reference_texts", "transcribe_turns_task", "turn_spans"]
+__all__ = ["CONTEXT_S", "ReferenceRequest", "TurnsRequest", "reference_texts", "transcribe_turns_task", "turn_spans"]
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 

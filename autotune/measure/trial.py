@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from autotune.audio.workload import Workload
+from autotune.audio import Workload
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
 from autotune.errors import TrialMismatch
@@ -25,11 +25,11 @@ from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.measure.pacing import Transcriber, replay, warm_up
 
 if TYPE_CHECKING:
-    from autotune.engines.base import EngineFacts
+    from autotune.engines import EngineFacts
     from autotune.isolation.child import Emit
     from autotune.recognizer import RecognizerStats
 
-__all__ = ["TrialRequest", "measure", "measure_task", "run_trial"]
+__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial"]
 
 MAX_REPEATS = 200
 """Of the sequence of shards, however short it is: every sample is kept."""

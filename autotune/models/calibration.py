@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from autotune.audio import Recording, Workload
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
-from autotune.audio.recording import Recording, Workload
 from autotune.documents import Document
 from autotune.engines.base import Float32
 from autotune.errors import ArtifactError

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotune.deployment import ArtifactSpec
-from autotune.engines.base import EngineInput, Float32, Int32
+from autotune.engines import EngineInput
+from autotune.engines.base import Float32, Int32
 from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
@@ -29,7 +30,17 @@ from autotune.models.static_int8 import Feed, check_token_counts, openvino_sessi
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
 
-__all__ = ["BATCHES_FILE", "FILE_NAMES", "OPSET", "disk_full", "export_task", "write_onnx", "write_torchscript"]
+__all__ = [
+    "BATCHES_FILE",
+    "FILE_NAMES",
+    "NOT_QUANTIZED",
+    "NOT_QUANTIZED_STATIC",
+    "OPSET",
+    "disk_full",
+    "export_task",
+    "write_onnx",
+    "write_torchscript",
+]
 
 OPSET = 17
 FILE_NAMES = {

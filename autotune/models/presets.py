@@ -14,7 +14,7 @@ from autotune.documents import suggest
 from autotune.errors import ModelError
 from autotune.models.vocabulary import paraformer_tokens, sensevoice_pieces, sentencepiece_model
 
-__all__ = ["PRESETS", "RANDOM_RECIPE", "Preset", "write_preset", "write_random_model", "write_skeleton"]
+__all__ = ["BPE_FILE", "PRESETS", "RANDOM_RECIPE", "Preset", "write_preset", "write_random_model", "write_skeleton"]
 
 RANDOM_RECIPE = 3
 """Raised whenever the same preset and seed come out different."""

@@ -21,7 +21,7 @@ from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.hub import check_supported
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 
-__all__ = ["DEFAULT_MODEL", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
+__all__ = ["DEFAULT_MODEL", "RANDOM_SEED", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
 
 DEFAULT_MODEL = "embedded"
 """What is tuned when no model is named: a small model trained on synthesized speech, part of the package."""

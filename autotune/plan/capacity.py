@@ -12,7 +12,7 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.documents import Document, suggest
 from autotune.errors import DocumentError
 
-__all__ = ["METHOD", "Demand", "Plan", "parse_demand", "plan"]
+__all__ = ["METHOD", "PERIODS_S", "UNITS_S", "Demand", "Plan", "parse_demand", "plan"]
 
 METHOD = (
     "replicas = demand / (lower end of the measured RTFx × utilisation), rounded up; "

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 
 from autotune.deployment import Deployment
 from autotune.intervals import geometric_interval
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.goal import Goal
 
-__all__ = ["PRECISION", "BlockRunner", "Blocks", "Comparison", "Finalist", "FinalistEvent", "compare"]
+__all__ = ["PRECISION", "BlockRunner", "Blocks", "FinalistEvent", "compare"]
 
 PRECISION = 0.015
 """Relative half-width of a speed-up's interval that needs no further blocks."""

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from autotune.accuracy.guard import Verdict
+from autotune.accuracy import Verdict
 from autotune.deployment import Deployment
 from autotune.intervals import Interval, geometric_interval
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 from autotune.study.goal import Goal, Limit
 
 __all__ = ["NEAR_TIE", "Comparison", "Finalist", "non_default_knobs", "preferred", "ranked"]

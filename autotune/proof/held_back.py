@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.accuracy.guard import Verdict
+from autotune.accuracy import Verdict
 from autotune.deployment import Deployment
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from autotune.accuracy.guard import describe_accuracy
+from autotune.accuracy import describe_accuracy
 from autotune.deployment import Deployment
 from autotune.errors import InfeasibleSloError
 from autotune.proof.comparison import Comparison, Finalist

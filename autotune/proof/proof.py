@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
-from autotune.measure.pooled import Pooled
-from autotune.proof.blocks import BlockRunner, Blocks, Comparison, Finalist, FinalistEvent, compare
-from autotune.proof.comparison import NEAR_TIE, non_default_knobs, ranked
-from autotune.proof.held_back import HeldBack, held_back
+from autotune.measure import Pooled
+from autotune.proof.blocks import BlockRunner, Blocks, FinalistEvent, compare
+from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_default_knobs, ranked
+from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
 from autotune.reporting import Reporter
 from autotune.study.budget import Effort
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.goal import Goal
 
-__all__ = ["HeldBack", "LineUp", "ProofPlan", "better_baseline", "confirm", "held_back", "line_up"]
+__all__ = ["LineUp", "ProofPlan", "better_baseline", "confirm", "line_up"]
 
 PROVEN = 2
 """Candidates in a proof: the chosen one, and the one that is recommended if the proof fails it."""

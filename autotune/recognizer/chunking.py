@@ -12,7 +12,7 @@ from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from autotune.deployment import Chunking
 from autotune.recognizer.speech import Span, SpeechRules, SpeechSpans, SpeechTrack, VadModel, open_vad
 
-__all__ = ["Chunker", "Chunkers", "Piece", "SampleBuffer", "equal_windows"]
+__all__ = ["SLACK", "Chunker", "Chunkers", "Piece", "SampleBuffer", "equal_windows"]
 
 SLACK = SAMPLE_RATE_HZ // 100
 """A header's length may be off by a few samples after resampling: no window of its own for them."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from autotune.deployment import Batch, Deployment
-from autotune.engines.base import Engine, Float32
-from autotune.engines.table import engine_class
+from autotune.engines import Engine, engine_class
+from autotune.engines.base import Float32
 from autotune.errors import DocumentError, TrialMismatch
 from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded

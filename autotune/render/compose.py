@@ -8,6 +8,7 @@ from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
+from autotune.options import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, manifest_text
 
@@ -64,7 +65,7 @@ def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         # A key without a value is passed on if it is set where compose runs.
-        "environment": {"XDG_CACHE_HOME": serving.CACHE_HOME, serving.API_KEY: None},
+        "environment": {"XDG_CACHE_HOME": serving.CACHE_HOME, API_KEY_VARIABLE: None},
         "ports": [f"{options.host}:{options.port}:{serving.PORT}"],
         "volumes": _volumes(document),
         **cpus,
@@ -106,7 +107,7 @@ def _notes(document: DeploymentFile) -> tuple[str, ...]:
         f"The image must hold autotune with its extra serve; {', '.join(serving.model_paths(document))} is read from "
         "this machine.",
         *serving.export_note(document, f"the volume cache ({serving.CACHE_PATH}, first filled from the image)"),
-        f"Set {serving.API_KEY} where compose runs; without it, anyone who reaches the port may use it.",
+        f"Set {API_KEY_VARIABLE} where compose runs; without it, anyone who reaches the port may use it.",
         serving.knee_note(document),
     ]
     if document.deployment.pinning:

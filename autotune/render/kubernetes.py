@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
+from autotune.options import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, manifest_text
 
@@ -158,7 +159,7 @@ def _environment(options: KubernetesOptions) -> list[dict[str, Any]]:
     return [
         {"name": "AUTOTUNE_DEPLOYMENT", "value": f"{MOUNT_PATH}/deploy.yaml"},
         {"name": "XDG_CACHE_HOME", "value": serving.CACHE_HOME},
-        {"name": serving.API_KEY, "valueFrom": {"secretKeyRef": key}},
+        {"name": API_KEY_VARIABLE, "valueFrom": {"secretKeyRef": key}},
     ]
 
 

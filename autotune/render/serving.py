@@ -7,10 +7,8 @@ import math
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import SILERO
 from autotune.errors import DocumentError
-from autotune.options import API_KEY_VARIABLE as API_KEY
 
 __all__ = [
-    "API_KEY",
     "CACHE_HOME",
     "CACHE_PATH",
     "DEPLOYMENT_PATH",

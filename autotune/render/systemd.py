@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
+from autotune.options import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, one_line
 
@@ -141,7 +142,7 @@ def _notes(document: DeploymentFile, options: SystemdOptions) -> tuple[str, ...]
         serving.memory_note(document),
         f"{', '.join(serving.model_paths(document))} must be readable by every user: the service has one of its own.",
         *serving.export_note(document, serving.CACHE_PATH),
-        f"{serving.API_KEY}=… in {options.environment_file} (mode 0600) asks for a key; without one, anyone who "
+        f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, anyone who "
         "reaches the port may use it.",
         serving.knee_note(document),
     ]

@@ -20,7 +20,7 @@ from autotune.render import (
 )
 from autotune.render.rendering import Rendering
 
-__all__ = ["TARGETS", "Renderer", "Rendering", "render", "target_options"]
+__all__ = ["TARGETS", "Renderer", "render", "target_options"]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from autotune.render.triton_config import (
     repository_readme,
 )
 
-__all__ = ["TARGET", "TritonOptions", "render_triton"]
+__all__ = ["GRAPH_LEVELS", "TARGET", "TritonOptions", "render_triton"]
 
 TARGET = "triton"
 

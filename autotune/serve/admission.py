@@ -11,7 +11,17 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import AutotuneError
 from autotune.serve.options import ServeOptions
 
-__all__ = ["INTERIM_S", "Admission", "Limits", "Rejected", "hang_s", "interims_fit", "limits_of"]
+__all__ = [
+    "INTERIM_OF_S",
+    "INTERIM_S",
+    "STREAMS_SHARE",
+    "Admission",
+    "Limits",
+    "Rejected",
+    "hang_s",
+    "interims_fit",
+    "limits_of",
+]
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.errors import AutotuneError
-from autotune.recognizer.transcript import Transcript
+from autotune.recognizer import Transcript
 from autotune.serve.live import LiveStream, StreamEvents
 from autotune.serve.wire import BackendError, Message, error_of, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus

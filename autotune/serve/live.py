@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.decoding import join_texts
-from autotune.recognizer.transcript import Segment, Transcript
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
 __all__ = ["LiveStream", "StreamEvents"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autotune.recognizer.transcript import Segment, Transcript
+from autotune.recognizer import Segment, Transcript
 from autotune.version import __version__
 
 __all__ = ["CONTENT_TYPES", "PATH", "openapi", "written"]

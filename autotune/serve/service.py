@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autotune.audio.reading import audio_info
+from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
-from autotune.recognizer.transcript import Transcript
+from autotune.recognizer import Transcript
 from autotune.serve.admission import Admission, Rejected, hang_s, interims_fit, limits_of
 from autotune.serve.backend import Backend
 from autotune.serve.metrics import Metrics

@@ -19,7 +19,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from autotune.errors import AudioError
-from autotune.recognizer.transcript import Segment
+from autotune.recognizer import Segment
 from autotune.serve.admission import INTERIM_S, Rejected
 from autotune.serve.live import StreamEvents
 from autotune.serve.service import Service

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from autotune.errors import AudioError, AutotuneError
-from autotune.recognizer.transcript import Segment, Transcript
+from autotune.recognizer import Segment, Transcript
 
 __all__ = [
     "BackendError",

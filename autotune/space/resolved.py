@@ -18,7 +18,7 @@ from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.space.vocabulary import build_deployment, flatten
 
-__all__ = ["Dropped", "ResolvedBranch", "ResolvedParameter", "ResolvedSpace"]
+__all__ = ["Dropped", "ResolvedBranch", "ResolvedParameter", "ResolvedSpace", "Value"]
 
 Value = bool | int | float | str
 Values = dict[str, Any]

@@ -14,11 +14,10 @@ from autotune.documents import suggest
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.hardware import HardwareProfile
 from autotune.space.document import Branch, Choice, Parameter, SearchSpace
-from autotune.space.loading import load_space
 from autotune.space.resolved import Dropped, ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import CORES
 
-__all__ = ["ResolvedSpace", "SearchSpace", "core_counts", "load_space", "resolve"]
+__all__ = ["core_counts", "resolve"]
 
 
 def resolve(

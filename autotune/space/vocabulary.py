@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from autotune.deployment import ARTIFACT_FORMATS, DEVICE, FORMATS_OF_ENGINE, GRAPHS_OF_FORMAT, SILERO, Deployment
 from autotune.documents import Document, suggest
-from autotune.engines.table import ENGINES, engine_class
+from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 
 __all__ = ["CORES", "NEEDED", "Vocabulary", "build_deployment", "flatten"]

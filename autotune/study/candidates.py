@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from autotune.deployment import Deployment
-from autotune.measure.pooled import Pooled
+from autotune.measure import Pooled
 from autotune.study.goal import Goal
 from autotune.study.records import INTERRUPTED, Role, TrialRecord
 from autotune.study.surrogate import Surrogate

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from autotune.accuracy.guard import Guard
-from autotune.measure.pooled import Pooled
+from autotune.accuracy import Guard
+from autotune.measure import Pooled
 
 __all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
 

@@ -18,8 +18,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import BaseTrial, FixedTrial, FrozenTrial, TrialState, create_trial
 
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
 from autotune.study.known import History

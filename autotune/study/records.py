@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 
 __all__ = ["INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
 

@@ -15,8 +15,7 @@ from autotune.errors import (
     TrialError,
     TrialMismatch,
 )
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, shift_of
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyEvent

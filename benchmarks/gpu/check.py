@@ -29,8 +29,8 @@ from typing import Any
 
 from autotune.accuracy import Judge
 from autotune.accuracy.text import align, token_name, tokenise
-from autotune.audio.profile import AudioProfile, DurationDistribution, load_profile
-from autotune.audio.workload import Workload, build_workload
+from autotune.audio import AudioProfile, Workload, build_workload, load_profile
+from autotune.audio.profile import DurationDistribution
 from autotune.deployment import ArtifactSpec, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
@@ -45,6 +45,9 @@ from benchmarks.conditions import machine_conditions
 from benchmarks.gpu.deployments import Case, question_cases, space_cases
 from benchmarks.gpu.document import line_of, save, write_tables
 from benchmarks.gpu.memory import GpuMemory
+
+__all__ = ["Subject", "difference", "row_of"]
+
 
 DOCS = Path(__file__).parents[2] / "docs"
 MODELS = "random:sensevoice-small,random:paraformer-large,embedded"

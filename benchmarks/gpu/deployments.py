@@ -9,8 +9,9 @@ from typing import Any
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.engines import engine_class
 from autotune.hardware import HardwareProfile
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedBranch
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.space.vocabulary import flatten
 
 __all__ = ["Case", "name_of", "question_cases", "space_cases"]

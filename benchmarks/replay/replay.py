@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from autotune import errors
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
-from autotune.measure.measurement import Measurement
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
 from autotune.study.goal import Goal
 from benchmarks.replay.table import Failure, Row, Table
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from autotune.accuracy.record import Accuracy, ClipCount
+from autotune.accuracy import Accuracy
+from autotune.accuracy.record import ClipCount
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 
 __all__ = ["Clips", "Failure", "Row", "Table", "TableContent", "TableHeader"]
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from autotune.accuracy.record import Accuracy
+from autotune.accuracy import Accuracy
 from autotune.errors import AutotuneError, DocumentError
 from benchmarks.replay.table import Clips, Row, Table, TableContent, TableHeader
 

@@ -16,7 +16,17 @@ from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
 from scripts.embedded.grammar import sentence, spoken
 from scripts.embedded.speech import HELD_OUT_VOICES, TRAINING_VOICES, Style, level, speak
 
-__all__ = ["CLIP_SEED", "CLIP_VOICES", "Example", "Mixer", "Utterance", "clip_sentences", "held_out", "training_set"]
+__all__ = [
+    "CLIP_SEED",
+    "CLIP_VOICES",
+    "Example",
+    "Mixer",
+    "Utterance",
+    "clip_sentences",
+    "held_out",
+    "spoken_utterances",
+    "training_set",
+]
 
 CLIP_SEED = 20261122
 CLIPS = 320

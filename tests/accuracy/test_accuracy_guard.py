@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.accuracy import Guard
-from autotune.accuracy.record import Accuracy, ClipCount, pooled
+from autotune.accuracy import Accuracy, Guard
+from autotune.accuracy.record import ClipCount, pooled
 from autotune.intervals import ratio_interval
 
 counts = st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 40))

@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.accuracy import Judge
-from autotune.accuracy.record import Accuracy
+from autotune.accuracy import Accuracy, Judge
 from autotune.errors import TrialMismatch
 from tests.accuracy.workloads import heard, recording, workload
 

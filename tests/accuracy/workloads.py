@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune.audio.workload import Recording, Shard, Turn, Workload
+from autotune.audio import Recording, Shard, Turn, Workload
 
 
 def recording(name: str, turns: Sequence[tuple[str, str]] = (), *, text: str | None = None) -> Recording:

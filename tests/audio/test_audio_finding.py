@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from autotune.audio import AudioProfile, find_audio, workload_from_audio
+from autotune.audio import AudioProfile, workload_from_audio
+from autotune.audio.finding import find_audio
 from autotune.errors import AudioError, DocumentError
 
 

@@ -9,7 +9,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autotune.audio import audio_info, read_audio, scan_audio
+from autotune.audio import audio_info, read_audio
+from autotune.audio.reading import scan_audio
 from autotune.errors import AudioError
 
 SECONDS = 0.5

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 import yaml
 
-from autotune.audio import AudioProfile, Shard, Slo, Workload, build_workload, load_profile, workload_from_audio
+from autotune.audio import AudioProfile, Shard, Workload, build_workload, load_profile, workload_from_audio
+from autotune.audio.profile import Slo
 from autotune.documents import parse_document
 from autotune.errors import AudioError, DocumentError
 

@@ -7,9 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
-from autotune.accuracy.record import Accuracy, ClipCount
+from autotune.accuracy import Accuracy
+from autotune.accuracy.record import ClipCount
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.space.resolved import ResolvedSpace
 from benchmarks.replay.table import Failure, Row, Table, TableHeader
 from benchmarks.replay.table_writing import TableWriter

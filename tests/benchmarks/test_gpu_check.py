@@ -9,13 +9,13 @@ from typing import Any, Self, cast
 
 import pytest
 
-from autotune.audio.recording import Recording
-from autotune.audio.workload import Shard, Workload
+from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineRequest, engine_class
 from autotune.engines.table import check_options
 from autotune.errors import ArtifactError, TrialCrashed
-from autotune.measure.measurement import Measurement, NewShapes, ShardSample
+from autotune.measure import Measurement
+from autotune.measure.measurement import NewShapes, ShardSample
 from autotune.models import ModelInfo
 from benchmarks.gpu.check import Subject, difference, row_of
 from benchmarks.gpu.deployments import Case, question_cases, space_cases

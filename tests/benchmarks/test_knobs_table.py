@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
-from autotune.space.resolving import load_space, resolve
+from autotune.measure import Measurement
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
 from benchmarks import knobs
 from tests.study.synthetic_search import SyntheticRunner, machine
 

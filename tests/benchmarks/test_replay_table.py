@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from autotune.errors import AutotuneError, DocumentError
-from autotune.space.resolving import load_space, resolve
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
 from benchmarks.record_table import FASTEST, MORE, SPACE, fastest_of, left_of, queue_of
 from benchmarks.replay.table import Row, Table
 from benchmarks.replay.table_writing import TableWriter

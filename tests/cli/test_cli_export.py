@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from autotune.cli.app import main
+from autotune.cli import main
 from autotune.cli.export import print_artifacts
 from autotune.cli.terminal import TerminalReporter
 from autotune.jobs.load_model import export_all

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autotune.audio.profile import load_profile
+from autotune.audio import load_profile
 from autotune.cli import main
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment

@@ -11,7 +11,7 @@ from autotune.accuracy import Guard
 from autotune.cli.tune_report import print_report, report_json
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from tests.proof.outcomes import Bench, heard, outcome, variant
 from tests.study.synthetic_search import BASELINES
 

@@ -11,8 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deploy_yaml import (
-    COMMENTS,
-    SCHEMA,
     DeploymentFile,
     HardwareRecord,
     read_deployment_file,
@@ -20,9 +18,11 @@ from autotune.deploy_yaml import (
     write_deployment_file,
     yaml_text,
 )
+from autotune.deploy_yaml.comments import COMMENTS
+from autotune.deploy_yaml.document import SCHEMA
 from autotune.deployment import Deployment
 from autotune.documents import parse_document
-from autotune.engines.table import ENGINES, engine_class
+from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from tests.deployment_example import example_deployment, example_file

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from autotune.engines.base import EngineInput, EngineOutput
+from autotune.engines import EngineInput, EngineOutput
 from autotune.engines.tensors import equal_groups, joined_rows
 
 

@@ -19,19 +19,20 @@ import numpy as np
 import pytest
 
 from autotune.accuracy import Guard, Judge
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import Workload, build_workload
+from autotune.audio import Workload, build_workload, load_profile
 from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Measurement, ReferenceRequest, reference_texts
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
-from autotune.proof.blocks import Comparison
-from autotune.proof.proof import ProofPlan, confirm, held_back
+from autotune.proof.comparison import Comparison
+from autotune.proof.held_back import held_back
+from autotune.proof.proof import ProofPlan, confirm
 from autotune.reporting import Silent
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal

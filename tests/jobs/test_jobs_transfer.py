@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.hardware import ISA_FLAGS
 from autotune.jobs.winners import transferred
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from benchmarks.replay.table import Table
 from tests.deployment_example import example_deployment
 from tests.study.synthetic_search import machine, shipped_space

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from autotune.accuracy import Judge
-from autotune.audio.profile import load_profile
-from autotune.audio.workload import Workload, build_workload
+from autotune.audio import Workload, build_workload, load_profile
 from autotune.errors import TrialCrashed
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware

@@ -14,8 +14,9 @@ from autotune.deployment import Batch, Deployment
 from autotune.hardware import HardwareProfile
 from autotune.jobs.winners import Winner, forget, remember, remembered, starts
 from autotune.models import ModelInfo
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.study.goal import Objective
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import machine

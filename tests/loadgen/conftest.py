@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune.audio.profile import load_profile
-from autotune.audio.recording import Recording
-from autotune.audio.workload import build_workload
+from autotune.audio import Recording, build_workload, load_profile
 from tests.loadgen.runs import BRIEF
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-pytest.importorskip("httpx", reason="the extra [serve] is not installed")
+pytest.importorskip("aiohttp", reason="the extra [serve] is not installed")
+pytest.importorskip("python_multipart", reason="the extra [serve] is not installed")
 pytest.importorskip("starlette", reason="the extra [serve] is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra [serve] is not installed")
 
 from starlette.applications import Starlette  # noqa: E402
+from starlette.datastructures import UploadFile  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import JSONResponse, Response  # noqa: E402
 from starlette.routing import Route, WebSocketRoute  # noqa: E402
@@ -52,6 +54,8 @@ class Service:
     """Of each stream: bytes of every message."""
     ports: set[int] = field(default_factory=set)
     """From which recordings came over HTTP."""
+    uploads: list[bytes] = field(default_factory=list)
+    """Files that came over HTTP, warm-up included."""
     last_result: dict[str, Any] = field(default_factory=lambda: {"is_final": True})
     """What marks a stream's last result."""
     _free_s: float = 0.0
@@ -84,15 +88,16 @@ class Service:
 
     async def transcriptions(self, request: Request) -> Response:
         """OpenAI's endpoint."""
-        body = await request.body()
+        async with request.form() as form:
+            file = form["file"]
+            assert isinstance(file, UploadFile)
+            self.uploads.append(await file.read())
         assert request.client is not None
         self.ports.add(request.client.port)
         if self.api_key is not None and request.headers.get("Authorization") != f"Bearer {self.api_key}":
             return Response(status_code=401)
-        assert b'name="response_format"\r\n\r\njson' in body
-        found = re.search(rb'filename="([^"]+)\.wav"', body)
-        assert found is not None
-        name = found[1].decode()
+        assert form["response_format"] == "json"
+        name = (file.filename or "").removesuffix(".wav")
         status = self.admit(name)
         if status is not None:
             return Response(status_code=status, headers={"Retry-After": "1"})
@@ -129,8 +134,8 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(service: Service) -> Iterator[str]:
-    """``HOST:PORT`` of a server that is up, and goes down at the end."""
+def serving(service: Service, certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """``HOST:PORT`` of a server that is up, and goes down at the end; with a certificate and its key it speaks TLS."""
     app = Starlette(
         routes=[
             Route("/v1/audio/transcriptions", service.transcriptions, methods=["POST"]),
@@ -140,8 +145,15 @@ def serving(service: Service) -> Iterator[str]:
     # asyncio sets TCP_NODELAY only where the protocol is named; without it every answer waits 40 ms for an ACK.
     listening = socket.socket(proto=socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
+    cert, key = certificate or (None, None)
     config = uvicorn.Config(
-        app, lifespan="off", log_level="critical", ws="websockets-sansio", timeout_graceful_shutdown=1
+        app,
+        lifespan="off",
+        log_level="critical",
+        ws="websockets-sansio",
+        timeout_graceful_shutdown=1,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

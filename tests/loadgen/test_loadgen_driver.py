@@ -10,7 +10,7 @@ from typing import Self
 
 import pytest
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Access, Answer, Client, endpoint

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autotune.audio.recording import Recording
+from autotune.audio import Recording
 from autotune.loadgen.texts import text_errors
 from tests.loadgen.runs import request
 

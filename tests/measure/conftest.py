@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from autotune.audio.workload import Recording, Shard, Workload
+from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import Chunking, Deployment
 from tests.fake_engine import fake_deployment, write_fake_model
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.audio.workload import Workload
+from autotune.audio import Workload
 from autotune.deployment import Deployment
 from autotune.hardware import probe_hardware
+from autotune.measure import TrialRequest, run_trial
 from autotune.measure.counters import CpuTimes, KernelFiles, NoiseMeter, noise_between
-from autotune.measure.trial import TrialRequest, run_trial
 
 SECONDS = st.floats(0, 1e6)
 TIMES = st.builds(

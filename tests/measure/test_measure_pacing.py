@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.audio.workload import Recording
+from autotune.audio import Recording
 from autotune.measure.pacing import Busy, SpokenStream, busy_seconds, closed_loop, open_loop, replay
 
 

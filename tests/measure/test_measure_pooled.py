@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.accuracy.record import Accuracy, ClipCount, WorseText
+from autotune.accuracy import Accuracy
+from autotune.accuracy.record import ClipCount, WorseText
 from autotune.measure import Measurement, Pooled
 from autotune.measure.measurement import NewShapes, ShardSample
 from tests.study.synthetic_search import measured

@@ -6,9 +6,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.audio import Recording, Turn
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ
-from autotune.audio.workload import Recording, Turn
 from autotune.errors import ModelError
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import autotune
-from autotune.audio.workload import Workload
+from autotune.audio import Workload
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.documents import parse_document
-from autotune.engines.base import EngineFacts
+from autotune.engines import EngineFacts
 from autotune.errors import (
     AudioError,
     DocumentError,
@@ -28,9 +28,10 @@ from autotune.errors import (
     TrialTimeout,
 )
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.measure.measurement import Measurement
-from autotune.measure.trial import MAX_REPEATS, TrialRequest, measure, run_trial
-from autotune.recognizer import RecognizerStats, RecognizerStream, Transcript
+from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure.trial import MAX_REPEATS, measure
+from autotune.recognizer import RecognizerStats, Transcript
+from autotune.recognizer.stream import RecognizerStream
 
 MakeWorkload = Callable[..., Workload]
 MakeDeployment = Callable[..., Deployment]

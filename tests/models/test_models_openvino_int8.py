@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from autotune.audio.recording import Recording, Shard, Workload
+from autotune import load
+from autotune.audio import Recording, Shard, Workload
 from autotune.deploy_yaml import ArtifactRecord, write_deployment_file
 from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
 from autotune.errors import ArtifactError, EngineUnavailableError
 from autotune.hardware import probe_hardware
-from autotune.jobs.load_model import load
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, resolve_model, workload_calibration
 from autotune.models.calibration import embedded_calibration

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.engines.base import Float32, Int32
-from autotune.models.parity import Batch, Parity, compare, load_batches, save_batches
+from autotune.models import Parity
+from autotune.models.parity import Batch, compare, load_batches, save_batches
 
 VOCABULARY = 11
 

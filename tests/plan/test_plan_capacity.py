@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
 from autotune.errors import DocumentError
-from autotune.plan import Demand, Plan, parse_demand, plan
+from autotune.plan import parse_demand, plan
+from autotune.plan.capacity import Demand, Plan
 from tests.deployment_example import example_file
 
 rates = st.floats(min_value=1e-6, max_value=1e6)

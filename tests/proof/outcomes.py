@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from autotune.accuracy import Guard
-from autotune.accuracy.record import Accuracy, ClipCount, WorseText
+from autotune.accuracy import Accuracy, Guard
+from autotune.accuracy.record import ClipCount, WorseText
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
 from autotune.jobs.tune_record import Outcome, deployment_file
-from autotune.measure.measurement import Measurement
-from autotune.proof.proof import ProofPlan, confirm, held_back
+from autotune.measure import Measurement
+from autotune.proof.held_back import held_back
+from autotune.proof.proof import ProofPlan, confirm
 from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal

@@ -9,8 +9,8 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.errors import InfeasibleSloError, TrialCrashed
-from autotune.measure.measurement import Measurement, ShardSample
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
+from autotune.measure.measurement import ShardSample
 from autotune.proof.blocks import Blocks, compare
 from autotune.proof.comparison import Comparison, Finalist, non_default_knobs
 from autotune.proof.held_back import held_back, reason

@@ -7,9 +7,9 @@ import pytest
 
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
-from autotune.measure.measurement import Measurement
-from autotune.proof.blocks import Blocks, Comparison, Finalist, FinalistEvent, compare
-from autotune.proof.comparison import preferred
+from autotune.measure import Measurement
+from autotune.proof.blocks import Blocks, FinalistEvent, compare
+from autotune.proof.comparison import Comparison, Finalist, preferred
 from tests.study.synthetic_search import BASELINES, ignore, measured, shipped_space
 
 BASELINE = BASELINES[1]

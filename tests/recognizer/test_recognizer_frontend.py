@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.audio.reading import read_audio
+from autotune.audio import read_audio
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
 from autotune.recognizer.frontend import Frontend, fbank, padded, read_cmvn, stack_frames
@@ -115,7 +115,7 @@ def test_features_equal_funasrs_wav_frontend(tmp_path: Path) -> None:
     code = f"""
 import json, numpy as np, torch
 from funasr.frontends.wav_frontend import WavFrontend
-from autotune.audio.reading import read_audio
+from autotune.audio import read_audio
 frontend = WavFrontend(cmvn_file={str(cmvn)!r}, fs=16000, window="hamming", n_mels=80, frame_length=25,
                        frame_shift=10, lfr_m=7, lfr_n=6, dither=0.0)
 rows = {{}}

@@ -16,7 +16,7 @@ import soundfile
 
 from autotune.audio.reading import Float32
 from autotune.deployment import Batch, Chunking
-from autotune.engines.base import Engine
+from autotune.engines import Engine
 from autotune.errors import AudioError
 from autotune.recognizer import Recognizer
 from autotune.recognizer.batching import OFFLINE

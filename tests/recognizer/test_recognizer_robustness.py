@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import soxr
 
-from autotune.audio.reading import Float32, open_audio, read_audio
+from autotune.audio import read_audio
+from autotune.audio.reading import Float32, open_audio
 from autotune.deployment import Chunking
 from autotune.errors import AudioError
 from autotune.recognizer import Recognizer

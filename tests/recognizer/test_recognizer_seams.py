@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.audio.embedded import embedded_clips
+from autotune.recognizer import Transcript
 from autotune.recognizer.chunking import equal_windows
 from autotune.recognizer.decoding import Decoded
-from autotune.recognizer.transcript import Overlap, Place, Transcript, assemble, find_seam, units_of
+from autotune.recognizer.transcript import Overlap, Place, assemble, find_seam, units_of
 
 
 @dataclass(frozen=True)

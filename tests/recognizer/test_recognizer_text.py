@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.audio.reading import read_audio
+from autotune.audio import read_audio
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.errors import AudioError
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.presets import write_random_model
-from autotune.recognizer import AudioInput, Recognizer
+from autotune.recognizer import Recognizer
+from autotune.recognizer.intake import AudioInput
 from tests.models.models_types import InProcess
 from tests.seaco_example import SEACO
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.engines.base import EngineOutput
+from autotune.engines import EngineOutput
 from autotune.model_directory import ModelDirectory
 from autotune.models.vocabulary import sensevoice_pieces, sentencepiece_model
 from autotune.recognizer.decoding import Decoder, clean_text, decoder_for

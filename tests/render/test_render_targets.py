@@ -9,7 +9,8 @@ import pytest
 from autotune.cli import main
 from autotune.deploy_yaml import write_deployment_file
 from autotune.errors import DocumentError
-from autotune.render import TARGETS, render, target_options
+from autotune.render import render
+from autotune.render.targets import TARGETS, target_options
 from autotune.space.restricting import fit_architecture
 from autotune.space.targets import TARGETS as CAPABLE
 from tests.deployment_example import example_file

@@ -6,7 +6,7 @@ import pytest
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Batch
-from autotune.engines.table import engine_class
+from autotune.engines import engine_class
 from autotune.errors import DocumentError
 from autotune.render import render
 from autotune.render.triton import GRAPH_LEVELS

@@ -2,7 +2,7 @@
 
 import json
 
-from autotune.recognizer.transcript import Segment, Transcript
+from autotune.recognizer import Segment, Transcript
 from autotune.serve.openai_api import written
 
 SPOKEN = Transcript(

@@ -10,8 +10,9 @@ from typing import Any, get_args
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError
 from autotune.space.document import Branch, Choice, Parameter, SearchSpace
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from autotune.space.restricting import restrict
 from autotune.space.targets import TARGETS
 from autotune.space.vocabulary import Vocabulary, build_deployment

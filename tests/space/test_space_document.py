@@ -7,7 +7,9 @@ import pytest
 
 from autotune.errors import DocumentError
 from autotune.files import search_spaces_dir
-from autotune.space.resolving import SearchSpace, load_space, resolve
+from autotune.space.document import SearchSpace
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
 from tests.study.synthetic_search import TINY_SPACE, machine, shipped_space
 
 SHIPPED = {

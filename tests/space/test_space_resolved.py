@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Deployment, baseline_deployment
-from autotune.engines.table import engine_class
+from autotune.engines import engine_class
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import search_spaces_dir
 from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
+from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
-from autotune.space.resolving import load_space, resolve
+from autotune.space.resolving import resolve
 from tests.study.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))

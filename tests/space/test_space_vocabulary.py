@@ -2,7 +2,7 @@
 
 import pytest
 
-from autotune.engines.table import ENGINES, engine_class
+from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.space.vocabulary import Vocabulary, flatten
 from tests.deployment_example import example_deployment

@@ -9,7 +9,7 @@ import sys
 import time
 
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent
 from autotune.study.shared_storage import open_shared

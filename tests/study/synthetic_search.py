@@ -11,8 +11,11 @@ from typing import Any, Literal
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import TrialCrashed
 from autotune.hardware import Gpu, HardwareProfile
-from autotune.measure.measurement import Measurement, NewShapes, ShardSample
-from autotune.space.resolving import ResolvedSpace, load_space, resolve
+from autotune.measure import Measurement
+from autotune.measure.measurement import NewShapes, ShardSample
+from autotune.space.loading import load_space
+from autotune.space.resolved import ResolvedSpace
+from autotune.space.resolving import resolve
 
 BASELINES = (baseline_deployment(ncpu=4), baseline_deployment(ncpu=2))
 

@@ -22,7 +22,7 @@ from autotune.errors import (
     TrialOutOfMemory,
     TrialTimeout,
 )
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.budget import EFFORTS, Budget
 from autotune.study.candidates import StudyEvent, StudyResult

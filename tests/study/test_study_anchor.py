@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describe_drift, noise_of, shift_of
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult, in_doubt

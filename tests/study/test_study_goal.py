@@ -6,8 +6,8 @@ import pytest
 
 from autotune.accuracy import Guard
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement, ShardSample
-from autotune.measure.pooled import Pooled
+from autotune.measure import Measurement, Pooled
+from autotune.measure.measurement import ShardSample
 from autotune.study.budget import EFFORTS, Budget
 from autotune.study.candidates import StudyEvent, StudyResult
 from autotune.study.goal import Goal

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from autotune.accuracy import Guard
-from autotune.accuracy.record import Accuracy, ClipCount
+from autotune.accuracy import Accuracy, Guard
+from autotune.accuracy.record import ClipCount
 from autotune.deployment import Deployment
-from autotune.measure.measurement import Measurement
-from autotune.proof.blocks import Blocks, Comparison, compare
+from autotune.measure import Measurement
+from autotune.proof.blocks import Blocks, compare
+from autotune.proof.comparison import Comparison
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal

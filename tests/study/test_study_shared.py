@@ -18,7 +18,7 @@ from optuna.trial import TrialState, create_trial
 
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, DocumentError
-from autotune.measure.measurement import Measurement
+from autotune.measure import Measurement
 from autotune.study.budget import Budget
 from autotune.study.records import TrialRecord
 from autotune.study.shared_storage import node_name, open_shared

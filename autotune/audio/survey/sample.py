@@ -19,7 +19,7 @@ from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
 
-__all__ = ["Heard", "sample_task"]
+__all__ = ["Heard", "pauses_s", "sample_task"]
 
 SPEECH, NO_SPEECH = 0.5, 0.2
 """A frame at or above the first is speech, one below the second is none; between them it is neither's level."""
