@@ -160,7 +160,7 @@ def test_what_is_away_for_longer_than_its_patience_is_an_error(cluster: Cluster)
         after.callback(cluster.start)
         began = time.monotonic()
         with pytest.raises(
-            AutotuneError, match=r"must be reachable, but postgresql://127\.0\.0\.1:.*connection.*again"
+            AutotuneError, match=r"must be reachable, but postgresql://tuner@127\.0\.0\.1:.*connection.*again"
         ):
             storage.patiently(optuna.get_all_study_names, storage.optuna)
         assert time.monotonic() - began >= 0.5
