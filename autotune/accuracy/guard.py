@@ -9,7 +9,7 @@ from typing import Literal
 from autotune.accuracy.record import Accuracy
 from autotune.intervals import RatioEstimate, ratio_interval
 
-__all__ = ["ALLOWED_INCREASE", "Guard", "Outcome", "Verdict", "describe_accuracy"]
+__all__ = ["ALLOWED_INCREASE", "Guard", "Verdict", "VerdictName", "describe_accuracy"]
 
 ALLOWED_INCREASE = 0.005
 """Absolute: half a percentage point of error rate above fp32 PyTorch."""
@@ -21,7 +21,7 @@ _POWER_QUANTILE = 0.84
 _UNSEEN = -math.log(1 - 0.8)
 """Clips that may lose a token while, with 20 % probability, none of the drawn ones does."""
 
-Outcome = Literal["passed", "rejected", "unclear"]
+VerdictName = Literal["passed", "rejected", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Verdict:
     """Largest increase that passes; ``inf`` if there is no limit."""
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> VerdictName:
         """``passed``: the interval's upper end is allowed; ``rejected``: the estimate is not; else ``unclear``."""
         if self.increase.high <= self.allowed:
             return "passed"

@@ -99,29 +99,29 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
         "cpus": None if cpus is None else sorted(set(cpus)),
     }
     kills_before = oom_kill_counts()
-    heard = _Heard(on_event)
+    messages = _Messages(on_event)
     with started(request, threads) as child:
         stillness = Stillness(child.process.pid, child.page_fd, watch)
-        timed_out = not _listen(child, heard, time.monotonic() + timeout_s, stop, stillness)
-    if heard.result is not None:
-        return heard.result
+        timed_out = not _listen(child, messages, time.monotonic() + timeout_s, stop, stillness)
+    if messages.result is not None:
+        return messages.result
     raise classify(
         Ending(
             task=task,
             exit_code=child.exit_code,
-            error=heard.error,
+            error=messages.error,
             timeout_s=timeout_s if timed_out else None,
             hung=stillness.hung,
             oom_killed=any(count > kills_before.get(file, 0) for file, count in oom_kill_counts().items()),
-            last_event=heard.last_event,
-            noise=heard.noise,
+            last_event=messages.last_event,
+            noise=messages.noise,
             stderr_tail=child.stderr_tail,
         )
     )
 
 
 @dataclass
-class _Heard:
+class _Messages:
     """What came over the pipe so far."""
 
     on_event: OnEvent | None
@@ -162,7 +162,7 @@ class _Heard:
             self.noise = f"a task must return a dict, but it returned {type(message['result']).__name__}"
 
 
-def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | None, stillness: Stillness) -> bool:
+def _listen(child: ChildProcess, messages: _Messages, deadline: float, stop: Stop | None, stillness: Stillness) -> bool:
     """Handle the child's lines until it has said its last, ended, hung or must end; False at the deadline."""
     poll = select.poll()
     poll.register(child.pipe_fd, select.POLLIN)
@@ -178,21 +178,21 @@ def _listen(child: ChildProcess, heard: _Heard, deadline: float, stop: Stop | No
         trim(child.log, LOG_LIMIT_BYTES)
         # The exit is looked at before the pipe is emptied: what was written before it is then all there.
         ended = child.exit_fd in ready
-        closed = bool(ready) and not _drain(child.pipe_fd, heard, deadline)
-        child.leaving = heard.last_word
+        closed = bool(ready) and not _drain(child.pipe_fd, messages, deadline)
+        child.leaving = messages.last_word
         stopped = stop is not None and stop.fileno() in ready
-        if heard.last_word or ended or closed or stopped or stillness.look():
+        if messages.last_word or ended or closed or stopped or stillness.look():
             return True
 
 
-def _drain(pipe_fd: int, heard: _Heard, deadline: float) -> bool:
+def _drain(pipe_fd: int, messages: _Messages, deadline: float) -> bool:
     """Take what the pipe holds now; False once its other end is closed."""
-    while not heard.last_word and time.monotonic() < deadline:  # a child may write as fast as this reads
+    while not messages.last_word and time.monotonic() < deadline:  # a child may write as fast as this reads
         try:
             block = os.read(pipe_fd, 1 << 16)
         except BlockingIOError:
             return True
         if not block:
             return False
-        heard.take(block)
+        messages.take(block)
     return True

@@ -50,15 +50,15 @@ def recheck(path: Path, options: MeasureOptions, reporter: Reporter) -> Recheck:
     """
     file = MeasuredFile(path, read_deployment_file(path))
     document = file.document
-    bench = _Bench.prepare([file], options, reporter, exact=True)
-    if bench.hardware.fingerprint != document.hardware.fingerprint:
+    setup = _MeasureSetup.prepare([file], options, reporter, exact=True)
+    if setup.hardware.fingerprint != document.hardware.fingerprint:
         reporter.note(f"{path} was recorded on other hardware: {document.hardware.profile().describe()}", loud=True)
-    comparison = bench.compare([document.deployment], document.baseline.deployment)
+    comparison = setup.compare([document.deployment], document.baseline.deployment)
     for finalist in comparison.dropped:
         raise TrialError(f"{path} must still run on this machine, but: {finalist.dropped}")
     then, now = document.provenance.packages, installed_packages()
     changed = {name: (then.get(name), now.get(name)) for name in {**then, **now} if then.get(name) != now.get(name)}
-    return Recheck(file, bench.hardware, comparison, changed)
+    return Recheck(file, setup.hardware, comparison, changed)
 
 
 def side_by_side(paths: Sequence[Path], options: MeasureOptions, reporter: Reporter) -> SideBySide:
@@ -73,12 +73,12 @@ def side_by_side(paths: Sequence[Path], options: MeasureOptions, reporter: Repor
     """
     files = [MeasuredFile(path, read_deployment_file(path)) for path in paths]
     _check_comparable(files)
-    bench = _Bench.prepare(files, options, reporter, exact=False)
+    setup = _MeasureSetup.prepare(files, options, reporter, exact=False)
     objectives = {file.document.goal.objective for file in files}
     if len(objectives) > 1:
         reporter.note(f"the files have several objectives; {files[0].document.goal.objective} is compared", loud=True)
     first, *others = (file.document.deployment for file in files)
-    return SideBySide(tuple(files), bench.compare(others, first))
+    return SideBySide(tuple(files), setup.compare(others, first))
 
 
 def _check_comparable(files: Sequence[MeasuredFile]) -> None:
@@ -112,7 +112,7 @@ class _FileRunner(TrialRunner):
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _MeasureSetup:
     hardware: HardwareProfile
     runner: TrialRunner
     reporter: Reporter
@@ -121,7 +121,7 @@ class _Bench:
     @classmethod
     def prepare(
         cls, files: Sequence[MeasuredFile], options: MeasureOptions, reporter: Reporter, *, exact: bool
-    ) -> _Bench:
+    ) -> _MeasureSetup:
         document = files[0].document
         hardware = probe_hardware()
         reporter.note(hardware.describe())

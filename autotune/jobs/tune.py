@@ -12,7 +12,7 @@ from autotune.deployment import Deployment
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_job import Job, prepare
-from autotune.jobs.tune_record import Outcome, deployment_file
+from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
 from autotune.proof.held_back import HeldBack, held_back
@@ -143,7 +143,7 @@ def _proven(
 ) -> tuple[DeploymentFile, Comparison, tuple[HeldBack, ...]]:
     comparison = confirm(result, runner, reporter, ProofPlan.of(job.effort, job.options.seed))
     held = tuple(held_back(result, comparison))
-    outcome = Outcome(
+    record = TuneRecord(
         model=job.model,
         workload=job.workload,
         hardware=job.hardware,
@@ -156,7 +156,7 @@ def _proven(
         seed=job.options.seed,
         command=job.options.command,
     )
-    return deployment_file(outcome), comparison, held
+    return deployment_file(record), comparison, held
 
 
 def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:

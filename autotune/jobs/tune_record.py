@@ -34,7 +34,7 @@ from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from autotune.version import __version__
 
-__all__ = ["Outcome", "cer_record", "deployment_file", "installed_packages"]
+__all__ = ["TuneRecord", "cer_record", "deployment_file", "installed_packages"]
 
 PACKAGES = (
     "funasr",
@@ -51,7 +51,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TuneRecord:
     """Everything that the file is written from."""
 
     goal: Goal
@@ -67,17 +67,17 @@ class Outcome:
     command: str
 
 
-def deployment_file(outcome: Outcome) -> DeploymentFile:
+def deployment_file(record: TuneRecord) -> DeploymentFile:
     """The document of the comparison's winner; only the finalists' measurements are quoted."""
-    comparison, winner = outcome.comparison, outcome.comparison.winner
+    comparison, winner = record.comparison, record.comparison.winner
     tuned = not comparison.nothing_is_faster
     return DeploymentFile(
         recommended="tuned" if tuned else "baseline",
-        reason=reason(comparison, outcome.held_back, outcome.goal.objective),
-        goal=GoalRecord.of(outcome.goal),
-        model=outcome.model,
-        audio_profile=_audio(outcome.workload),
-        hardware=HardwareRecord.of(outcome.hardware),
+        reason=reason(comparison, record.held_back, record.goal.objective),
+        goal=GoalRecord.of(record.goal),
+        model=record.model,
+        audio_profile=_audio(record.workload),
+        hardware=HardwareRecord.of(record.hardware),
         deployment=winner.deployment,
         measurement=_measurement(winner, comparison.blocks),
         baseline=BaselineRecord(
@@ -86,11 +86,11 @@ def deployment_file(outcome: Outcome) -> DeploymentFile:
             latency_s=LatencyRecord.of(comparison.baseline.pooled),
             peak_memory_bytes=comparison.baseline.pooled.peak_memory_bytes,
             cer=cer_record(comparison.baseline.verdict),
-            other=_other_baseline(outcome),
+            other=_other_baseline(record),
         ),
         speedup=IntervalRecord.of(winner.speedup) if tuned else None,
-        artifact=_artifact(outcome.artifact),
-        provenance=_provenance(outcome),
+        artifact=_artifact(record.artifact),
+        provenance=_provenance(record),
     )
 
 
@@ -144,9 +144,9 @@ def cer_record(verdict: Verdict | None) -> CerRecord | None:
     )
 
 
-def _other_baseline(outcome: Outcome) -> OtherBaselineRecord | None:
-    better = outcome.comparison.baseline.deployment
-    others = [baseline for baseline in outcome.result.baselines if baseline.deployment != better]
+def _other_baseline(record: TuneRecord) -> OtherBaselineRecord | None:
+    better = record.comparison.baseline.deployment
+    others = [baseline for baseline in record.result.baselines if baseline.deployment != better]
     best = max(others, key=lambda baseline: baseline.pooled.rtfx, default=None)
     return None if best is None else OtherBaselineRecord(deployment=best.deployment, rtfx=best.pooled.rtfx)
 
@@ -174,16 +174,16 @@ def installed_packages() -> dict[str, str]:
     return packages
 
 
-def _provenance(outcome: Outcome) -> ProvenanceRecord:
-    winner = outcome.comparison.winner.deployment
-    trial = next((trial.number for trial in outcome.result.trials if trial.deployment == winner), None)
+def _provenance(record: TuneRecord) -> ProvenanceRecord:
+    winner = record.comparison.winner.deployment
+    trial = next((trial.number for trial in record.result.trials if trial.deployment == winner), None)
     return ProvenanceRecord(
         autotune=__version__,
         packages=installed_packages(),
-        study=outcome.study,
+        study=record.study,
         trial=trial,
-        seed=outcome.seed,
-        command=outcome.command,
+        seed=record.seed,
+        command=record.command,
         date=datetime.now(UTC).replace(microsecond=0),
         python=platform.python_version(),
     )

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Capacity", "Ended", "Outcome", "Probe", "Span", "find_capacity"]
+__all__ = ["Capacity", "Ended", "LoadRange", "Probe", "RunOutcome", "find_capacity"]
 
 PRECISION = 1.05
 """The search ends when the lowest load that is too much is so near above the highest that is not."""
 AGREEING = 2
 """Probes of one load that must agree before it bounds the answer."""
 
-Outcome = Literal["met", "missed", "client"]
+RunOutcome = Literal["met", "missed", "client"]
 """``client``: the load was more than the client can offer, which says nothing of the server."""
 Ended = Literal["found", "none", "unbounded", "client", "probes"]
 """``found``: bracketed by confirmed probes. ``none``: not even the least load is met. ``unbounded``: the most is met.
@@ -21,7 +21,7 @@ Ended = Literal["found", "none", "unbounded", "client", "probes"]
 
 
 @dataclass(frozen=True)
-class Span:
+class LoadRange:
     """Where capacity is looked for."""
 
     start: float
@@ -37,7 +37,7 @@ class Probe:
     """One run at one load."""
 
     load: float
-    outcome: Outcome
+    outcome: RunOutcome
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Capacity:
     ended: Ended
 
 
-def find_capacity(probe: Callable[[float], Outcome], span: Span, *, most_probes: int = 40) -> Capacity:
+def find_capacity(probe: Callable[[float], RunOutcome], span: LoadRange, *, most_probes: int = 40) -> Capacity:
     """Double the load until it is too much, bisect down to 5 %, then confirm both ends with a second run.
 
     A run is a sample: a load may be met once and missed the next time, and a higher load be met where a lower was
@@ -84,10 +84,10 @@ def find_capacity(probe: Callable[[float], Outcome], span: Span, *, most_probes:
 class _Tally:
     """The probes so far, and what to probe next."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: LoadRange) -> None:
         self._span = span
         self.probes: list[Probe] = []
-        self._outcomes: dict[float, list[Outcome]] = {}
+        self._outcomes: dict[float, list[RunOutcome]] = {}
 
     def add(self, probe: Probe) -> None:
         self.probes.append(probe)

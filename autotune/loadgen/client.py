@@ -22,7 +22,7 @@ __all__ = [
     "Answer",
     "Client",
     "Endpoint",
-    "Request",
+    "SentRequest",
     "Status",
     "endpoint",
     "fault",
@@ -117,7 +117,7 @@ Status = Literal["ok", "rejected", "timeout", "failed", "unsent"]
 ``failed``: any other error, or a lost connection. ``unsent``: the client ran out of sockets, ports or memory."""
 
 
-class Request(Document):
+class SentRequest(Document):
     """One recording that was to be sent. Times are seconds after the run's start."""
 
     recording: str

@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.documents import Document
-from autotune.loadgen.capacity import Ended, Outcome
-from autotune.loadgen.client import Request
+from autotune.loadgen.capacity import Ended, RunOutcome
+from autotune.loadgen.client import SentRequest
 from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
@@ -25,14 +25,14 @@ __all__ = [
     "LoadReport",
     "LoadRun",
     "Process",
-    "Verdict",
+    "Validity",
     "load_schema_text",
 ]
 
 SCHEMA: Literal["autotune/load/v1"] = "autotune/load/v1"
 
 Process = Literal["poisson", "streams", "trace"]
-Verdict = Literal["VALID", "INVALID"]
+Validity = Literal["VALID", "INVALID"]
 UNITS: dict[Process, str] = {"poisson": "requests/s", "streams": "streams", "trace": "requests/s"}
 
 
@@ -60,10 +60,10 @@ class LoadRun(Document):
     figures: Figures
     texts: TextErrors | None
     """Errors of the texts; null where no transcript is known."""
-    verdict: Verdict
+    verdict: Validity
     reasons: tuple[Reason, ...]
     """Why it is INVALID; empty if it is VALID."""
-    requests: tuple[Request, ...]
+    requests: tuple[SentRequest, ...]
     """Every single one."""
 
     @property
@@ -72,7 +72,7 @@ class LoadRun(Document):
         return any(reason.kind == "interrupted" for reason in self.reasons)
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """What a search for capacity makes of it.
 
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
@@ -93,7 +93,7 @@ class CapacityRecord(Document):
     above: float | None
     """The lowest load above it that does not keep it."""
     ended: Ended
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RunOutcome, ...]
     """Of each run."""
 
 
@@ -123,7 +123,7 @@ class LoadReport(Document):
     """What is promised; null: nothing."""
     timeout_s: float = Field(gt=0)
     audio: LoadAudio
-    verdict: Verdict
+    verdict: Validity
     reasons: tuple[Reason, ...]
     capacity: CapacityRecord | None
     """null unless it was looked for, and when the search was interrupted."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from autotune.audio import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
-from autotune.loadgen.client import Answer, Client, Endpoint, Request
+from autotune.loadgen.client import Answer, Client, Endpoint, SentRequest
 from autotune.loadgen.early_stopping import Stopping
 from autotune.redaction import redacted
 from autotune.reporting import Reporter
 
-__all__ = ["Plan", "Run", "let_settle", "run_plan", "warm_up"]
+__all__ = ["LoadPlan", "Run", "let_settle", "run_plan", "warm_up"]
 
 LEAD_S = 0.02
 """Between opening the client and the first scheduled arrival, so that the first is not late already."""
@@ -26,7 +26,7 @@ _TELL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """What is sent in one run."""
 
     dues: Sequence[Due]
@@ -44,7 +44,7 @@ class Plan:
 class Run:
     """What came of a plan."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[SentRequest, ...]
     """Those that count, in the order of their schedule: arrived, or spoken to their end, while load was offered."""
     period_s: float
     """How long load was offered."""
@@ -54,7 +54,7 @@ class Run:
     """Ended by Ctrl-C: what was under way is left out."""
 
 
-def run_plan(client: Client, recordings: Sequence[Recording], plan: Plan, reporter: Reporter) -> Run:
+def run_plan(client: Client, recordings: Sequence[Recording], plan: LoadPlan, reporter: Reporter) -> Run:
     """Send everything at its time and wait until all is answered or timed out.
 
     Recordings that are still being spoken when the time is over keep the load up until all that count are answered,
@@ -80,9 +80,9 @@ def run_plan(client: Client, recordings: Sequence[Recording], plan: Plan, report
 class _Driver:
     """One run; used once."""
 
-    def __init__(self, client: Client, recordings: Sequence[Recording], plan: Plan, reporter: Reporter) -> None:
+    def __init__(self, client: Client, recordings: Sequence[Recording], plan: LoadPlan, reporter: Reporter) -> None:
         self._client, self._recordings, self._plan, self._reporter = client, recordings, plan, reporter
-        self._requests: list[Request] = []
+        self._requests: list[SentRequest] = []
         self._tasks: dict[asyncio.Task[None], float] = {}
         self._waiting: dict[int, float] = {}
         """From when the latency counts of those that aren't settled."""
@@ -148,7 +148,7 @@ class _Driver:
         except TimeoutError:
             answer = Answer("timeout", detail=f"no text after {self._plan.timeout_s:g} s")
         recording = self._recordings[due.recording]
-        request = Request(
+        request = SentRequest(
             recording=recording.id,
             audio_s=recording.audio_s,
             scheduled_s=due.at_s,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from autotune.audio import Recording, Workload, load_profile
 from autotune.errors import DocumentError, EngineUnavailableError, LoadError
 from autotune.jobs.preparing import draw_workload
-from autotune.loadgen.capacity import Capacity, Outcome, find_capacity
+from autotune.loadgen.capacity import Capacity, RunOutcome, find_capacity
 from autotune.loadgen.client import Access, Client, Endpoint, endpoint
 from autotune.loadgen.document import UNITS, CapacityRecord, LoadAudio, LoadProvenance, LoadReport, LoadRun
 from autotune.loadgen.driver import let_settle, run_plan, warm_up
@@ -32,7 +32,7 @@ WARM_S = 60.0
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _LoadSetup:
     """Everything that is settled before the first request."""
 
     options: LoadOptions
@@ -89,18 +89,18 @@ def load_server(url: str, options: LoadOptions, reporter: Reporter) -> LoadRepor
         LoadError: the server can't be reached, or doesn't transcribe.
         KeyboardInterrupt: Ctrl-C before anything was answered; later it ends in a report that says so.
     """
-    bench = _settle(url, options, reporter)
+    setup = _settle(url, options, reporter)
     reporter.working("warming the server up")
-    warm_up(bench.client, bench.warmup, bench.where, max(WARM_S, options.timeout_s))
+    warm_up(setup.client, setup.warmup, setup.where, max(WARM_S, options.timeout_s))
     if not options.find_capacity:
-        run = bench.run(bench.offer.load, options.seed)
-        return _report(bench, [run], None, run.reasons)
+        run = setup.run(setup.offer.load, options.seed)
+        return _report(setup, [run], None, run.reasons)
     runs: list[LoadRun] = []
-    capacity = _search(bench, runs)
-    return _report(bench, runs, capacity, _against_search(runs, capacity))
+    capacity = _search(setup, runs)
+    return _report(setup, runs, capacity, _against_search(runs, capacity))
 
 
-def _settle(url: str, options: LoadOptions, reporter: Reporter) -> _Bench:
+def _settle(url: str, options: LoadOptions, reporter: Reporter) -> _LoadSetup:
     profile = load_profile(options.audio_profile)
     check_load(options, profile)
     promised = None if profile.slo is None else profile.slo.p95_latency_s
@@ -123,29 +123,29 @@ def _settle(url: str, options: LoadOptions, reporter: Reporter) -> _Bench:
     access = Access(options.api_key, options.model, options.insecure)
     client = make_client(where, [*recordings, *workload.warmup], access)
     _raise_file_limit()
-    return _Bench(options, where, workload, offer, client, reporter)
+    return _LoadSetup(options, where, workload, offer, client, reporter)
 
 
-def _search(bench: _Bench, runs: list[LoadRun]) -> Capacity | None:
+def _search(setup: _LoadSetup, runs: list[LoadRun]) -> Capacity | None:
     """Look for the highest load; ``runs`` grows meanwhile. None if it was interrupted."""
 
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         if runs:
-            bench.reporter.working("letting the server settle")
-            let_settle(bench.client, bench.warmup[0], bench.offer.slo_s or bench.options.timeout_s)
+            setup.reporter.working("letting the server settle")
+            let_settle(setup.client, setup.warmup[0], setup.offer.slo_s or setup.options.timeout_s)
         # A second run of a load must not be the first one again.
         again = sum(1 for run in runs if run.load == load)
-        run = bench.run(load, bench.options.seed + again, give_up=True)
+        run = setup.run(load, setup.options.seed + again, give_up=True)
         runs.append(run)
         p95_s = run.figures.latency_s.p95
         p95 = "no p95" if p95_s is None else f"p95 {p95_s:.3g} s"
-        bench.reporter.step("runs", len(runs), None, f"{load:.4g} {UNITS[bench.offer.process]}: {p95}, {run.outcome}")
+        setup.reporter.step("runs", len(runs), None, f"{load:.4g} {UNITS[setup.offer.process]}: {p95}, {run.outcome}")
         if run.interrupted:
             raise KeyboardInterrupt
         return run.outcome
 
     try:
-        return find_capacity(probe, bench.offer.span)
+        return find_capacity(probe, setup.offer.span)
     except KeyboardInterrupt:
         if not runs:
             raise
@@ -167,16 +167,18 @@ def _against_search(runs: list[LoadRun], capacity: Capacity | None) -> tuple[Rea
     return ()
 
 
-def _report(bench: _Bench, runs: list[LoadRun], capacity: Capacity | None, reasons: tuple[Reason, ...]) -> LoadReport:
-    options, workload, offer = bench.options, bench.workload, bench.offer
+def _report(
+    setup: _LoadSetup, runs: list[LoadRun], capacity: Capacity | None, reasons: tuple[Reason, ...]
+) -> LoadReport:
+    options, workload, offer = setup.options, setup.workload, setup.offer
     record = None
     if capacity is not None:
         outcomes = tuple(probe.outcome for probe in capacity.probes)
         record = CapacityRecord(load=capacity.load, above=capacity.above, ended=capacity.ended, outcomes=outcomes)
     return LoadReport(
-        url=bench.where.url,
-        protocol=bench.where.protocol,
-        local=bench.where.local,
+        url=setup.where.url,
+        protocol=setup.where.protocol,
+        local=setup.where.local,
         process=offer.process,
         unit=UNITS[offer.process],
         p95_latency_s=offer.slo_s,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from autotune.audio import AudioProfile, Recording
 from autotune.errors import DocumentError
 from autotune.loadgen.arrivals import Due, poisson, read_trace, spoken
-from autotune.loadgen.capacity import Span
+from autotune.loadgen.capacity import LoadRange
 from autotune.loadgen.document import Process
-from autotune.loadgen.driver import Plan
+from autotune.loadgen.driver import LoadPlan
 from autotune.loadgen.early_stopping import Stopping
 from autotune.loadgen.options import LoadOptions
 from autotune.loadgen.statistics import SHARE
@@ -49,16 +49,16 @@ class Offer:
         return self.process == "streams"
 
     @property
-    def span(self) -> Span:
+    def span(self) -> LoadRange:
         """Where capacity is looked for."""
         factor = 2.0**_DOUBLINGS
         if self.paced:
-            return Span(start=self.load, least=1, most=min(self.load * factor, MOST_STREAMS), whole=True)
+            return LoadRange(start=self.load, least=1, most=min(self.load * factor, MOST_STREAMS), whole=True)
         most = max(self.load, min(self.load * factor, MOST_REQUESTS / self._limit_s))
         least = min(self.load, max(self.load / factor, FEW_REQUESTS / self._limit_s))
-        return Span(start=self.load, least=least, most=most)
+        return LoadRange(start=self.load, least=least, most=most)
 
-    def plan(self, load: float, seed: int, *, give_up: bool) -> Plan:
+    def plan(self, load: float, seed: int, *, give_up: bool) -> LoadPlan:
         """One run: what is sent when, and when it ends.
 
         Raises:
@@ -79,7 +79,7 @@ class Offer:
             planned=sum(1 for end_s in ends_s if end_s <= limit_s),
             give_up=give_up,
         )
-        return Plan(dues=dues, paced=self.paced, limit_s=limit_s, timeout_s=self.timeout_s, stopping=stopping)
+        return LoadPlan(dues=dues, paced=self.paced, limit_s=limit_s, timeout_s=self.timeout_s, stopping=stopping)
 
     @property
     def _limit_s(self) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from autotune.documents import Document
-from autotune.loadgen.client import Request
+from autotune.loadgen.client import SentRequest
 from autotune.loadgen.driver import Run
 from autotune.loadgen.early_stopping import at_most, fewest
 
@@ -140,7 +140,7 @@ def _percentiles(values: Sequence[float | None]) -> Percentiles:
     return Percentiles(p50=p50, p95=p95, p99=p99)
 
 
-def _audio_s(requests: Sequence[Request]) -> float:
+def _audio_s(requests: Sequence[SentRequest]) -> float:
     return math.fsum(request.audio_s for request in requests)
 
 
@@ -176,7 +176,7 @@ class Backlog(Document):
         return share >= GROWTH and beyond_chance and self.trend_p is not None and self.trend_p <= SIGNIFICANCE
 
 
-def backlog(requests: Sequence[Request], period_s: float) -> Backlog:
+def backlog(requests: Sequence[SentRequest], period_s: float) -> Backlog:
     """How the backlog of ``requests``, in order of time, changed while load was offered."""
     half_way = _waiting(requests, period_s / 2)
     end = _waiting(requests, period_s)
@@ -189,7 +189,7 @@ def backlog(requests: Sequence[Request], period_s: float) -> Backlog:
     )
 
 
-def _waiting(requests: Sequence[Request], at_s: float) -> int:
+def _waiting(requests: Sequence[SentRequest], at_s: float) -> int:
     return sum(
         1
         for request in requests

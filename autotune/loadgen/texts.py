@@ -9,7 +9,7 @@ from autotune.accuracy.text import align, normalise, token_name, tokenise
 from autotune.audio import Recording
 from autotune.documents import Document
 from autotune.intervals import ratio_interval
-from autotune.loadgen.client import Request
+from autotune.loadgen.client import SentRequest
 
 __all__ = ["TextErrors", "text_errors"]
 
@@ -33,7 +33,7 @@ class TextErrors(Document):
     """Recordings that did not get the same text every time."""
 
 
-def text_errors(requests: Sequence[Request], recordings: Sequence[Recording]) -> TextErrors | None:
+def text_errors(requests: Sequence[SentRequest], recordings: Sequence[Recording]) -> TextErrors | None:
     """Count the errors of every answer whose transcript is known; None if there is none.
 
     Normalised and aligned as in tuning (docs/accuracy.md), but recording by recording.

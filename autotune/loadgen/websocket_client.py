@@ -38,7 +38,7 @@ _CLOSE_S = 1.0
 
 
 @dataclass
-class _Heard:
+class _Replies:
     """What the server has said of one recording so far."""
 
     ended: bool = False
@@ -91,12 +91,12 @@ class WebSocketClient:
             return fault(error)
 
     async def _converse(self, socket: ClientConnection, recording: int, spoken_from_s: float | None) -> Answer:
-        heard = _Heard()
-        listening = asyncio.create_task(_listen(socket, heard))
+        replies = _Replies()
+        listening = asyncio.create_task(_listen(socket, replies))
         try:
             await socket.send(_header(self._names[recording], "offline" if spoken_from_s is None else "2pass"))
             lag_s = await _speak(socket, self._pcm[recording], spoken_from_s)
-            heard.ended = True
+            replies.ended = True
             await socket.send(json.dumps({"is_speaking": False, "is_end": True}))
             at_s = await listening
         finally:
@@ -104,7 +104,7 @@ class WebSocketClient:
             await asyncio.gather(listening, return_exceptions=True)
         if at_s is None:
             return Answer("failed", detail="closed before the text", lag_s=lag_s)
-        return Answer("ok", text=" ".join(filter(None, heard.texts)), at_s=at_s, lag_s=lag_s)
+        return Answer("ok", text=" ".join(filter(None, replies.texts)), at_s=at_s, lag_s=lag_s)
 
 
 def _pcm(path: Path) -> bytes:
@@ -146,7 +146,7 @@ async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | No
     return lag_s
 
 
-async def _listen(socket: ClientConnection, heard: _Heard) -> float | None:
+async def _listen(socket: ClientConnection, replies: _Replies) -> float | None:
     """Gather the texts; when the last one came, on the event loop's clock, or None if there was none."""
     loop = asyncio.get_running_loop()
     at_s: float | None = None
@@ -155,9 +155,9 @@ async def _listen(socket: ClientConnection, heard: _Heard) -> float | None:
         if not isinstance(reply, dict):
             raise ValueError(f"a reply must be a JSON object, but got {message!r:.80}")
         if reply.get("mode") in ("offline", "2pass-offline"):
-            heard.texts.append(str(reply.get("text", "")))
+            replies.texts.append(str(reply.get("text", "")))
         at_s = loop.time()
-        if heard.ended and (reply.get("is_final") or reply.get("is_end") or reply.get("mode") == "offline"):
+        if replies.ended and (reply.get("is_final") or reply.get("is_end") or reply.get("mode") == "offline"):
             return at_s
     # Closed in good order: that is an end too, if there was one to wait for.
-    return at_s if heard.ended and heard.texts else None
+    return at_s if replies.ended and replies.texts else None

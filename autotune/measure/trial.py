@@ -144,13 +144,13 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
     noise.start()
     recognizer.reset_stats()
     started = time.perf_counter()
-    heard = _hear(recognizer, request, emit)
+    transcribed = _transcribe(recognizer, request, emit)
     measured_s = time.perf_counter() - started
     stats = recognizer.stats()
     noise_facts = noise.stop()
-    _require_texts(request.deployment, heard.texts)
+    _require_texts(request.deployment, transcribed.texts)
     return Measurement(
-        shards=tuple(heard.samples),
+        shards=tuple(transcribed.samples),
         load_s=load_s,
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
@@ -159,17 +159,17 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
-        texts=heard.texts if request.keep_texts else {},
+        texts=transcribed.texts if request.keep_texts else {},
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
         warmup_passes_s=warmth.passes_s,
         steady=warmth.steady,
-        cut_short=heard.cut_short,
+        cut_short=transcribed.cut_short,
     )
 
 
 @dataclass
-class _Heard:
+class _Transcribed:
     """What was transcribed so far."""
 
     samples: list[ShardSample] = field(default_factory=list)
@@ -178,32 +178,32 @@ class _Heard:
     cut_short: bool = False
 
 
-def _hear(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Heard:
+def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Transcribed:
     """The asked shards as often as asked, and on until it was long enough; the first alone if it is hopeless."""
-    heard = _Heard()
+    transcribed = _Transcribed()
     started = time.perf_counter()
     repeat = 0
     while _goes_on(request, repeat, time.perf_counter() - started):
         for index in request.shards:
-            _hear_shard(recognizer, request, index, heard)
-            sample = heard.samples[-1]
+            _transcribe_shard(recognizer, request, index, transcribed)
+            sample = transcribed.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
-            first = len(heard.samples) == 1
+            first = len(transcribed.samples) == 1
             if first and len(request.shards) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
-                heard.cut_short = True
-                return heard
+                transcribed.cut_short = True
+                return transcribed
         repeat += 1
-    return heard
+    return transcribed
 
 
-def _hear_shard(recognizer: Measurable, request: TrialRequest, index: int, heard: _Heard) -> None:
+def _transcribe_shard(recognizer: Measurable, request: TrialRequest, index: int, transcribed: _Transcribed) -> None:
     shard = next(shard for shard in request.workload.shards if shard.index == index)
     done = replay(recognizer, shard.recordings, request.workload.arrival)
-    heard.samples.append(
+    transcribed.samples.append(
         ShardSample(shard=index, audio_s=shard.audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
     )
     for recording, text in zip(shard.recordings, done.texts, strict=True):
-        heard.texts.setdefault(recording.id, text)
+        transcribed.texts.setdefault(recording.id, text)
 
 
 def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:

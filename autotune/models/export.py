@@ -23,7 +23,7 @@ from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.calibration import Calibration
-from autotune.models.parity import Batch, Parity
+from autotune.models.parity import Parity, ParityBatch
 from autotune.models.sensitivity import most_sensitive
 from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
 
@@ -245,7 +245,7 @@ def _quantize_static(
     original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES[spec.format]
     names = INPUT_NAMES[model.architecture]
     rows = parity.features(model, Calibration.waveforms(calibration))
-    feeds = [_feed(Batch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
+    feeds = [_feed(ParityBatch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
     quantize_static(original, target, feeds, keep=NOT_QUANTIZED_STATIC, isa=probe_hardware().isa)
     export_s = time.perf_counter() - started
     step("parity")
@@ -254,7 +254,7 @@ def _quantize_static(
     run = openvino_session(target)
     counts: list[int] = []
 
-    def quantized(batch: Batch) -> tuple[Float32, Int32]:
+    def quantized(batch: ParityBatch) -> tuple[Float32, Int32]:
         scores, lengths = _scores_and_lengths(run(_feed(batch, names)))
         counts.extend(int(length) for length in lengths)
         return scores, lengths
@@ -265,7 +265,7 @@ def _quantize_static(
     return measured, export_s
 
 
-def _rows(forward: parity.Forward, batches: Sequence[Batch]) -> list[list[Float32]]:
+def _rows(forward: parity.Forward, batches: Sequence[ParityBatch]) -> list[list[Float32]]:
     """The valid scores of each row of each batch."""
     return [[row[: int(length)] for row, length in zip(*forward(batch), strict=True)] for batch in batches]
 
@@ -279,13 +279,13 @@ def _onnx_forward(path: Path) -> parity.Forward:
     names = [item.name for item in session.get_inputs()]
     outputs = [item.name for item in session.get_outputs()]
 
-    def forward(batch: Batch) -> tuple[Float32, Int32]:
+    def forward(batch: ParityBatch) -> tuple[Float32, Int32]:
         return _scores_and_lengths(session.run(outputs, _feed(batch, names)))
 
     return forward
 
 
-def _feed(batch: Batch, names: Iterable[str]) -> Feed:
+def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
     """A batch as the named inputs of an exported graph."""
     size = len(batch.lengths)
     every: Feed = {
@@ -311,13 +311,13 @@ def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
 def _by_length(forward: parity.Forward) -> parity.Forward:
     """A graph without masks takes rows of equal length only."""
 
-    def split(batch: Batch) -> tuple[Float32, Int32]:
+    def split(batch: ParityBatch) -> tuple[Float32, Int32]:
         scores: list[Float32] = [np.empty(0, np.float32)] * len(batch.lengths)
         lengths = np.zeros(len(batch.lengths), np.int32)
         for rows, part in equal_groups(EngineInput(features=batch.speech, lengths=batch.lengths)):
             assert part.features is not None
             assert part.lengths is not None
-            got, counts = forward(Batch(part.features, part.lengths))
+            got, counts = forward(ParityBatch(part.features, part.lengths))
             for row, values, count in zip(rows, got, counts, strict=True):
                 scores[row], lengths[row] = values, count
         longest = max(len(values) for values in scores)
@@ -334,7 +334,7 @@ def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parit
         _silence_tracing()
         loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
 
-    def forward(batch: Batch) -> tuple[Float32, Int32]:
+    def forward(batch: ParityBatch) -> tuple[Float32, Int32]:
         tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))
         with torch.inference_mode():
             outputs = loaded(*(tensor.to(device) for tensor in tensors))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_RELATIVE_ERROR",
     "MIN_ARGMAX_AGREEMENT",
-    "Batch",
     "Forward",
     "Parity",
+    "ParityBatch",
     "batches",
     "compare",
     "features",
@@ -69,7 +69,7 @@ class Parity(Document):
 
 
 @dataclass(frozen=True)
-class Batch:
+class ParityBatch:
     """Features as an engine gets them."""
 
     speech: Float32
@@ -78,11 +78,11 @@ class Batch:
     """[batch]."""
 
 
-Forward = Callable[[Batch], tuple[Float32, Int32]]
+Forward = Callable[[ParityBatch], tuple[Float32, Int32]]
 """Scores [batch, positions, vocabulary] and valid positions int32 [batch] of a batch."""
 
 
-def batches(model: ModelDirectory) -> list[Batch]:
+def batches(model: ModelDirectory) -> list[ParityBatch]:
     """Seeded noise at several lengths and batch sizes, and speech: the embedded clips through FunASR's front end.
 
     Child processes only: loads torch and funasr.
@@ -111,19 +111,24 @@ def features(model: ModelDirectory, waveforms: Iterable[Float32]) -> list[Float3
     return [frontend(wave[None], [len(wave)])[0][0].numpy() for wave in waves]
 
 
-def save_batches(path: Path, batches: Sequence[Batch]) -> None:
+def save_batches(path: Path, batches: Sequence[ParityBatch]) -> None:
     """Keep batches for a check in a process without torch. Raises OSError."""
     arrays = {f"speech_{index}": batch.speech for index, batch in enumerate(batches)}
     np.savez(path, **arrays, **{f"lengths_{index}": batch.lengths for index, batch in enumerate(batches)})  # type: ignore[arg-type]
 
 
-def load_batches(path: Path) -> list[Batch]:
+def load_batches(path: Path) -> list[ParityBatch]:
     """The batches that ``save_batches`` wrote."""
     with np.load(path) as arrays:
-        return [Batch(arrays[f"speech_{index}"], arrays[f"lengths_{index}"]) for index in range(len(arrays.files) // 2)]
+        return [
+            ParityBatch(arrays[f"speech_{index}"], arrays[f"lengths_{index}"])
+            for index in range(len(arrays.files) // 2)
+        ]
 
 
-def reference_outputs(network: torch.nn.Module, model: ModelDirectory, batches: Sequence[Batch]) -> list[list[Float32]]:
+def reference_outputs(
+    network: torch.nn.Module, model: ModelDirectory, batches: Sequence[ParityBatch]
+) -> list[list[Float32]]:
     """FunASR's own eager modules, one utterance at a time as AutoModel runs them on a CPU: scores of each row."""
     import torch
 
@@ -139,7 +144,12 @@ def reference_outputs(network: torch.nn.Module, model: ModelDirectory, batches: 
 
 
 def compare(
-    forward: Forward, batches: Sequence[Batch], expected: Sequence[Sequence[Float32]], *, reference: str, gated: bool
+    forward: Forward,
+    batches: Sequence[ParityBatch],
+    expected: Sequence[Sequence[Float32]],
+    *,
+    reference: str,
+    gated: bool,
 ) -> Parity:
     """Run every batch and compare its valid positions with the expected scores of each row."""
     error = largest = 0.0
@@ -173,12 +183,12 @@ def compare(
     )
 
 
-def _padded(rows: Sequence[Float32]) -> Batch:
+def _padded(rows: Sequence[Float32]) -> ParityBatch:
     lengths = np.array([len(row) for row in rows], dtype=np.int32)
     speech = np.zeros((len(rows), int(lengths.max()), rows[0].shape[1]), dtype=np.float32)
     for index, row in enumerate(rows):
         speech[index, : len(row)] = row
-    return Batch(speech, lengths)
+    return ParityBatch(speech, lengths)
 
 
 def _eager_sensevoice(network: Any, speech: torch.Tensor) -> torch.Tensor:

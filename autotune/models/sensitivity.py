@@ -13,7 +13,7 @@ from autotune.deployment import WeightType
 from autotune.engines.base import Float32
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
-from autotune.models.parity import Batch
+from autotune.models.parity import ParityBatch
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ def matrix_key(matrix: Float32) -> str:
 
 def sensitivities(
     model: ModelDirectory,
-    speech: Batch,
+    speech: ParityBatch,
     weights: WeightType,
     *,
     on_layer: Callable[[int, int], None] = lambda done, total: None,

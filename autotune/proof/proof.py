@@ -143,24 +143,24 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
         InfeasibleSloError: neither a candidate nor the baseline keeps the limits that were asked for.
         KeyboardInterrupt: stopped before two blocks of the proof were complete.
     """
-    bench = _Bench(better_baseline(result), runner, reporter, result.goal, plan)
+    prover = _Prover(better_baseline(result), runner, reporter, result.goal, plan)
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
     if not stopped:
-        queue, stopped = bench.select(line)
+        queue, stopped = prover.select(line)
     if stopped:
         reporter.note(
             f"Stopped. Confirming the best so far against the baseline in {STOPPED_BLOCKS} blocks; Ctrl-C again to "
             "leave now.",
             loud=True,
         )
-        bench, queue = replace(bench, plan=plan.stopped), queue[:1]
-    return bench.prove(queue)
+        prover, queue = replace(prover, plan=plan.stopped), queue[:1]
+    return prover.prove(queue)
 
 
 @dataclass(frozen=True)
-class _Bench:
+class _Prover:
     baseline: Deployment
     runner: BlockRunner
     reporter: Reporter

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket
 
 from autotune.errors import AudioError
 from autotune.serve.admission import Rejected
-from autotune.serve.guard import BodyRules, Guard
+from autotune.serve.guard import BodyRules, RequestGuard
 from autotune.serve.openai_api import CONTENT_TYPES, PATH, openapi, written
 from autotune.serve.service import Service
 from autotune.serve.websocket import converse
@@ -57,7 +57,7 @@ def build_app(service: Service) -> Starlette:
         ],
         middleware=[
             Middleware(
-                Guard,
+                RequestGuard,
                 api_key=service.options.api_key,
                 rules=rules,
                 check=service.check_upload,

@@ -27,7 +27,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 
 
 @dataclass
-class _FileJob:
+class _PendingFile:
     path: Path
     future: asyncio.Future[Transcript]
     attempts: int = 1
@@ -58,7 +58,7 @@ class Backend:
         self._plan, self._slots = plan, 2 if standby else 1
         self._on_batches, self._on_restart = on_batches, on_restart
         self._numbers = itertools.count(1)
-        self._files: dict[int, _FileJob] = {}
+        self._files: dict[int, _PendingFile] = {}
         self._streams: dict[int, LiveStream] = {}
         self._workers: dict[int, WorkerProcess] = {}
         self._working: WorkerProcess | None = None
@@ -111,7 +111,7 @@ class Backend:
             BackendError: two workers failed on it.
         """
         number = next(self._numbers)
-        job = _FileJob(path, asyncio.get_running_loop().create_future())
+        job = _PendingFile(path, asyncio.get_running_loop().create_future())
         self._files[number] = job
         self._send({"op": "file", "id": number, "path": str(path)})
         try:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.serve.admission import Rejected
 
-__all__ = ["BodyRules", "Guard"]
+__all__ = ["BodyRules", "RequestGuard"]
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")
 """Asked without a key; the page asks for it. A WebSocket at ``/`` needs it."""
@@ -30,7 +30,7 @@ class BodyRules:
     bytes_per_s: float
 
 
-class Guard:
+class RequestGuard:
     """ASGI middleware: turns away before the application sees anything."""
 
     def __init__(

@@ -10,7 +10,7 @@ from autotune.deployment import SILERO, Deployment
 from autotune.space.document import Scalar
 from autotune.space.vocabulary import flatten
 
-__all__ = ["ARCHITECTURE", "Backend", "Capability", "Target", "plain"]
+__all__ = ["ARCHITECTURE", "Capability", "Target", "TargetEngine", "plain"]
 
 ARCHITECTURE = "model.architecture"
 """The model's class, beside the paths of a deployment."""
@@ -43,7 +43,7 @@ class Capability:
         return value in self.values if self.values else value not in self.never
 
 
-class Backend:
+class TargetEngine:
     """An engine as a server runs it, and what it can express. Fields that aren't named here are lost."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Target:
     name: str
     runs: str
     """What that is, for tables and messages."""
-    backends: tuple[Backend, ...] = ()
+    backends: tuple[TargetEngine, ...] = ()
     """By which it runs deployments; empty: everything can be expressed."""
 
     def lost(self, deployment: Deployment, architecture: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autotune.deployment import SILERO
 from autotune.errors import DocumentError
-from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, Target
+from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
 from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
 from autotune.space.resolved import Dropped, ResolvedSpace
 from autotune.space.vocabulary import Vocabulary
@@ -81,7 +81,7 @@ def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:
     return branch.model_copy(update={"parameters": _reachable(branch.fixed, parameters)})
 
 
-def _fitting(branch: Branch, backend: Backend, together: Capability | None) -> Branch | None:
+def _fitting(branch: Branch, backend: TargetEngine, together: Capability | None) -> Branch | None:
     """The branch with only what the backend can express; None if one of its paths has nothing of that."""
     capabilities = {**backend.capabilities, **({together.path: together} if together else {})}
     fixed, parameters = dict(branch.fixed), dict(branch.parameters)

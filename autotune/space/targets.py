@@ -9,7 +9,7 @@ from __future__ import annotations
 from autotune.deployment import SILERO
 from autotune.documents import suggest
 from autotune.errors import DocumentError
-from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, Target, plain
+from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine, plain
 
 __all__ = ["TARGETS", "UNLIMITED_AUDIO_S", "find_target"]
 
@@ -87,7 +87,7 @@ _CPP = (
 _ALWAYS_CUTS = Capability("chunking.method", ("vad",), "it always cuts, and only by its FSMN VAD")
 
 
-def _cpp(*more: Capability) -> Backend:
+def _cpp(*more: Capability) -> TargetEngine:
     """FunASR's C++ runtime on the CPU (``runtime/onnxruntime/src/``)."""
     capabilities = (
         Capability("device", ("cpu",), "it runs on the CPU alone"),
@@ -98,10 +98,10 @@ def _cpp(*more: Capability) -> Backend:
     )
     why = "it has one session, whose threads all decoder threads share: one of the two must be 1"
     one_of = (Capability("intra_op_num_threads", (1,), why), Capability("instances", (1,), why))
-    return Backend(capabilities, free=(*_FREE, *_FREE_BATCH, *_FREE_VAD), one_of=one_of)
+    return TargetEngine(capabilities, free=(*_FREE, *_FREE_BATCH, *_FREE_VAD), one_of=one_of)
 
 
-_LIBTORCH = Backend(
+_LIBTORCH = TargetEngine(
     (
         Capability("device", ("cuda",), "it runs LibTorch on a GPU"),
         Capability("engine", ("torchscript",), "on a GPU it has only LibTorch"),
@@ -116,7 +116,7 @@ _LIBTORCH = Backend(
 )
 """``paraformer-torch.cpp``."""
 
-_FUNASR_ONNX = Backend(
+_FUNASR_ONNX = TargetEngine(
     (
         Capability("engine", ("onnxruntime",), "it runs ONNX Runtime alone"),
         Capability("instances", (1,), "it has one session"),
@@ -131,7 +131,7 @@ _FUNASR_ONNX = Backend(
     free=(*_FREE, *_FREE_BATCH, *_FREE_VAD, "batch.max_size", "chunking.method", "chunking.window_s"),
 )
 
-_PYTHON_SERVER = Backend(
+_PYTHON_SERVER = TargetEngine(
     (
         Capability("engine", ("pytorch",), "AutoModel runs PyTorch alone"),
         Capability("session_options.precision", ("fp32",), "AutoModel computes in fp32"),
@@ -145,7 +145,7 @@ _PYTHON_SERVER = Backend(
 )
 """``runtime/python/websocket/funasr_wss_server.py``."""
 
-_AUTOMODEL = Backend(
+_AUTOMODEL = TargetEngine(
     (
         # No search space may have it: it is measured as the baseline.
         Capability("engine", ("funasr",), "AutoModel is a path of its own"),
@@ -158,7 +158,7 @@ _AUTOMODEL = Backend(
 )
 """A call, and no server."""
 
-_TRITON = Backend(
+_TRITON = TargetEngine(
     (
         Capability("engine", ("onnxruntime",), "the network runs on its ONNX Runtime backend"),
         _UNPINNED,

@@ -15,7 +15,7 @@ from autotune.study.known import History
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
 
-__all__ = ["TRANSFERRED", "Choice", "Chooser", "LocalSearch"]
+__all__ = ["TRANSFERRED", "Chooser", "LocalSearch", "NextTrial"]
 
 TRANSFERRED = 0.15
 """Share of the trials that may go to winners of earlier studies."""
@@ -28,7 +28,7 @@ _SMALL_SPACE = 50_000
 
 
 @dataclass(frozen=True)
-class Choice:
+class NextTrial:
     """A deployment and why it is measured."""
 
     deployment: Deployment
@@ -44,14 +44,14 @@ class Chooser:
     transfers: Sequence[Deployment]
     """Winners of earlier studies, as this space has them."""
 
-    def planned(self, history: History, node: str, taken: set[str]) -> Choice | None:
+    def planned(self, history: History, node: str, taken: set[str]) -> NextTrial | None:
         """What comes before any search: failed trials again, experts, transfers, leaders once more."""
         owed = [record for record in history.unsettled() if record.deployment.key not in taken]
         if owed:
             role = owed[0].role
-            return Choice(owed[0].deployment, "search" if role == "recheck" else role)
-        seeds = [Choice(expert, "expert") for expert in self.space.experts()]
-        seeds += [Choice(transfer, "transfer") for transfer in self.transfers]
+            return NextTrial(owed[0].deployment, "search" if role == "recheck" else role)
+        seeds = [NextTrial(expert, "expert") for expert in self.space.experts()]
+        seeds += [NextTrial(transfer, "transfer") for transfer in self.transfers]
         for seed in seeds:
             if not history.settled(seed.deployment) and seed.deployment.key not in taken:
                 return seed
@@ -61,9 +61,9 @@ class Chooser:
             again.insert(0, leader)
         free = [candidate.deployment for candidate in again if candidate.deployment.key not in taken]
         left = [deployment for deployment in free if history.attempts_left(deployment) > 0]
-        return Choice(left[0], "recheck") if left else None
+        return NextTrial(left[0], "recheck") if left else None
 
-    def local(self, history: History, taken: set[str]) -> Choice | None:
+    def local(self, history: History, taken: set[str]) -> NextTrial | None:
         """Most of the time, once enough is known: the most promising one around the leaders, or a leader again."""
         done = history.done(baselines=False)
         if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
@@ -75,7 +75,7 @@ class Chooser:
         )
         if promising is None:
             return None
-        return Choice(promising, "recheck" if history.measured(promising) else "search")
+        return NextTrial(promising, "recheck" if history.measured(promising) else "search")
 
     def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
         """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""

@@ -15,7 +15,7 @@ from autotune.deployment import Deployment
 from autotune.hardware import probe_hardware
 from autotune.jobs.preparing import draw_workload
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.jobs.tune_record import Outcome, deployment_file
+from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.models import resolve_model
 from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
@@ -55,7 +55,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> DeploymentFile:
     runner = TrialRunner(TrialSubject(model, workload, hardware, None, 2), Silent())
     comparison = compare([FAST], SLOW, runner, blocks=Blocks(2), on_event=lambda _: None)
     return deployment_file(
-        Outcome(
+        TuneRecord(
             goal=Goal(),
             model=model,
             workload=workload,

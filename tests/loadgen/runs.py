@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from autotune.loadgen.client import Request, Status
+from autotune.loadgen.client import SentRequest, Status
 from autotune.loadgen.document import LoadAudio, LoadProvenance, LoadReport, LoadRun
 from autotune.loadgen.driver import Run
 from autotune.loadgen.statistics import figures
@@ -30,8 +30,8 @@ slo: {p95_latency_s: 1.0}
 
 def request(
     at_s: float, latency_s: float = 0.1, *, status: Status = "ok", lag_s: float = 0.0, recording: str = "r0"
-) -> Request:
-    return Request(
+) -> SentRequest:
+    return SentRequest(
         recording=recording,
         audio_s=2.0,
         scheduled_s=at_s,

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.loadgen.capacity import Capacity, Outcome, Span, find_capacity
+from autotune.loadgen.capacity import Capacity, LoadRange, RunOutcome, find_capacity
 
-WIDE = Span(start=3.0, least=3.0 / 4096, most=3.0 * 4096)
+WIDE = LoadRange(start=3.0, least=3.0 / 4096, most=3.0 * 4096)
 
 
-def up_to(limit: float) -> Callable[[float], Outcome]:
+def up_to(limit: float) -> Callable[[float], RunOutcome]:
     return lambda load: "met" if load <= limit else "missed"
 
 
-def runs_of(capacity: Capacity, load: float | None) -> list[Outcome]:
+def runs_of(capacity: Capacity, load: float | None) -> list[RunOutcome]:
     return [probe.outcome for probe in capacity.probes if probe.load == load]
 
 
@@ -34,7 +34,7 @@ def test_the_capacity_is_found_within_five_per_cent_and_confirmed(limit: float) 
 
 @given(limit=st.integers(1, 3000), start=st.integers(1, 50))
 def test_streams_are_whole(limit: int, start: int) -> None:
-    capacity = find_capacity(up_to(limit), Span(start=start, least=1, most=10_000, whole=True))
+    capacity = find_capacity(up_to(limit), LoadRange(start=start, least=1, most=10_000, whole=True))
     assert capacity.load is not None
     assert capacity.above is not None
     assert capacity.load <= limit < capacity.above
@@ -43,7 +43,7 @@ def test_streams_are_whole(limit: int, start: int) -> None:
 
 
 def test_a_server_that_keeps_no_load_has_none() -> None:
-    capacity = find_capacity(up_to(0.0), Span(start=8, least=1, most=100, whole=True))
+    capacity = find_capacity(up_to(0.0), LoadRange(start=8, least=1, most=100, whole=True))
     assert capacity.load is None
     assert capacity.above == 1
     assert capacity.ended == "none"
@@ -51,7 +51,7 @@ def test_a_server_that_keeps_no_load_has_none() -> None:
 
 
 def test_a_server_that_keeps_every_load_is_not_bounded() -> None:
-    capacity = find_capacity(up_to(math.inf), Span(start=8, least=1, most=50, whole=True))
+    capacity = find_capacity(up_to(math.inf), LoadRange(start=8, least=1, most=50, whole=True))
     assert (capacity.load, capacity.above, capacity.ended) == (50, None, "unbounded")
     assert runs_of(capacity, 50) == ["met", "met"]
 
@@ -66,7 +66,7 @@ def test_what_is_too_much_for_the_client_says_nothing_of_the_server() -> None:
 def test_one_unlucky_run_low_down_does_not_bound_the_capacity() -> None:
     unlucky = iter([True])
 
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         return "missed" if load <= 3.0 and next(unlucky, False) else up_to(100)(load)
 
     capacity = find_capacity(probe, WIDE)
@@ -78,7 +78,7 @@ def test_one_unlucky_run_low_down_does_not_bound_the_capacity() -> None:
 def test_one_unlucky_run_anywhere_is_found_out(unlucky_run: int) -> None:
     calls = 0
 
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         nonlocal calls
         calls += 1
         return "missed" if calls == unlucky_run else up_to(50)(load)
@@ -92,7 +92,7 @@ def test_one_unlucky_run_anywhere_is_found_out(unlucky_run: int) -> None:
 def test_one_lucky_run_is_found_out() -> None:
     seen: set[float] = set()
 
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         lucky = 50 < load < 60 and load not in seen
         seen.add(load)
         return "met" if lucky else up_to(50)(load)
@@ -108,7 +108,7 @@ def test_one_lucky_run_is_found_out() -> None:
 def test_with_noise_near_the_edge_the_answer_is_near_it_and_the_search_ends(seed: int) -> None:
     draws = random.Random(seed)
 
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         chance = 1 / (1 + math.exp((math.log(load) - math.log(100)) / 0.03))
         return "met" if draws.random() < chance else "missed"
 
@@ -127,7 +127,7 @@ def test_a_search_that_does_not_settle_ends_all_the_same() -> None:
 
 
 def test_what_a_probe_raises_is_passed_on() -> None:
-    def probe(load: float) -> Outcome:
+    def probe(load: float) -> RunOutcome:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from autotune.audio import Recording
 from autotune.errors import LoadError
 from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Access, Answer, Client, endpoint
-from autotune.loadgen.driver import Plan, Run, let_settle, run_plan, warm_up
+from autotune.loadgen.driver import LoadPlan, Run, let_settle, run_plan, warm_up
 from autotune.loadgen.early_stopping import Stopping
 from autotune.loadgen.job import make_client
 from autotune.loadgen.statistics import figures, nearest_rank
@@ -28,17 +28,17 @@ def every(gap_s: float, count: int, recordings: int = 6) -> list[Due]:
     return [Due(number * gap_s, number % recordings) for number in range(count)]
 
 
-def plan(dues: Sequence[Due], *, paced: bool = False, limit_s: float = 60.0, timeout_s: float = 60.0) -> Plan:
+def plan(dues: Sequence[Due], *, paced: bool = False, limit_s: float = 60.0, timeout_s: float = 60.0) -> LoadPlan:
     limit_s = min(limit_s, dues[-1].at_s + 0.01) if not paced else limit_s
-    return Plan(dues=dues, paced=paced, limit_s=limit_s, timeout_s=timeout_s, stopping=NEVER_ENOUGH)
+    return LoadPlan(dues=dues, paced=paced, limit_s=limit_s, timeout_s=timeout_s, stopping=NEVER_ENOUGH)
 
 
-def over_http(address: str, recordings: Sequence[Recording], wanted: Plan, access: Access | None = None) -> Run:
+def over_http(address: str, recordings: Sequence[Recording], wanted: LoadPlan, access: Access | None = None) -> Run:
     where = endpoint(f"http://{address}", paced=False)
     return run_plan(make_client(where, recordings, access or Access()), recordings, wanted, Silent())
 
 
-def over_websocket(address: str, recordings: Sequence[Recording], wanted: Plan) -> Run:
+def over_websocket(address: str, recordings: Sequence[Recording], wanted: LoadPlan) -> Run:
     where = endpoint(f"ws://{address}", paced=wanted.paced)
     return run_plan(make_client(where, recordings, Access()), recordings, wanted, Silent())
 
@@ -118,7 +118,7 @@ def test_a_time_out_counts_from_the_schedule_and_hangs_up(recordings: tuple[Reco
 def test_a_run_ends_when_enough_was_seen(recordings: tuple[Recording, ...]) -> None:
     stopping = Stopping(slo_s=60.0, share=0.95, at_least_s=0.0, planned=100_000)
     dues = every(0.005, 100_000)
-    wanted = Plan(dues=dues, paced=False, limit_s=1000.0, timeout_s=60.0, stopping=stopping)
+    wanted = LoadPlan(dues=dues, paced=False, limit_s=1000.0, timeout_s=60.0, stopping=stopping)
     run = run_plan(Told(answered), recordings, wanted, Silent())
     assert 90 <= len(run.requests) < 100_000
     assert run.period_s < 1000.0
@@ -127,7 +127,7 @@ def test_a_run_ends_when_enough_was_seen(recordings: tuple[Recording, ...]) -> N
 
 def test_whoever_waits_longer_than_promised_counts_before_it_is_answered(recordings: tuple[Recording, ...]) -> None:
     stopping = Stopping(slo_s=0.05, share=0.95, at_least_s=math.inf, planned=100, give_up=True)
-    wanted = Plan(dues=every(0.05, 100), paced=False, limit_s=5.0, timeout_s=1.0, stopping=stopping)
+    wanted = LoadPlan(dues=every(0.05, 100), paced=False, limit_s=5.0, timeout_s=1.0, stopping=stopping)
     run = run_plan(Told(lambda number: None), recordings, wanted, Silent())
     assert run.period_s < 4.0
     assert all(request.status == "timeout" for request in run.requests)

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from autotune.engines.base import Float32, Int32
 from autotune.models import Parity
-from autotune.models.parity import Batch, compare, load_batches, save_batches
+from autotune.models.parity import ParityBatch, compare, load_batches, save_batches
 
 VOCABULARY = 11
 
 
-def batch(*lengths: int) -> Batch:
-    return Batch(np.zeros((len(lengths), max(lengths), 4), np.float32), np.array(lengths, np.int32))
+def batch(*lengths: int) -> ParityBatch:
+    return ParityBatch(np.zeros((len(lengths), max(lengths), 4), np.float32), np.array(lengths, np.int32))
 
 
-def reference(given_batch: Batch, seed: int = 0) -> list[Float32]:
+def reference(given_batch: ParityBatch, seed: int = 0) -> list[Float32]:
     generator = np.random.default_rng(seed)
     return [generator.standard_normal((int(n), VOCABULARY)).astype(np.float32) for n in given_batch.lengths]
 
@@ -31,7 +31,7 @@ def padded(rows: list[Float32], fill: float = 99.0) -> tuple[Float32, Int32]:
     return scores, lengths
 
 
-def check(rows: list[Float32], want: list[Float32], given_batch: Batch, *, gated: bool = True) -> Parity:
+def check(rows: list[Float32], want: list[Float32], given_batch: ParityBatch, *, gated: bool = True) -> Parity:
     return compare(lambda _: padded(rows), [given_batch], [want], reference="pytorch", gated=gated)
 
 

@@ -108,7 +108,7 @@ def test_paraformer_gives_as_many_tokens_as_speech_has(tiny: MakeInfo) -> None:
     features = frontend(torch.from_numpy(wave)[None], [len(wave)])[0].numpy()
     assert abs(float(features.mean())) < 0.7
     assert 0.4 < float(features.std()) < 1.6
-    batch = parity.Batch(features, np.array([features.shape[1]], dtype=np.int32))
+    batch = parity.ParityBatch(features, np.array([features.shape[1]], dtype=np.int32))
     tokens = len(parity.reference_outputs(build_network(model), model, [batch])[0][0])
     assert tokens / (len(wave) / 16000) == pytest.approx(TOKENS_PER_S, abs=0.4)
 

@@ -94,7 +94,7 @@ def quantised(path: str) -> int:
     return sum("Integer" in node.op_type for node in onnx.load(path).graph.node)
 
 
-def answers(path: str, batch: parity.Batch) -> Float32:
+def answers(path: str, batch: parity.ParityBatch) -> Float32:
     """Probabilities of every valid frame."""
     from autotune.models.export import _onnx_forward
 

@@ -9,7 +9,7 @@ from autotune.accuracy import Accuracy, Guard
 from autotune.accuracy.record import ClipCount, WorseText
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
-from autotune.jobs.tune_record import Outcome, deployment_file
+from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.measure import Measurement
 from autotune.proof.held_back import held_back
 from autotune.proof.proof import ProofPlan, confirm
@@ -86,7 +86,7 @@ def outcome(
     comparison = confirm(result, bench, Silent(), plan)
     held = tuple(held_back(result, comparison))
     document = deployment_file(
-        Outcome(
+        TuneRecord(
             goal=result.goal,
             model=example_file().model,
             workload=workload(recording("one")),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.serve.admission import Rejected
-from autotune.serve.guard import BodyRules, Guard
+from autotune.serve.guard import BodyRules, RequestGuard
 
 RULES = BodyRules(most_bytes=100, idle_s=0.05, bytes_per_s=1000.0)
 
@@ -51,7 +51,7 @@ def answer(
 
     found = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
     scope = {"type": "http", "method": "POST", "path": path, "headers": found}
-    guard = Guard(app, api_key=key, rules=rules, check=check, refuse=refuse)
+    guard = RequestGuard(app, api_key=key, rules=rules, check=check, refuse=refuse)
     asyncio.run(guard(scope, receive, send))
     return outcome[0]
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from autotune.deployment import CHUNKING_FIELDS, Deployment, baseline_deployment
 from autotune.errors import DocumentError
 from autotune.jobs.tune_job import _baselines
-from autotune.space.capabilities import ARCHITECTURE, Backend, Capability, plain
+from autotune.space.capabilities import ARCHITECTURE, Capability, TargetEngine, plain
 from autotune.space.resolving import resolve
 from autotune.space.restricting import fit_architecture, restrict
 from autotune.space.targets import TARGETS, find_target
@@ -41,7 +41,7 @@ INVALID = {
 """Fields of which no deployment of the engine may have another value, whatever the target."""
 
 
-def runs(backend: Backend, deployment: Deployment) -> bool:
+def runs(backend: TargetEngine, deployment: Deployment) -> bool:
     return all(backend.allows(path, getattr(deployment, path)) for path in ("engine", "device"))
 
 
@@ -80,7 +80,9 @@ def test_all_that_the_table_allows_is_searched(target: str, number: int, searche
     assert {path for path in backend.capabilities if path not in present} <= {ARCHITECTURE}
 
 
-def changes(backend: Backend, everything: set[tuple[str, Any]], base: Deployment) -> Iterator[tuple[str, Deployment]]:
+def changes(
+    backend: TargetEngine, everything: set[tuple[str, Any]], base: Deployment
+) -> Iterator[tuple[str, Deployment]]:
     """The deployment with one field at a value that the table doesn't allow, and what that value needs."""
     more = {("engine", "fake"), ("device", "cuda:0"), ("inter_op_num_threads", 2), ("batch.pad_to_s", 1.0)}
     for path, value in everything | more:
@@ -249,7 +251,7 @@ def documented_table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def documented_cell(backend: Backend, path: str) -> str:
+def documented_cell(backend: TargetEngine, path: str) -> str:
     capability = backend.capabilities.get(path)
     if capability is None:
         related = " (one of both 1)" if any(item.path == path for item in backend.one_of) else ""
