@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from autotune.isolation.parent import Stop, run_task
+from autotune.isolation.parent import OnEvent, Stop, run_task
 
-__all__ = ["Stop", "run_task"]
+__all__ = ["OnEvent", "Stop", "run_task"]

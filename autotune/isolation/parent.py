@@ -17,9 +17,10 @@ from autotune.isolation.endings import Ending, classify, oom_kill_counts
 from autotune.isolation.process import ChildProcess, started, trim
 from autotune.isolation.stillness import Stillness, Watch
 
-__all__ = ["Stop", "run_task"]
+__all__ = ["OnEvent", "Stop", "run_task"]
 
 OnEvent = Callable[[str, dict[str, Any]], None]
+"""Gets the name and the data of each event of a child, as it happens."""
 
 LOG_LIMIT_BYTES = 64 << 20
 LOG_CHECK_S = 10.0

@@ -8,9 +8,9 @@ from pathlib import Path
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
 from autotune.errors import EngineUnavailableError, ModelError
+from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
 from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact, resolve_model
-from autotune.models.source import OnEvent
 from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress

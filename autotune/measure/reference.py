@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from autotune.documents import Document, parse_document
 from autotune.errors import AutotuneError
 from autotune.files import atomic_write, cache_dir
 from autotune.hardware import HardwareProfile
-from autotune.isolation import run_task
+from autotune.isolation import OnEvent, run_task
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.trial import TrialRequest, run_trial
 from autotune.models import ModelInfo
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTEXT_S", "ReferenceRequest", "TurnsRequest", "reference_texts", "transcribe_turns_task", "turn_spans"]
 
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 _RECIPES = {"turns": "turns/1", "baseline": "baseline/1"}
 """Goes up with every change that can change a text."""

@@ -26,12 +26,12 @@ from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
 from autotune.files import atomic_write, cache_dir, file_sha256, locked, no_space_left, publish, staging, sweep
 from autotune.hardware import probe_hardware
-from autotune.isolation import run_task
+from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import ModelDirectory
 from autotune.models.calibration import Calibration, embedded_calibration
 from autotune.models.export import FILE_NAMES, OPSET, disk_full
 from autotune.models.parity import Parity
-from autotune.models.source import ModelInfo, OnEvent, RunTask
+from autotune.models.source import ModelInfo, RunTask
 from autotune.models.static_int8 import TOOLS, check_tools
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]

@@ -29,6 +29,7 @@ from autotune.models.static_int8 import Feed, check_token_counts, openvino_sessi
 
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
+    from autotune.isolation.child import Emit
 
 __all__ = [
     "BATCHES_FILE",
@@ -66,8 +67,6 @@ _STEPS = {
     "calibrate": "quantising on the audio's activations",
     "parity": "checking parity",
 }
-
-Emit = Callable[[str, dict[str, Any]], None]
 
 
 def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:

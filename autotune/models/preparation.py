@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 from autotune.models.hub import SUPPORTED_ALIASES, check_supported
 
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+
 __all__ = ["download_task", "inspect_task", "write_random_task"]
 
-Emit = Callable[[str, dict[str, Any]], None]
 
 _HUB_WAIT_S = 5.0
 

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,12 +15,12 @@ from autotune.audio.embedded import clips_sha256
 from autotune.documents import Document, suggest
 from autotune.errors import ModelError, TrialError
 from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish, staging, sweep
-from autotune.isolation import run_task
+from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.hub import check_supported
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 
-__all__ = ["DEFAULT_MODEL", "RANDOM_SEED", "ModelInfo", "OnEvent", "RunTask", "model_sha256", "resolve_model"]
+__all__ = ["DEFAULT_MODEL", "RANDOM_SEED", "ModelInfo", "RunTask", "model_sha256", "resolve_model"]
 
 DEFAULT_MODEL = "embedded"
 """What is tuned when no model is named: a small model trained on synthesized speech, part of the package."""
@@ -35,8 +34,6 @@ _ALTERNATIVES = (
     f"random:PRESET for the speed of the real architecture without its weights ({', '.join(sorted(PRESETS))})."
 )
 _TIMEOUT_S = 3600.0
-
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class RunTask(Protocol):

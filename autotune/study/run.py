@@ -24,13 +24,13 @@ from autotune.study.known import ATTEMPTS, History
 from autotune.study.ledger import Ledger, Suggestion
 from autotune.study.records import Role, TrialRecord
 
-__all__ = ["OnEvent", "Runner", "Steps"]
+__all__ = ["OnStudyEvent", "Runner", "Steps"]
 
 Runner = Callable[[Deployment, float], Measurement]
 """Measures a deployment, or raises. The number is an RTFx: a deployment that stays below it on its first shard is
 hopeless and needs no more shards; 0: all of them."""
 
-OnEvent = Callable[[StudyEvent], None]
+OnStudyEvent = Callable[[StudyEvent], None]
 Shift = Callable[[float], float]
 """A score of the baseline → by how much it moves the anchor, on the log scale."""
 
@@ -50,7 +50,7 @@ class Steps:
         ledger: Ledger,
         chooser: Chooser,
         runner: Runner,
-        on_event: OnEvent,
+        on_event: OnStudyEvent,
         pause: Callable[[float], None],
     ) -> None:
         self._ledger, self._chooser, self._runner = ledger, chooser, runner

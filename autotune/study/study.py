@@ -19,7 +19,7 @@ from autotune.study.goal import Goal
 from autotune.study.ledger import Ledger
 from autotune.study.opening import open_study
 from autotune.study.records import INTERRUPTED, TrialRecord
-from autotune.study.run import OnEvent, Runner, Steps
+from autotune.study.run import OnStudyEvent, Runner, Steps
 from autotune.study.storage import StudyStorage
 
 __all__ = ["TuningStudy"]
@@ -110,7 +110,7 @@ class TuningStudy:
         budget: Budget,
         *,
         baselines: Sequence[Deployment],
-        on_event: OnEvent,
+        on_event: OnStudyEvent,
         transfers: Sequence[Deployment] = (),
         pause: Callable[[float], None] = time.sleep,
     ) -> StudyResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.reading import AudioInfo
 from autotune.documents import Document
 from autotune.errors import AudioError
-from autotune.isolation import run_task
+from autotune.isolation import OnEvent, run_task
 
 __all__ = ["SAMPLED_S", "Skipped", "Spread", "Survey", "drawn_pieces", "survey_audio"]
 
@@ -27,8 +27,6 @@ PIECE_S = 30.0
 QUANTILES = 101
 """Fewer would stretch a long tail: between two of them durations are taken to be even."""
 TIMEOUT_S = 1800.0
-
-OnEvent = Callable[[str, dict[str, Any]], None]
 
 
 class Spread(Document):
