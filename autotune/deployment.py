@@ -169,7 +169,7 @@ class Chunking(Document):
     window_s: float | None = None
     """``fixed``: longest window. Windows of a recording whose length is known are equally long."""
     overlap_s: float | None = None
-    """``fixed``: what neighbouring windows share; what both heard is in the text once. 0 where it isn't given."""
+    """``fixed``: what neighbouring windows share; what both contain is in the text once. 0 where it isn't given."""
     vad_model: str | None = None
     """``vad``: ``silero``, or the directory of a FunASR FSMN-VAD model."""
     max_segment_s: float | None = None

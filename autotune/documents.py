@@ -58,12 +58,12 @@ def parse_document(data: Any, model: type[D], *, where: str) -> D:
         raise DocumentError(f"{where}: {_describe(error, model)}") from error
 
 
-def suggest(word: str, known: list[str]) -> str:
+def suggest(word: str, names: list[str]) -> str:
     """`` Did you mean "x"?`` for the nearest known word, or the list of what is known."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:
         return f'Did you mean "{near[0]}"?'
-    return f"Known: {', '.join(known)}." if known else ""
+    return f"Known: {', '.join(names)}." if names else ""
 
 
 def _describe(error: ValidationError, model: type[BaseModel]) -> str:
@@ -71,8 +71,8 @@ def _describe(error: ValidationError, model: type[BaseModel]) -> str:
     for problem in error.errors():
         location = ".".join(str(step) for step in problem["loc"]) or "(top level)"
         if problem["type"] == "extra_forbidden":
-            known = _fields_at(model, problem["loc"][:-1])
-            parts.append(f'unknown key "{location}". {suggest(str(problem["loc"][-1]), known)}'.rstrip())
+            fields = _fields_at(model, problem["loc"][:-1])
+            parts.append(f'unknown key "{location}". {suggest(str(problem["loc"][-1]), fields)}'.rstrip())
         elif problem["type"] == "missing":
             parts.append(f'"{location}" must be given, but is missing.')
         else:
@@ -102,7 +102,7 @@ def _model_in(annotation: Any) -> Any:
     if _is_model(annotation):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _model_in(inner)
-        if found is not None:
-            return found
+        inner_model = _model_in(inner)
+        if inner_model is not None:
+            return inner_model
     return None

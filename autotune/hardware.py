@@ -83,7 +83,7 @@ class HardwareProfile(Document):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for a terminal: CPU, usable cores, memory, GPUs."""
         gpus = ", ".join(gpu.name for gpu in self.gpus) or "no GPU"
         fast = [name for name in self.isa if name.startswith(("amx", "avx512_", "avx_vnni", "neon_"))]
         extra = f" ({', '.join(fast)})" if fast else ""
@@ -174,8 +174,8 @@ def _cpuinfo(path: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
             model = value.strip()
         if key.strip() in ("flags", "Features"):
             flags |= set(value.split())
-    known = tuple(sorted(name for flag, name in ISA_FLAGS.items() if flag in flags))
-    return model or platform.processor() or platform.machine(), known
+    instruction_sets = tuple(sorted(name for flag, name in ISA_FLAGS.items() if flag in flags))
+    return model or platform.processor() or platform.machine(), instruction_sets
 
 
 def _gpus() -> tuple[Gpu, ...]:
@@ -187,11 +187,11 @@ def _gpus() -> tuple[Gpu, ...]:
         return ()
     try:
         driver = str(pynvml.nvmlSystemGetDriverVersion())
-        found = []
+        gpus = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-            found.append(
+            gpus.append(
                 Gpu(
                     index=index,
                     name=str(pynvml.nvmlDeviceGetName(handle)),
@@ -200,7 +200,7 @@ def _gpus() -> tuple[Gpu, ...]:
                     driver=driver,
                 )
             )
-        return tuple(found)
+        return tuple(gpus)
     finally:
         pynvml.nvmlShutdown()
 

@@ -64,9 +64,9 @@ def parse_size(text: str | None, option: str) -> int | None:
     """``4GiB``, ``512MiB``, ``3e9`` in bytes (``4G``, ``4GB`` are GiB too); None stays None. Raises DocumentError."""
     if text is None:
         return None
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([KMGT]?)(?:i?B)?\s*", text, re.IGNORECASE)
     try:
-        size = float(found[1]) * _SIZES[found[2].upper()] if found else -1.0
+        size = float(match[1]) * _SIZES[match[2].upper()] if match else -1.0
     except ValueError:
         size = -1.0
     if not 1 <= size < float("inf"):

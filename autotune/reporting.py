@@ -1,4 +1,4 @@
-"""Reporter: what long work tells while it runs; the command line draws it."""
+"""Reporter: the progress that long work reports; the command line draws it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Reporter", "Silent", "progress"]
 
 
 class Reporter(Protocol):
-    """Hears what happens."""
+    """Gets the progress of long work."""
 
     def note(self, text: str, *, loud: bool = False) -> None:
         """One line of information that stays."""

@@ -1,4 +1,4 @@
-"""The accuracy guard: which loss of accuracy is allowed, which is proven, and which can't be told with this audio."""
+"""The accuracy guard: which loss of accuracy is allowed, which is proven, and which this audio is too little to decide."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ class Verdict:
         if self.outcome == "passed":
             return f"{text}: passed"
         if self._without_spread:
-            return f"{text}: cannot be told from one clip alone; ten are the least to judge by"
+            return f"{text}: one clip alone decides nothing; ten are the least to judge by"
         needed = self.more_audio
         more = "" if needed is None else f", which needs {needed:.1f} × as much"
-        return f"{text}: cannot be told with this audio{more}"
+        return f"{text}: this audio is too little to decide{more}"
 
     @property
     def _without_spread(self) -> bool:

@@ -186,16 +186,16 @@ def load_profile(name_or_path: str) -> AudioProfile:
     Raises:
         DocumentError: unknown name (with the nearest one and the list), unreadable file, or a wrong key or value.
     """
-    known = builtin_profiles()
-    if name_or_path in known:
+    names = builtin_profiles()
+    if name_or_path in names:
         return read_document(_PROFILES / f"{name_or_path}.yaml", AudioProfile)
     path = Path(name_or_path)
     if path.suffix.lower() in {".yaml", ".yml"} or path.is_file():
         return read_document(path, AudioProfile)
-    hint = suggest(name_or_path, known)
-    names = "" if hint.startswith("Known") else f" Built in: {', '.join(known)}."
+    hint = suggest(name_or_path, names)
+    listed = "" if hint.startswith("Known") else f" Built in: {', '.join(names)}."
     raise DocumentError(
-        f"audio profile must be a built-in name or a path to a .yaml file, but got {name_or_path!r}. {hint}{names}"
+        f"audio profile must be a built-in name or a path to a .yaml file, but got {name_or_path!r}. {hint}{listed}"
     )
 
 

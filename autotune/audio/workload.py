@@ -100,13 +100,14 @@ def workload_from_audio(
         AudioError: no usable file; names the first bad ones.
     """
     count = _checked(profile, seed, shards, recordings_per_shard)
-    found = find_audio(audio)
-    dealt = deal_files(found.scan.files, shards, count, generator(seed, "deal"))
+    audio_files = find_audio(audio)
+    dealt = deal_files(audio_files.scan.files, shards, count, generator(seed, "deal"))
     drawn = [
-        _arriving(profile, seed, shard, [_own(info, found) for info in files]) for shard, files in enumerate(dealt)
+        _arriving(profile, seed, shard, [_own(info, audio_files) for info in files])
+        for shard, files in enumerate(dealt)
     ]
-    shortest = min(found.scan.files, key=lambda info: (info.duration_s, str(info.path)))
-    warmup = (_own(shortest, found),)
+    shortest = min(audio_files.scan.files, key=lambda info: (info.duration_s, str(info.path)))
+    warmup = (_own(shortest, audio_files),)
     used = {recording.id: Path(recording.path) for shard in drawn for recording in shard.recordings}
     digests = {name: _file_sha256(path) for name, path in {**used, warmup[0].id: Path(warmup[0].path)}.items()}
     workload = Workload(
@@ -120,7 +121,7 @@ def workload_from_audio(
         speech_share=None,
         slo=profile.slo,
     )
-    return workload, found.scan
+    return workload, audio_files.scan
 
 
 def _checked(profile: AudioProfile, seed: int, shards: int, recordings_per_shard: int | None) -> int:
@@ -160,13 +161,13 @@ def _drawn(stored: Stored) -> Recording:
     )
 
 
-def _own(info: AudioInfo, found: FoundAudio) -> Recording:
+def _own(info: AudioInfo, audio_files: FoundAudio) -> Recording:
     return Recording(
-        id=found.ids[info.path],
+        id=audio_files.ids[info.path],
         path=str(info.path.absolute()),
         audio_s=info.duration_s,
         arrival_s=0.0,
-        text=found.texts.get(info.path),
+        text=audio_files.texts.get(info.path),
     )
 
 

@@ -121,7 +121,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "funasr": "inside FunASR's own path",
     },
     "deployment.chunking.window_s": "fixed: longest window in seconds",
-    "deployment.chunking.overlap_s": "fixed: seconds that neighbouring windows share; what both heard is written once",
+    "deployment.chunking.overlap_s": "fixed: seconds that neighbouring windows share; what is in both is written once",
     "deployment.chunking.vad_model": "vad: silero, or the directory of an FSMN-VAD model",
     "deployment.chunking.max_segment_s": "vad: longest segment in seconds",
     "deployment.chunking.merge_s": "vad: neighbours are merged while together no longer than this",
@@ -153,7 +153,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "measurement.cer.verdict": {
         "passed": "the whole interval is allowed",
         "rejected": "the estimate itself is not allowed",
-        "unclear": "the interval's upper end is not allowed: it cannot be told with this audio",
+        "unclear": "the interval's upper end is not allowed: this audio is too little to decide",
     },
     "measurement.cer.visible": "the smallest increase that this audio shows with 80 % probability",
     "measurement.cer.more_audio": "times as many distinct clips are needed to see what is allowed; null if these do",

@@ -95,7 +95,7 @@ class GoalRecord(Document):
         )
 
     def goal(self) -> Goal:
-        """The goal again."""
+        """The ``Goal`` of this record."""
         allowed = math.inf if self.max_cer_increase is None else self.max_cer_increase
         return Goal(self.objective, self.p95_latency_s, self.max_memory_bytes, Guard(allowed))
 

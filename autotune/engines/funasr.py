@@ -55,14 +55,14 @@ class FunasrEngine:
             model = _auto_model(request)
         # Importing silero_vad sets one thread for the whole process; FunASR sets ncpu again in every generate().
         set_threads(torch, deployment)
-        found = device_of_module(model.model, device)
-        facts = torch_facts(torch, found)
+        device_name = device_of_module(model.model, device)
+        facts = torch_facts(torch, device_name)
         details = {**facts.details, "torch": torch.__version__, "vad_device": device_of_module(model.vad_model, device)}
         runtime = f"funasr {importlib.metadata.version('funasr')}"
         return cls(
             request,
             model,
-            EngineFacts(runtime, found, facts.intra_op_num_threads, facts.inter_op_num_threads, details),
+            EngineFacts(runtime, device_name, facts.intra_op_num_threads, facts.inter_op_num_threads, details),
         )
 
     def twin(self) -> FunasrEngine:

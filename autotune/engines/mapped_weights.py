@@ -63,7 +63,7 @@ def mapped_model(artifact: Path, level: str) -> Path:
 
 
 def is_mapped(model: Path) -> bool:
-    """Whether this process maps the weights that lie beside ``model``; true where the system doesn't tell."""
+    """Whether this process maps the weights that lie beside ``model``; true where the system can't say."""
     try:
         return str(model.parent / _WEIGHTS) in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -105,7 +105,7 @@ def _unwritable(folder: Path, error: OSError) -> ModelError:
 
 
 def _align(folder: Path) -> None:
-    """Write the weights once more, each blob at a multiple of ``_ALIGNMENT``, and tell the model where."""
+    """Write the weights once more, each blob at a multiple of ``_ALIGNMENT``, and write the offsets into the model."""
     import onnx
 
     model = onnx.load(folder / _MODEL, load_external_data=False)

@@ -170,9 +170,9 @@ def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path
     ]
     wrong = {"missing": missing, "of another shape": shapes}
     if any(wrong.values()):
-        told = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in wrong.items() if names)
+        problems = "; ".join(f"{len(names)} {what}: {_few(names)}" for what, names in wrong.items() if names)
         raise ModelError(
-            f"The weights in {path} must fit config.yaml and the tokenizer, but {told}. "
+            f"The weights in {path} must fit config.yaml and the tokenizer, but {problems}. "
             "Use the config.yaml and tokens that belong to these weights."
         )
     broken = [name for name in expected if not bool(torch.isfinite(weights[name]).all())]
@@ -183,9 +183,9 @@ def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path
 
 
 def _refused(path: Path, message: str) -> str:
-    found = sorted(set(re.findall(r"(?:GLOBAL|function or class) ([\w.]+)", message)))
-    if found or _is_pickle(path):
-        named = f" ({', '.join(found)})" if found else ""
+    names = sorted(set(re.findall(r"(?:GLOBAL|function or class) ([\w.]+)", message)))
+    if names or _is_pickle(path):
+        named = f" ({', '.join(names)})" if names else ""
         return (
             f"{path} must hold tensors only, but it is a pickle with other Python objects in it{named}: loading "
             "those could run code, so the file was refused and nothing of it was run. "

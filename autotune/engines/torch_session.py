@@ -65,7 +65,7 @@ def set_threads(torch: Any, deployment: Deployment) -> None:
         except RuntimeError as error:
             raise TrialMismatch(
                 f"inter_op_num_threads must be {deployment.inter_op_num_threads}, but torch already uses "
-                f"{torch.get_num_interop_threads()} and can be told only once per process. Load it in a fresh process."
+                f"{torch.get_num_interop_threads()} and can be set only once per process. Load it in a fresh process."
             ) from error
     got = (torch.get_num_threads(), torch.get_num_interop_threads())
     if got != (deployment.intra_op_num_threads, deployment.inter_op_num_threads):

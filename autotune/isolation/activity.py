@@ -28,7 +28,7 @@ class Activity:
     changes: int = 0
     """How often one of the two has changed."""
     heartbeat: int = 0
-    """Native id of the thread that tells of this process whatever happens in it; 0: there is none."""
+    """Native id of the thread that reports whatever else happens in this process; 0: there is none."""
 
     @classmethod
     def read(cls, fd: int) -> Activity:

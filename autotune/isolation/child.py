@@ -70,7 +70,7 @@ def main() -> None:
         pipe.send({"result": task(request["payload"], pipe.emit)})
     except SystemExit:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must hear of it
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must get it
         pipe.send({"error": _describe(error)})
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

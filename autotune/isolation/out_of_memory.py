@@ -1,4 +1,4 @@
-"""Allocation failures of native runtimes as MemoryError, so that a trial that ran out of memory is told as one."""
+"""Allocation failures of native runtimes as MemoryError, so that a trial that ran out of memory is reported as one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ memory of … is smaller than requested bytes"; libc: "Cannot allocate memory"; 
 
 @contextmanager
 def allocation_failures_as_memory_error() -> Iterator[None]:
-    """Raise MemoryError instead of a runtime's own error where its message tells of a failed allocation."""
+    """Raise MemoryError instead of a runtime's own error where its message is about a failed allocation."""
     try:
         yield
     except MemoryError:

@@ -27,7 +27,7 @@ _PYTHON_FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?+) in (?P<
 
 
 def stacks_of(pid: int, fd: int, start: int) -> str:
-    """The stacks of a process in one line, innermost frame first; says so where it doesn't tell them.
+    """The stacks of a process in one line, innermost frame first; says so where it doesn't answer.
 
     py-spy's, with native frames, if it is installed and may look; else those that ``faulthandler`` writes.
 

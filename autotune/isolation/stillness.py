@@ -83,7 +83,7 @@ class _Sight:
 
     @classmethod
     def of(cls, pid: int, activity: Activity) -> _Sight | None:
-        """None where the kernel doesn't tell, or something ended just now."""
+        """None where the kernel has no such files, or something ended just now."""
         cpu_s: dict[tuple[int, int], float] = {}
         reads = 0
         pids = [pid]

@@ -42,7 +42,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the search found."""
+    """The highest load that keeps the promise, the runs that show it, and how the search ended."""
 
     load: float | None
     """The highest load that was met by the majority of its runs, at least two; None if none was."""

@@ -68,13 +68,13 @@ class Client(Protocol):
     """Sends recordings. Opened as an asynchronous context manager, used in one event loop at a time."""
 
     async def __aenter__(self) -> Self:
-        """Ready to send."""
+        """Open what sending needs."""
         ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Connections are closed."""
+        """Close all connections."""
         ...
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
@@ -99,7 +99,7 @@ def tls_context(where: Endpoint, access: Access) -> ssl.SSLContext | None:
 
 
 def fault(error: Exception) -> Answer:
-    """An exception of a network library as an answer: what the client lacked itself is told apart."""
+    """An exception of a network library as an answer: what the client itself lacked is "unsent"."""
     if isinstance(error, OSError) and (number := _errno(error)) in _OWN_ERRNOS:
         return Answer("unsent", detail=os.strerror(number))
     return Answer("failed", detail=redacted(f"{type(error).__name__}: {error}").rstrip(": "))
@@ -151,7 +151,7 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where recordings are sent."""
+    """The address that recordings are sent to, and its protocol."""
 
     url: str
     protocol: Literal["http", "websocket"]
@@ -159,7 +159,7 @@ class Endpoint:
 
     @property
     def encrypted(self) -> bool:
-        """Whether TLS is spoken."""
+        """Whether connections use TLS."""
         return urlsplit(self.url).scheme in ("https", "wss")
 
     @property

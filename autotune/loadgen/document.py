@@ -37,7 +37,7 @@ UNITS: dict[Process, str] = {"poisson": "requests/s", "streams": "streams", "tra
 
 
 class LoadAudio(Document):
-    """What was sent."""
+    """The audio that was sent, by profile, seed and digest."""
 
     profile: str
     seed: int = Field(ge=0)

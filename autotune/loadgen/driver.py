@@ -78,7 +78,7 @@ def run_plan(client: Client, recordings: Sequence[Recording], plan: LoadPlan, re
 
 
 class _Driver:
-    """One run; used once."""
+    """One run on the event loop; used once."""
 
     def __init__(self, client: Client, recordings: Sequence[Recording], plan: LoadPlan, reporter: Reporter) -> None:
         self._client, self._recordings, self._plan, self._reporter = client, recordings, plan, reporter

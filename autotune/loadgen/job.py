@@ -65,13 +65,13 @@ class _LoadSetup:
                 f"At least one request must be due, but at {load:g} {UNITS[offer.process]} none was within "
                 f"{plan.limit_s:g} s. Give a longer --duration."
             )
-        found = figures(run, offer.slo_s)
-        reasons = reasons_against(found, interrupted=run.interrupted)
+        run_figures = figures(run, offer.slo_s)
+        reasons = reasons_against(run_figures, interrupted=run.interrupted)
         return LoadRun(
             load=load,
             seed=seed,
             period_s=run.period_s,
-            figures=found,
+            figures=run_figures,
             texts=text_errors(run.requests, offer.recordings),
             verdict="INVALID" if reasons else "VALID",
             reasons=reasons,

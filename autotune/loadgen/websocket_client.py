@@ -65,7 +65,7 @@ class WebSocketClient:
         return None
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
-        """See ``Client``."""
+        """Stream the recording and wait for its final text, as ``Client`` says."""
         try:
             # No pings: a server too busy to answer them shall be seen to be late, not be hung up on.
             async with connect(

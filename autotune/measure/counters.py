@@ -34,7 +34,7 @@ MIN_CPU_S = 0.5
 
 @dataclass(frozen=True)
 class KernelFiles:
-    """Where the kernel tells; tests have folders of their own."""
+    """Folders of the kernel's counters; tests have their own."""
 
     proc: Path = Path("/proc")
     cpus: Path = Path("/sys/devices/system/cpu")
@@ -64,7 +64,7 @@ class CpuTimes:
     involuntary_switches: int
     """How often this process lost its CPU to another thread, its own included."""
     waited_s: Mapping[str, float] = field(default_factory=dict)
-    """Thread id → seconds during which it could have run but had no CPU; empty where the kernel doesn't tell."""
+    """Thread id → seconds during which it could have run but had no CPU; empty where the kernel has no such counter."""
 
     @classmethod
     def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> CpuTimes | None:
@@ -200,7 +200,7 @@ class Quota:
     throttled_s: float
     """For how long it was kept from running because its quota was used up."""
     used_s: float | None
-    """CPU seconds of all its processes; None where the kernel doesn't tell."""
+    """CPU seconds of all its processes; None where the kernel has no such counter."""
 
 
 @dataclass(frozen=True)
@@ -209,21 +209,21 @@ class Throttling:
 
     quotas: Mapping[Path, Quota]
     overheated: int | None
-    """How often these CPUs were slowed down because of heat, since boot; None where the kernel doesn't tell."""
+    """How often these CPUs were slowed down because of heat, since boot; None where the kernel has no such counter."""
     clock_share: float | None
-    """Present / highest clock, averaged over these CPUs; None where the kernel doesn't tell."""
+    """Present / highest clock, averaged over these CPUs; None where the kernel has no such counter."""
 
     @classmethod
     def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> Throttling:
         """Read them for the CPUs with these ids; what can't be read is left out."""
         folders = [files.cpus / f"cpu{cpu}" for cpu in sorted(cpus)]
         counts = [_number(folder / "thermal_throttle" / "core_throttle_count") for folder in folders]
-        known = [count for count in counts if count is not None]
+        readings = [count for count in counts if count is not None]
         quotas = {
             folder: _quota(folder, limit)
             for folder, limit in cgroup_cpu_quotas(files.cgroups, files.membership).items()
         }
-        return cls(quotas=quotas, overheated=sum(known) if known else None, clock_share=_clock_share(folders))
+        return cls(quotas=quotas, overheated=sum(readings) if readings else None, clock_share=_clock_share(folders))
 
 
 def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""GPU noise: clocks, slowdowns and other processes of the GPU that a trial runs on, as NVML tells them."""
+"""GPU noise: clocks, slowdowns and other processes of the GPU that a trial runs on, read from NVML."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Sample:
 
 
 class GpuMeter:
-    """Start it before the measured part, stop it after. Facts that NVML doesn't tell are left out; it never raises."""
+    """Start it before the measured part, stop it after. Facts that NVML doesn't have are left out; it never raises."""
 
     def __init__(self, device: str, nvml: ModuleType | Any = None, environment: Mapping[str, str] = os.environ) -> None:
         """Prepare it.
@@ -78,7 +78,7 @@ class GpuMeter:
         return facts
 
     def busy(self) -> bool:
-        """Whether the GPU computes or copies now, in the last second; true where NVML doesn't tell. Needs no start."""
+        """Whether the GPU computes or copies now, in the last second; true where NVML can't say. Needs no start."""
         self._handle = self._handle or self._opened()
         use = self._told(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
         return use is None or use.gpu > 0 or use.memory > 0
@@ -121,7 +121,7 @@ class GpuMeter:
     def _told(self, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
-        except Exception:  # noqa: BLE001 - this GPU or driver doesn't tell it
+        except Exception:  # noqa: BLE001 - this GPU or driver lacks it
             return None
 
 

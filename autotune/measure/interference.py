@@ -32,7 +32,7 @@ class Disturbance(Document):
         return self.value / self.limit if self.limit else 1 + self.value
 
     def describe(self) -> str:
-        """Both in one line."""
+        """What disturbed and what to do about it, in one line."""
         return f"{self.text}: {self.advice}"
 
 
@@ -104,20 +104,20 @@ def disturbances(noise: Mapping[str, float]) -> tuple[Disturbance, ...]:
     )
 
 
-def severity(found: Sequence[Disturbance]) -> float:
+def severity(disturbances: Sequence[Disturbance]) -> float:
     """0 without disturbances; else how far above their limits they are together."""
-    return sum(one.severity for one in found)
+    return sum(disturbance.severity for disturbance in disturbances)
 
 
-def verdict(found: Sequence[Disturbance], passes: int, steady: bool) -> str:
-    """``stable``, or ``noisy because`` of what, with what to do; a warm-up that did not settle is told too.
+def verdict(disturbances: Sequence[Disturbance], passes: int, steady: bool) -> str:
+    """``stable``, or ``noisy because`` of what, with what to do; a warm-up that did not settle is named too.
 
     Args:
-        found: what disturbed.
+        disturbances: what disturbed.
         passes: of the warm-up.
         steady: whether the last of them agreed.
     """
-    reasons = [one.describe() for one in found]
+    reasons = [disturbance.describe() for disturbance in disturbances]
     if not steady:
         times = "1 warm-up pass" if passes == 1 else f"{passes} warm-up passes"
         reasons.append(f"its speed had not settled after {times}: measure on more audio")

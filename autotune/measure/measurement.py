@@ -84,7 +84,7 @@ class Measurement(Document):
 
     @property
     def latencies_s(self) -> list[float]:
-        """Every latency sample."""
+        """The latencies of all recordings of all shards, seconds."""
         return [value for sample in self.shards for value in sample.latencies_s]
 
     @property

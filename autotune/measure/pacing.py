@@ -279,7 +279,7 @@ MAX_S = 20.0
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How the warm-up went."""
+    """The times of the warm-up's passes, and whether they settled."""
 
     passes_s: tuple[float, ...]
     """Wall seconds of each pass."""

@@ -70,9 +70,9 @@ def reference_texts(request: ReferenceRequest, *, on_event: OnEvent | None = Non
         AutotuneError: what loading the model or reading the audio raised, or the cache can't be written.
     """
     path = cache_dir() / "references" / f"{_key(request)}.json"
-    known = _read(path, request)
-    if known is not None:
-        return known, True
+    kept = _read(path, request)
+    if kept is not None:
+        return kept, True
     transcribed = (
         _of_turns(request, on_event) if request.recipe.startswith("turns") else _of_baseline(request, on_event)
     )
@@ -103,8 +103,8 @@ def _key(request: ReferenceRequest) -> str:
 def _read(path: Path, request: ReferenceRequest) -> ReferenceTexts | None:
     """What lies there, if it is whole and of these recordings."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["texts"]
-        texts = {str(name): tuple(map(str, pieces)) for name, pieces in found.items()}
+        entries = json.loads(path.read_text(encoding="utf-8"))["texts"]
+        texts = {str(name): tuple(map(str, pieces)) for name, pieces in entries.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     wanted = {recording.id: max(1, len(recording.turns)) for recording in request.recordings}
@@ -195,7 +195,7 @@ CONTEXT_S = 0.1
 
 
 class TurnsRequest(Document):
-    """What to transcribe how."""
+    """The child's request: recordings, and the deployment that transcribes their turns."""
 
     deployment: Deployment
     model_path: str

@@ -42,7 +42,7 @@ class Measurable(Transcriber, Protocol):
         """Counters since ``reset_stats``."""
 
     def reset_stats(self) -> None:
-        """Start counting anew."""
+        """Set all counters to zero."""
 
     def facts(self) -> EngineFacts:
         """What the runtime says is in force."""
@@ -71,10 +71,10 @@ class TrialRequest(Document):
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
-        known = [shard.index for shard in self.workload.shards]
-        unknown = sorted(set(self.shards) - set(known))
+        indices = [shard.index for shard in self.workload.shards]
+        unknown = sorted(set(self.shards) - set(indices))
         if unknown:
-            raise ValueError(f"shards must be among the workload's {known}, but got {unknown}")
+            raise ValueError(f"shards must be among the workload's {indices}, but got {unknown}")
         return self
 
 

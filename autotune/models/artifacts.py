@@ -91,14 +91,14 @@ def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
     for name in names:
         fmt, *parts = name.split(":")
         rest = [part for part in parts if not part.startswith(FP32_SHARE)]
-        found = [spec for spec in every if spec.format == fmt and {*rest} <= {spec.weights, spec.graph}]
-        if found and not {*rest} & {*GRAPHS_OF_FORMAT[fmt]}:
-            found = [spec for spec in found if spec.graph == GRAPHS_OF_FORMAT[fmt][0]]
-        if not found:
+        matching = [spec for spec in every if spec.format == fmt and {*rest} <= {spec.weights, spec.graph}]
+        if matching and not {*rest} & {*GRAPHS_OF_FORMAT[fmt]}:
+            matching = [spec for spec in matching if spec.graph == GRAPHS_OF_FORMAT[fmt][0]]
+        if not matching:
             hint = suggest(name, [spec.label for spec in every])
             raise DocumentError(f"A format must be known, but got {name!r}. {hint}")
         shares = [part.removeprefix(FP32_SHARE) for part in parts if part not in rest]
-        chosen |= dict.fromkeys(_with_fp32_share(spec, shares[-1], name) if shares else spec for spec in found)
+        chosen |= dict.fromkeys(_with_fp32_share(spec, shares[-1], name) if shares else spec for spec in matching)
     return list(chosen)
 
 
@@ -185,13 +185,13 @@ def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str, calibration:
 
 
 def _tool_versions(spec: ArtifactSpec) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu", *(TOOLS if spec.calibrated else ())):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _ensure_sensitivities(
@@ -208,8 +208,8 @@ def _ensure_sensitivities(
             if not file.exists():
                 payload = {"model_path": model.path, "weights": spec.weights}
                 task = "autotune.models.sensitivity:sensitivity_task"
-                found = run(task, payload, timeout_s=_TIMEOUT_S, on_event=on_event)
-                atomic_write(file, json.dumps(found).encode())
+                ranking = run(task, payload, timeout_s=_TIMEOUT_S, on_event=on_event)
+                atomic_write(file, json.dumps(ranking).encode())
             return {str(name): float(value) for name, value in json.loads(file.read_bytes()).items()}
     except TrialError as error:
         raise ArtifactError(f"{spec.label} needs the sensitivity of every layer, but: {error}") from error

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
 
 _LARGE = 50_000_000
-"""Parameters of a network that hears one sentence alone: it has 280 layers, and each costs a pass."""
+"""Parameters of a network that is tried on one sentence alone: it has 280 layers, and each costs a pass."""
 
 
 _ANOTHER_LENGTH = 1.0

@@ -139,10 +139,10 @@ def _random_key(preset: str) -> str:
 def _from_hub(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
     check_supported(spec)
     try:
-        found = _run(run, "download_task", {"id": spec}, on_event)
+        answer = _run(run, "download_task", {"id": spec}, on_event)
     except ModelError as error:
         raise ModelError(f"{error} {_ALTERNATIVES}") from error
-    return _checked(spec, ModelDirectory.open(Path(found["path"])), found["revision"], run, on_event)
+    return _checked(spec, ModelDirectory.open(Path(answer["path"])), answer["revision"], run, on_event)
 
 
 def _checked(
@@ -173,17 +173,17 @@ def _weights(model: ModelDirectory) -> Literal["pretrained", "random", "embedded
         meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "pretrained"
-    known = meta if isinstance(meta, dict) else {}
-    if "random_weights" in known:
+    metadata = meta if isinstance(meta, dict) else {}
+    if "random_weights" in metadata:
         return "random"
-    return "embedded" if "embedded_model" in known else "pretrained"
+    return "embedded" if "embedded_model" in metadata else "pretrained"
 
 
 def _remembered(sha256: str) -> int | None:
     """Parameters of a model that was inspected before: nothing is written beside the user's files."""
     try:
-        known = json.loads((_inspections() / f"{sha256}.json").read_text(encoding="utf-8"))
-        return int(known["parameters"])
+        metadata = json.loads((_inspections() / f"{sha256}.json").read_text(encoding="utf-8"))
+        return int(metadata["parameters"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -25,7 +25,7 @@ SENSEVOICE_TAGS = {
 """Tags of the published SenseVoiceSmall vocabulary with their ids (FunASR, models/sense_voice/model.py)."""
 
 EVENTS = ("<|Speech|>", "<|BGM|>", "<|Laughter|>", "<|Applause|>")
-"""Tags of what else is heard; their published ids are not in FunASR's source."""
+"""Tags of sounds other than speech; their published ids are not in FunASR's source."""
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
 
 

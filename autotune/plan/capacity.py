@@ -151,10 +151,10 @@ def parse_demand(text: str) -> Demand:
             )
         return Demand(text=text, kind="streams", audio_s_per_s=number)
     if unit not in UNITS_S:
-        known = [f"{name}s" for name in ("stream", *UNITS_S)]
+        units = [f"{name}s" for name in ("stream", *UNITS_S)]
         raise DocumentError(
             f"The demand's unit must be known, but got {match['unit']!r} in {text!r}. "
-            f"{suggest(match['unit'], known)} Examples: {EXAMPLES}."
+            f"{suggest(match['unit'], units)} Examples: {EXAMPLES}."
         )
     return Demand(text=text, kind="audio", audio_s_per_s=_rate(number, unit, match["period"], text))
 

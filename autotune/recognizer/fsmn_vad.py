@@ -95,7 +95,7 @@ class FsmnVad:
 
 
 class _FsmnTrack:
-    """See ``SpeechTrack``."""
+    """A ``SpeechTrack`` of FunASR's FSMN-VAD."""
 
     def __init__(self, vad: FsmnVad) -> None:
         self._vad = vad
@@ -168,8 +168,10 @@ def _checked_config(directory: Path) -> dict[str, Any]:
     classes = {"model": (MODEL_CLASS,), "encoder": (ENCODER_CLASS,), "frontend": FRONT_ENDS}
     for key, names in classes.items():
         if (name := config.get(key)) not in names:
-            found = f"{directory}/config.yaml says {name!r}"
-            raise ModelError(f"The VAD model's {key} must be {' or '.join(names)}, but {found} {where}")
+            allowed = " or ".join(names)
+            raise ModelError(
+                f"The VAD model's {key} must be {allowed}, but {directory}/config.yaml says {name!r} {where}"
+            )
     if not (directory / "model.pt").is_file():
         raise ModelError(f"The VAD model's directory must hold model.pt, but {directory} has none {where}")
     return config

@@ -142,7 +142,7 @@ class Recognizer:
         return self._stats.snapshot()
 
     def reset_stats(self) -> None:
-        """Start counting anew."""
+        """Set all counters to zero."""
         self._stats.reset()
 
     def queue(self) -> QueueFacts:

@@ -22,7 +22,7 @@ READY = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{servi
 
 @dataclass(frozen=True, kw_only=True)
 class ComposeOptions:
-    """Options of the target."""
+    """What a user can set for Docker Compose."""
 
     image: str
     """Container image with autotune and its extra ``serve``."""

@@ -118,9 +118,9 @@ def _server(document: DeploymentFile, directory: str, options: PythonOptions) ->
     server = shlex.quote(options.server)
     before = [
         *vad_checks(deployment.chunking),
-        # FunASR 3c58cb56 loads a model of its own there, whatever it is told.
+        # FunASR 3c58cb56 loads a model of its own there, whatever its arguments say.
         f"if ! grep -q 'model=args.asr_model,' {server}; then",
-        f"  echo {server} 'must load the model that it is told: put model=args.asr_model in the place of "
+        f"  echo {server} 'must load the model that it is given: put model=args.asr_model in the place of "
         'model="paraformer-zh".\' >&2',
         "  exit 1",
         "fi",

@@ -30,7 +30,7 @@ WSS = "funasr-wss"
 
 @dataclass(frozen=True, kw_only=True)
 class WssOptions:
-    """Options of the target."""
+    """What a user can set for this server."""
 
     model_dir: str | None = None
     """The FunASR model directory as the server sees it; the measured one's path when None."""
@@ -109,7 +109,7 @@ HTTP = "funasr-http"
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions:
-    """Options of the target."""
+    """What a user can set for this server."""
 
     model_dir: str | None = None
     """The FunASR model directory as the server sees it; the measured one's path when None."""
@@ -162,7 +162,7 @@ TWO_PASS = "funasr-wss-2pass"
 
 @dataclass(frozen=True, kw_only=True)
 class TwoPassOptions:
-    """Options of the target."""
+    """What a user can set for this server."""
 
     online_model_dir: str
     """Directory of the streaming Paraformer of the first pass."""

@@ -32,7 +32,7 @@ DRAIN_S = 5
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesOptions:
-    """Options of the target."""
+    """What a user can set for Kubernetes."""
 
     image: str
     """Container image with autotune and its extra ``serve``."""

@@ -27,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Rendering:
-    """Configuration for another server."""
+    """The files of another server's configuration, with notes for whoever installs them."""
 
     target: str
     files: dict[str, str]

@@ -41,7 +41,7 @@ __all__ = [
 
 PORT = 8000
 GRACE_S = 30
-"""Seconds that the server finishes what it has begun in, once it is told to stop."""
+"""Seconds within which the server finishes its requests after SIGTERM."""
 STOP_S = GRACE_S + 15
 """Seconds until it is killed: its own grace, and some for the way there."""
 
@@ -55,7 +55,7 @@ _LONGEST_EXPORT_S = 600
 
 
 def serve_arguments(deployment: str = DEPLOYMENT_PATH, *, host: str = "0.0.0.0", port: int = PORT) -> list[str]:
-    """Of ``autotune``."""
+    """Arguments of ``autotune serve`` for a rendered deployment."""
     return ["serve", deployment, "--host", host, "--port", str(port), "--grace-s", str(GRACE_S)]
 
 
@@ -180,7 +180,7 @@ def target_in_flight_milli(document: DeploymentFile) -> int:
 
 
 def cores_note(document: DeploymentFile) -> str:
-    """Where ``cores`` comes from."""
+    """A sentence that says where ``cores`` comes from."""
     deployment = document.deployment
     return (
         f"cpu: {cores(document)} = threads that compute at once ({deployment.instances} instances × "
@@ -189,7 +189,7 @@ def cores_note(document: DeploymentFile) -> str:
 
 
 def memory_note(document: DeploymentFile) -> str:
-    """Where ``memory_mib`` comes from."""
+    """A sentence that says where ``memory_mib`` comes from."""
     peak_mib = document.measurement.peak_memory_bytes / MIB
     return (
         f"memory: {memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {MEMORY_HEADROOM_PERCENT} %, and "
@@ -199,7 +199,7 @@ def memory_note(document: DeploymentFile) -> str:
 
 
 def knee_note(document: DeploymentFile) -> str:
-    """Where ``target_in_flight_milli`` comes from."""
+    """A sentence that says where ``target_in_flight_milli`` comes from."""
     audio, measured = document.audio_profile, document.measurement
     law = "one recording at a time keeps it busy"
     if audio.arrival != "closed":

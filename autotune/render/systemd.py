@@ -42,7 +42,7 @@ PRIVILEGED_PORTS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class SystemdOptions:
-    """Options of the target."""
+    """What a user can set for systemd."""
 
     program: str = "/usr/local/bin/autotune"
     """Absolute path of ``autotune``, installed with its extra ``serve``."""
@@ -131,7 +131,7 @@ def _word(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Without specifiers."""
+    """Text for a unit file, with systemd's specifiers (%) escaped."""
     return text.replace("%", "%%")
 
 

@@ -57,12 +57,12 @@ def render(document: DeploymentFile, target: str, **options: Any) -> Rendering:
     Raises:
         DocumentError: an unknown target or option, a missing option, or a deployment the target can't express.
     """
-    known = target_options(target)
+    options_of_target = target_options(target)
     for option in options:
-        if option not in known:
-            hint = suggest(option, sorted(known))
+        if option not in options_of_target:
+            hint = suggest(option, sorted(options_of_target))
             raise DocumentError(f"The options of target {target} must be known, but got {option!r}. {hint}")
-    missing = [option for option, needed in known.items() if needed and option not in options]
+    missing = [option for option, needed in options_of_target.items() if needed and option not in options]
     if missing:
         raise DocumentError(f"Target {target} must be given {', '.join(missing)}, but got no such option.")
     renderer = TARGETS[target]

@@ -37,7 +37,7 @@ ARENA_STRATEGY = {"kNextPowerOfTwo": "0", "kSameAsRequested": "1"}
 
 @dataclass(frozen=True, kw_only=True)
 class TritonOptions:
-    """Options of the target."""
+    """What a user can set for Triton."""
 
     repository: str = "/models"
     """The model repository as Triton sees it."""

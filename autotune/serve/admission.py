@@ -149,7 +149,7 @@ LEAST_HANG_S = 60.0
 
 
 def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
-    """What is taken in."""
+    """The limits of admission that a deployment's measured speed and the options give."""
     rtfx = document.measurement.rtfx.median
     return Limits(
         queue_s=options.max_queue_s or max(LEAST_QUEUE_S, QUEUE_FOR_S * rtfx),

@@ -97,7 +97,7 @@ def _listen(options: ServeOptions) -> socket.socket:
 
 
 def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
-    # It warns of every malformed body; the client hears of it, and the metrics count it.
+    # It warns of every malformed body; the client gets an answer, and the metrics count it.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     config = uvicorn.Config(
         build_app(service),

@@ -73,27 +73,27 @@ class _Worker:
             job.drop()
 
     def send(self, message: Message) -> None:
-        """From any thread; a server that is gone hears nothing."""
+        """From any thread; nothing is sent to a server that is gone."""
         frame = packed(message)
         with self._sending, contextlib.suppress(OSError):
             self._connection.sendall(frame)
 
     def forget(self, number: int) -> None:
-        """A job has ended."""
+        """Remove a job that has ended."""
         self._jobs.pop(number, None)
 
     def _take(self, message: Message, content: bytes) -> None:
-        number, told = message["id"], message["op"]
-        if told == "file":
+        number, order = message["id"], message["op"]
+        if order == "file":
             self._jobs[number] = _FileJob(self, number, Path(message["path"]))
-        elif told == "open":
+        elif order == "open":
             self._jobs[number] = _LiveJob(self, number, message["rate_hz"])
         elif (job := self._jobs.get(number)) is None:
-            return  # it failed, and the server will hear, or has heard
-        elif told == "drop":
+            return  # it failed, which the server gets as its own message
+        elif order == "drop":
             job.drop()
         elif isinstance(job, _LiveJob):
-            job.inbox.put((told, content))
+            job.inbox.put((order, content))
 
     def _report(self) -> None:
         heartbeat()
@@ -106,7 +106,7 @@ class _Worker:
 
 
 def _told(error: BaseException, path: Path | None = None) -> Message:
-    """An error as the client may hear it: without paths of this machine."""
+    """An error as the client may see it: without paths of this machine."""
     kind = "audio" if isinstance(error, AudioError) else "internal"
     text = f"{error}" if kind == "audio" else f"{type(error).__name__}: {error}"
     return {"kind": kind, "message": text.replace(f"{path}", "The file") if path else text}
@@ -130,7 +130,7 @@ class _FileJob:
             done = transcript_to(self._request.future.result())
         except CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
             self._worker.send({"id": self._number, "error": _told(error, self._path)})
         else:
             self._worker.send({"id": self._number, "done": done})
@@ -144,7 +144,7 @@ class _LiveJob:
     def __init__(self, worker: _Worker, number: int, rate_hz: int) -> None:
         self._worker, self._number = worker, number
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        """What is told of it, in order."""
+        """Messages about this stream, in order."""
         self._stream = worker.recognizer.stream(lambda one: worker.send({"id": number, "segment": segment_to(one)}))
         self._resampler = None
         if rate_hz != SAMPLE_RATE_HZ:
@@ -158,21 +158,21 @@ class _LiveJob:
 
     def _run(self) -> None:
         try:
-            while (told := self.inbox.get())[0] not in ("drop", "end"):
-                self._hear(*told)
-            if told[0] == "end":
+            while (order := self.inbox.get())[0] not in ("drop", "end"):
+                self._hear(*order)
+            if order[0] == "end":
                 if self._resampler is not None:
                     self._stream.feed(self._resampled(np.empty(0, np.float32), last=True))
                 self._worker.send({"id": self._number, "done": transcript_to(self._stream.finish().result())})
         except CancelledError:
             pass
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
             self._worker.send({"id": self._number, "error": _told(error)})
         finally:
             self._worker.forget(self._number)
 
-    def _hear(self, told: str, content: bytes) -> None:
-        if told == "interim":
+    def _hear(self, order: str, content: bytes) -> None:
+        if order == "interim":
             self._stream.interim().add_done_callback(self._send_interim)
             return
         samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE

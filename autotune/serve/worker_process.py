@@ -21,13 +21,13 @@ __all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
 LOAD_S = 900.0
 """Longest that loading and warming up may take."""
 SILENT_S = 20.0
-"""A worker that says nothing for longer hangs: it tells its status twice a second."""
+"""A worker that sends nothing for longer hangs: it reports its status twice a second."""
 _FOREVER_S = 1e9
 
 
 @dataclass(frozen=True)
 class WorkerPlan:
-    """What a worker runs."""
+    """Deployment, model and artifact that a worker runs."""
 
     deployment: Deployment
     model_path: Path
@@ -155,7 +155,7 @@ class WorkerProcess:
         }
 
         def run() -> None:
-            found: AutotuneError | None = None
+            failure: AutotuneError | None = None
             try:
                 run_task(
                     "autotune.serve.worker:serve_task",
@@ -166,10 +166,10 @@ class WorkerProcess:
                     watch=gpu_watch(deployment.device),
                 )
             except AutotuneError as error:
-                found = error
+                failure = error
             except Exception as error:  # noqa: BLE001 - whatever it is, the server must go on
-                found = TrialError(f"{type(error).__name__}: {error}")
-            loop.call_soon_threadsafe(ended.set_result, found)
+                failure = TrialError(f"{type(error).__name__}: {error}")
+            loop.call_soon_threadsafe(ended.set_result, failure)
 
         threading.Thread(target=run, name="autotune-worker", daemon=True).start()
         return ended

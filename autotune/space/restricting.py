@@ -66,9 +66,9 @@ def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:
     path = "chunking.vad_model"
     if path not in branch.parameters:
         return branch
-    known = [choice.value for choice in branch.parameters[path].values]
-    silero = [] if target.cuts_by_fsmn else [value for value in known if value == SILERO]
-    models = [*silero, *(value for value in known if value != SILERO), *([vad_model] if vad_model else [])]
+    values = [choice.value for choice in branch.parameters[path].values]
+    silero = [] if target.cuts_by_fsmn else [value for value in values if value == SILERO]
+    models = [*silero, *(value for value in values if value != SILERO), *([vad_model] if vad_model else [])]
     parameters = dict(branch.parameters)
     if models:
         choices = tuple(Choice(value=value) for value in dict.fromkeys(models))

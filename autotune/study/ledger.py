@@ -187,8 +187,8 @@ class Ledger:
 
     def complete(self, trial: FrozenTrial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
         """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
-        told = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
-        attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": told}
+        record = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
+        attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": record}
         figures = Pooled((measurement,))  # of this trial alone: what was reported to Optuna of earlier ones is final
         value = math.log(self.goal.score(figures) / anchor)
         return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(figures)))
@@ -262,7 +262,7 @@ class Ledger:
         return [trial for trial in running if trial.user_attrs.get(_TOKEN) == template.user_attrs[_TOKEN]]
 
     def _end(self, trial: FrozenTrial, ending: _Ending) -> FrozenTrial:
-        """The trial as it ended, which was otherwise than it is told here if another node has given it up."""
+        """The trial as it ended, which differs from what is reported here if another node has given it up."""
         with _quietly():
             return self._storage.patiently(self._ended, trial, ending)
 

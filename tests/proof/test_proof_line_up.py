@@ -60,7 +60,7 @@ def test_if_nothing_passes_the_baseline_is_recommended_and_the_reason_told() -> 
     assert "2 faster deployments were held back" in result.document.reason
     assert "1 rejected, 1 undecided with this audio" in result.document.reason
     assert [held.deployment for held in result.held_back] == [BAD, UNSURE]
-    assert "cannot be told with this audio" in result.held_back[1].describe()
+    assert "this audio is too little to decide" in result.held_back[1].describe()
 
 
 def test_with_few_clips_the_verdict_is_honest() -> None:
@@ -71,7 +71,7 @@ def test_with_few_clips_the_verdict_is_honest() -> None:
     assert verdict is not None
     assert verdict.outcome == "unclear"
     assert verdict.more_audio is not None
-    assert "cannot be told with this audio, which needs" in result.document.reason
+    assert "this audio is too little to decide, which needs" in result.document.reason
 
 
 def test_random_weights_are_not_checked() -> None:

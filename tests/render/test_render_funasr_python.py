@@ -72,7 +72,7 @@ def test_a_gpu_is_named(tmp_path: Path, vad: Chunking) -> None:
 @pytest.mark.parametrize(
     ("source", "setting", "reason"),
     [
-        ('model_asr = AutoModel(model="paraformer-zh")\n', "30000", "must load the model that it is told"),
+        ('model_asr = AutoModel(model="paraformer-zh")\n', "30000", "must load the model that it is given"),
         (LOADS_WHAT_IT_IS_TOLD, "60000", "must hold model_conf.max_single_segment_time: 30000"),
     ],
 )

@@ -19,7 +19,7 @@ from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
 
-__all__ = ["Heard", "pauses_s", "sample_task"]
+__all__ = ["SampledFile", "pauses_s", "sample_task"]
 
 SPEECH, NO_SPEECH = 0.5, 0.2
 """A frame at or above the first is speech, one below the second is none; between them it is neither's level."""
@@ -31,8 +31,8 @@ _LEAST_POWER = 10 ** (SILENCE_DBFS / 10)
 
 
 @dataclass
-class Heard:
-    """What was heard of one file."""
+class SampledFile:
+    """What the sampled pieces of one file hold."""
 
     sampled_s: float = 0.0
     frames: int = 0
@@ -72,7 +72,7 @@ class Heard:
         self.pauses_s += pauses_s(speech)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON; None for what can't be told (no speech, no pause, less than one frame)."""
+        """As JSON; None for what can't be known (no speech, no pause, less than one frame)."""
         speech_level = self.speech_power / self.speech_frames if self.speech_frames else None
         # The median: some of these frames hold the end of a word.
         noise_level = float(np.median(self.noise_powers)) if self.noise_powers else None
@@ -99,17 +99,17 @@ def sample_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         emit: gets ``listened`` with a ``text`` for the user, after each file.
 
     Returns:
-        ``files``: for each, in order, ``Heard.facts`` or ``{"error": reason}``.
+        ``files``: for each, in order, ``SampledFile.facts`` or ``{"error": reason}``.
     """
     vad = SileroVad()
     files = payload["files"]
     results: list[dict[str, Any]] = []
     for number, file in enumerate(files, start=1):
-        heard = Heard()
+        sampled = SampledFile()
         try:
             for block, rate_hz in _pieces(Path(file["path"]), file["pieces"]):
-                heard.add(block, rate_hz, vad)
-            results.append(heard.facts())
+                sampled.add(block, rate_hz, vad)
+            results.append(sampled.facts())
         except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
             results.append({"error": f"{file['path']} must be audio to its end, but: {error}"})
         emit("listened", {"text": f"{number} of {len(files)} files"})
