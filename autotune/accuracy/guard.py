@@ -1,4 +1,4 @@
-"""The accuracy guard: which loss of accuracy is allowed, which is proven, and which this audio is too little to decide."""
+"""The accuracy guard: which loss of accuracy is allowed, which is proven, and what more audio must decide."""
 
 from __future__ import annotations
 

@@ -166,8 +166,8 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
     accuracy = verdict.accuracy
     console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
     sees = (
-        f"  With {len(accuracy.clips)} distinct clips, an increase of {100 * verdict.visible:.2f} points would be noticed "
-        "(80 % power)"
+        f"  With {len(accuracy.clips)} distinct clips, an increase of {100 * verdict.visible:.2f} points would be "
+        "noticed (80 % power)"
     )
     if verdict.more_audio is None:
         console.print(f"{sees}.", soft_wrap=True)

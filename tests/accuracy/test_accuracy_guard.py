@@ -118,7 +118,9 @@ def test_verdicts(rows: list[tuple[int, int, int]], outcome: str) -> None:
     assert verdict.outcome == outcome
     assert guard.passes(accuracy(rows)) == (outcome == "passed")
     assert (guard.constraint(accuracy(rows)) <= 0) == (outcome != "rejected")
-    assert {"passed": "passed", "rejected": "rejected", "unclear": "cannot be told"}[outcome] in verdict.describe()
+    assert {"passed": "passed", "rejected": "rejected", "unclear": "too little to decide"}[
+        outcome
+    ] in verdict.describe()
 
 
 def test_an_unclear_verdict_says_how_much_audio_would_settle_it() -> None:
@@ -171,4 +173,4 @@ def test_one_clip_alone_tells_nothing() -> None:
     assert verdict is not None
     assert (verdict.increase.low, verdict.increase.high) == (-1, 1)
     assert verdict.more_audio is None
-    assert "from one clip alone" in verdict.describe()
+    assert "one clip alone decides nothing" in verdict.describe()

@@ -48,7 +48,7 @@ def test_a_log_has_everything(tuned: TuneResult) -> None:
     assert all(len(row) <= 100 and "…" not in row for row in rows)
     assert "accuracy: CER 10.10 % (+0.10 points), 95 % interval" in text
     assert "0.50 allowed: passed" in text
-    assert "200 distinct clips show an increase of" in text
+    assert "With 200 distinct clips, an increase of" in text
 
 
 class Growing(Bench):
