@@ -70,6 +70,7 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 
     """
     if not queue:
         raise ValueError("the queue must hold at least one segment, but is empty")
+    # Due time alone orders; length only breaks ties, and the index makes equal queues give equal batches.
     first = min(queue, key=lambda item: (item.due_s, -item.audio_s, item.index))
     others = sorted(
         (item for item in queue if item.index != first.index),
@@ -84,8 +85,10 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 
         chosen.append(item)
         longest = grown
     full = full or len(chosen) >= policy.max_size or policy.padded_s(longest) * (len(chosen) + 1) > policy.max_audio_s
+    # Offline audio has arrived at −∞, so its deadline has always passed.
     deadline = first.arrival_s + policy.max_wait_s
     if not full and now_s < deadline:
         return Wait(deadline)
+    # Rounded up, so that the engines together never leave one of the waiting segments behind.
     share = math.ceil(len(queue) / idle)
     return Take(tuple(item.index for item in sorted(chosen[:share], key=lambda item: (-item.audio_s, item.index))))

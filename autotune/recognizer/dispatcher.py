@@ -151,13 +151,16 @@ class Dispatcher:
                 if not self._queue:
                     self._changed.wait()
                     continue
+                # The policy sees no audio and no callbacks: it is the same function for trials, servers and planning.
                 queue = [
                     Queued(index, job.arrival_s, job.audio_s, job.before_s) for index, job in enumerate(self._queue)
                 ]
                 now = time.perf_counter()
+                # The engine that asks is among the idle ones: it isn't in ``_running`` before it has jobs.
                 idle = len(self._threads) - len(self._running)
                 decision = decide(queue, now, self._policy, idle=idle)
                 if isinstance(decision, Wait):
+                    # Woken early by whatever changes the queue: a batch that is now full must not wait on.
                     self._changed.wait(max(0.0, decision.until_s - now))
                     continue
                 taken = set(decision.indices)
@@ -172,6 +175,7 @@ class Dispatcher:
     def _finish(self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
         longest_s = max(job.audio_s for job in jobs)
         with self._changed:
+            # Idle from here on: handing results out below may take a while, and idle engines share what waits.
             started = self._running.pop(number)
         arrivals = [job.arrival_s for job in jobs if job.arrival_s > OFFLINE]
         self._stats.batch_ended(

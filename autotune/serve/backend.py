@@ -110,6 +110,7 @@ class Backend:
             AudioError: it can't be read.
             BackendError: two workers failed on it.
         """
+        # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
         job = _PendingFile(path, asyncio.get_running_loop().create_future())
         self._files[number] = job

@@ -46,15 +46,18 @@ class Chooser:
 
     def planned(self, history: History, node: str, taken: set[str]) -> NextTrial | None:
         """What comes before any search: failed trials again, experts, transfers, leaders once more."""
+        # First of all: a deployment whose trial was lost to the machine would otherwise be missing from every decision.
         owed = [record for record in history.unsettled() if record.deployment.key not in taken]
         if owed:
             role = owed[0].role
             return NextTrial(owed[0].deployment, "search" if role == "recheck" else role)
         seeds = [NextTrial(expert, "expert") for expert in self.space.experts()]
         seeds += [NextTrial(transfer, "transfer") for transfer in self.transfers]
+        # Seeds come before any suggestion: TPE and the surrogate learn from them.
         for seed in seeds:
             if not history.settled(seed.deployment) and seed.deployment.key not in taken:
                 return seed
+        # The best of many noisy trials is partly luck, so it is measured again before its neighbours are.
         leader = history.best
         again = history.contenders()
         if leader is not None and _doubtful(leader, history.anchor(node), node):
@@ -66,6 +69,7 @@ class Chooser:
     def local(self, history: History, taken: set[str]) -> NextTrial | None:
         """Most of the time, once enough is known: the most promising one around the leaders, or a leader again."""
         done = history.done(baselines=False)
+        # Every tenth trial stays TPE's, which looks where the surrogate's leaders aren't.
         if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
             return None
         promising = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
@@ -90,6 +94,7 @@ class Chooser:
         return next((candidate for candidate in rest if unknown(candidate)), None)
 
     def _generator(self, history: History) -> random.Random:
+        # From seed and history alone, not from a generator that goes on: a resumed study then draws the same.
         return random.Random(f"{self.seed}/{len(history.records)}")
 
     @staticmethod
@@ -151,6 +156,7 @@ class LocalSearch:
         chosen += [leader.deployment for leader in leaders if again(leader) and len(leader.trials) < MOST_TRIALS]
         if not chosen:
             return None
+        # Equal worths are common (unmeasured twins); argmax would always take the first of the space's order.
         generator.shuffle(chosen)
         expected, spread = self._score().predict(chosen)
         best = max(leader.expected for leader in leaders)

@@ -134,6 +134,7 @@ class Ledger:
 
     def suggest(self, space: ResolvedSpace, seed: int) -> Suggestion:
         """What TPE suggests: a function of the seed and of what is known."""
+        # Nodes that share a study and its seed must not suggest the same deployments.
         offset = 0 if self._storage.alone else zlib.crc32(self.node.encode())
         with _quietly():
             sampler = TPESampler(group=True, seed=(seed + offset) % 2**32)
@@ -157,7 +158,8 @@ class Ledger:
         }
         trial = self._begin(attributes, suggestion.params, suggestion.distributions)
         if self._storage.alone or role in ("baseline", "anchor", "recheck"):
-            return trial
+            return trial  # each node measures its own baseline, and a leader is measured again on purpose
+        # Of two nodes that begin the same deployment, the lower number goes on: both see both, so both agree.
         if not any(one.number < trial.number and _measures(one, deployment) for one in self._trials()):
             return trial
         self._end(trial, _Ending(TrialState.FAIL, attributes={"role": "repeat"}))
@@ -201,6 +203,7 @@ class Ledger:
             "reason": str(error) or type(error).__name__,
             "stderr_tail": getattr(error, "stderr_tail", ""),
         }
+        # Pruned, not failed: Optuna's TPE ignores failed trials and would suggest the crash again and again.
         if own_fault:
             ending = _Ending(TrialState.PRUNED, None, attributes, self.goal.constraints(None))
         else:

@@ -118,9 +118,7 @@ def test_verdicts(rows: list[tuple[int, int, int]], outcome: str) -> None:
     assert verdict.outcome == outcome
     assert guard.passes(accuracy(rows)) == (outcome == "passed")
     assert (guard.constraint(accuracy(rows)) <= 0) == (outcome != "rejected")
-    assert {"passed": "passed", "rejected": "rejected", "unclear": "decide"}[
-        outcome
-    ] in verdict.describe()
+    assert {"passed": "passed", "rejected": "rejected", "unclear": "decide"}[outcome] in verdict.describe()
 
 
 def test_an_unclear_verdict_says_how_much_audio_would_settle_it() -> None:
