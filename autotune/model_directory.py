@@ -97,7 +97,7 @@ class ModelDirectory:
                 f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, "
                 f"but got {architecture!r} ({config_path}: model)."
             )
-        _check_parts(config, config_path, architecture)
+        _check_parts(config, config_path)
         named = named_files(path)
         weights = named.get("init_param") or path / "model.pt"
         if not weights.is_file():
@@ -114,18 +114,14 @@ class ModelDirectory:
         )
 
 
-def _check_parts(config: dict[str, Any], where: Path, architecture: str) -> None:
+def _check_parts(config: dict[str, Any], where: Path) -> None:
     model_conf = config.get("model_conf") or {}
     if not isinstance(model_conf, dict):
         raise ModelError(f"model_conf must be a mapping, but got {model_conf!r:.60} ({where}).")
-    # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
-    needed = ("encoder",) if architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor")
-    for part, classes in _PARTS.items():
-        names = [settings.get(part) for settings in (model_conf, config)]  # FunASR takes them from either
-        wrong = [name for name in names if name is not None and name not in classes]
-        if wrong or (part in needed and names == [None, None]):
-            name = wrong[0] if wrong else None
-            raise ModelError(f"{part} must be one of {', '.join(classes)}, but got {name!r} ({where}: {part}).")
+    for settings in (model_conf, config):  # FunASR takes them from either
+        for part, classes in _PARTS.items():
+            if (name := settings.get(part)) is not None and name not in classes:
+                raise ModelError(f"{part} must be one of {', '.join(classes)}, but got {name!r} ({where}: {part}).")
 
 
 def named_files(path: Path) -> dict[str, Path]:

@@ -120,6 +120,10 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
     if cls is None:
         raise ModelError(f"The installed FunASR must have the class {name}, but has not. Upgrade funasr.")
     settings = {**(model.config.get("model_conf") or {}), **model.config}
+    # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
+    for part in ("encoder",) if model.architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor"):
+        if settings.get(part) is None:
+            raise ModelError(f"{part} must be named, but {model.path / 'config.yaml'} has none.")
     settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
     try:
         return cls(**settings)  # type: ignore[no-any-return]

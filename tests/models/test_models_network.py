@@ -117,7 +117,7 @@ def test_a_checkpoint_without_tensors_is_refused(copied: Path) -> None:
         ("encoder", "OpenAIWhisperEncoderWarp", "encoder must be one of .*, but got 'OpenAIWhisperEncoderWarp'"),
         ("model_conf", {"decoder": "OpenAIWhisperDecoderWarp"}, "decoder must be one of .*, but got"),
         ("model_conf", [1], "model_conf must be a mapping"),
-        ("predictor", None, r"predictor must be one of .*, but got None \(.*config.yaml: predictor\)"),
+        ("predictor", None, r"predictor must be named, but .*config.yaml has none"),
         ("encoder_conf", {"output_size": 128, "attention_heads": 3}, "must be buildable from"),
         ("predictor_conf", {"no_such_knob": 1}, "no_such_knob"),
     ],

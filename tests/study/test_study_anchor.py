@@ -89,7 +89,7 @@ def test_what_passes_moves_nothing(tmp_path: Path) -> None:
     machine, events = Weather(speed), list[StudyEvent]()
     result = run(tmp_path, machine, 20, events.append)
     assert len(dips) == 1
-    assert [event.text for event in events if event.kind == "drifted"][-1].endswith("nothing has changed.")
+    assert [event.text for event in events if event.kind == "drifted"][-1].endswith("the machine counts as unchanged.")
     assert {trial.anchor for trial in result.trials[1:]} == {20.0}
 
 
