@@ -143,7 +143,9 @@ class SpeechSpans:
     def _split(self, start: int) -> int:
         longest = self._rules.longest
         cut = deepest_pause(self._probabilities, (longest + 1) // 2, longest, self._rules.quiet)
-        self._join(start, start + cut)
+        # Silence shorter than ``min_silence`` may be longer than half a segment, which then holds no speech.
+        if max(self._probabilities[:cut]) >= self._rules.quiet:
+            self._join(start, start + cut)
         del self._probabilities[:cut]
         return start + cut
 

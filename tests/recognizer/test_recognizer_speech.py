@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from autotune.deployment import Chunking
@@ -33,6 +33,7 @@ def spans(rules: SpeechRules, track: list[float]) -> list[Span]:
 
 
 @settings(deadline=None)
+@example(SpeechRules(10, min_silence=6, longest=4, merge=0, pad=0), 0.0, [0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5])
 @given(rules_of, st.sampled_from([0.0, 0.5, 1.0]), tracks)
 def test_all_speech_is_in_one_span_and_spans_are_short(rules: SpeechRules, share: float, track: list[float]) -> None:
     rules = merging(rules, share)
