@@ -115,7 +115,7 @@ class SnrRange(Range):
 
 
 class ArrivalProcess(Document):
-    """When recordings arrive."""
+    """How recordings arrive: the kind of arrival, with its rate or number of streams."""
 
     process: Literal["closed", "poisson", "realtime"]
     """``closed``: the next one starts when a worker is free. ``poisson``: at random, whatever the server is doing.

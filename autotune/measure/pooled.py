@@ -52,7 +52,7 @@ class Pooled:
 
     @property
     def peak_memory_bytes(self) -> int:
-        """The highest peak."""
+        """The highest peak of resident memory among the measurements, bytes."""
         return max(measurement.peak_memory_bytes for measurement in self.measurements)
 
     @cached_property
@@ -63,7 +63,7 @@ class Pooled:
 
     @property
     def load_s(self) -> float:
-        """Median cold start."""
+        """The median of the measurements' cold starts, seconds."""
         return median(measurement.load_s for measurement in self.measurements)
 
     @property
@@ -76,7 +76,7 @@ class Pooled:
 
     @property
     def padding_share(self) -> float:
-        """Median share of padding."""
+        """The median of the measurements' shares of padding."""
         return median(measurement.padding_share for measurement in self.measurements)
 
     @property

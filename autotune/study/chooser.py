@@ -156,7 +156,7 @@ class LocalSearch:
         chosen += [leader.deployment for leader in leaders if again(leader) and len(leader.trials) < MOST_TRIALS]
         if not chosen:
             return None
-        # Equal worths are common (unmeasured twins); argmax would always take the first of the space's order.
+        # argmax takes the first of equals, which would always be the one that comes first in the space.
         generator.shuffle(chosen)
         expected, spread = self._score().predict(chosen)
         best = max(leader.expected for leader in leaders)

@@ -57,7 +57,7 @@ class LocalStorage:
         self.where = str(path)
 
     def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Call ``operation`` once: a file is never unreachable for a while."""
+        """Make the call once: a file is never unreachable for a while."""
         return call(*args, **kwargs)
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
