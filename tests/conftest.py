@@ -13,9 +13,27 @@ from hypothesis import settings
 settings.register_profile("autotune", deadline=None)
 settings.load_profile("autotune")
 
+# Tests run side by side: a library's second thread would take a core from another test, and wait for it spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A job in the background ignores Ctrl-C, and so would all its children: some tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+FIRST = (
+    "test_serve_http.py",
+    "test_cli_measure.py",
+    "test_cli_shared.py",
+    "test_cli_tune.py",
+    "test_jobs_guard_demo.py",
+    "test_models_artifacts.py",
+)
+"""Files that take a minute or more: begun last, one of them would run alone in the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
 
 
 def pytest_report_header() -> str:

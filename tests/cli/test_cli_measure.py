@@ -10,6 +10,7 @@ import yaml
 
 from autotune.audio import load_profile
 from autotune.cli import main
+from autotune.cli.measure import tell
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
 from autotune.hardware import probe_hardware
@@ -21,7 +22,9 @@ from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
+from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
+from tests.jobs.remeasured import compared, remeasured
 
 PROFILE = """
 schema: autotune/audio-profile/v1
@@ -113,47 +116,45 @@ def test_as_recorded(recorded: DeploymentFile, here: Path, capsys: pytest.Captur
     assert "block 2/2" in output.err
 
 
-def test_slower_than_recorded_exits_3_and_json_has_the_figures(
+def test_slower_and_beyond_its_limits_exits_3_and_json_has_the_figures(
     recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Deployment and baseline have lost nine tenths, the speed-up is as it was."""
+    """Deployment and baseline have lost nine tenths, the speed-up is as it was; of two limits one is kept."""
     was = interval(1e30, 1e31)
-    file = written(recorded, "deploy.yaml", measurement__rtfx=was, baseline__rtfx=was, speedup=ANY)
+    limits = {"goal__max_memory_bytes": 1, "goal__p95_latency_s": 600.0}
+    file = written(recorded, "deploy.yaml", measurement__rtfx=was, baseline__rtfx=was, speedup=ANY, **limits)
     assert run(file, "--json") == 3
     output = capsys.readouterr()
-    found = json.loads(output.out)
-    assert found["slower"] is True
-    assert found["same_machine"] is True
-    assert found["now"]["rtfx"]["high"] < found["recorded"]["rtfx"]["low"] == 1e30
-    assert found["now"]["speedup"]["median"] > 1
-    assert found["now"]["cer"] is None
+    report = json.loads(output.out)
+    assert report["slower"] is True
+    assert report["same_machine"] is True
+    assert report["now"]["rtfx"]["high"] < report["recorded"]["rtfx"]["low"] == 1e30
+    assert report["now"]["speedup"]["median"] > 1
+    assert report["now"]["cer"] is None
     assert "slower than recorded by more than the intervals" in output.err
     assert "the machine is slower" in output.err
+    assert "beyond its limits: peak memory" in output.err
+    assert "p95 latency" not in output.err
     assert "Traceback" not in output.err
 
 
 def test_other_hardware_is_said_loudly_and_only_the_speed_up_is_judged(
     recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changes: dict[str, Any] = {"hardware__fingerprint": "0" * 12, "hardware__cpu": "Abacus 1", "speedup": ANY}
-    assert run(written(recorded, "deploy.yaml", measurement__rtfx=interval(1e30, 1e31), **changes)) == 0
-    output = capsys.readouterr()
-    assert "OTHER HARDWARE" in output.out
-    assert "Abacus 1" in output.out
-    assert "not comparable" in output.out
-    changes["speedup"] = interval(1e30, 1e31)
+    changes: dict[str, Any] = {"hardware__fingerprint": "0" * 12, "hardware__cpu": "Abacus 1"}
+    changes |= {"measurement__rtfx": interval(1e30, 1e31), "speedup": interval(1e30, 1e31)}
     assert run(written(recorded, "deploy.yaml", **changes)) == 3
-    assert "smaller than recorded" in capsys.readouterr().err
-
-
-def test_beyond_its_limits_exits_3(recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = written(
-        recorded, "deploy.yaml", measurement__rtfx=ANY, speedup=ANY, goal__max_memory_bytes=1, goal__p95_latency_s=600.0
-    )
-    assert run(file) == 3
     message = capsys.readouterr().err
-    assert "beyond its limits: peak memory" in message
-    assert "p95 latency" not in message
+    for words in ("OTHER HARDWARE", "Abacus 1", "not comparable", "smaller than recorded"):
+        assert words in message
+
+
+def test_what_holds_on_other_hardware_is_said_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(remeasured(example_file(), 7.8, 2.0, other=True), json_=False)
+    output = capsys.readouterr()
+    assert output.err == ""
+    for words in ("OTHER HARDWARE", "Abacus 1", "not comparable", "only the speed-up is judged"):
+        assert words in output.out
 
 
 def test_several_are_compared_with_the_first(
@@ -164,16 +165,19 @@ def test_several_are_compared_with_the_first(
     third = written(recorded, "broken.yaml", deployment=broken().model_dump(mode="json"))
     assert run(first, second, third, "--json") == 1
     output = capsys.readouterr()
-    found = json.loads(output.out)
-    assert [row["file"] for row in found["files"]] == ["slow.yaml", "fast.yaml", "broken.yaml"]
-    assert [row["failed"] is None for row in found["files"]] == [True, True, False]
-    assert found["files"][1]["ratio"]["median"] > 1
-    assert found["files"][0]["ratio"] == {"median": 1, "low": 1, "high": 1}
+    report = json.loads(output.out)
+    assert [row["file"] for row in report["files"]] == ["slow.yaml", "fast.yaml", "broken.yaml"]
+    assert [row["failed"] is None for row in report["files"]] == [True, True, False]
+    assert report["files"][1]["ratio"]["median"] > 1
+    assert report["files"][0]["ratio"] == {"median": 1, "low": 1, "high": 1}
     assert "broken.yaml" in output.err
-    assert run(first, second) == 0
+
+
+def test_the_table_of_several_ends_with_what_is_faster(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(compared("throughput", 1.2), json_=False)
     text = capsys.readouterr().out
     assert "to the first (95 %)" in text
-    assert any(words in text for words in ("fast.yaml is faster than slow.yaml", "are not distinguishable"))
+    assert "b.yaml is faster than a.yaml" in text
 
 
 def broken() -> Deployment:

@@ -4,13 +4,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from autotune.deploy_yaml import read_deployment_file
 from tests.cli.test_cli_tune import CLIPS, SPACE
+from tests.cli.tuner import AUTOTUNE
 from tests.study.postgres import Cluster, missing
 
 
@@ -21,7 +21,7 @@ def test_the_whole_job_with_a_database(tmp_path: Path) -> None:
     shutil.copy(CLIPS[0], tmp_path / "audio")
     with Cluster() as cluster:
         command = [
-            *(sys.executable, "-m", "autotune", "--audio", "audio", "--model", "random:sensevoice-tiny", "--json"),
+            *(*AUTOTUNE, "--audio", "audio", "--model", "random:sensevoice-tiny", "--json"),
             *("--search-space", "mine.yaml", "--effort", "quick", "--trials", "3", "--no-history"),
             *("--storage", cluster.url, "--study-name", "shared"),
         ]

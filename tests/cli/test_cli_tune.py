@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 
 import autotune
 from autotune.deploy_yaml import read_deployment_file
+from tests.cli.tuner import AUTOTUNE
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:3]
 SPACE = """
@@ -44,7 +44,7 @@ branches:
 
 def command(trials: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "autotune", "--audio-profile", "long", "--audio", "audio"),
+        *(*AUTOTUNE, "--audio-profile", "long", "--audio", "audio"),
         *("--model", "random:sensevoice-tiny", "--search-space", "mine.yaml", "--effort", "quick"),
         *("--trials", str(trials), "--json"),
     ]
@@ -98,7 +98,7 @@ def test_the_file_holds_what_json_says_and_runs(tuned: dict[str, Any], workplace
 def test_it_renders_and_plans(tuned: dict[str, Any], workplace: Path) -> None:
     def run(*arguments: str) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "autotune", *arguments, "--json"],
+            [*AUTOTUNE, *arguments, "--json"],
             cwd=workplace,
             capture_output=True,
             text=True,

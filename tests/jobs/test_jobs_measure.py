@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
-from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
+from autotune.jobs.measure import MeasuredFile, SideBySide
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.goal import Goal, Objective
 from tests.deployment_example import example_deployment, example_file
-from tests.study.synthetic_search import measured
-
-
-def finalist(document: DeploymentFile, deployment: Any, rtfx: float, ratio: float, spread: float = 0.01) -> Finalist:
-    factors = (1 + spread, 1.0, 1.0, 1 / (1 + spread))
-    return Finalist(
-        deployment=deployment,
-        measurements=tuple(measured(rtfx * factor) for factor in factors),
-        ratios=tuple(ratio * factor for factor in factors),
-        goal=document.goal.goal(),
-    )
-
-
-def again(document: DeploymentFile, rtfx: float, baseline_rtfx: float, *, other: bool = False) -> Recheck:
-    """The example was recorded at 74.9 (71.8–78.1), its baseline at 19.2 (18.6–19.8), 3.9 (3.6–4.2) times as fast."""
-    here = document.hardware.profile()
-    base = finalist(document, document.baseline.deployment, baseline_rtfx, 1.0)
-    mine = finalist(document, document.deployment, rtfx, rtfx / baseline_rtfx)
-    return Recheck(
-        MeasuredFile(Path("deploy.yaml"), document),
-        here.model_copy(update={"cpu": "Abacus 1"}) if other else here,
-        Comparison(base, (mine,) if document.speedup else (), (), 4, False),
-        {},
-    )
+from tests.jobs.remeasured import compared, finalist, remeasured
 
 
 @pytest.mark.parametrize(
@@ -50,7 +26,7 @@ def again(document: DeploymentFile, rtfx: float, baseline_rtfx: float, *, other:
     ],
 )
 def test_on_the_same_machine_rtfx_decides(rtfx: float, baseline_rtfx: float, slower: bool, words: str) -> None:
-    found = again(example_file(), rtfx, baseline_rtfx)
+    found = remeasured(example_file(), rtfx, baseline_rtfx)
     assert found.same_machine
     assert found.slower == slower
     assert found.good != slower
@@ -59,7 +35,7 @@ def test_on_the_same_machine_rtfx_decides(rtfx: float, baseline_rtfx: float, slo
 
 @pytest.mark.parametrize(("rtfx", "slower"), [(7.8, False), (6.0, True), (10.0, False)])
 def test_on_other_hardware_the_speed_up_decides(rtfx: float, slower: bool) -> None:
-    found = again(example_file(), rtfx, 2.0, other=True)
+    found = remeasured(example_file(), rtfx, 2.0, other=True)
     assert not found.same_machine
     assert found.slower == slower
     text = found.describe()
@@ -70,8 +46,8 @@ def test_on_other_hardware_the_speed_up_decides(rtfx: float, slower: bool) -> No
 
 def test_a_recommended_baseline_has_no_speed_up_to_judge() -> None:
     document = example_file(recommended="baseline")
-    assert again(document, 1.0, 60.0).slower
-    found = again(document, 1.0, 1.0, other=True)
+    assert remeasured(document, 1.0, 60.0).slower
+    found = remeasured(document, 1.0, 1.0, other=True)
     assert found.speedup is None
     assert not found.slower
     assert "nothing is judged" in found.describe()
@@ -82,21 +58,21 @@ def test_where_latency_is_made_best_the_speed_up_decides_as_well() -> None:
         goal = example_file().goal.model_copy(update={"objective": objective})
         return example_file(goal=goal)
 
-    assert again(document("latency"), 74.0, 25.0).slower
-    assert not again(document("streams"), 74.0, 25.0).slower
+    assert remeasured(document("latency"), 74.0, 25.0).slower
+    assert not remeasured(document("streams"), 74.0, 25.0).slower
 
 
 def test_limits_are_checked_wherever_it_runs() -> None:
     goal = example_file().goal.model_copy(update={"p95_latency_s": 0.5, "max_memory_bytes": 2 * 10**9})
     for other in (False, True):
-        found = again(example_file(goal=goal), 74.0, 19.0, other=other)
+        found = remeasured(example_file(goal=goal), 74.0, 19.0, other=other)
         assert not found.slower
         assert not found.good
         assert "beyond its limits: p95 latency 2 s, 0.5 s allowed." in found.describe()
 
 
 def test_changed_versions_are_told() -> None:
-    found = again(example_file(), 74.0, 19.0)
+    found = remeasured(example_file(), 74.0, 19.0)
     found.packages["onnxruntime"] = ("1.20.0", "1.21.0")
     assert "versions have changed: onnxruntime 1.20.0 → 1.21.0." in found.describe()
 
@@ -112,20 +88,7 @@ def test_changed_versions_are_told() -> None:
     ],
 )
 def test_side_by_side(objective: Objective, ratio: float, words: str) -> None:
-    goal = example_file().goal.model_copy(update={"objective": objective})
-    first = example_file(goal=goal)
-    second = example_file(deployment=example_deployment(instances=1))
-    found = SideBySide(
-        (MeasuredFile(Path("a.yaml"), first), MeasuredFile(Path("b.yaml"), second)),
-        Comparison(
-            finalist(first, first.deployment, 50.0, 1.0),
-            (finalist(first, second.deployment, 50.0 * ratio, ratio),),
-            (),
-            4,
-            False,
-        ),
-    )
-    (told,) = found.describe()
+    (told,) = compared(objective, ratio).describe()
     assert told.startswith(words)
 
 

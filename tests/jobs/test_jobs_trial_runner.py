@@ -51,34 +51,6 @@ def no_pause(seconds: float) -> None:
     """The machine needn't become quiet."""
 
 
-@pytest.mark.parametrize(("per_trial", "block", "expected"), [(1, 0, {0}), (1, 2, {2}), (1, 4, {1}), (2, 1, {1})])
-def test_blocks_hear_one_part_after_the_other(
-    workload: Workload, per_trial: int, block: int, expected: set[int]
-) -> None:
-    measurement = TrialRunner(subject(workload, per_trial), Silent(), pause=no_pause)(fake_deployment(), block)
-    heard = [shard for shard in workload.shards if shard.index in expected]
-    assert {sample.shard for sample in measurement.shards} == expected
-    assert set(measurement.texts) == {one.id for shard in heard for one in shard.recordings}
-    assert measurement.accuracy is not None
-    assert {count.clip for count in measurement.accuracy.clips} == {
-        turn.clip for shard in heard for one in shard.recordings for turn in one.turns
-    }
-
-
-def test_of_a_hopeless_trial_only_the_shard_that_was_heard_is_judged(workload: Workload) -> None:
-    slow = fake_deployment(session_options={"speed": "10x", "fault": "none"})
-    runner = TrialRunner(subject(workload, 2), Silent(), pause=no_pause)
-    hopeless = runner.trial(slow, hopeless_below=1000.0)
-    first = workload.shards[0]
-    assert hopeless.cut_short
-    assert {sample.shard for sample in hopeless.shards} == {first.index}
-    assert hopeless.accuracy is not None
-    assert {count.clip for count in hopeless.accuracy.clips} == {
-        turn.clip for one in first.recordings for turn in one.turns
-    }
-    assert {sample.shard for sample in runner.trial(fake_deployment(), hopeless_below=0.0).shards} == {0, 1}
-
-
 class Scripted:
     """Measures nothing: each request is answered with the next noise, or with an error if that is None."""
 
@@ -101,6 +73,34 @@ class Scripted:
             "texts": {recording.id: "" for shard in shards for recording in shard.recordings},
         }
         return measured(1.0).model_copy(update=changes)
+
+
+@pytest.mark.parametrize(("per_trial", "block", "expected"), [(1, 0, {0}), (1, 2, {2}), (1, 4, {1}), (2, 1, {1})])
+def test_blocks_hear_one_part_after_the_other(
+    workload: Workload, per_trial: int, block: int, expected: set[int]
+) -> None:
+    measurement = TrialRunner(subject(workload, per_trial), Silent(), run=Scripted([{}]))(fake_deployment(), block)
+    heard = [shard for shard in workload.shards if shard.index in expected]
+    assert {sample.shard for sample in measurement.shards} == expected
+    assert set(measurement.texts) == {one.id for shard in heard for one in shard.recordings}
+    assert measurement.accuracy is not None
+    assert {count.clip for count in measurement.accuracy.clips} == {
+        turn.clip for shard in heard for one in shard.recordings for turn in one.turns
+    }
+
+
+def test_of_a_hopeless_trial_only_the_shard_that_was_heard_is_judged(workload: Workload) -> None:
+    slow = fake_deployment(session_options={"speed": "10x", "fault": "none"})
+    runner = TrialRunner(subject(workload, 2), Silent(), pause=no_pause)
+    hopeless = runner.trial(slow, hopeless_below=1000.0)
+    first = workload.shards[0]
+    assert hopeless.cut_short
+    assert {sample.shard for sample in hopeless.shards} == {first.index}
+    assert hopeless.accuracy is not None
+    assert {count.clip for count in hopeless.accuracy.clips} == {
+        turn.clip for one in first.recordings for turn in one.turns
+    }
+    assert {sample.shard for sample in runner.trial(fake_deployment(), hopeless_below=0.0).shards} == {0, 1}
 
 
 def test_a_disturbed_measurement_is_made_again_and_not_recorded(workload: Workload) -> None:
