@@ -217,9 +217,10 @@ def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> s
     """One line a parameter: its values, the expert's in bold, and the RTFx of the others relative to it."""
     lines = [
         f'RTFx relative to the expert\'s value (bold), with its 95 % interval. "{NO_EFFECT.capitalize()}" means that '
-        "the interval contains 1; the range after it covers the intervals of all such values, so a smaller effect would "
-        'not show. A parameter that all branches on a device share is measured on the first of them. "Not measured" are '
-        "values that this CPU can't run, that need a GPU, or that are only searched where requests arrive over time:",
+        "the interval contains 1; the range after it covers the intervals of all such values, so a smaller effect "
+        "would not show. A parameter that all branches on a device share is measured on the first of them. "
+        '"Not measured" are values that this CPU can\'t run, that need a GPU, or that are only searched where '
+        "requests arrive over time:",
         "",
         *conditions_of(entries),
         "",
