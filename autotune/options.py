@@ -113,7 +113,10 @@ def read_api_key(path: Path | None, option: str) -> str | None:
 
 MODEL = Option(
     "A FunASR model directory, a hub id such as iic/SenseVoiceSmall or FunASR's alias paraformer-zh, or random:PRESET "
-    "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny)."
+    "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny). Default: the embedded model."
 )
-AUDIO_PROFILE = Option("short, long, mixed, streaming, or a profile's YAML file.")
-SLO = Option("p95_latency_s=SECONDS, or none. Default: what the audio profile promises.", read=parse_slo)
+AUDIO_PROFILE = Option("A built-in audio profile (short, long, mixed, streaming), or a YAML file.")
+SLO = Option(
+    "p95_latency_s=SECONDS (95 % of the texts within so many seconds), or none. Default: the audio profile's SLO.",
+    read=parse_slo,
+)

@@ -216,10 +216,11 @@ def value_here(branch: ResolvedBranch, path: str) -> Any:
 def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> str:
     """One line a parameter: its values, the expert's in bold, and the RTFx of the others relative to it."""
     lines = [
-        f'RTFx relative to the expert\'s value, which is bold, with its 95 % interval; "{NO_EFFECT}" where that '
-        "contains 1, with all that the intervals of such values cover: smaller effects than that don't show. What all "
-        'branches on a device share is measured on the first of them. "Not measured" is what this CPU can\'t run, what '
-        "needs a GPU, and what is only searched where requests arrive by themselves:",
+        f'RTFx relative to the expert\'s value (bold), with its 95 % interval. "{NO_EFFECT.capitalize()}" means that '
+        "the interval contains 1; the range after it covers the intervals of all such values, so a smaller effect "
+        "would not show. A parameter that all branches on a device share is measured on the first of them. "
+        '"Not measured" are values that this CPU can\'t run, that need a GPU, or that are only searched where '
+        "requests arrive over time:",
         "",
         *conditions_of(entries),
         "",

@@ -18,7 +18,7 @@ EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="autotune",
-    help="Find the fastest way to deploy a FunASR model on this hardware, for your audio, by measuring.\n\n"
+    help="Measure deployments of a FunASR model to find the fastest for this hardware and your audio.\n\n"
     "`autotune --audio-profile long` is short for `autotune tune --audio-profile long`.",
     no_args_is_help=True,
     add_completion=False,

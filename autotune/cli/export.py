@@ -24,7 +24,7 @@ def export(
         str | None,
         typer.Option(
             help="Comma-separated format[:weights][:graph], such as onnx-fp32, onnx-int8:s8, onnx-fp32:lean. "
-            "Default: every format, of FunASR's own graph where it has one."
+            "Default: every format, with FunASR's own graph if the format has it."
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="Device that TorchScript is traced on: cpu or cuda:N.")] = "cpu",

@@ -22,15 +22,13 @@ UNREADABLE = "What is unreadable is ignored. Move it away, or forget it with the
 
 
 def history(
-    clear: Annotated[
-        bool, typer.Option("--clear", help="Forget all of it; on a terminal you are asked first.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before --clear.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Delete all winners; on a terminal it asks first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --clear: don't ask.")] = False,
     json_: JsonOption = False,
 ) -> None:
     """List the winners of earlier studies, newest first.
 
-    A later study of the same architecture starts from them.
+    A later study of the same model architecture measures them among its first trials.
     """
     import json
 

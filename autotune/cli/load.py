@@ -35,9 +35,10 @@ def load(
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Load a server with an audio profile's recordings: latency under load, or the highest load that keeps the SLO.
+    """Load a server with an audio profile's recordings: measure latency, or the highest load that keeps the SLO.
 
-    Exit status 3 if the SLO is not kept, 1 if what was measured is INVALID. Ctrl-C reports what was measured so far.
+    The exit status is 3 if the SLO is not kept, and 1 if the figures are INVALID. Ctrl-C ends the run and reports what
+    was measured so far.
     """
     from autotune.audio.survey import check_can_draw
     from autotune.cli.terminal import TerminalReporter

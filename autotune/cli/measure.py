@@ -22,14 +22,17 @@ __all__ = ["measure"]
 
 @with_options
 def measure(
-    files: Annotated[list[Path], typer.Argument(metavar="A.yaml [B.yaml …]", help="What autotune tune has written.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="A.yaml [B.yaml …]", help="Files that autotune tune has written.")
+    ],
     options: MeasureOptions,
     json_: JsonOption = False,
 ) -> None:
-    """Measure deployment files again: one against what it holds, or several against the first.
+    """Measure deployment files again: one file against its record, or several files against the first.
 
-    One file: its deployment and its baseline on the audio that it was recorded on; exit 3 if it is slower than recorded
-    by more than the intervals, or beyond its limits. Several files: interleaved, in fresh processes.
+    One file: its deployment and its baseline are measured on the audio that the file was recorded on. The exit status
+    is 3 if the deployment is slower than recorded (the 95 % intervals don't overlap), or exceeds its limits. Several
+    files: their deployments are measured in interleaved blocks of fresh processes.
     """
     from autotune.cli.terminal import TerminalReporter
     from autotune.jobs.measure import recheck, side_by_side

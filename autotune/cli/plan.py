@@ -14,11 +14,11 @@ __all__ = ["plan"]
 
 def plan(
     deployment: Annotated[Path, typer.Argument(help="The deploy.yaml to plan with.")],
-    demand: Annotated[str, typer.Option(help='"5000 audio-hours/day" or "200 streams".')],
+    demand: Annotated[str, typer.Option(help='Such as "5000 audio-hours/day" or "200 streams".')],
     utilisation: Annotated[float, typer.Option(help="Share of the measured capacity to plan for, in (0, 1].")] = 0.6,
     json_: JsonOption = False,
 ) -> None:
-    """Replicas for a demand, from the lower end of the measured interval."""
+    """Compute the replicas for a demand, from the lower end of the measured RTFx interval."""
     import json
 
     from autotune.deploy_yaml import read_deployment_file

@@ -28,12 +28,12 @@ def profile(
     plot: Annotated[
         Path | None, typer.Option(help="Draw durations and speech as a PNG picture; needs the extra [plot].")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the half hour that is listened to.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample that is analysed.")] = 0,
     json_: JsonOption = False,
 ) -> None:
-    """Measure your own audio: durations, speech, pauses, loudness, formats; write it as an audio profile.
+    """Measure your own audio (durations, speech, pauses, loudness, formats) and write it as an audio profile.
 
-    Durations and formats are of all files; speech and levels of a random sample of at most 30 minutes.
+    Durations and formats are of all files; speech, pauses and levels are of a random sample of at most 30 minutes.
     """
     import json
 

@@ -20,7 +20,7 @@ def render(
             help="funasr-wss, funasr-wss-2pass, funasr-http, funasr-python, triton, compose, kubernetes or systemd."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Directory to write the files to; default: print them.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory to write the files to. Default: print them.")] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,7 +31,8 @@ def render(
 ) -> None:
     """Write the measured choices as another server's configuration.
 
-    What the server can't express is refused with the list of what would be lost, and the way to tune for it.
+    If the server can't express a choice, rendering is refused; the error lists what would be lost and says how to tune
+    for this server.
     """
     import json
     import sys

@@ -26,9 +26,10 @@ def serve(
     options: ServeOptions,
     json_: JsonOption = False,
 ) -> None:
-    """Serve a deployment as it was measured: OpenAI's transcription API, FunASR's WebSocket protocol, metrics, a page.
+    """Serve a deployment as it was measured, with OpenAI's transcription API and FunASR's WebSocket protocol.
 
-    Ready (GET /readyz) once every instance is warmed up. SIGTERM or Ctrl-C finishes what was accepted.
+    It also serves metrics and a page for trying it. GET /readyz answers 200 once every instance is warmed up. On
+    SIGTERM or Ctrl-C, accepted requests are finished first.
     """
     from autotune.deploy_yaml import read_deployment_file
 

@@ -14,8 +14,8 @@ __all__ = ["tune"]
 def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     """Measure deployments of a model on this machine and write the best as deploy.yaml.
 
-    Run the same command again to go on where it stopped. Ctrl-C ends the search with the best so far; a second
-    Ctrl-C leaves at once.
+    Run the same command again to continue an interrupted study. Ctrl-C ends the search and proves the best so far; a
+    second Ctrl-C ends the run at once.
     """
     import json
 

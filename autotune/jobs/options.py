@@ -20,45 +20,55 @@ class TuneOptions:
     model: Annotated[str | None, MODEL] = None
     audio: Annotated[
         Path | None,
-        Option("Your own audio: a directory or file of wav, flac, ogg or mp3 (any rate), or a manifest."),
+        Option("Your own audio: a directory or file of wav, flac, ogg, opus or mp3 (any rate), or a manifest."),
     ] = None
-    trials: Annotated[int | None, Option("Deployments to measure, baselines included.")] = None
+    trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
-        float | None, Option("Time for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
+        float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
     ] = None
-    effort: Annotated[str, Option("quick, standard or thorough.")] = "standard"
+    effort: Annotated[str, Option("How much is measured: quick, standard or thorough.")] = "standard"
     devices: Annotated[
         tuple[str, ...] | None,
-        Option("Comma-separated, such as cpu,cuda:0. Default: all there are.", read=parse_names),
+        Option(
+            "Devices to search, comma-separated, such as cpu,cuda:0. Default: all of this machine.", read=parse_names
+        ),
     ] = None
     search_space: Annotated[
-        str, Option("all, cpu, gpu, onnxruntime, openvino, torchscript, pytorch, or a search space's YAML file.")
+        str,
+        Option("A shipped search space (all, cpu, gpu, onnxruntime, openvino, torchscript, pytorch), or a YAML file."),
     ] = "all"
     target: Annotated[
         str,
         Option(
             "What will run the winner: autotune, funasr-wss, funasr-wss-2pass, funasr-http, funasr-onnx, "
-            "funasr-python or triton. Only what it can express is searched."
+            "funasr-python or triton. The search is restricted to what the target can express."
         ),
     ] = "autotune"
-    vad_model: Annotated[str | None, Option("Directory of a FunASR FSMN-VAD model, to cut recordings by.")] = None
+    vad_model: Annotated[str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings.")] = None
     objective: Annotated[
         str | None,
-        Option("throughput, latency (p95) or streams (audio spoken in real time). Default: the profile's."),
+        Option(
+            "What is optimised: throughput, latency (p95) or streams (audio spoken in real time). Default: by profile."
+        ),
     ] = None
     slo: Annotated[float | Literal["none"] | None, SLO] = None
     """Seconds within which 95 % of the texts must be there."""
     max_memory_bytes: Annotated[
-        int | None, Option("Largest peak memory, such as 512MiB or 4GiB.", "--max-memory", parse_size)
+        int | None, Option("Limit of peak memory, such as 512MiB or 4GiB.", "--max-memory", parse_size)
     ] = None
     storage: Annotated[
         str | None,
-        Option("postgresql://user:password@host/database: the same command on identical machines shares one study."),
+        Option(
+            "A PostgreSQL database for the study, postgresql://user:password@host/database: identical machines that "
+            "run the same command share one study. Default: a local file."
+        ),
     ] = None
-    seed: Annotated[int, Option("Of workload, search and block order.")] = 0
-    study_name: Annotated[str | None, Option("Name of the study; default: from model, audio and machine.")] = None
-    fresh: Annotated[bool, Option("Forget what this study has measured and start anew.", "--fresh")] = False
-    history: Annotated[bool, Option("Start from winners of earlier studies, and remember this one.")] = True
+    seed: Annotated[int, Option("Seed of the workload, the search and the order of blocks.")] = 0
+    study_name: Annotated[str | None, Option("Name of the study. Default: made from model, audio and machine.")] = None
+    fresh: Annotated[bool, Option("Delete what this study has measured, and start again.", "--fresh")] = False
+    history: Annotated[
+        bool, Option("Measure winners of earlier studies early, and keep this study's winner for later ones.")
+    ] = True
     max_cer_increase: Annotated[
         float,
         Option(
@@ -67,7 +77,7 @@ class TuneOptions:
         ),
     ] = 0.005
     """``inf``: texts are judged, but nothing is rejected."""
-    out: Annotated[Path, Option("Where the winner is written.")] = Path("deploy.yaml")
+    out: Annotated[Path, Option("File for the recommended deployment.")] = Path("deploy.yaml")
     command: str = ""
     """The command line, for the file's provenance."""
 
@@ -78,13 +88,13 @@ class MeasureOptions:
 
     blocks: Annotated[
         int | None,
-        Option("Interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
+        Option("Number of interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
     ] = None
     audio_profile: Annotated[
-        str | None, Option("The profile's YAML file, if the first file was recorded on one of your own.")
+        str | None, Option("The audio profile's YAML file, if the first file was recorded on a profile of your own.")
     ] = None
     audio: Annotated[
-        Path | None, Option("Your own audio, if the first file was recorded on some: as it was given then.")
+        Path | None, Option("Your own audio, if the first file was recorded on it: the same path as then.")
     ] = None
 
     def __post_init__(self) -> None:

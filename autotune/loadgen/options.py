@@ -16,35 +16,35 @@ class LoadOptions:
     """What is offered to a server, and by whom, in the order of ``--help``; None where the audio profile shall say."""
 
     audio_profile: Annotated[str, AUDIO_PROFILE]
-    rate: Annotated[
-        float | None, Option("Requests a second, arriving at random. Default: what the profile offers.")
-    ] = None
+    rate: Annotated[float | None, Option("Requests a second, arriving at random. Default: the profile's load.")] = None
     streams: Annotated[
-        int | None, Option("Recordings spoken at once in real time, by FunASR's WebSocket protocol.")
+        int | None, Option("Number of recordings spoken at once in real time, over FunASR's WebSocket protocol.")
     ] = None
     trace: Annotated[
-        Path | None, Option("A text file of arrivals: on each line seconds and, optionally, a recording.")
+        Path | None, Option("A text file of arrivals: on each line seconds and, optionally, the number of a recording.")
     ] = None
     duration_s: Annotated[
         float | None,
         Option(
-            "How long load is offered, such as 60s or 5m. Default: 60 s, and on until the answer is clear.",
+            "How long load is offered, such as 60s or 5m. Default: 60 s, and longer until the answer is clear.",
             "--duration",
             parse_duration,
         ),
     ] = None
     slo: Annotated[float | Literal["none"] | None, SLO] = None
     """Seconds within which 95 % of the texts must be there."""
-    find_capacity: Annotated[bool, Option("Look for the highest load that keeps the SLO.", "--find-capacity")] = False
+    find_capacity: Annotated[bool, Option("Search for the highest load that keeps the SLO.", "--find-capacity")] = False
     timeout_s: Annotated[float, Option("Seconds after which a text counts as missing.")] = 30.0
     audio: Annotated[
         Path | None, Option("Your own audio instead of the profile's: a directory, a file or a manifest.")
     ] = None
-    seed: Annotated[int, Option("Of audio, arrivals and order.", min=0)] = 0
+    seed: Annotated[int, Option("Seed of audio, arrivals and order.", min=0)] = 0
     api_key: Annotated[
         str | None,
         Option(
-            f"A file that holds the server's key. Default: {API_KEY_VARIABLE}, if set.", "--api-key-file", read_api_key
+            f"A file with the server's key. Default: the variable {API_KEY_VARIABLE}, if set.",
+            "--api-key-file",
+            read_api_key,
         ),
     ] = None
     model: Annotated[str, Option("The model's name in HTTP requests.")] = "funasr"

@@ -17,36 +17,38 @@ class ServeOptions:
     """Where a server listens, whom it answers and how much it takes in, in the order of ``--help``."""
 
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
-    port: Annotated[int, Option("TCP port; 0 for any that is free.", min=0, max=65535)] = 8000
+    port: Annotated[int, Option("TCP port; 0 for any free port.", min=0, max=65535)] = 8000
     api_key: Annotated[
         str | None,
         Option(
-            f"A file with the key that clients must send; or the variable {API_KEY_VARIABLE}.",
+            f"A file with the key that clients must send. Default: the variable {API_KEY_VARIABLE}, if set.",
             "--api-key-file",
             read_api_key,
         ),
     ] = None
     """Sent as ``Authorization: Bearer KEY``; None: whoever reaches the port may ask."""
-    tls_cert: Annotated[Path | None, Option("PEM certificate; plain HTTP without it.")] = None
-    tls_key: Annotated[Path | None, Option("Its key.")] = None
+    tls_cert: Annotated[Path | None, Option("PEM certificate for https and wss; without it, plain HTTP.")] = None
+    tls_key: Annotated[Path | None, Option("PEM key of the certificate.")] = None
     standby: Annotated[
-        bool, Option("Keep a second worker loaded: a crash costs no reload, but its memory all the time.")
+        bool, Option("Keep a second worker loaded: it takes over after a crash, and costs its memory all the time.")
     ] = False
     max_queue_s: Annotated[
         float | None,
-        Option("Seconds of audio accepted and not answered. Default: half a minute's work, ≥ 600.", min=1),
+        Option(
+            "Most seconds of audio accepted and not answered yet. Default: half a minute's work, at least 600.", min=1
+        ),
     ] = None
     max_streams: Annotated[
-        int | None, Option("WebSocket streams at once. Default: half of the measured speed's.", min=1)
+        int | None, Option("Most WebSocket streams at once. Default: half of the measured RTFx.", min=1)
     ] = None
     interims: Annotated[
-        bool | None, Option("Interim results of streams. Default: where the measured speed carries them.")
+        bool | None, Option("Give streams interim results. Default: if the measured speed suffices for --max-streams.")
     ] = None
     max_body_mb: Annotated[int, Option("Largest upload, in MiB.", min=1)] = 512
-    max_duration_s: Annotated[float, Option("Longest recording. Default: 4h.", "--max-duration", parse_duration)] = (
-        4 * 3600.0
-    )
-    grace_s: Annotated[float, Option("Seconds for what was accepted, after SIGTERM.", min=0)] = 30.0
+    max_duration_s: Annotated[
+        float, Option("Longest recording, such as 90s or 2h. Default: 4h.", "--max-duration", parse_duration)
+    ] = 4 * 3600.0
+    grace_s: Annotated[float, Option("Most seconds after SIGTERM to finish accepted requests.", min=0)] = 30.0
     max_requests: int = 512
     idle_s: float = 30.0
     """A client that sends nothing for longer, in the middle of something, is let go."""
