@@ -154,7 +154,7 @@ def _recheck_json(result: Recheck) -> dict[str, Any]:
         "blocks": result.comparison.blocks,
         "slower": result.slower,
         "good": result.good,
-        "told": result.describe(),
+        "summary": result.describe(),
         "missed": [limit.describe() for limit in result.now.missed],
         "packages": {name: {"recorded": old, "now": new} for name, (old, new) in result.packages.items()},
         "recorded": {
@@ -183,7 +183,7 @@ def _side_by_side_json(result: SideBySide) -> dict[str, Any]:
             row |= {**_figures(finalist), "ratio": asdict(finalist.speedup)}
         rows.append(row)
     objective = result.files[0].document.goal.objective
-    return {"blocks": result.comparison.blocks, "objective": objective, "files": rows, "told": result.describe()}
+    return {"blocks": result.comparison.blocks, "objective": objective, "files": rows, "summary": result.describe()}
 
 
 def _figures(finalist: Finalist) -> dict[str, Any]:

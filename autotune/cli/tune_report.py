@@ -253,5 +253,5 @@ def _accuracy_json(accuracy: Accuracy | None) -> dict[str, Any] | None:
         "rate": accuracy.rate,
         "reference": accuracy.reference_rate,
         "increase": accuracy.increase,
-        "told": describe_accuracy(accuracy),
+        "summary": describe_accuracy(accuracy),
     }
