@@ -43,10 +43,13 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Cache and state of the session; tiny models and their artifacts are made once in it."""
+    """Cache and state of the session; tiny models and their artifacts are made once, for all processes of a run."""
     folder = tmp_path_factory.mktemp("xdg")
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
     given = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["XDG_CACHE_HOME"] = str(session / "cache")
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     yield folder
     for name, value in given.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from autotune.jobs.measure import Recheck, SideBySide
     from autotune.proof.comparison import Finalist
 
-__all__ = ["measure"]
+__all__ = ["measure", "tell"]
 
 
 @with_options

@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.engines.funasr_import import import_network_classes
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
@@ -109,20 +110,21 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
     Raises:
         ModelError: the installed FunASR lacks a class that the configuration names, or the class refuses its settings.
     """
+    name = model.architecture if hot_words else _RUNS_AS.get(model.architecture, model.architecture)
+    settings = {**(model.config.get("model_conf") or {}), **model.config}
+    parts = {
+        kind: str(settings[kind]) for kind in ("encoder", "decoder", "predictor") if settings.get(kind) is not None
+    }
     with warnings.catch_warnings():
         # FunASR's modules emit SyntaxWarning and DeprecationWarning while they are imported.
         warnings.simplefilter("ignore")
-        import funasr  # noqa: F401 - fills the registry
-        from funasr.register import tables
-
-    name = model.architecture if hot_words else _RUNS_AS.get(model.architecture, model.architecture)
+        tables = import_network_classes(name, parts)
     cls = tables.model_classes.get(name)
     if cls is None:
         raise ModelError(f"The installed FunASR must have the class {name}, but has not. Upgrade funasr.")
-    settings = {**(model.config.get("model_conf") or {}), **model.config}
     # FunASR builds a Paraformer without decoder and predictor too, which fails when it runs.
     for part in ("encoder",) if model.architecture == "SenseVoiceSmall" else ("encoder", "decoder", "predictor"):
-        if settings.get(part) is None:
+        if part not in parts:
             raise ModelError(f"{part} must be named, but {model.path / 'config.yaml'} has none.")
     settings |= {"input_size": model.frontend.feature_dim, "vocab_size": vocabulary_size(model), "specaug": None}
     try:

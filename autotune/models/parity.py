@@ -102,6 +102,10 @@ def features(model: ModelDirectory, waveforms: Iterable[Float32]) -> list[Float3
     Child processes only: loads torch and funasr.
     """
     import torch
+
+    from autotune.engines.funasr_import import skip_funasr_init
+
+    skip_funasr_init()
     from funasr.frontends.wav_frontend import WavFrontend
 
     settings = {**(model.config.get("frontend_conf") or {}), "dither": 0.0}

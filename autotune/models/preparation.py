@@ -51,6 +51,9 @@ def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     Raises:
         ModelError: no such alias, the hub can't be reached, or doesn't have it.
     """
+    from autotune.engines.funasr_import import skip_funasr_init
+
+    skip_funasr_init()
     name: str = payload["id"]
     hub_id = name if "/" in name else _hub_id(name)
     host = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn").removeprefix("https://").strip("/")

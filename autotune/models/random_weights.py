@@ -48,6 +48,10 @@ def random_state(directory: Path, seed: int) -> dict[str, torch.Tensor]:
 def _features(model: ModelDirectory) -> torch.Tensor:
     """Normalised features [1, frames, feature_dim] of embedded speech, from FunASR's own front end."""
     import torch
+
+    from autotune.engines.funasr_import import skip_funasr_init
+
+    skip_funasr_init()
     from funasr.frontends.wav_frontend import WavFrontend
 
     from autotune.audio.embedded import embedded_clips
