@@ -23,7 +23,7 @@ _MODULES = {
 
 
 def skip_funasr_init() -> None:
-    """Let ``import funasr.X`` import X and what X needs; the first use of ``funasr.AutoModel`` still imports everything.
+    """Let ``import funasr.X`` import X and what X needs; using ``funasr.AutoModel`` still imports all of it.
 
     Changes nothing where FunASR is imported already. Raises ModuleNotFoundError if it isn't installed.
     """
