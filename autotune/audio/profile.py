@@ -21,6 +21,7 @@ __all__ = [
     "AudioProfile",
     "DurationDistribution",
     "Loop",
+    "Objective",
     "PauseRange",
     "Range",
     "ShardShape",
@@ -37,6 +38,7 @@ its ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arr
 Loop = Literal["closed", "open"]
 """What a search space asks of an arrival: ``open`` where audio comes whatever the recognizer is doing, so that waiting
 for company may pay."""
+Objective = Literal["throughput", "latency", "streams"]
 
 _PROFILES = Path(__file__).parent / "profiles"
 
@@ -169,7 +171,7 @@ class AudioProfile(Document):
     """Share of 32 ms frames that Silero VAD calls speech at threshold 0.5; workloads are built to it."""
     arrival: ArrivalProcess
     shard: ShardShape
-    objective: Literal["throughput", "latency", "streams"]
+    objective: Objective
     """What is made best unless the user says otherwise."""
     slo: Slo | None
     """null: nothing is promised."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio.sound_file import claimed_frames, counted_frames, open_sound
 from autotune.errors import AudioError
 
@@ -21,14 +21,11 @@ __all__ = [
     "AudioBlocks",
     "AudioInfo",
     "AudioScan",
-    "Float32",
     "audio_info",
     "open_audio",
     "read_audio",
     "scan_audio",
 ]
-
-Float32 = npt.NDArray[np.float32]
 
 SAMPLE_RATE_HZ = 16_000
 """What every FunASR model here expects."""

@@ -7,7 +7,10 @@ from typing import Literal
 from autotune.audio.profile import Arrival, Slo
 from autotune.documents import Document
 
-__all__ = ["Recording", "Shard", "Turn", "Workload"]
+__all__ = ["AudioSource", "Recording", "Shard", "Turn", "Workload"]
+
+AudioSource = Literal["embedded", "user"]
+"""Whose audio: synthesised from the embedded clips, or the user's own files."""
 
 
 class Turn(Document):
@@ -55,7 +58,7 @@ class Workload(Document):
     shards: tuple[Shard, ...]
     warmup: tuple[Recording, ...]
     """Transcribed before anything is measured."""
-    source: Literal["embedded", "user"]
+    source: AudioSource
     sha256: str
     """Of ids, lengths, arrivals, texts and the files' contents; the same on every machine that has the same files."""
     speech_share: float | None

@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio.embedded import Clip, embedded_clips
 from autotune.audio.profile import AudioProfile, PauseRange
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.recording import Turn
 
 __all__ = ["SYNTHESIS_VERSION", "Drawn", "Mixed", "draw_clips", "fit_pauses", "mix_recording"]

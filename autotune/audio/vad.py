@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.errors import EngineUnavailableError
 
 __all__ = ["BLOCK_FRAMES", "FRAME_SAMPLES", "SileroStream", "SileroVad", "silero_model_path"]

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from autotune.accuracy import Guard
+from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
-from autotune.audio.profile import Arrival
+from autotune.audio.profile import Arrival, Objective
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
@@ -17,7 +18,7 @@ from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.redaction import RedactedCommand
-from autotune.study.goal import Goal, Objective
+from autotune.study.goal import Goal
 
 __all__ = [
     "SCHEMA",
@@ -163,7 +164,7 @@ class CerRecord(Document):
     reference: float = Field(ge=0)
     increase: RateRecord
     allowed: float | None = Field(ge=0)
-    verdict: Literal["passed", "rejected", "unclear"]
+    verdict: VerdictName
     visible: float = Field(ge=0)
     more_audio: float | None = Field(gt=1)
     clips: int = Field(ge=1)
@@ -194,7 +195,7 @@ class MeasurementRecord(Document):
     blocks: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _accuracy_told(self) -> MeasurementRecord:
+    def _accuracy_matches_cer(self) -> MeasurementRecord:
         if (self.accuracy == "checked") != (self.cer is not None):
             raise ValueError('accuracy must be "checked" with a cer and "not checked" without one')
         return self

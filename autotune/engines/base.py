@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from autotune.arrays import Float32, Int32
 from autotune.deployment import Deployment
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest", "Float32", "Int32"]
+__all__ = ["Consumed", "Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest"]
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
+Consumed = Literal["features", "waveforms"]
+"""What of a recording an engine is given: features of the front end, or samples for a front end of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Engine(Protocol):
     """
 
     name: ClassVar[str]
-    consumes: ClassVar[Literal["features", "waveforms"]]
+    consumes: ClassVar[Consumed]
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32, Int32
+from autotune.arrays import Float32, Int32
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.tensors import model_inputs
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
@@ -30,7 +31,7 @@ class FakeEngine:
     """
 
     name: ClassVar[str] = "fake"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "speed": ("instant", "1000x", "100x", "10x"),
         "fault": (

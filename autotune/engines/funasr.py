@@ -10,9 +10,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
+from autotune.arrays import Float32
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -34,7 +35,7 @@ class FunasrEngine:
     """
 
     name: ClassVar[str] = "funasr"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
+    consumes: ClassVar[Consumed] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}

@@ -7,10 +7,10 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from autotune.deployment import Deployment
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
     INPUT_NAMES,
@@ -46,7 +46,7 @@ class OnnxRuntimeEngine:
     """
 
     name: ClassVar[str] = "onnxruntime"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "graph_optimization_level": tuple(_LEVELS),
         "execution_mode": tuple(_MODES),

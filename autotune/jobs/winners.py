@@ -18,7 +18,7 @@ from autotune.errors import DocumentError
 from autotune.files import atomic_write, state_dir
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import flatten
-from autotune.study.goal import Objective
+from autotune.audio.profile import Objective
 
 __all__ = ["Unreadable", "Winner", "forget", "history_dir", "remember", "remembered", "starts", "transferred"]
 

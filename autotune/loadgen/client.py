@@ -22,6 +22,7 @@ __all__ = [
     "Answer",
     "Client",
     "Endpoint",
+    "ProtocolName",
     "SentRequest",
     "Status",
     "endpoint",
@@ -147,6 +148,8 @@ class SentRequest(Document):
 
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+ProtocolName = Literal["http", "websocket"]
+"""``http``: OpenAI's ``POST /v1/audio/transcriptions``; ``websocket``: FunASR's protocol."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,7 @@ class Endpoint:
     """The address that recordings are sent to, and its protocol."""
 
     url: str
-    protocol: Literal["http", "websocket"]
-    """``http``: OpenAI's ``POST /v1/audio/transcriptions``; ``websocket``: FunASR's protocol."""
+    protocol: ProtocolName
 
     @property
     def encrypted(self) -> bool:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
+from autotune.audio.recording import AudioSource
 from autotune.documents import Document
 from autotune.loadgen.capacity import Ended, RunOutcome
-from autotune.loadgen.client import SentRequest
+from autotune.loadgen.client import ProtocolName, SentRequest
 from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
@@ -41,7 +42,7 @@ class LoadAudio(Document):
 
     profile: str
     seed: int = Field(ge=0)
-    source: Literal["embedded", "user"]
+    source: AudioSource
     sha256: str
     recordings: int = Field(ge=1)
     """Distinct ones; each is sent once before any is sent again."""
@@ -113,7 +114,7 @@ class LoadReport(Document):
 
     schema_version: Literal["autotune/load/v1"] = Field(default=SCHEMA, alias="schema")
     url: RedactedUrl
-    protocol: Literal["http", "websocket"]
+    protocol: ProtocolName
     local: bool
     """Whether client and server shared a machine, by the address."""
     process: Process

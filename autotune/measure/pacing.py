@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, read_audio
 from autotune.audio.profile import Arrival
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 
 __all__ = [
     "LEAD_S",

@@ -14,17 +14,18 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, Workload
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.documents import Document
-from autotune.engines.base import Float32
 from autotune.errors import ArtifactError
 from autotune.files import atomic_write, cache_dir
 
 __all__ = ["Calibration", "embedded_calibration", "workload_calibration"]
 
 Int16 = npt.NDArray[np.int16]
+SourceName = Literal["workload", "embedded"]
 
 MOST_S = 90.0
 """Audio of a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
@@ -39,7 +40,7 @@ _FULL_SCALE = 32767.0
 class Calibration(Document):
     """Which audio a static int8 artifact was calibrated on. The samples lie in the cache, under their digest."""
 
-    source: Literal["workload", "embedded"]
+    source: SourceName
     """``workload``: segments of what was tuned for; ``embedded``: autotune's own clips."""
     segments: int = Field(ge=1)
     audio_s: float = Field(gt=0)
@@ -86,13 +87,13 @@ def embedded_calibration() -> Calibration:
     generator = np.random.default_rng(_SEED)
     order = generator.permutation(len(embedded_clips()))
     segments: list[Int16] = []
-    taken = 0
-    while _seconds(segments) < MOST_S and taken < len(order):
+    clips = 0
+    while _seconds(segments) < MOST_S and clips < len(order):
         count = int(generator.integers(1, 5))
-        joined = np.concatenate([embedded_clips()[index].waveform for index in order[taken : taken + count]])
+        joined = np.concatenate([embedded_clips()[index].waveform for index in order[clips : clips + count]])
         segments.append(_int16(joined[: round(LONGEST_S * SAMPLE_RATE_HZ)]))
-        taken += count
-    return _kept("embedded", segments)
+        clips += count
+    return _stored("embedded", segments)
 
 
 def workload_calibration(workload: Workload) -> Calibration:
@@ -113,7 +114,7 @@ def workload_calibration(workload: Workload) -> Calibration:
             segments.append(_cut(recordings[index], generator))
             if _seconds(segments) >= budget:
                 break
-    return _kept("workload", segments)
+    return _stored("workload", segments)
 
 
 def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
@@ -132,7 +133,7 @@ def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
     return _int16(samples[max(0, min(start, len(samples) - length)) :][:length])
 
 
-def _kept(source: Literal["workload", "embedded"], segments: Sequence[Int16]) -> Calibration:
+def _stored(source: SourceName, segments: Sequence[Int16]) -> Calibration:
     """Written to the cache unless it is there."""
     calibration = Calibration(
         source=source, segments=len(segments), audio_s=_seconds(segments), sha256=_sha256(segments)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32, Int32
 from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineInput
-from autotune.engines.base import Float32, Int32
 from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32, Int32
 from autotune.audio.embedded import embedded_clips
 from autotune.documents import Document
-from autotune.engines.base import Float32, Int32
 from autotune.model_directory import ModelDirectory
 
 if TYPE_CHECKING:

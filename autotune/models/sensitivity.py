@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32
 from autotune.deployment import WeightType
-from autotune.engines.base import Float32
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.parity import ParityBatch

@@ -29,6 +29,8 @@ _EMBEDDED = Path(__file__).parent / "embedded"
 
 RANDOM_SEED = 0
 
+WeightsName = Literal["pretrained", "random", "embedded"]
+
 _ALTERNATIVES = (
     "Pass a FunASR model directory (config.yaml, model.pt, am.mvn, tokens) that was downloaded elsewhere, or "
     f"random:PRESET for the speed of the real architecture without its weights ({', '.join(sorted(PRESETS))})."
@@ -55,7 +57,7 @@ class ModelInfo(Document):
     """The model directory, absolute."""
     architecture: Architecture
     parameters: int = Field(ge=1)
-    weights: Literal["pretrained", "random", "embedded"]
+    weights: WeightsName
     sha256: str
     """Of weights, configuration, tokenizer and CMVN: equal digests are equal models."""
     revision: str | None
@@ -167,7 +169,7 @@ def _checked(
     )
 
 
-def _weights(model: ModelDirectory) -> Literal["pretrained", "random", "embedded"]:
+def _weights(model: ModelDirectory) -> WeightsName:
     """What ``configuration.json`` says of the weights that this project made."""
     try:
         meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.accuracy import Verdict
+from autotune.audio.profile import Objective
 from autotune.deployment import Deployment
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult
-from autotune.study.goal import Limit, Objective
+from autotune.study.goal import Limit
 
 __all__ = ["BETTER", "WORSE", "HeldBack", "held_back", "reason"]
 

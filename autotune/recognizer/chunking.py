@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Chunking
 from autotune.recognizer.speech import Span, SpeechRules, SpeechSpans, SpeechTrack, VadModel, open_vad
 

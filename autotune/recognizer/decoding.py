@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from autotune.arrays import Int32
 from autotune.engines import EngineOutput
-from autotune.engines.base import Int32
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 

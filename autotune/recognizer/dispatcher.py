@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from autotune.arrays import Float32
 from autotune.deployment import Batch, Deployment
 from autotune.engines import Engine, engine_class
-from autotune.engines.base import Float32
 from autotune.errors import DocumentError, TrialMismatch
 from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded

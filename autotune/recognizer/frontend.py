@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from autotune.engines.base import Float32, Int32
+from autotune.arrays import Float32, Int32
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
 

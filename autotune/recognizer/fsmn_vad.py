@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.documents import read_yaml
 from autotune.engines.funasr import network_settings, quiet
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.audio.reading import Float32, open_audio
+from autotune.arrays import Float32
+from autotune.audio.reading import open_audio
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.recognizer.chunking import Chunker, Chunkers

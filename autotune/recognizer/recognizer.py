@@ -15,10 +15,10 @@ from typing import Self
 
 import numpy as np
 
+from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, load_engine
-from autotune.engines.base import Float32
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import SegmentJob

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.vad import BLOCK_FRAMES, FRAME_SAMPLES, SileroStream, SileroVad
 from autotune.deployment import SILERO, Chunking
 

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.recognizer.chunking import Piece, SampleBuffer
 from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob

@@ -11,7 +11,7 @@ import numpy as np
 from autotune.deployment import Deployment
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.candidates import Candidate
-from autotune.study.known import History
+from autotune.study.history import History
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autotune.accuracy import Guard
+from autotune.audio.profile import Objective
 from autotune.measure import Pooled
 
-__all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
+__all__ = ["OBJECTIVES", "Goal", "Limit"]
 
-Objective = Literal["throughput", "latency", "streams"]
 OBJECTIVES: tuple[Objective, ...] = ("throughput", "latency", "streams")
 
 

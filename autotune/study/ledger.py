@@ -21,7 +21,7 @@ from autotune.deployment import Deployment
 from autotune.measure import Measurement, Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
-from autotune.study.known import History
+from autotune.study.history import History
 from autotune.study.records import Role, TrialRecord, read_record
 from autotune.study.storage import StudyStorage
 

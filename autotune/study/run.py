@@ -20,7 +20,7 @@ from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describ
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyEvent
 from autotune.study.chooser import Chooser
-from autotune.study.known import ATTEMPTS, History
+from autotune.study.history import ATTEMPTS, History
 from autotune.study.ledger import Ledger, Suggestion
 from autotune.study.records import Role, TrialRecord
 

@@ -17,7 +17,7 @@ from autotune.models import ModelInfo
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
-from autotune.study.goal import Objective
+from autotune.audio.profile import Objective
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import machine
 

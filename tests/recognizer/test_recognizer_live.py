@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.deployment import Chunking
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.chunking import Piece

@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.sound_file import open_sound
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 
