@@ -84,7 +84,7 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     """
     if not accuracies:
         raise ValueError("there must be at least one accuracy to pool, but there is none")
-    if len({(one.unit, one.tokens) for one in accuracies}) > 1:
+    if len({(accuracy.unit, accuracy.tokens) for accuracy in accuracies}) > 1:
         raise ValueError("accuracies must be counted alike to be pooled, but their units differ")
     sums: dict[str, tuple[int, int, int]] = {}
     for accuracy in accuracies:
@@ -98,7 +98,7 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     return Accuracy(
         unit=accuracies[0].unit,
         tokens=accuracies[0].tokens,
-        utterances=sum(one.utterances for one in accuracies),
+        utterances=sum(accuracy.utterances for accuracy in accuracies),
         clips=tuple(ClipCount(clip, *sums[clip]) for clip in sorted(sums)),
         worst=tuple(worst.values())[:WORST],
     )

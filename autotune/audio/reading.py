@@ -201,15 +201,15 @@ def scan_audio(directory_or_file: Path) -> AudioScan:
 
 
 def _candidates(directory: Path) -> list[Path]:
-    found = []
+    files: list[Path] = []
     for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(folder) / name
             # is_file() leaves out FIFOs and sockets, which would block when opened.
             if not name.startswith(".") and path.suffix.lower() not in _NOT_AUDIO and path.is_file():
-                found.append(path)
-    return sorted(found)
+                files.append(path)
+    return sorted(files)
 
 
 def _usable(path: Path) -> AudioInfo:

@@ -55,10 +55,10 @@ def build_workload(
     drawn = []
     for shard in range(shards):
         own = stored[shard * count : (shard + 1) * count]
-        recordings = [_drawn(one) for one in own]
+        recordings = [_drawn(recording) for recording in own]
         drawn.append(_arriving(profile, seed, shard, recordings))
-    warmup = tuple(_drawn(one) for one in stored[shards * count :])
-    digests = {one.id: one.sha256 for one in stored}
+    warmup = tuple(_drawn(recording) for recording in stored[shards * count :])
+    digests = {recording.id: recording.sha256 for recording in stored}
     return Workload(
         profile=profile.name,
         seed=seed,
@@ -180,7 +180,8 @@ def _file_sha256(path: Path) -> str:
 
 
 def _sha256(shards: Iterable[Shard], warmup: Iterable[Recording], digests: dict[str, str]) -> str:
-    content = [[_identity(one, digests) for one in group] for group in (*(s.recordings for s in shards), warmup)]
+    groups = [*(shard.recordings for shard in shards), warmup]
+    content = [[_identity(recording, digests) for recording in group] for group in groups]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -160,12 +160,12 @@ class _MeasureSetup:
 
 
 def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
-    found = {}
+    artifacts = {}
     for file in files:
         artifact = measured_artifact(file.document, model, on_event=progress(reporter, f"artifact of {file.path}"))
         if artifact is not None:
-            found[file.document.deployment] = artifact
-    return found
+            artifacts[file.document.deployment] = artifact
+    return artifacts
 
 
 def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:

@@ -129,7 +129,7 @@ class _Driver:
                 return
             from_s = self._counted_from_s(due)
             self._waiting[number] = from_s
-            self._tasks[loop.create_task(self._one(number, due))] = from_s
+            self._tasks[loop.create_task(self._send(number, due))] = from_s
             self._tell(due.at_s)
         self._period_s = self._plan.limit_s
 
@@ -137,7 +137,7 @@ class _Driver:
         # Also with nothing to wait for: whoever is behind must let the tasks run.
         await asyncio.sleep(max(0.0, self._begin_s + at_s - asyncio.get_running_loop().time()))
 
-    async def _one(self, number: int, due: Due) -> None:
+    async def _send(self, number: int, due: Due) -> None:
         loop = asyncio.get_running_loop()
         sent_s = loop.time() - self._begin_s
         from_s = self._counted_from_s(due)

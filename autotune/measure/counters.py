@@ -249,7 +249,7 @@ def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s:
             facts["quota_others_share"] = max(0.0, (after - before - own_s) / (end.quotas[folder].cpus * wall_s))
     if start.overheated is not None and end.overheated is not None:
         facts["overheated"] = float(max(0, end.overheated - start.overheated))
-    clocks = [one.clock_share for one in (start, end) if one.clock_share is not None]
+    clocks = [moment.clock_share for moment in (start, end) if moment.clock_share is not None]
     if clocks:
         facts["clock_share"] = sum(clocks) / len(clocks)
     return facts

@@ -64,7 +64,7 @@ class GpuMeter:
         if self._handle is None:
             return {}
         self._samples.append(self._look())
-        self._told(self._nvml.nvmlShutdown)
+        self._asked(self._nvml.nvmlShutdown)
         facts: dict[str, float] = {}
         clocks = [sample.clock_share for sample in self._samples if sample.clock_share is not None]
         slowed = [sample.slowed_down for sample in self._samples if sample.slowed_down is not None]
@@ -80,7 +80,7 @@ class GpuMeter:
     def busy(self) -> bool:
         """Whether the GPU computes or copies now, in the last second; true where NVML can't say. Needs no start."""
         self._handle = self._handle or self._opened()
-        use = self._told(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
+        use = self._asked(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
         return use is None or use.gpu > 0 or use.memory > 0
 
     def _opened(self) -> Any:
@@ -108,17 +108,17 @@ class GpuMeter:
 
     def _look(self) -> _Sample:
         nvml, handle = self._nvml, self._handle
-        clock = self._told(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
-        highest = self._told(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
-        reasons = self._told(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
-        others = self._told(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
+        clock = self._asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        highest = self._asked(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
+        reasons = self._asked(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+        others = self._asked(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
         return _Sample(
             clock_share=clock / highest if clock is not None and highest else None,
             slowed_down=None if reasons is None else bool(reasons & SLOWED_DOWN),
             others=others,
         )
 
-    def _told(self, ask: Callable[[], Any]) -> Any:
+    def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except Exception:  # noqa: BLE001 - this GPU or driver lacks it

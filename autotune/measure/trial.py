@@ -220,10 +220,10 @@ def _padding_share(stats: RecognizerStats) -> float:
 
 def _new_shapes(stats: RecognizerStats) -> NewShapes:
     shapes = stats.shapes
-    count = shapes.new + shapes.known
+    count = shapes.new + shapes.repeated
     cost = None
-    if shapes.new_padded_s > 0 and shapes.known_s > 0:
-        cost = (shapes.new_s / shapes.new_padded_s) / (shapes.known_s / shapes.known_padded_s) - 1
+    if shapes.new_padded_s > 0 and shapes.repeated_s > 0:
+        cost = (shapes.new_s / shapes.new_padded_s) / (shapes.repeated_s / shapes.repeated_padded_s) - 1
     return NewShapes(share=shapes.new / count if count else 0.0, cost=cost)
 
 

@@ -198,7 +198,7 @@ def _silence_tracing() -> None:
 
 
 def _quantize(
-    source: Path, out: Path, spec: ArtifactSpec, found: Mapping[str, float], step: Callable[[str], None]
+    source: Path, out: Path, spec: ArtifactSpec, distances: Mapping[str, float], step: Callable[[str], None]
 ) -> tuple[Parity, float]:
     """FunASR's recipe (``u8``), or the same with signed weights of 8 bits (``s8``) or 7 (``s7``)."""
     import onnx
@@ -210,7 +210,7 @@ def _quantize(
     names = [node.name for node in onnx.load(original, load_external_data=False).graph.node]
     exact_nodes = [name for name in names if any(part in name for part in NOT_QUANTIZED)]
     if spec.fp32_share:
-        exact_nodes += most_sensitive(original, found, spec.fp32_share, exact_nodes)
+        exact_nodes += most_sensitive(original, distances, spec.fp32_share, exact_nodes)
     # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
     work = out / "work"
     work.mkdir()

@@ -81,7 +81,7 @@ def sensitivities(
         valid: torch.Tensor = scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]]
         return valid.softmax(dim=-1)
 
-    found = {}
+    distances = {}
     with torch.inference_mode():
         exact = answers()
         for done, layer in enumerate(layers):
@@ -91,8 +91,8 @@ def sensitivities(
             rough = answers()
             hook.remove()
             same = rough.shape == exact.shape
-            found[key] = float((exact - rough).abs().sum(dim=-1).mean() / 2) if same else _ANOTHER_LENGTH
-    return found
+            distances[key] = float((exact - rough).abs().sum(dim=-1).mean() / 2) if same else _ANOTHER_LENGTH
+    return distances
 
 
 def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
@@ -125,12 +125,12 @@ def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
     return (weight / scale).round().clamp(-largest, largest) * scale
 
 
-def most_sensitive(onnx_file: Path, found: Mapping[str, float], share: float, excluded: Sequence[str]) -> list[str]:
+def most_sensitive(onnx_file: Path, distances: Mapping[str, float], share: float, excluded: Sequence[str]) -> list[str]:
     """Nodes that stay in fp32: those that cause most for their size, until they cause ``share`` of the whole.
 
     Args:
         onnx_file: with its weights inside.
-        found: of ``sensitivities``.
+        distances: of ``sensitivities``.
         share: 0..1, of the sum of what each node alone causes.
         excluded: names of nodes that stay in fp32 anyway.
     """
@@ -143,7 +143,7 @@ def most_sensitive(onnx_file: Path, found: Mapping[str, float], share: float, ex
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in matrices and node.name not in excluded:
             matrix = numpy_helper.to_array(matrices[node.input[1]])
-            caused = max(0.0, found.get(matrix_key(matrix), 0.0))
+            caused = max(0.0, distances.get(matrix_key(matrix), 0.0))
             candidates.append((caused / matrix.size, caused, node.name))
     left = share * sum(caused for _, caused, _ in candidates)
     chosen = []

@@ -38,8 +38,8 @@ class Request:
         self._arrival_s = arrival_s
         self._owner = self if owner is None else owner
         self._on_segment = on_segment
-        self._told = 0
-        self._telling = 0
+        self._handed_out = 0
+        self._handing_out = 0
         """Threads that are calling ``on_segment``: the transcript isn't given before they are through."""
         self._lock = threading.Lock()
         self._places: list[Place] = []
@@ -90,30 +90,30 @@ class Request:
         with self._lock:
             self._decoded[position] = result
             settled = self._newly_settled()
-            self._telling += 1
+            self._handing_out += 1
         try:
             for segment in settled:
                 assert self._on_segment is not None
                 self._on_segment(segment)
         finally:
             with self._lock:
-                self._telling -= 1
+                self._handing_out -= 1
         self._resolve()
 
     def _newly_settled(self) -> list[Segment]:
         """Segments that are now known with all before them, each once."""
         settled: list[Segment] = []
-        while self._on_segment is not None and self._told in self._decoded:
-            place = self._places[self._told]
+        while self._on_segment is not None and self._handed_out in self._decoded:
+            place = self._places[self._handed_out]
             if place.shared_s:
                 break
-            settled.append(segment_of(place, self._decoded[self._told]))
-            self._told += 1
+            settled.append(segment_of(place, self._decoded[self._handed_out]))
+            self._handed_out += 1
         return settled
 
     def _resolve(self) -> None:
         with self._lock:
-            if self._settled or self._audio_s is None or self._telling or len(self._decoded) < len(self._places):
+            if self._settled or self._audio_s is None or self._handing_out or len(self._decoded) < len(self._places):
                 return
             self._settled = True
             decoded = [self._decoded[position] for position in range(len(self._places))]

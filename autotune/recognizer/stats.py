@@ -24,9 +24,9 @@ class ShapeStats:
     """Wall seconds in the engine."""
     new_padded_s: float = 0.0
     """Seconds of padded audio."""
-    known: int = 0
-    known_s: float = 0.0
-    known_padded_s: float = 0.0
+    repeated: int = 0
+    repeated_s: float = 0.0
+    repeated_padded_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Stats:
     def add_run(self, shape: tuple[int, int], wall_s: float, padded_s: float) -> None:
         """The engine ran a batch of ``shape`` (size, frames)."""
         with self._lock:
-            kind = "known" if shape in self._shapes else "new"
+            kind = "repeated" if shape in self._shapes else "new"
             self._shapes.add(shape)
             self._by_shape[kind] += 1
             self._by_shape[f"{kind}_s"] += wall_s
@@ -150,7 +150,7 @@ class Stats:
             "new": 0,
             "new_s": 0.0,
             "new_padded_s": 0.0,
-            "known": 0,
-            "known_s": 0.0,
-            "known_padded_s": 0.0,
+            "repeated": 0,
+            "repeated_s": 0.0,
+            "repeated_padded_s": 0.0,
         }

@@ -100,13 +100,13 @@ class _Worker:
         heartbeat()
         while True:
             waiting, stats = self.recognizer.queue(), self.recognizer.stats()
-            batches = [asdict(one) for one in self.recognizer.take_batches()]
+            batches = [asdict(batch) for batch in self.recognizer.take_batches()]
             totals = {"audio_s": stats.audio_s, "busy_s": stats.busy_s, "stages_s": stats.stages_s}
             self.send({"status": {"queue": asdict(waiting), "batches": batches, "totals": totals}})
             time.sleep(STATUS_EVERY_S)
 
 
-def _told(error: BaseException, path: Path | None = None) -> Message:
+def _error_message(error: BaseException, path: Path | None = None) -> Message:
     """An error as the client may see it: without paths of this machine."""
     kind = "audio" if isinstance(error, AudioError) else "internal"
     text = f"{error}" if kind == "audio" else f"{type(error).__name__}: {error}"
@@ -132,7 +132,7 @@ class _FileJob:
         except CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
-            self._worker.send({"id": self._number, "error": _told(error, self._path)})
+            self._worker.send({"id": self._number, "error": _error_message(error, self._path)})
         else:
             self._worker.send({"id": self._number, "done": done})
         finally:
@@ -146,7 +146,9 @@ class _LiveJob:
         self._worker, self._number = worker, number
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         """Messages about this stream, in order."""
-        self._stream = worker.recognizer.stream(lambda one: worker.send({"id": number, "segment": segment_to(one)}))
+        self._stream = worker.recognizer.stream(
+            lambda segment: worker.send({"id": number, "segment": segment_to(segment)})
+        )
         self._resampler = None
         if rate_hz != SAMPLE_RATE_HZ:
             self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
@@ -160,7 +162,7 @@ class _LiveJob:
     def _run(self) -> None:
         try:
             while (order := self.inbox.get())[0] not in ("drop", "end"):
-                self._hear(*order)
+                self._handle(*order)
             if order[0] == "end":
                 if self._resampler is not None:
                     self._stream.feed(self._resampled(np.empty(0, np.float32), last=True))
@@ -168,11 +170,11 @@ class _LiveJob:
         except CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
-            self._worker.send({"id": self._number, "error": _told(error)})
+            self._worker.send({"id": self._number, "error": _error_message(error)})
         finally:
             self._worker.forget(self._number)
 
-    def _hear(self, order: str, content: bytes) -> None:
+    def _handle(self, order: str, content: bytes) -> None:
         if order == "interim":
             self._stream.interim().add_done_callback(self._send_interim)
             return

@@ -77,7 +77,7 @@ class WorkerProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._stop = Stop()
         self._ending = False
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
         self._hung = ""
         """How, if it did."""
         self.status = WorkerStatus()
@@ -103,7 +103,7 @@ class WorkerProcess:
 
     def end_if_hung(self) -> None:
         """It loads for too long, says nothing, or one batch doesn't end."""
-        silent_s = time.monotonic() - self._heard_at
+        silent_s = time.monotonic() - self._last_message_at
         running_s = self.status.queue.get("running_s", 0.0)
         if silent_s > (SILENT_S if self.ready else LOAD_S):
             self._hung = f"the worker hung: it said nothing for {silent_s:.0f} s"
@@ -112,7 +112,7 @@ class WorkerProcess:
         else:
             return
         self.status = WorkerStatus()
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
         self._stop.set()
 
     async def run(self) -> str:
@@ -177,11 +177,11 @@ class WorkerProcess:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Hear it until its end."""
         self._writer = writer
-        self.ready_at = self._heard_at = time.monotonic()
+        self.ready_at = self._last_message_at = time.monotonic()
         try:
             self._on_ready(self)
             while not self._ending and (message := await receive_frame(reader)) is not None:
-                self._heard_at = time.monotonic()
+                self._last_message_at = time.monotonic()
                 if "status" in message:
                     self.status = WorkerStatus(message["status"]["queue"], message["status"]["totals"])
                 self._on_message(self, message)

@@ -122,8 +122,8 @@ class Ledger:
 
     def _transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
         if "transfers" not in self._study.user_attrs:
-            self._study.set_user_attr("transfers", [one.model_dump(mode="json") for one in offered])
-        return [Deployment.model_validate(one) for one in self._study.user_attrs["transfers"]]
+            self._study.set_user_attr("transfers", [deployment.model_dump(mode="json") for deployment in offered])
+        return [Deployment.model_validate(deployment) for deployment in self._study.user_attrs["transfers"]]
 
     def taken(self) -> set[str]:
         """Keys of the deployments that other nodes are measuring."""
@@ -160,7 +160,7 @@ class Ledger:
         if self._storage.alone or role in ("baseline", "anchor", "recheck"):
             return trial  # each node measures its own baseline, and a leader is measured again on purpose
         # Of two nodes that begin the same deployment, the lower number goes on: both see both, so both agree.
-        if not any(one.number < trial.number and _measures(one, deployment) for one in self._trials()):
+        if not any(rival.number < trial.number and _measures(rival, deployment) for rival in self._trials()):
             return trial
         self._end(trial, _Ending(TrialState.FAIL, attributes={"role": "repeat"}))
         return None
@@ -175,7 +175,8 @@ class Ledger:
         own = self._begin({"role": "repeat", "node": self.node, "key": _FINALISTS})
         with self.alive(own):
             running = self._trials(TrialState.RUNNING)
-            before = [one for one in running if one.number < own.number and one.user_attrs.get("key") == _FINALISTS]
+            rivals = [trial for trial in running if trial.user_attrs.get("key") == _FINALISTS]
+            before = [trial for trial in rivals if trial.number < own.number]
             try:
                 yield str(before[0].user_attrs["node"]) if before else ""
             finally:
