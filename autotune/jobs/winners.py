@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, HardwareRecord, IntervalRecord, read_deployment_file, yaml_text
 from autotune.deployment import Deployment
 from autotune.documents import parse_document, read_yaml
@@ -18,7 +19,6 @@ from autotune.errors import DocumentError
 from autotune.files import atomic_write, state_dir
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import flatten
-from autotune.audio.profile import Objective
 
 __all__ = ["Unreadable", "Winner", "forget", "history_dir", "remember", "remembered", "starts", "transferred"]
 

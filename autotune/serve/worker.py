@@ -1,6 +1,6 @@
 """The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
 
-The child side of ``backend.py``. It is told ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
+The child side of ``backend.py``. It gets ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
 the id of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a
 second.
 """
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["serve_task"]
 
 STATUS_EVERY_S = 0.5
+"""Seconds between two statuses; the server takes a worker that is silent for far longer for hung."""
 _SCALE = np.float32(1 / 32768)
 
 
@@ -47,6 +48,7 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
+        # Warm-up batches are nobody's: they must not be in the server's metrics.
         recognizer.take_batches()
         # Engines keep the memory arenas that they were measured with.
         with memory_given_back(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -56,7 +58,7 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 class _Worker:
-    """Hears the server and lets each job work in a thread of its own."""
+    """Receives the server's messages, and gives each job a thread of its own."""
 
     def __init__(self, recognizer: Recognizer, connection: socket.socket) -> None:
         self.recognizer = recognizer
@@ -65,7 +67,7 @@ class _Worker:
         self._jobs: dict[int, _FileJob | _LiveJob] = {}
 
     def run(self) -> None:
-        """Until the server hangs up."""
+        """Handle messages until the server hangs up."""
         threading.Thread(target=self._report, name="autotune-status", daemon=True).start()
         with self._connection.makefile("rb") as stream:
             while (frame := read_frame(stream)) is not None:
@@ -74,7 +76,7 @@ class _Worker:
             job.drop()
 
     def send(self, message: Message) -> None:
-        """From any thread; nothing is sent to a server that is gone."""
+        """Send a message, from any thread; does nothing once the server has hung up."""
         frame = packed(message)
         with self._sending, contextlib.suppress(OSError):
             self._connection.sendall(frame)
@@ -94,9 +96,11 @@ class _Worker:
         elif order == "drop":
             job.drop()
         elif isinstance(job, _LiveJob):
+            # Only queued: one stream's resampling and features must not hold up the messages of all others.
             job.inbox.put((order, content))
 
     def _report(self) -> None:
+        # This thread wakes twice a second even if all else hangs; whoever watches the process must leave it out.
         heartbeat()
         while True:
             waiting, stats = self.recognizer.queue(), self.recognizer.stats()
@@ -114,7 +118,7 @@ def _error_message(error: BaseException, path: Path | None = None) -> Message:
 
 
 class _FileJob:
-    """One recording that is there as a whole."""
+    """Transcribes one file."""
 
     def __init__(self, worker: _Worker, number: int, path: Path) -> None:
         self._worker, self._number, self._path = worker, number, path
@@ -122,7 +126,7 @@ class _FileJob:
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Give the file up; its thread ends without an answer."""
         self._request.abandon()
 
     def _run(self) -> None:
@@ -140,12 +144,12 @@ class _FileJob:
 
 
 class _LiveJob:
-    """One recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
+    """Transcribes one recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
 
     def __init__(self, worker: _Worker, number: int, rate_hz: int) -> None:
         self._worker, self._number = worker, number
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        """Messages about this stream, in order."""
+        """The server's messages about this stream, in order."""
         self._stream = worker.recognizer.stream(
             lambda segment: worker.send({"id": number, "segment": segment_to(segment)})
         )
@@ -155,7 +159,7 @@ class _LiveJob:
         threading.Thread(target=self._run, name=f"autotune-stream-{number}", daemon=True).start()
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Give the stream up; its thread ends without an answer."""
         self.inbox.put(("drop", b""))
         self._stream.abandon()
 
@@ -180,6 +184,7 @@ class _LiveJob:
             return
         samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE
         self._stream.feed(samples if self._resampler is None else self._resampled(samples, last=False))
+        # After it was fed: the server sends no further ahead than what isn't taken yet (``live.AHEAD_S``).
         self._worker.send({"id": self._number, "taken": len(content)})
 
     def _send_interim(self, future: Future[str]) -> None:
@@ -189,5 +194,6 @@ class _LiveJob:
     def _resampled(self, samples: Float32, *, last: bool) -> Float32:
         assert self._resampler is not None
         resampled = self._resampler.resample_chunk(samples, last=last)
+        # Filters overshoot at full scale, and the recognizer takes samples in −1..1.
         clipped: Float32 = np.clip(resampled, -1.0, 1.0, dtype=np.float32)
         return clipped

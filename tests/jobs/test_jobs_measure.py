@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
 from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
 from autotune.proof.comparison import Comparison, Finalist
-from autotune.audio.profile import Objective
 from autotune.study.goal import Goal
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import measured
