@@ -45,7 +45,7 @@ class EngineInput:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """What came out, one entry a segment, in the order of the input.
+    """What an engine gives for a batch: one entry for each segment, in the order of the input.
 
     Engines that consume features give ``ids`` and ``lengths`` (SenseVoice: argmax of each frame, the first four are
     language, emotion, event and text-norm tags; Paraformer: one id a token). Engines that consume waveforms give
@@ -93,7 +93,7 @@ class Engine(Protocol):
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]]
-    """What a deployment has for those of them of which a search space may be silent."""
+    """Values that a deployment has of those session options that a search space doesn't name."""
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
     """Kind of device → every accepted key of ``deployment.provider_options`` with its values; none need be given."""
     PINS_ITSELF: ClassVar[bool]
@@ -123,9 +123,9 @@ class Engine(Protocol):
         ...
 
     def facts(self) -> EngineFacts:
-        """What is in force, read back from the runtime."""
+        """The settings that are in force, read back from the runtime."""
         ...
 
     def close(self) -> None:
-        """Free weights, sessions and threads; idempotent."""
+        """Free weights, sessions and threads; idempotent. ``run`` raises afterwards."""
         ...

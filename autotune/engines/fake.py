@@ -74,13 +74,17 @@ class FakeEngine:
         return cls(request)
 
     def twin(self) -> FakeEngine:
-        """Another instance, loaded anew."""
+        """Another instance; it shares nothing with this one."""
         twin = self.load(self._request)
         twin._called = True
         return twin
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
-        """Execute one batch, or the fault."""
+        """Execute one batch, or commit the fault that the deployment's option ``fault`` names.
+
+        Raises:
+            RuntimeError: the engine is closed. What the fault raises is passed on.
+        """
         if not self._open:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         speech, lengths = model_inputs(self._request, batch)[:2]

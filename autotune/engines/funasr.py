@@ -67,7 +67,7 @@ class FunasrEngine:
         )
 
     def twin(self) -> FunasrEngine:
-        """Loaded anew: AutoModel is not made to be shared."""
+        """Another instance with weights of its own: AutoModel is not made to be shared."""
         return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
@@ -116,7 +116,7 @@ class FunasrEngine:
         return self._facts
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the recognition and VAD models; idempotent. ``run`` raises RuntimeError afterwards."""
         self._model = None
 
 
@@ -178,7 +178,7 @@ def _auto_model(request: EngineRequest) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Loading, FunASR prints versions and hints, logs through the root logger, and its imports warn."""
+    """Keep the process's output clean in the block: loading, FunASR prints hints, logs through the root logger, warns."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

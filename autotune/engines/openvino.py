@@ -58,7 +58,7 @@ class OpenVinoEngine:
         return cls(request, compiled, facts)
 
     def twin(self) -> OpenVinoEngine:
-        """Another stream of the same compiled model."""
+        """Another instance: a further infer request of the same compiled model."""
         return OpenVinoEngine(self._request, self._compiled, self._facts)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:

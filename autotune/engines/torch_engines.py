@@ -60,11 +60,11 @@ class TorchEngine:
 
     @classmethod
     def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
-        """The module as the deployment's options want it, once it is known to be where it should."""
+        """The module as the deployment's options want it, called once it is verified to be on the right device."""
         return module
 
     def twin(self) -> Self:
-        """Shares the module: running it changes nothing of it."""
+        """Another instance that shares the module: running it changes nothing of it."""
         return type(self)(self._request, self._module, self._device, self._facts)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
@@ -150,7 +150,7 @@ class TorchScriptEngine(TorchEngine):
 
 @contextlib.contextmanager
 def _though_deprecated() -> Iterator[None]:
-    """torch calls TorchScript deprecated; FunASR's servers run it, so it stays a candidate."""
+    """Silence torch's warning that TorchScript is deprecated: FunASR's servers run it, so it stays a candidate."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         yield

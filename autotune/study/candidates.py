@@ -67,7 +67,7 @@ class StudyEvent:
     """Something that happened in a study, for progress displays."""
 
     kind: EventKind
-    """``repeated``: Optuna suggested a deployment that has been measured; ``drifted``: the baseline's speed has changed,
+    """``repeated``: Optuna suggested a measured deployment again; ``drifted``: the baseline's speed has changed,
     see ``text``; ``early``: there was no progress for long; ``exhausted``: all of the space is measured."""
     number: int
     role: Role
