@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 SAMPLE_RATE_HZ = 16_000
-"""What every FunASR model here expects."""
+"""Sample rate that every supported FunASR model expects, and to which all audio is resampled."""
 
 MIN_DURATION_S = 0.1
 """Shorter files hold less than one encoder frame of speech: a scan skips them."""
 
 _BLOCK_SAMPLES = 1 << 18
-"""Of all channels: a few bytes may claim hundreds of them."""
+"""Samples of a block, all channels together: a few bytes of a header may claim hundreds of channels."""
 _NAMED_IN_ERRORS = 5
 _DECODE_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -53,7 +53,7 @@ _NOT_AUDIO = frozenset((
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says, or what is there where that can't be true."""
+    """Length and form of an audio file by its header, or by decoding it where the header can't be true."""
 
     path: Path
     duration_s: float
@@ -63,7 +63,7 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioScan:
-    """What lies in a directory. Both tuples are sorted by path."""
+    """The usable and the unusable audio files of a directory. Both tuples are sorted by path."""
 
     files: tuple[AudioInfo, ...]
     skipped: tuple[tuple[Path, str], ...]
@@ -72,7 +72,7 @@ class AudioScan:
 
 @dataclass(frozen=True)
 class AudioBlocks:
-    """A file that is being read."""
+    """An audio file that is being read block by block."""
 
     samples: int | None
     """How many the blocks will hold, by the header: right to a sample or two after resampling, a guess for some mp3,

@@ -59,7 +59,7 @@ class IntervalRecord(Document):
 
     @classmethod
     def of(cls, interval: Interval) -> IntervalRecord:
-        """The same numbers as a document."""
+        """The record of an interval."""
         return cls(median=interval.median, low=interval.low, high=interval.high)
 
 
@@ -72,7 +72,7 @@ class LatencyRecord(Document):
 
     @classmethod
     def of(cls, figures: Pooled) -> LatencyRecord:
-        """Of all latency samples together."""
+        """The percentiles of all latency samples together."""
         return cls(p50=figures.latency_s(0.5), p95=figures.p95_latency_s, p99=figures.latency_s(0.99))
 
 
@@ -86,7 +86,7 @@ class GoalRecord(Document):
 
     @classmethod
     def of(cls, goal: Goal) -> GoalRecord:
-        """The same as a document, whose null is no limit."""
+        """The record of a goal; a limit that is infinite becomes null."""
         allowed = goal.guard.allowed
         return cls(
             objective=goal.objective,
@@ -129,11 +129,11 @@ class HardwareRecord(Document):
 
     @classmethod
     def of(cls, profile: HardwareProfile) -> HardwareRecord:
-        """What the file keeps of a profile."""
+        """The record of a hardware profile."""
         return cls(fingerprint=profile.fingerprint, **profile.model_dump())
 
     def profile(self) -> HardwareProfile:
-        """The profile again, without the fingerprint."""
+        """The hardware profile of this record."""
         return HardwareProfile(**self.model_dump(exclude={"fingerprint"}))
 
 
@@ -152,7 +152,7 @@ class RateRecord(Document):
 
     @classmethod
     def of(cls, estimate: RatioEstimate) -> RateRecord:
-        """The same numbers as a document."""
+        """The record of an estimate."""
         return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 

@@ -34,16 +34,16 @@ class Winner(BaseModel):
     path: Path
     date: AwareDatetime
     model: str
-    """As it was named."""
+    """The model as it was named."""
     architecture: str
     audio_profile: str
     objective: Objective
     hardware: HardwareRecord
     deployment: Deployment
     rtfx: float = Field(gt=0)
-    """Median of the blocks that proved it."""
+    """Median RTFx of the blocks that proved it."""
     speedup: IntervalRecord
-    """Against the better baseline of the same machine."""
+    """Speed-up over the better baseline of the same machine."""
 
 
 @dataclass(frozen=True)

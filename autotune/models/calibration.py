@@ -28,11 +28,11 @@ Int16 = npt.NDArray[np.int16]
 SourceName = Literal["workload", "embedded"]
 
 MOST_S = 90.0
-"""Audio of a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
+"""Seconds of audio in a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
 SHORTEST_S, LONGEST_S = 3.0, 15.0
-"""Segments of a calibration: as varied as what trials cut."""
+"""Seconds of a calibration's segments: as varied as what trials cut."""
 _FURTHEST_S = 300.0
-"""How far into a recording a segment may begin: what is before it must be decoded."""
+"""Seconds into a recording within which a segment must begin: what is before it must be decoded."""
 _SEED = 0
 _FULL_SCALE = 32767.0
 
@@ -41,15 +41,15 @@ class Calibration(Document):
     """Which audio a static int8 artifact was calibrated on. The samples lie in the cache, under their digest."""
 
     source: SourceName
-    """``workload``: segments of what was tuned for; ``embedded``: autotune's own clips."""
+    """``workload``: segments of the audio that was tuned for; ``embedded``: autotune's own clips."""
     segments: int = Field(ge=1)
     audio_s: float = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the samples: other audio is another calibration, and another artifact."""
+    """SHA-256 of the samples: other audio is another calibration, and another artifact."""
 
     @property
     def path(self) -> Path:
-        """Where its samples are kept."""
+        """The file in the cache that holds its samples."""
         return cache_dir() / "calibration" / f"{self.sha256}.npz"
 
     def require(self) -> Path:
@@ -78,7 +78,7 @@ class Calibration(Document):
 
 
 def embedded_calibration() -> Calibration:
-    """Of the embedded clips, one to four of them joined; for exports without a workload.
+    """The calibration on the embedded clips, one to four of them joined; for exports without a workload.
 
     Raises:
         AudioError: the installation is damaged.
@@ -134,7 +134,7 @@ def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
 
 
 def _stored(source: SourceName, segments: Sequence[Int16]) -> Calibration:
-    """Written to the cache unless it is there."""
+    """The calibration on ``segments``, which are written to the cache unless they lie there."""
     calibration = Calibration(
         source=source, segments=len(segments), audio_s=_seconds(segments), sha256=_sha256(segments)
     )

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
 
 _LARGE = 50_000_000
-"""Parameters of a network that is tried on one sentence alone: it has 280 layers, and each costs a pass."""
+"""Parameters from which on a network is tried on one sentence alone: 280 layers cost a pass each."""
 
 
 _ANOTHER_LENGTH = 1.0
-"""Where a Paraformer finds another number of tokens: as bad as it gets."""
+"""Distance of a Paraformer that finds another number of tokens: as bad as it gets."""
 
 
 def sensitivity_task(payload: dict[str, Any], emit: Callable[[str, dict[str, Any]], None]) -> dict[str, float]:
-    """``sensitivities`` of a model_path for a weight type, on the embedded clips. Raises ModelError."""
+    """The child's side: ``sensitivities`` of a model for a weight type, on the embedded clips. Raises ModelError."""
     model = ModelDirectory.open(Path(payload["model_path"]))
 
     def on_layer(done: int, total: int) -> None:
@@ -55,9 +55,9 @@ def sensitivities(
 
     Args:
         model: whose network is measured.
-        speech: features of speech; a large network hears its longest row alone.
+        speech: features of speech; a large network is tried on the longest row alone.
         weights: the type that the layers would have.
-        on_layer: hears how many layers are done, of how many.
+        on_layer: called with how many layers are done, and of how many.
 
     Returns:
         Mean total variation distance of the network's answers, 0..1: the probability that goes from some tokens to
@@ -70,9 +70,7 @@ def sensitivities(
     network = build_network(model)
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
     module = wrap(network, model, "lean")
-    rows = slice(None)
-    if sum(layer.weight.numel() for layer in layers) > _LARGE:
-        rows = slice(longest := int(speech.lengths.argmax()), longest + 1)
+    rows = _rows(speech, sum(layer.weight.numel() for layer in layers))
     lengths = torch.from_numpy(speech.lengths[rows])
     inputs = (torch.from_numpy(speech.speech[rows]), lengths, *module.prompts(len(lengths)))
 
@@ -90,9 +88,23 @@ def sensitivities(
             hook = layer.register_forward_hook(_in_eight_bits(weights))
             rough = answers()
             hook.remove()
-            same = rough.shape == exact.shape
-            distances[key] = float((exact - rough).abs().sum(dim=-1).mean() / 2) if same else _ANOTHER_LENGTH
+            distances[key] = _distance(exact, rough)
     return distances
+
+
+def _rows(speech: ParityBatch, parameters: int) -> slice:
+    """The rows of ``speech`` that a network is tried on."""
+    if parameters <= _LARGE:
+        return slice(None)
+    longest = int(speech.lengths.argmax())
+    return slice(longest, longest + 1)
+
+
+def _distance(exact: torch.Tensor, rough: torch.Tensor) -> float:
+    """Mean total variation distance of probabilities [positions, vocabulary]."""
+    if rough.shape != exact.shape:
+        return _ANOTHER_LENGTH
+    return float((exact - rough).abs().sum(dim=-1).mean() / 2)
 
 
 def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
@@ -106,7 +118,7 @@ def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
 
 
 def _rounded(x: torch.Tensor) -> torch.Tensor:
-    """Activations: unsigned, one scale for the whole tensor, 0 exact."""
+    """Activations rounded to 8 bits: unsigned, one scale for the whole tensor, 0 exact."""
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     scale = (high - low) / 255 or 1.0
     zero = round(-low / scale)
@@ -114,7 +126,7 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
 
 
 def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
-    """Weights [outputs, inputs], one scale an output."""
+    """Weights [outputs, inputs] rounded to ``weights``, with one scale for each output."""
     if weights == "u8":
         low, high = weight.amin(dim=1, keepdim=True).clamp(max=0), weight.amax(dim=1, keepdim=True).clamp(min=0)
         scale = ((high - low) / 255).clamp(min=1e-12)
@@ -130,8 +142,8 @@ def most_sensitive(onnx_file: Path, distances: Mapping[str, float], share: float
 
     Args:
         onnx_file: with its weights inside.
-        distances: of ``sensitivities``.
-        share: 0..1, of the sum of what each node alone causes.
+        distances: what ``sensitivities`` gave.
+        share: share, 0..1, of the sum of what each node alone causes.
         excluded: names of nodes that stay in fp32 anyway.
     """
     import onnx

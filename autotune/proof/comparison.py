@@ -45,10 +45,7 @@ class Finalist:
 
     @property
     def speedup(self) -> Interval:
-        """Geometric mean of the ratios to the baseline with its 95 % interval; what a block's measurements share cancels.
-
-        Raises ValueError for fewer than two blocks.
-        """
+        """Geometric mean of the ratios to the baseline with its 95 % interval. Raises ValueError below two blocks."""
         return geometric_interval(self.ratios)
 
     @cached_property
@@ -90,7 +87,7 @@ class Comparison:
     """Complete blocks: those in which the baseline and every candidate that stayed were measured."""
     interrupted: bool
     chosen: Deployment | None = None
-    """The candidate that other blocks have chosen before these: it wins if it may be recommended, however others did."""
+    """The candidate that earlier blocks have chosen: it wins if it may be recommended, however the others did."""
     earlier: tuple[Finalist, ...] = ()
     """Faster candidates that guard or limits held back in comparisons before this one."""
 

@@ -28,7 +28,7 @@ __all__ = ["GRAPH_LEVELS", "TARGET", "TritonOptions", "render_triton"]
 TARGET = "triton"
 
 FEATURE_DIM = 560
-"""80 filter banks × 7 stacked frames, of FunASR's own feature extractor as well."""
+"""Size of a stacked frame: 80 filter banks × 7 frames, also in FunASR's own feature extractor."""
 
 GRAPH_LEVELS: dict[str, int | None] = {"all": None, "extended": 1, "basic": -1, "disable": 2}
 ALGO_SEARCH = {"EXHAUSTIVE": "0", "HEURISTIC": "1", "DEFAULT": "2"}
@@ -107,7 +107,10 @@ def _encoder(document: DeploymentFile) -> ModelConfig:
 
 
 def _parameters(deployment: Deployment) -> dict[str, str]:
-    """Of the backend. Where there are any, it overwrites three CUDA options that aren't here with its own defaults."""
+    """Parameters of Triton's ONNX Runtime backend.
+
+    Where there are any, it overwrites three CUDA options that aren't among them with its own defaults.
+    """
     options: dict[str, Any] = deployment.session_options
     parallel = options["execution_mode"] == "parallel"
     parameters = {
