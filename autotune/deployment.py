@@ -41,8 +41,8 @@ DEVICE = r"cpu|cuda:\d+"
 """Pattern of a device's name."""
 
 WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
-"""Types of 8-bit weights of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less, so
-that the 16-bit sums of CPUs with neither don't saturate."""
+"""Types of 8-bit weights of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less,
+so that the 16-bit sums of CPUs with neither don't saturate."""
 
 FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
     "onnxruntime": ("onnx-fp32", "onnx-int8"),

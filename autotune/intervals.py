@@ -123,7 +123,7 @@ def ratio_interval(
 
 
 def _resampled(pairs: Any, resamples: int, generator: Any) -> Any:
-    """Ratios of sums of clusters drawn with replacement from ``pairs``, float64 [clusters, 2]; those over 0 left out."""
+    """Ratios of the sums of clusters drawn with replacement from ``pairs``, [clusters, 2]; divisions by 0 left out."""
     import numpy as np
 
     above, below = pairs.T

@@ -16,7 +16,7 @@ RATES_HZ = (1_000, 768_000)
 MOST_FRAMES_PER_BYTE = 8_192
 """Frames in a byte that no codec exceeds: FLAC's silence is 65535 frames in 12 bytes, Opus's 5760 in 3."""
 MOST_COUNTED = 1 << 30
-"""Frames up to which a file's length is counted by decoding it, 18 hours of 16 kHz: 3 MB of silence take half a minute."""
+"""Frames up to which a file's length is counted by decoding, 18 hours of 16 kHz: 3 MB of silence take half a minute."""
 _COUNTED_AT_ONCE = 1 << 16
 _READ_BYTES = 1 << 20
 _OGG_PAGE = re.compile(rb"OggS\0([\0-\7])(.{8})", re.DOTALL)

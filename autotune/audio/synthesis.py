@@ -137,7 +137,7 @@ def draw_clips(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator)
 
 
 def _last(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator) -> Drawn:
-    """The last clip of a recording: one that gives ``speech_s`` at a fitted speed, else the nearest, else the shortest."""
+    """A recording's last clip: one that gives ``speech_s`` at a fitted speed, else the nearest, else the shortest."""
     fitting = _fitting(clips, speech_s)
     if fitting:
         clip = fitting[int(rng.integers(len(fitting)))]

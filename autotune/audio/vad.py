@@ -103,7 +103,7 @@ class SileroStream:
         self._count = 0
 
     def push(self, samples: Float32) -> Float32:
-        """Take the next samples; returns the probabilities of the blocks that they fill: float32 [frames ≥0] in 0..1."""
+        """Take the next samples; returns the probabilities of the blocks that they fill: float32 [frames ≥0], 0..1."""
         probabilities = []
         for start in range(0, len(samples), self._block):
             part = samples[start : start + self._block]

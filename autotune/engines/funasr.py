@@ -178,7 +178,7 @@ def _auto_model(request: EngineRequest) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the process's output clean in the block: loading, FunASR prints hints, logs through the root logger, warns."""
+    """Keep the process's output clean while FunASR is loaded: it prints hints, logs by the root logger and warns."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

@@ -158,7 +158,7 @@ class TrialRunner:
         return self._calibration
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
-        """Seconds that a trial may take: three times what the slower baseline took; baselines have a limit of their own."""
+        """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
         if deployment.engine == "funasr" or not self._baseline_wall_s:
             return BASELINE_TIMEOUT_S + audio_s
         return 60.0 + 3 * self._baseline_wall_s

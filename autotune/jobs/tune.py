@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class TuneResult:
     document: DeploymentFile
     comparison: Comparison
     held_back: tuple[HeldBack, ...]
-    """Deployments that are faster than the recommended one, but not proven as accurate as asked for, or beyond a limit."""
+    """Deployments that are faster than the recommended one, but not proven accurate, or beyond a limit."""
     study: StudyResult
     storage: str
     """Where the study is kept."""

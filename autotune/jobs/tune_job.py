@@ -35,7 +35,7 @@ __all__ = ["Job", "prepare"]
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a study needs, settled before anything is measured: model, audio, machine, space, goal, effort."""
+    """Everything that a study needs, settled before anything is measured: model, audio, machine, space and goal."""
 
     options: TuneOptions
     effort: Effort

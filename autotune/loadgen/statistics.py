@@ -42,7 +42,7 @@ class Figures(Document):
     over_latency: int
     """Requests that took longer than promised or got no text; without a promise, the latter."""
     over_since_sent: int
-    """Requests that are over-latency also when counted from when the client sent them: its lateness can't explain them."""
+    """Requests that are over-latency even counted from when the client sent them: its lateness can't explain them."""
     promise: Promise | None
     """Whether the promise was kept; null: nothing is promised."""
     latency_s: Percentiles

@@ -129,7 +129,7 @@ def _header(name: str, mode: str) -> str:
 
 
 async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | None) -> float:
-    """Send the samples, each block when its last sample has been spoken; seconds by which the last was sent too late."""
+    """Send the samples, each block when its last sample has been spoken; seconds by which the last was sent late."""
     loop = asyncio.get_running_loop()
     lag_s = 0.0
     step = _WHOLE_BYTES if spoken_from_s is None else _SPOKEN_BYTES

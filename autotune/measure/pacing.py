@@ -97,6 +97,7 @@ class Clock(Protocol):
 
 class _WallClock:
     def now(self) -> float:
+        # Monotonic: the clock of the day may be set while a shard is measured.
         return time.perf_counter()
 
     def wait(self, until_s: float, woken: threading.Event) -> bool:
@@ -174,6 +175,7 @@ def realtime(recognizer: Transcriber, recordings: Sequence[Recording], clock: Cl
     for due_s, index, first in _blocks(starts_s, waveforms):
         if clock.wait(due_s, ends.failed):
             break
+        # Cutting and features are done in these calls, so they are the recognizer's work as much as its batches.
         with work.taking_in():
             if first == 0:
                 streams[index] = recognizer.stream()
@@ -220,6 +222,7 @@ class _Work:
     def taking_in(self) -> Iterator[None]:
         busy_s, started = self._recognizer.stats().busy_s, self._clock.now()
         yield
+        # Batches that ran meanwhile are in its own busy seconds already.
         took_s, also_s = self._clock.now() - started, self._recognizer.stats().busy_s - busy_s
         self._taking_in_s += max(0.0, took_s - also_s)
 

@@ -37,7 +37,7 @@ from autotune.models.static_int8 import TOOLS, check_tools
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 
 RECIPE = 3
-"""Version of the exports, raised whenever one comes out different: artifacts of older versions are not used any more."""
+"""Version of the exports, raised whenever one comes out different: artifacts of older versions are no longer used."""
 
 SPACE_FACTOR = 3
 """Free disk that an export needs, as a multiple of the weights' size: the file, an intermediate one, and air."""
@@ -168,7 +168,7 @@ def ensure_artifact(
 
 
 def _inputs(model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None) -> dict[str, Any]:
-    """What an export is made from besides the model: ``source``, a directory or None, and ``sensitivities`` by layer."""
+    """What an export is made from beside the model: ``source``, a directory or None, and ``sensitivities`` by layer."""
     inputs: dict[str, Any] = {"source": None, "sensitivities": {}}
     if spec.derived:
         base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)

@@ -58,7 +58,7 @@ class Parity(Document):
     gated: bool
     """Whether failing forbids the artifact; int8 is recorded only, the accuracy of its text decides later."""
     passed: bool
-    """Whether errors and argmax are within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
+    """Whether it is within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
 
     def describe(self) -> str:
         """One line for errors and lists."""

@@ -79,6 +79,7 @@ def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list
     for row, length in zip(output.ids, output.lengths, strict=True):
         ids: Int32 = row[: int(length)]
         kept = ids != BLANK
+        # Repeats are compared with blanks in place: two equal tokens with a blank between them are two.
         if collapse and len(ids):
             kept &= np.concatenate(([True], ids[1:] != ids[:-1]))
         rows.append((ids[kept].tolist(), np.flatnonzero(kept).tolist()))

@@ -143,6 +143,7 @@ class WorkerProcess:
             self._stop.set()
             await asyncio.wait({ended})
             self._stop.close()
+        # A hung worker was ended from here, which its task can only report as killed.
         error = TrialError(self._hung) if self._hung else ended.result()
         if self.ready_at is None and error is not None:
             raise error

@@ -19,7 +19,7 @@ from autotune.errors import DocumentError
 __all__ = ["CORES", "NEEDED", "Vocabulary", "build_deployment", "flatten"]
 
 CORES = "cores"
-"""Word for numbers of threads: 1, 2, 4, … and all usable cores in ``values``, all of them in ``fixed`` and ``expert``."""
+"""Word for numbers of threads: 1, 2, 4, … and all usable cores in ``values``; all cores in ``fixed`` and ``expert``."""
 
 _NEUTRAL: dict[str, Any] = {"weights": None, "inter_op_num_threads": 1, "batch.max_wait_s": 0.0}
 """Path → value of a deployment where a search space says nothing, beside defaults and an exported format's graph."""

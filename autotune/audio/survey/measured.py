@@ -57,7 +57,7 @@ class Survey(Document):
     durations_s: tuple[float, ...]
     """Length of every file in seconds, ascending."""
     duration_quantiles_s: tuple[float, ...]
-    """101 quantiles of the lengths, from the shortest to the longest, with a hundredth of the files between each two."""
+    """101 quantiles of the lengths, from the shortest to the longest; a hundredth of the files is between each two."""
     sample_rates_hz: dict[int, int]
     """Rate → files."""
     channels: dict[int, int]
