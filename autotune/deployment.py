@@ -38,11 +38,11 @@ FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp3
 WeightType = Literal["u8", "s8", "s7"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
 DEVICE = r"cpu|cuda:\d+"
-"""What names of devices match."""
+"""Pattern of a device's name."""
 
 WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
-"""Of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less, so that the 16-bit sums
-of CPUs with neither don't saturate."""
+"""Types of 8-bit weights of onnx-int8. ``u8`` is FunASR's recipe; ``s8`` suits VNNI and AMX; ``s7`` has one bit less,
+so that the 16-bit sums of CPUs with neither don't saturate."""
 
 FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
     "onnxruntime": ("onnx-fp32", "onnx-int8"),
@@ -76,7 +76,7 @@ mask, and the argmax inside; ``fused``: lean, with ONNX Runtime's attention oper
 mask, so batches are split by length."""
 
 FP32_SHARE = "fp32="
-"""Begins the part of an artifact's label that says its ``fp32_share``."""
+"""Beginning of that part of an artifact's label that says its ``fp32_share``."""
 
 _ONNX_RUNTIMES_OWN: tuple[GraphName, ...] = ("fused", "unmasked")
 """Graphs with an operator that only ONNX Runtime has."""
@@ -104,11 +104,11 @@ _SECONDS = {
 
 @dataclass(frozen=True)
 class ArtifactSpec:
-    """What is exported: everything of a deployment that its file depends on, but for the device of a trace."""
+    """What an exported file is: everything of a deployment that it depends on, but for the device of a trace."""
 
     format: FormatName
     weights: WeightType | None = None
-    """Only ``onnx-int8`` has one."""
+    """Type of 8-bit weights; None for every format but ``onnx-int8``."""
     graph: GraphName = "funasr"
     fp32_share: float = 0.0
     """See ``Deployment.fp32_share``."""

@@ -60,7 +60,7 @@ class HardwareProfile(Document):
     """What this process may use of the machine."""
 
     cpu: str
-    """Model name."""
+    """Model name of the CPU."""
     architecture: str
     """``x86_64``, ``aarch64``, …"""
     usable_cores: int
@@ -76,7 +76,7 @@ class HardwareProfile(Document):
 
     @cached_property
     def fingerprint(self) -> str:
-        """12 hex digits: equal on identical machines, whatever their host names."""
+        """12 hex digits that are equal on identical machines, whatever their host names."""
         facts = self.model_dump(mode="json", exclude={"cpus"})
         # A cgroup limit or a kernel update moves the total by a little: compare whole GiB.
         facts["memory_bytes"] = round(self.memory_bytes / 2**30)
@@ -117,7 +117,7 @@ def probe_hardware() -> HardwareProfile:
 
 
 def cgroup_cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """CPUs' worth of quota of this process's cgroup or the tightest of its parents, None without a limit."""
+    """The CPUs that the quotas of this process's cgroup and its parents leave it, a fraction; None without a quota."""
     quotas = cgroup_cpu_quotas(root, membership)
     return min(quotas.values()) if quotas else None
 
@@ -125,7 +125,7 @@ def cgroup_cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Pat
 def cgroup_cpu_quotas(
     root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
 ) -> dict[Path, float]:
-    """CPUs' worth of quota of each folder of this process's cgroup and its parents that has one.
+    """The quota, in CPUs, of each folder of this process's cgroup and its parents that has one.
 
     Reads cgroup v2 ``cpu.max`` and v1 ``cpu.cfs_quota_us / cpu.cfs_period_us``.
     """

@@ -70,7 +70,7 @@ class RatioEstimate:
     value: float
     low: float
     high: float
-    """95 % interval, ``low ≤ value ≤ high``."""
+    """Upper end of the 95 % interval, ``low ≤ value ≤ high``."""
     standard_error: float
     clusters: int
 
@@ -92,9 +92,9 @@ def ratio_interval(
     Args:
         numerators: [clusters], any sign.
         denominators: [clusters], ≥0, not all 0.
-        confidence: of the two-sided interval.
-        resamples: how many; ≥2000 for stable ends.
-        seed: of the resampling: equal input gives equal output.
+        confidence: that of the two-sided interval, in 0..1.
+        resamples: how often clusters are drawn; ≥2000 for stable ends.
+        seed: what they are drawn with; equal input gives equal output.
 
     Raises:
         ValueError: lengths differ, or nothing to divide by.
@@ -113,16 +113,23 @@ def ratio_interval(
         return RatioEstimate(0.0, 0.0, 0.0, 0.0, count)
     if count == 1:
         return RatioEstimate(value, min(value, -1.0), max(value, 1.0), 1.0, count)
-    generator = np.random.default_rng(seed)
     # Sorted, so that the order in which clusters are listed changes nothing.
-    above, below = np.array(sorted(zip(numerators, denominators, strict=True)), np.float64).T
-    portions: list[Any] = []
-    for start in range(0, resamples, _AT_ONCE):
-        chosen = generator.integers(0, count, (min(_AT_ONCE, resamples - start), count))
-        totals = below[chosen].sum(axis=1)
-        portions.append(above[chosen].sum(axis=1)[totals > 0] / totals[totals > 0])
-    drawn = np.concatenate(portions)
+    pairs = np.array(sorted(zip(numerators, denominators, strict=True)), np.float64)
+    drawn = _resampled(pairs, resamples, np.random.default_rng(seed))
     tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf((1 + confidence) / 2, count - 1)))
     low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
     error = float(drawn.std(ddof=1)) * math.sqrt(count / (count - 1))
     return RatioEstimate(value, min(low, value), max(high, value), error, count)
+
+
+def _resampled(pairs: Any, resamples: int, generator: Any) -> Any:
+    """Ratios of the sums of clusters drawn with replacement from ``pairs``, [clusters, 2]; divisions by 0 left out."""
+    import numpy as np
+
+    above, below = pairs.T
+    portions: list[Any] = []
+    for start in range(0, resamples, _AT_ONCE):
+        chosen = generator.integers(0, len(pairs), (min(_AT_ONCE, resamples - start), len(pairs)))
+        totals = below[chosen].sum(axis=1)
+        portions.append(above[chosen].sum(axis=1)[totals > 0] / totals[totals > 0])
+    return np.concatenate(portions)

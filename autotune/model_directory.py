@@ -34,9 +34,9 @@ class FrontendConfig:
     frame_length_ms: float
     frame_shift_ms: float
     lfr_m: int
-    """Frames stacked into one."""
+    """Frames that are stacked into one."""
     lfr_n: int
-    """Frames advanced per stacked frame."""
+    """Frames from the start of one stacked frame to that of the next."""
     cmvn_path: Path | None
     """kaldi-nnet CMVN file (``am.mvn``): <AddShift> then <Rescale>."""
 

@@ -12,11 +12,12 @@ __all__ = ["RedactedCommand", "RedactedUrl", "redacted", "redacted_command"]
 
 REDACTED = "***"
 _SECRET_NAME = r"[\w.-]*(?:pass|pwd|secret|token|key|credential|sig|auth)[\w.-]*(?<!file)"
-"""Of a query's parameter or an option; what ends in ``file`` holds a path."""
+"""Names of a query's parameters and of options that hold a secret; what ends in ``file`` holds a path."""
 _OPTION = re.compile(rf"--{_SECRET_NAME}(=|$)", re.IGNORECASE)
 _PARAMETER = re.compile(rf"((?:^|[?&\s]){_SECRET_NAME}\s*=)[^&]*", re.IGNORECASE)
 _USER_INFO = re.compile(r"(://[^:/?#@]*):(?:[^?]*|.*)@", re.DOTALL)
-"""Up to the last @ before the query, or else in all: a password that isn't percent-encoded may hold /, ? and @."""
+"""A URL's user and password, up to the last @ before the query, or in all of it if there is none there: a password that
+isn't percent-encoded may hold /, ? and @."""
 
 
 def redacted(text: str) -> str:
@@ -27,7 +28,7 @@ def redacted(text: str) -> str:
 
 
 def redacted_command(command: str) -> str:
-    """A command line as a shell takes it; unchanged where it holds no password and no key."""
+    """A command line without its passwords and keys, quoted for a shell; unchanged where it holds none."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -40,6 +41,6 @@ def redacted_command(command: str) -> str:
 
 
 RedactedUrl = Annotated[str, AfterValidator(redacted)]
-"""A document's: redacted where it is made, and where a file from before is read."""
+"""A URL in a document, redacted when the document is made and when an older file is read."""
 RedactedCommand = Annotated[str, AfterValidator(redacted_command)]
-"""The same of a command line."""
+"""A command line in a document, redacted when the document is made and when an older file is read."""

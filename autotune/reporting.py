@@ -9,7 +9,7 @@ __all__ = ["Reporter", "Silent", "progress"]
 
 
 class Reporter(Protocol):
-    """Gets the progress of long work."""
+    """Receives the progress of long work."""
 
     def note(self, text: str, *, loud: bool = False) -> None:
         """One line of information that stays."""

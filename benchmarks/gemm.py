@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autotune.engines.base import Float32
+from autotune.arrays import Float32
 
 __all__ = ["Layer", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from autotune.accuracy import Judge
+from autotune.arrays import Float32
 from autotune.audio import AudioProfile, Recording, Workload, build_workload, load_profile, read_audio
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.files import cache_dir
 
 __all__ = ["Segments", "cut_segments"]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 from scripts.embedded.corpus import clip_sentences
 from scripts.embedded.speech import speak

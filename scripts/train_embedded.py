@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.engines.network import count_parameters, empty_network
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory

@@ -12,14 +12,14 @@ from autotune.intervals import RatioEstimate, ratio_interval
 __all__ = ["ALLOWED_INCREASE", "Guard", "Verdict", "VerdictName", "describe_accuracy"]
 
 ALLOWED_INCREASE = 0.005
-"""Absolute: half a percentage point of error rate above fp32 PyTorch."""
+"""Largest increase of the error rate over fp32 PyTorch's that passes, absolute: half a percentage point."""
 
 _QUANTILE = 1.96
-"""Of the two-sided 95 % interval whose upper end must be allowed."""
+"""Standard errors from the estimate to the upper end of its two-sided 95 % interval, which must be allowed."""
 _POWER_QUANTILE = 0.84
-"""An increase is called visible if it is seen with 80 % probability."""
+"""Further standard errors by which an increase must exceed that to be seen with 80 % probability."""
 _UNSEEN = -math.log(1 - 0.8)
-"""Clips that may lose a token while, with 20 % probability, none of the drawn ones does."""
+"""Expected number of drawn clips that lose a token at which, with 20 % probability, none of them does (Poisson)."""
 
 VerdictName = Literal["passed", "rejected", "unclear"]
 
@@ -29,10 +29,10 @@ class Verdict:
     """What the guard says of a deployment's texts."""
 
     accuracy: Accuracy
-    """What was judged: of one measurement, or pooled over several."""
+    """The counted errors that were judged, of one measurement or pooled over several."""
     rate: RatioEstimate
     increase: RatioEstimate
-    """Paired with the reference, clip by clip."""
+    """Increase of the error rate over the reference's, paired clip by clip."""
     allowed: float
     """Largest increase that passes; ``inf`` if there is no limit."""
 
@@ -99,7 +99,7 @@ class Guard:
     """How much worse than fp32 PyTorch a deployment's texts may be."""
 
     allowed: float = ALLOWED_INCREASE
-    """Absolute increase of the error rate; ``inf``: texts are judged, but nothing is rejected."""
+    """Largest absolute increase of the error rate that passes; ``inf``: texts are judged, but nothing is rejected."""
 
     def __post_init__(self) -> None:
         if not self.allowed >= 0:
@@ -127,7 +127,7 @@ class Guard:
         )
 
     def passes(self, accuracy: Accuracy | None) -> bool:
-        """Whether the interval's upper end is allowed; what was not checked passes."""
+        """Whether the upper end of the increase's interval is allowed; texts that were not checked pass."""
         return accuracy is None or _increase(accuracy).high <= self.allowed
 
 

@@ -18,7 +18,7 @@ ReferenceTexts = Mapping[str, Sequence[str]]
 """Recording id → the reference's text of each of its turns, or of the whole recording where it has none."""
 
 _SHOWN_TOKENS = 40
-"""Of a longer utterance, the stretch with the most errors is shown."""
+"""Tokens of an utterance that are shown; of a longer one, the stretch with the most errors."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Judge:
         recordings = [recording for shard in workload.shards for recording in shard.recordings]
         transcribed = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
         self.against: str = "transcripts" if transcribed else "fp32 PyTorch's text"
-        """What the texts are compared with."""
+        """What the texts are compared with: transcripts or the reference's texts."""
         texts = _expected(recordings, reference, transcribed)
         self.tokens: TokenName = token_name(text for pieces in texts.values() for _, text in pieces)
-        """What is counted."""
+        """Whether characters or words are counted."""
         self.unit: UnitName = ("cer" if self.tokens == "characters" else "wer") if transcribed else "disagreement"
         self._utterances: dict[str, list[_Utterance]] = {}
         for name, pieces in texts.items():
@@ -57,9 +57,9 @@ class Judge:
         self.length: int = sum(len(utterance.tokens) for utterance in utterances)
         """Characters or words that are expected in all; 0 means that nothing can be judged."""
         self.clips: int = len({utterance.clip for utterance in utterances})
-        """Distinct clips."""
+        """Number of distinct clips."""
         self.reference_errors: int = sum(utterance.reference.total for utterance in utterances)
-        """Of fp32 PyTorch."""
+        """Errors of fp32 PyTorch in the same audio."""
 
     @property
     def reference_rate(self) -> float:
@@ -68,7 +68,7 @@ class Judge:
 
     @property
     def sha256(self) -> str:
-        """Of everything that is expected: equal digests judge alike."""
+        """Digest of all expected texts: judges with equal digests judge alike."""
         expected = [
             [name, [[utterance.clip, *utterance.tokens] for utterance in group]]
             for name, group in self._utterances.items()
@@ -76,7 +76,7 @@ class Judge:
         return hashlib.sha256(json.dumps([self.unit, expected]).encode()).hexdigest()
 
     def assess(self, texts: Mapping[str, str], recordings: Collection[str] | None = None) -> Accuracy:
-        """Errors of one text for each recording.
+        """Count the errors of a measurement's texts beside the reference's.
 
         Args:
             texts: recording id → text.

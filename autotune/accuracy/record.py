@@ -13,7 +13,7 @@ UnitName = Literal["cer", "wer", "disagreement"]
 TokenName = Literal["characters", "words"]
 
 WORST = 3
-"""Utterances that are kept to be shown."""
+"""Most utterances that are kept to be shown."""
 
 
 class ClipCount(NamedTuple):
@@ -36,7 +36,7 @@ class WorseText(Document):
     """The transcript; without one, the reference's own text."""
     got: str
     reference_got: str
-    """What fp32 PyTorch makes of it."""
+    """The text of fp32 PyTorch."""
 
 
 class Accuracy(Document):
@@ -45,46 +45,46 @@ class Accuracy(Document):
     unit: UnitName
     """``cer`` and ``wer`` are counted against transcripts, ``disagreement`` against the reference's text."""
     tokens: TokenName
-    """What is counted."""
+    """Whether characters or words are counted."""
     utterances: int
     """Stretches of audio with a text of their own, recurring ones included."""
     clips: tuple[ClipCount, ...]
-    """One for each distinct clip, by name."""
+    """Errors in each distinct clip, in the order of the clips' names."""
     worst: tuple[WorseText, ...]
-    """Those that lost the most, at most three."""
+    """The utterances whose texts lost the most, at most three."""
 
     @property
     def length(self) -> int:
-        """Characters or words in all."""
+        """Characters or words that should have been there in all clips together."""
         return sum(count.length for count in self.clips)
 
     @property
     def rate(self) -> float:
-        """Errors / length. Raises ZeroDivisionError where nothing was said."""
+        """Error rate: errors / length. Raises ZeroDivisionError where nothing was said."""
         return sum(count.errors for count in self.clips) / self.length
 
     @property
     def reference_rate(self) -> float:
-        """The reference's errors / length."""
+        """The reference's error rate, of the same length."""
         return sum(count.reference_errors for count in self.clips) / self.length
 
     @property
     def increase(self) -> float:
-        """Rate minus the reference's, from the paired counts."""
+        """Increase of the error rate over the reference's, absolute, from the counts paired by clip."""
         return sum(count.errors - count.reference_errors for count in self.clips) / self.length
 
 
 def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
-    """Those of several measurements of one workload as one: counts add up, clips stay the same clips.
+    """The accuracies of several measurements of one workload as one: counts add up, clips stay the same clips.
 
     Of an utterance that is among the worst several times, the text that lost the most is kept.
 
     Raises:
-        ValueError: none, or counted differently.
+        ValueError: there is no accuracy, or they count different units.
     """
     if not accuracies:
         raise ValueError("there must be at least one accuracy to pool, but there is none")
-    if len({(one.unit, one.tokens) for one in accuracies}) > 1:
+    if len({(accuracy.unit, accuracy.tokens) for accuracy in accuracies}) > 1:
         raise ValueError("accuracies must be counted alike to be pooled, but their units differ")
     sums: dict[str, tuple[int, int, int]] = {}
     for accuracy in accuracies:
@@ -98,7 +98,7 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     return Accuracy(
         unit=accuracies[0].unit,
         tokens=accuracies[0].tokens,
-        utterances=sum(one.utterances for one in accuracies),
+        utterances=sum(accuracy.utterances for accuracy in accuracies),
         clips=tuple(ClipCount(clip, *sums[clip]) for clip in sorted(sums)),
         worst=tuple(worst.values())[:WORST],
     )

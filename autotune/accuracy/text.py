@@ -65,7 +65,7 @@ def _once(text: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def _plain(character: str) -> str:
-    """The character itself, a space, or nothing."""
+    """What normalisation leaves of a character: itself, a space, or nothing."""
     category = unicodedata.category(character)
     if character in _APOSTROPHES or category in ("Cf", "Cn", "Co", "Cs", "Me") or _is_variation(character):
         return ""

@@ -13,7 +13,7 @@ from autotune.audio.reading import AudioInfo
 __all__ = ["arrival_times", "deal_files", "generator", "stratified_durations"]
 
 STREAMS_BEGIN_WITHIN_S = 3.0
-"""Real streams don't begin at one moment: windows of equal length would all end together."""
+"""Seconds within which a shard's streams begin; beginning at one moment, their windows would all end together."""
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:

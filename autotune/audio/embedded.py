@@ -11,7 +11,7 @@ from pathlib import Path
 
 import soundfile
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.errors import AudioError
 
 __all__ = ["Clip", "clips_sha256", "embedded_clips"]

@@ -24,7 +24,7 @@ class FoundAudio:
     ids: Mapping[Path, str]
     """A unique name of each usable file: its manifest's key, or its path below the directory."""
     texts: Mapping[Path, str]
-    """What is said in those files whose transcript is known."""
+    """The transcripts of those usable files that the manifest has one for."""
 
 
 def find_audio(source: Path) -> FoundAudio:

@@ -26,7 +26,7 @@ class Entry:
     """One recording that a manifest lists."""
 
     line: int
-    """From 1."""
+    """Its line in the manifest, from 1."""
     id: str
     """Its key where the manifest gives one, else its path as written; no two entries of different audio share it."""
     audio: str
@@ -101,7 +101,7 @@ def parse_scp(content: str, where: str) -> tuple[Entry, ...]:
 
 
 def parse_transcripts(content: str, where: str) -> dict[str, str]:
-    """Key → transcript of a Kaldi ``text``; ``where`` names it in errors.
+    """The transcripts of a Kaldi ``text`` file by their keys; ``where`` names the file in errors.
 
     Raises:
         DocumentError: a key is given twice.

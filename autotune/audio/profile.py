@@ -21,6 +21,7 @@ __all__ = [
     "AudioProfile",
     "DurationDistribution",
     "Loop",
+    "Objective",
     "PauseRange",
     "Range",
     "ShardShape",
@@ -37,6 +38,8 @@ its ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arr
 Loop = Literal["closed", "open"]
 """What a search space asks of an arrival: ``open`` where audio comes whatever the recognizer is doing, so that waiting
 for company may pay."""
+Objective = Literal["throughput", "latency", "streams"]
+"""What is made best: RTFx, the 95th percentile of latency, or the number of streams in real time."""
 
 _PROFILES = Path(__file__).parent / "profiles"
 
@@ -48,7 +51,7 @@ Duration = Annotated[float, Field(ge=SHORTEST_S, le=LONGEST_S)]
 
 
 class Range(Document):
-    """Drawn between ``low`` and ``high``, both included."""
+    """A range between ``low`` and ``high``, both included, from which values are drawn."""
 
     low: float
     high: float
@@ -134,20 +137,20 @@ class ArrivalProcess(Document):
 
     @property
     def kind(self) -> Arrival:
-        """How recordings of a workload drawn from the profile arrive."""
+        """How the recordings of a workload that is drawn from the profile arrive."""
         return "open" if self.process == "poisson" else self.process
 
     @property
     def loop(self) -> Loop:
-        """What a search space calls it."""
+        """The word by which a search space asks for this arrival."""
         return "closed" if self.process == "closed" else "open"
 
 
 class Slo(Document):
-    """What a user of the service is promised."""
+    """What the users of a service are promised."""
 
     p95_latency_s: float = Field(gt=0)
-    """Seconds within which 95 % of the texts are there, counted as the arrival says."""
+    """Seconds within which 95 % of the texts are there; the arrival says from when they count."""
 
 
 class ShardShape(Document):
@@ -169,10 +172,10 @@ class AudioProfile(Document):
     """Share of 32 ms frames that Silero VAD calls speech at threshold 0.5; workloads are built to it."""
     arrival: ArrivalProcess
     shard: ShardShape
-    objective: Literal["throughput", "latency", "streams"]
-    """What is made best unless the user says otherwise."""
+    objective: Objective
+    """What a study makes best unless the user says otherwise."""
     slo: Slo | None
-    """null: nothing is promised."""
+    """What is promised unless the user says otherwise; null: nothing."""
 
 
 def builtin_profiles() -> list[str]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio.sound_file import claimed_frames, counted_frames, open_sound
 from autotune.errors import AudioError
 
@@ -21,23 +21,20 @@ __all__ = [
     "AudioBlocks",
     "AudioInfo",
     "AudioScan",
-    "Float32",
     "audio_info",
     "open_audio",
     "read_audio",
     "scan_audio",
 ]
 
-Float32 = npt.NDArray[np.float32]
-
 SAMPLE_RATE_HZ = 16_000
-"""What every FunASR model here expects."""
+"""Sample rate that every supported FunASR model expects, and to which all audio is resampled."""
 
 MIN_DURATION_S = 0.1
 """Shorter files hold less than one encoder frame of speech: a scan skips them."""
 
 _BLOCK_SAMPLES = 1 << 18
-"""Of all channels: a few bytes may claim hundreds of them."""
+"""Samples of a block, all channels together: a few bytes of a header may claim hundreds of channels."""
 _NAMED_IN_ERRORS = 5
 _DECODE_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError)
 
@@ -56,7 +53,7 @@ _NOT_AUDIO = frozenset((
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says, or what is there where that can't be true."""
+    """Length and form of an audio file by its header, or by decoding it where the header can't be true."""
 
     path: Path
     duration_s: float
@@ -66,7 +63,7 @@ class AudioInfo:
 
 @dataclass(frozen=True)
 class AudioScan:
-    """What lies in a directory. Both tuples are sorted by path."""
+    """The usable and the unusable audio files of a directory. Both tuples are sorted by path."""
 
     files: tuple[AudioInfo, ...]
     skipped: tuple[tuple[Path, str], ...]
@@ -75,7 +72,7 @@ class AudioScan:
 
 @dataclass(frozen=True)
 class AudioBlocks:
-    """A file that is being read."""
+    """An audio file that is being read block by block."""
 
     samples: int | None
     """How many the blocks will hold, by the header: right to a sample or two after resampling, a guess for some mp3,
@@ -204,15 +201,15 @@ def scan_audio(directory_or_file: Path) -> AudioScan:
 
 
 def _candidates(directory: Path) -> list[Path]:
-    found = []
+    files: list[Path] = []
     for folder, folders, names in os.walk(directory):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(folder) / name
             # is_file() leaves out FIFOs and sockets, which would block when opened.
             if not name.startswith(".") and path.suffix.lower() not in _NOT_AUDIO and path.is_file():
-                found.append(path)
-    return sorted(found)
+                files.append(path)
+    return sorted(files)
 
 
 def _usable(path: Path) -> AudioInfo:

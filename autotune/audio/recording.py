@@ -7,7 +7,10 @@ from typing import Literal
 from autotune.audio.profile import Arrival, Slo
 from autotune.documents import Document
 
-__all__ = ["Recording", "Shard", "Turn", "Workload"]
+__all__ = ["AudioSource", "Recording", "Shard", "Turn", "Workload"]
+
+AudioSource = Literal["embedded", "user"]
+"""Whose audio: synthesised from the embedded clips, or the user's own files."""
 
 
 class Turn(Document):
@@ -17,7 +20,7 @@ class Turn(Document):
     """Id of the embedded clip: its file's stem."""
     start_s: float
     end_s: float
-    """Its place in the recording; turns are in order and don't overlap."""
+    """Where in the recording it ends, in seconds; turns are in order and don't overlap."""
     text: str
 
 
@@ -26,14 +29,14 @@ class Recording(Document):
 
     id: str
     path: str
-    """Absolute."""
+    """Absolute path of the file."""
     audio_s: float
     arrival_s: float
     """Seconds after the shard's start: when it arrives, or begins to be spoken (real time); 0.0 in a closed loop."""
     text: str | None
     """What is said in it, where known: always for synthesised recordings."""
     turns: tuple[Turn, ...] = ()
-    """Where which clip is said in it; empty for the user's files."""
+    """The clips that are said in it, with their places; empty for the user's files."""
 
 
 class Shard(Document):
@@ -42,11 +45,11 @@ class Shard(Document):
     index: int
     recordings: tuple[Recording, ...]
     audio_s: float
-    """Sum over its recordings."""
+    """Seconds of audio in all of its recordings."""
 
 
 class Workload(Document):
-    """What a study measures every deployment on."""
+    """The recordings on which a study measures every deployment."""
 
     profile: str
     """Name of the audio profile."""
@@ -54,14 +57,14 @@ class Workload(Document):
     arrival: Arrival
     shards: tuple[Shard, ...]
     warmup: tuple[Recording, ...]
-    """Transcribed before anything is measured."""
-    source: Literal["embedded", "user"]
+    """Recordings that are transcribed before anything is measured."""
+    source: AudioSource
     sha256: str
-    """Of ids, lengths, arrivals, texts and the files' contents; the same on every machine that has the same files."""
+    """Digest of ids, lengths, arrivals, texts and file contents; equal on all machines that have the same files."""
     speech_share: float | None
     """Share of frames that Silero VAD calls speech, as the profile declares it; None for the user's own audio."""
     slo: Slo | None = None
-    """The profile's."""
+    """What the audio profile promises; None: nothing."""
 
     @property
     def audio_s(self) -> float:

@@ -12,15 +12,15 @@ import soundfile
 __all__ = ["claimed_frames", "counted_frames", "open_sound"]
 
 RATES_HZ = (1_000, 768_000)
-"""Far outside of them soxr computes for minutes, or allocates all memory."""
+"""Lowest and highest sample rate that is read: far outside of them soxr computes for minutes, or takes all memory."""
 MOST_FRAMES_PER_BYTE = 8_192
-"""More than any codec packs: FLAC's silence is 65535 frames in 12 bytes, Opus's 5760 in 3."""
+"""Frames in a byte that no codec exceeds: FLAC's silence is 65535 frames in 12 bytes, Opus's 5760 in 3."""
 MOST_COUNTED = 1 << 30
-"""18 hours of 16 kHz: 3 MB of digital silence take half a minute to be counted."""
+"""Frames up to which a file's length is counted by decoding, 18 hours of 16 kHz: 3 MB of silence take half a minute."""
 _COUNTED_AT_ONCE = 1 << 16
 _READ_BYTES = 1 << 20
 _OGG_PAGE = re.compile(rb"OggS\0([\0-\7])(.{8})", re.DOTALL)
-"""Flags and position (https://www.rfc-editor.org/rfc/rfc3533#section-6)."""
+"""Flags and position in the header of a page of Ogg (https://www.rfc-editor.org/rfc/rfc3533#section-6)."""
 _OGG_PAGE_BYTES = 14
 _OGG_BEGINS = 2
 

@@ -18,15 +18,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio.embedded import Clip, embedded_clips
 from autotune.audio.profile import AudioProfile, PauseRange
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.recording import Turn
 
 __all__ = ["SYNTHESIS_VERSION", "Drawn", "Mixed", "draw_clips", "fit_pauses", "mix_recording"]
 
 SYNTHESIS_VERSION = 2
-"""Goes up with every change that changes the samples: cached workloads are then made again."""
+"""Raised with every change that changes the samples, so that cached workloads are made again."""
 
 _BASE_RMS = 10 ** (-26 / 20)
 _SPEED = (0.93, 1.07)
@@ -136,7 +137,7 @@ def draw_clips(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator)
 
 
 def _last(clips: Sequence[Clip], speech_s: float, rng: np.random.Generator) -> Drawn:
-    """A clip that gives ``speech_s`` at a fitted speed if one can; else as much of it as one can, else the shortest."""
+    """A recording's last clip: one that gives ``speech_s`` at a fitted speed, else the nearest, else the shortest."""
     fitting = _fitting(clips, speech_s)
     if fitting:
         clip = fitting[int(rng.integers(len(fitting)))]
@@ -152,7 +153,7 @@ def _fitting(clips: Sequence[Clip], speech_s: float) -> list[Clip]:
 
 
 def _spoken_within(drawn: Sequence[Drawn], total: int) -> list[Float32]:
-    """The clips' samples, faster than drawn where they would exceed ``total`` together.
+    """The clips' samples, sped up further where together they would exceed ``total``.
 
     A clip is a little longer than its speech: at a high share they may not fit. A recording shorter than the shortest
     clip hastens it past what the draw allows: its text stays whole.

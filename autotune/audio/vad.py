@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.errors import EngineUnavailableError
 
 __all__ = ["BLOCK_FRAMES", "FRAME_SAMPLES", "SileroStream", "SileroVad", "silero_model_path"]
 
 FRAME_SAMPLES = 512
-"""One probability for each 32 ms at 16 kHz."""
+"""Samples for which Silero gives one probability: 32 ms at 16 kHz."""
 
 BLOCK_FRAMES = 512
-"""Frames a call (16.4 s): longer ones are no faster and hold 2.3 kB a frame and the activations of each layer."""
+"""Frames of one call, 16.4 s: longer calls are no faster, and each frame takes 2.3 kB and every layer's activations."""
 
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
@@ -103,7 +103,7 @@ class SileroStream:
         self._count = 0
 
     def push(self, samples: Float32) -> Float32:
-        """Take the next samples, give the probabilities of the blocks that they fill: float32 [frames ≥0] in 0..1."""
+        """Take the next samples; returns the probabilities of the blocks that they fill: float32 [frames ≥0], 0..1."""
         probabilities = []
         for start in range(0, len(samples), self._block):
             part = samples[start : start + self._block]
@@ -115,7 +115,7 @@ class SileroStream:
         return np.concatenate(probabilities) if probabilities else np.zeros(0, np.float32)
 
     def finish(self) -> Float32:
-        """The probabilities of the rest, its last frame zero-padded."""
+        """End the recording; returns the probabilities of what is left, its last frame zero-padded."""
         if not self._count:
             return np.zeros(0, np.float32)
         self._add(np.zeros(-self._count % FRAME_SAMPLES, np.float32))

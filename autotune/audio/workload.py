@@ -11,14 +11,14 @@ from autotune.audio.dealing import arrival_times, deal_files, generator, stratif
 from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan
-from autotune.audio.recording import Recording, Shard, Workload
+from autotune.audio.recording import AudioSource, Recording, Shard, Workload
 from autotune.audio.workload_cache import Planned, Stored, synthesised
 from autotune.errors import AudioError, DocumentError
 
 __all__ = ["build_workload", "workload_from_audio"]
 
 _WARMUP_S = 25.0
-"""Longest recording of a warm-up: enough for every window length that the search offers."""
+"""Seconds of the longest recording of a warm-up: enough for every window length that the search offers."""
 
 
 def build_workload(
@@ -55,21 +55,11 @@ def build_workload(
     drawn = []
     for shard in range(shards):
         own = stored[shard * count : (shard + 1) * count]
-        recordings = [_drawn(one) for one in own]
+        recordings = [_drawn(recording) for recording in own]
         drawn.append(_arriving(profile, seed, shard, recordings))
-    warmup = tuple(_drawn(one) for one in stored[shards * count :])
-    digests = {one.id: one.sha256 for one in stored}
-    return Workload(
-        profile=profile.name,
-        seed=seed,
-        arrival=profile.arrival.kind,
-        shards=tuple(drawn),
-        warmup=warmup,
-        source="embedded",
-        sha256=_sha256(drawn, warmup, digests),
-        speech_share=profile.speech_share,
-        slo=profile.slo,
-    )
+    warmup = tuple(_drawn(recording) for recording in stored[shards * count :])
+    digests = {recording.id: recording.sha256 for recording in stored}
+    return _workload(profile, seed, drawn, warmup, digests, source="embedded")
 
 
 def workload_from_audio(
@@ -110,18 +100,29 @@ def workload_from_audio(
     warmup = (_own(shortest, audio_files),)
     used = {recording.id: Path(recording.path) for shard in drawn for recording in shard.recordings}
     digests = {name: _file_sha256(path) for name, path in {**used, warmup[0].id: Path(warmup[0].path)}.items()}
-    workload = Workload(
+    return _workload(profile, seed, drawn, warmup, digests, source="user"), audio_files.scan
+
+
+def _workload(
+    profile: AudioProfile,
+    seed: int,
+    shards: Sequence[Shard],
+    warmup: tuple[Recording, ...],
+    digests: dict[str, str],
+    *,
+    source: AudioSource,
+) -> Workload:
+    return Workload(
         profile=profile.name,
         seed=seed,
         arrival=profile.arrival.kind,
-        shards=tuple(drawn),
+        shards=tuple(shards),
         warmup=warmup,
-        source="user",
-        sha256=_sha256(drawn, warmup, digests),
-        speech_share=None,
+        source=source,
+        sha256=_sha256(shards, warmup, digests),
+        speech_share=profile.speech_share if source == "embedded" else None,
         slo=profile.slo,
     )
-    return workload, audio_files.scan
 
 
 def _checked(profile: AudioProfile, seed: int, shards: int, recordings_per_shard: int | None) -> int:
@@ -180,7 +181,8 @@ def _file_sha256(path: Path) -> str:
 
 
 def _sha256(shards: Iterable[Shard], warmup: Iterable[Recording], digests: dict[str, str]) -> str:
-    content = [[_identity(one, digests) for one in group] for group in (*(s.recordings for s in shards), warmup)]
+    groups = [*(shard.recordings for shard in shards), warmup]
+    content = [[_identity(recording, digests) for recording in group] for group in groups]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

@@ -37,7 +37,7 @@ class Planned:
     id: str
     duration_s: float
     seeds: tuple[int, ...]
-    """Entropy of its random stream."""
+    """What its own random stream is seeded with."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Stored:
     path: Path
     samples: int
     sha256: str
-    """Of the file."""
+    """SHA-256 of the file."""
     turns: tuple[Turn, ...]
-    """What is said where in it."""
+    """The clips that are said in it, with their places."""
 
 
 def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) -> tuple[Stored, ...]:
@@ -124,7 +124,7 @@ def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:
 
 
 def _read(directory: Path, planned: Sequence[Planned]) -> tuple[Stored, ...] | None:
-    """What lies there if it is complete: every file present with its full size."""
+    """The recordings of a cache directory if it is complete: every file present with its full size."""
     try:
         entries = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
         stored = tuple(_stored(entry, directory) for entry in entries)

@@ -181,7 +181,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "artifact.calibration.sha256": "names the samples, kept in the cache: loading needs them to export again",
     "artifact.parity": "largest score difference / largest score, against the PyTorch model",
 }
-"""Dotted path → comment, or one comment a value where the choices differ in meaning."""
+"""Dotted path → its comment, or a comment for each of its values where these differ in meaning."""
 
 
 def comment_for(path: str, value: Any) -> str | None:

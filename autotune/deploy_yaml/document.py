@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from autotune.accuracy import Guard
+from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
-from autotune.audio.profile import Arrival
+from autotune.audio.profile import Arrival, Objective
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
@@ -17,7 +18,7 @@ from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.redaction import RedactedCommand
-from autotune.study.goal import Goal, Objective
+from autotune.study.goal import Goal
 
 __all__ = [
     "SCHEMA",
@@ -58,7 +59,7 @@ class IntervalRecord(Document):
 
     @classmethod
     def of(cls, interval: Interval) -> IntervalRecord:
-        """The same numbers as a document."""
+        """The record of an interval."""
         return cls(median=interval.median, low=interval.low, high=interval.high)
 
 
@@ -71,7 +72,7 @@ class LatencyRecord(Document):
 
     @classmethod
     def of(cls, figures: Pooled) -> LatencyRecord:
-        """Of all latency samples together."""
+        """The percentiles of all latency samples together."""
         return cls(p50=figures.latency_s(0.5), p95=figures.p95_latency_s, p99=figures.latency_s(0.99))
 
 
@@ -85,7 +86,7 @@ class GoalRecord(Document):
 
     @classmethod
     def of(cls, goal: Goal) -> GoalRecord:
-        """The same as a document, whose null is no limit."""
+        """The record of a goal; a limit that is infinite becomes null."""
         allowed = goal.guard.allowed
         return cls(
             objective=goal.objective,
@@ -128,11 +129,11 @@ class HardwareRecord(Document):
 
     @classmethod
     def of(cls, profile: HardwareProfile) -> HardwareRecord:
-        """What the file keeps of a profile."""
+        """The record of a hardware profile."""
         return cls(fingerprint=profile.fingerprint, **profile.model_dump())
 
     def profile(self) -> HardwareProfile:
-        """The profile again, without the fingerprint."""
+        """The hardware profile of this record."""
         return HardwareProfile(**self.model_dump(exclude={"fingerprint"}))
 
 
@@ -151,7 +152,7 @@ class RateRecord(Document):
 
     @classmethod
     def of(cls, estimate: RatioEstimate) -> RateRecord:
-        """The same numbers as a document."""
+        """The record of an estimate."""
         return cls(value=estimate.value, low=estimate.low, high=estimate.high)
 
 
@@ -163,7 +164,7 @@ class CerRecord(Document):
     reference: float = Field(ge=0)
     increase: RateRecord
     allowed: float | None = Field(ge=0)
-    verdict: Literal["passed", "rejected", "unclear"]
+    verdict: VerdictName
     visible: float = Field(ge=0)
     more_audio: float | None = Field(gt=1)
     clips: int = Field(ge=1)
@@ -194,7 +195,7 @@ class MeasurementRecord(Document):
     blocks: int = Field(ge=1)
 
     @model_validator(mode="after")
-    def _accuracy_told(self) -> MeasurementRecord:
+    def _accuracy_matches_cer(self) -> MeasurementRecord:
         if (self.accuracy == "checked") != (self.cer is not None):
             raise ValueError('accuracy must be "checked" with a cer and "not checked" without one')
         return self

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from autotune.arrays import Float32, Int32
 from autotune.deployment import Deployment
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest", "Float32", "Int32"]
+__all__ = ["Consumed", "Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest"]
 
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
+Consumed = Literal["features", "waveforms"]
+"""What of a recording an engine is given: features of the front end, or samples for a front end of its own."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class EngineInput:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """What came out, one entry a segment, in the order of the input.
+    """What an engine gives for a batch: one entry for each segment, in the order of the input.
 
     Engines that consume features give ``ids`` and ``lengths`` (SenseVoice: argmax of each frame, the first four are
     language, emotion, event and text-norm tags; Paraformer: one id a token). Engines that consume waveforms give
@@ -91,11 +89,11 @@ class Engine(Protocol):
     """
 
     name: ClassVar[str]
-    consumes: ClassVar[Literal["features", "waveforms"]]
+    consumes: ClassVar[Consumed]
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     """Every accepted key of ``deployment.session_options`` with its values; all keys must be given."""
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]]
-    """What a deployment has for those of them of which a search space may be silent."""
+    """Values that a deployment has of those session options that a search space doesn't name."""
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
     """Kind of device → every accepted key of ``deployment.provider_options`` with its values; none need be given."""
     PINS_ITSELF: ClassVar[bool]
@@ -125,9 +123,9 @@ class Engine(Protocol):
         ...
 
     def facts(self) -> EngineFacts:
-        """What is in force, read back from the runtime."""
+        """The settings that are in force, read back from the runtime."""
         ...
 
     def close(self) -> None:
-        """Free weights, sessions and threads; idempotent."""
+        """Free weights, sessions and threads; idempotent. ``run`` raises afterwards."""
         ...

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32, Int32
+from autotune.arrays import Float32, Int32
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.tensors import model_inputs
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
@@ -30,7 +31,7 @@ class FakeEngine:
     """
 
     name: ClassVar[str] = "fake"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "speed": ("instant", "1000x", "100x", "10x"),
         "fault": (
@@ -73,13 +74,17 @@ class FakeEngine:
         return cls(request)
 
     def twin(self) -> FakeEngine:
-        """Another instance, loaded anew."""
+        """Another instance; it shares nothing with this one."""
         twin = self.load(self._request)
         twin._called = True
         return twin
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
-        """Execute one batch, or the fault."""
+        """Execute one batch, or commit the fault that the deployment's option ``fault`` names.
+
+        Raises:
+            RuntimeError: the engine is closed. What the fault raises is passed on.
+        """
         if not self._open:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         speech, lengths = model_inputs(self._request, batch)[:2]

@@ -10,9 +10,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest, Float32
+from autotune.arrays import Float32
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -34,7 +35,7 @@ class FunasrEngine:
     """
 
     name: ClassVar[str] = "funasr"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "waveforms"
+    consumes: ClassVar[Consumed] = "waveforms"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
@@ -66,7 +67,7 @@ class FunasrEngine:
         )
 
     def twin(self) -> FunasrEngine:
-        """Loaded anew: AutoModel is not made to be shared."""
+        """Another instance with weights of its own: AutoModel is not made to be shared."""
         return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
@@ -115,7 +116,7 @@ class FunasrEngine:
         return self._facts
 
     def close(self) -> None:
-        """Free the models."""
+        """Free the recognition and VAD models; idempotent. ``run`` raises RuntimeError afterwards."""
         self._model = None
 
 
@@ -177,7 +178,7 @@ def _auto_model(request: EngineRequest) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Loading, FunASR prints versions and hints, logs through the root logger, and its imports warn."""
+    """Keep the process's output clean while FunASR is loaded: it prints hints, logs by the root logger and warns."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

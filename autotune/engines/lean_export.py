@@ -23,7 +23,7 @@ _OUT_OF_REACH = -10000.0
 
 
 class _Masks(NamedTuple):
-    """What attention and FSMN must know of padding; all None where rows are equally long."""
+    """The masks by which attention and FSMN leave padding out; all None where rows are equally long."""
 
     lengths: Tensor | None = None
     """int32 [batch]"""
@@ -34,7 +34,7 @@ class _Masks(NamedTuple):
 
     @classmethod
     def of(cls, lengths: Tensor, frames: Tensor) -> _Masks:
-        """Of a batch whose features are [batch, frames, …]."""
+        """The masks of a batch whose features are [batch, frames, …]."""
         keep = _valid(lengths, frames)
         return cls(lengths, keep.unsqueeze(-1), ((1 - keep) * _OUT_OF_REACH)[:, None, None, :])
 
@@ -53,23 +53,23 @@ class _LeanExport(ExportModule):
         self.masked = masked
 
     def example_inputs(self, device: str = "cpu") -> tuple[Tensor, ...]:
-        """Equally long rows where the graph has no mask."""
+        """Inputs for tracing: two rows, equally long where the graph has no mask."""
         speech, lengths, *prompts = super().example_inputs(device)
         return (speech, lengths if self.masked else torch.full_like(lengths, speech.size(1)), *prompts)
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
-        """The scores vary as the ids do."""
+        """ONNX's name of every axis that may vary; the scores vary as the ids do."""
         axes = super().dynamic_axes()
         axes[self.output_names[2]][1] = axes[self.output_names[0]][1]
         return axes
 
     def in_bfloat16(self) -> Self:
-        """The same with 16-bit weights and sums; inputs stay float32. For PyTorch and TorchScript."""
+        """This module with 16-bit weights and sums, for PyTorch and TorchScript; inputs stay float32."""
         self.to(torch.bfloat16)
         return self
 
     def masks(self, lengths: Tensor, hidden: Tensor) -> _Masks:
-        """Of rows of these lengths."""
+        """The masks of rows of these lengths."""
         return _Masks.of(lengths, hidden) if self.masked else _Masks()
 
     def encode(self, encoder: Any, speech: Tensor, masks: _Masks) -> Tensor:
@@ -154,7 +154,7 @@ class LeanParaformerExport(_LeanExport):
         self.cif = CifExport(network.predictor)
 
     def in_bfloat16(self) -> Self:
-        """But for the predictor: where tokens begin hangs on small differences of long sums."""
+        """This module in 16 bits but for the predictor: where tokens begin hangs on small differences of long sums."""
         super().in_bfloat16().cif.float()
         return self
 

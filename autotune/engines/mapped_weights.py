@@ -27,9 +27,9 @@ __all__ = ["is_mapped", "mapped_model", "write_task"]
 _MODEL, _WEIGHTS = "model.onnx", "model.weights"
 _TIMEOUT_S = 600.0
 _ALIGNMENT = 64
-"""Bytes: a cache line, and the widest vector."""
+"""Bytes at a multiple of which each weight begins: a cache line, and the widest vector."""
 _RECIPE = 2
-"""Raised whenever what is written changes."""
+"""Version of what is written, raised with every change: files of other versions are made anew."""
 
 
 def mapped_model(artifact: Path, level: str) -> Path:

@@ -41,7 +41,7 @@ class ExportModule(torch.nn.Module):
         return ()
 
     def in_bfloat16(self) -> ExportModule:
-        """The same in 16 bits. Raises ModelError where FunASR's own code mixes them with float32."""
+        """This module in bfloat16. Raises ModelError where FunASR's own code mixes it with float32."""
         raise ModelError("bfloat16 must be of the lean graph: FunASR's own masks are float32. Choose graph lean.")
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:

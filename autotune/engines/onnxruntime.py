@@ -7,10 +7,10 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from autotune.deployment import Deployment
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
     INPUT_NAMES,
@@ -46,7 +46,7 @@ class OnnxRuntimeEngine:
     """
 
     name: ClassVar[str] = "onnxruntime"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "graph_optimization_level": tuple(_LEVELS),
         "execution_mode": tuple(_MODES),
@@ -71,7 +71,7 @@ class OnnxRuntimeEngine:
             "use_tf32": ("0", "1"),
         }
     }
-    """One that isn't given keeps ONNX Runtime's default and is reported in the facts."""
+    """Provider options by device; one that isn't given keeps ONNX Runtime's default and is reported in the facts."""
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
@@ -96,7 +96,7 @@ class OnnxRuntimeEngine:
         return cls(request, session, _verified_facts(ort, session, deployment))
 
     def twin(self) -> OnnxRuntimeEngine:
-        """Shares the session if that has no threads of its own: it then runs on whichever thread calls it.
+        """Another instance; it shares the session if that has no threads of its own and runs on the caller's.
 
         A session's pool of threads would serve all its callers at once, so instances with several threads each get a
         session of their own; with ``mapped_weights`` these share the weights.

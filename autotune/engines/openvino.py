@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from autotune.deployment import Deployment
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.tensors import INPUT_NAMES, artifact_of, engine_output, model_inputs
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
@@ -30,7 +30,7 @@ class OpenVinoEngine:
     """
 
     name: ClassVar[str] = "openvino"
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
         "inference_precision": ("f32", "bf16", "f16"),
         "hyper_threading": (True, False),
@@ -58,7 +58,7 @@ class OpenVinoEngine:
         return cls(request, compiled, facts)
 
     def twin(self) -> OpenVinoEngine:
-        """Another stream of the same compiled model."""
+        """Another instance: a further infer request of the same compiled model."""
         return OpenVinoEngine(self._request, self._compiled, self._facts)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:

@@ -27,7 +27,7 @@ ENGINES: dict[str, str] = {
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of an engine. Raises DocumentError for an unknown name."""
+    """The class of an engine, its module imported. Raises DocumentError for an unknown name."""
     if name not in ENGINES:
         raise DocumentError(f"engine must be a known engine, but got {name!r}. {suggest(name, sorted(ENGINES))}")
     module, _, attribute = ENGINES[name].partition(":")
@@ -63,10 +63,10 @@ def _second_of_noise(request: EngineRequest, engine: Engine) -> EngineInput:
 
 
 def check_options(cls: type[Engine], request: EngineRequest) -> None:
-    """Every option known and in range, no session option missing: runtimes accept nonsense silently.
+    """Check a deployment's options before its engine is loaded: runtimes accept nonsense silently.
 
     Raises:
-        DocumentError: naming the option.
+        DocumentError: an option is unknown, has another value than the engine accepts, or is missing; names it.
     """
     deployment = request.deployment
     provider = cls.PROVIDER_OPTIONS.get(deployment.device.partition(":")[0], {})
@@ -87,6 +87,7 @@ def _check(
         if key not in accepted:
             hint = suggest(key, sorted(accepted)) or "It must be empty."
             raise DocumentError(f'deployment.{section}: unknown key "{key}" for {owner}. {hint}')
+        # By type too: True == 1 in Python.
         if value not in accepted[key] or type(value) not in {type(choice) for choice in accepted[key]}:
             choices = ", ".join(repr(choice) for choice in accepted[key])
             raise DocumentError(f"deployment.{section}.{key} must be one of {choices}, but got {value!r}.")

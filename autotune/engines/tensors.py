@@ -93,7 +93,7 @@ def artifact_of(request: EngineRequest) -> str:
 
 
 def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> EngineOutput:
-    """Of FunASR's graph (scores, lengths, …), or of a lean one (ids, lengths and perhaps scores).
+    """The EngineOutput of what FunASR's graph (scores, lengths, …) or a lean one (ids, lengths, perhaps scores) gave.
 
     Args:
         arrays: as the graph gives them: scores float32 [batch, positions, vocabulary], lengths of any dtype [batch],

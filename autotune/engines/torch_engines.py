@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
-from autotune.engines.base import EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.tensors import artifact_of, model_inputs
 from autotune.engines.torch_session import (
     device_of_module,
@@ -30,7 +30,7 @@ class TorchEngine:
     """
 
     name: ClassVar[str]
-    consumes: ClassVar[Literal["features", "waveforms"]] = "features"
+    consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]]
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
@@ -60,11 +60,11 @@ class TorchEngine:
 
     @classmethod
     def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
-        """The module as the deployment's options want it, once it is known to be where it should."""
+        """The module as the deployment's options want it, called once it is verified to be on the right device."""
         return module
 
     def twin(self) -> Self:
-        """Shares the module: running it changes nothing of it."""
+        """Another instance that shares the module: running it changes nothing of it."""
         return type(self)(self._request, self._module, self._device, self._facts)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
@@ -150,7 +150,7 @@ class TorchScriptEngine(TorchEngine):
 
 @contextlib.contextmanager
 def _though_deprecated() -> Iterator[None]:
-    """torch calls TorchScript deprecated; FunASR's servers run it, so it stays a candidate."""
+    """Silence torch's warning that TorchScript is deprecated: FunASR's servers run it, so it stays a candidate."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         yield

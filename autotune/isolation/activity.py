@@ -19,14 +19,14 @@ PAGE_BYTES = _PAGE.size
 
 @dataclass(frozen=True)
 class Activity:
-    """What stands on the page."""
+    """What a process does now, as it stands on the page that it shares with its parent."""
 
     loads: int = 0
     """Recognizers that are being loaded."""
     batches: int = 0
     """Batches that are in an engine."""
     changes: int = 0
-    """How often one of the two has changed."""
+    """How often ``loads`` or ``batches`` has changed: two short batches between two looks are no standstill."""
     heartbeat: int = 0
     """Native id of the thread that reports whatever else happens in this process; 0: there is none."""
 
@@ -37,7 +37,7 @@ class Activity:
 
 
 class _OwnActivity:
-    """This process's; kept whether a parent reads it or not."""
+    """This process's activity; it is kept whether a parent reads it or not."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -42,6 +42,7 @@ class _Pipe:
     """JSON lines on a file descriptor, one writer at a time."""
 
     def __init__(self, fd: int) -> None:
+        # Inherited, it would stay open in whatever the task starts, and the parent would not see this process's end.
         os.set_inheritable(fd, False)
         self._fd = fd
         self._lock = threading.Lock()
@@ -64,12 +65,13 @@ def main() -> None:
         _show_activity(int(sys.argv[2]))
         request = json.loads(sys.stdin.buffer.read())
         _silence_stdin()
+        # Before the task's module is imported: native libraries count the CPUs that they may use when they are loaded.
         _confine(request["parent_pid"], request["cpus"])
         module, _, name = request["task"].partition(":")
         task = getattr(importlib.import_module(module), name)
         pipe.send({"result": task(request["payload"], pipe.emit)})
     except SystemExit:
-        raise
+        raise  # an end without a result, which the parent classifies by the exit status
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must get it
         pipe.send({"error": _describe(error)})
     for stream in (sys.stdout, sys.stderr):
@@ -80,6 +82,7 @@ def main() -> None:
 def _show_activity(fd: int) -> None:
     os.set_inheritable(fd, False)
     activity.share(fd)
+    # Handled in C: a signal handler of Python's own would wait for the GIL, which a deadlocked thread may hold.
     faulthandler.register(STACKS_SIGNAL, file=fd, all_threads=True)
 
 
@@ -90,6 +93,7 @@ def _silence_stdin() -> None:
 
 
 def _confine(parent_pid: int, cpus: list[int] | None) -> None:
+    # A segmentation fault then leaves its Python stack in the stderr tail.
     faulthandler.enable()
     # A core dump of a process with a model in it is gigabytes.
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -103,6 +107,7 @@ def _confine(parent_pid: int, cpus: list[int] | None) -> None:
 
 
 def _offer_to_oom_killer() -> None:
+    # Where memory runs out, one trial must be lost, not the tuner and with it the run.
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:
@@ -114,6 +119,7 @@ def _pin(cpus: set[int]) -> None:
         os.sched_setaffinity(0, cpus)
     except OSError as error:
         raise TrialMismatch(f"The child must run on CPUs {sorted(cpus)}, but the kernel refuses: {error}.") from error
+    # The kernel drops CPUs outside of the cgroup's cpuset without an error, as long as one is left.
     got = os.sched_getaffinity(0)
     if got != cpus:
         raise TrialMismatch(f"The child must run on CPUs {sorted(cpus)}, but may use only {sorted(got)}.")

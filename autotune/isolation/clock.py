@@ -21,6 +21,7 @@ def process_started_s() -> float:
         ticks = int(
             Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
         )
+        # The start is counted from boot with suspension included, so the age needs the clock that counts it too.
         age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
         return _IMPORTED_S

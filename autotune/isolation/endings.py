@@ -59,8 +59,10 @@ def classify(ending: Ending) -> AutotuneError:
     if ending.hung:
         return TrialHung(f"{ending.task} hung{after}: {ending.hung}", stderr_tail=tail)
     code = ending.exit_code
+    # Both together: the counters also grow for other victims, and a SIGKILL may come from a user.
     if code == -signal.SIGKILL and ending.oom_killed:
         return TrialOutOfMemory(f"{ending.task} was killed by the kernel: out of memory{after}.", stderr_tail=tail)
+    # C++ aborts on a std::bad_alloc that nobody catches; only stderr says so.
     if code == -signal.SIGABRT and OUT_OF_MEMORY.search(tail):
         return TrialOutOfMemory(f"{ending.task} aborted for lack of memory{after}.", stderr_tail=tail)
     if ending.noise:
@@ -114,6 +116,7 @@ def oom_kill_counts(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cg
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         relative = path.lstrip("/")
         if not controllers:
+            # v2; below "unified" where it is mounted beside v1.
             files += [cgroups / relative / "memory.events", cgroups / "unified" / relative / "memory.events"]
         elif "memory" in controllers.split(","):
             files.append(cgroups / controllers / relative / "memory.oom_control")

@@ -26,6 +26,7 @@ def allocation_failures_as_memory_error() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
+        # By its message: runtimes share no class for it.
         if OUT_OF_MEMORY.search(str(error)):
             raise MemoryError(str(error)) from error
         raise

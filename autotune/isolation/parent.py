@@ -10,7 +10,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autotune.isolation.endings import Ending, classify, oom_kill_counts
@@ -36,6 +36,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._reader, self._writer = socket.socketpair()
+        # set() must never wait: nobody reads before the task has begun, nor after it has ended.
         self._writer.setblocking(False)
 
     def set(self) -> None:
@@ -89,10 +90,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
         TrialCrashed: any other exception, a signal, or no result.
         ValueError: ``task`` is not written so, or ``timeout_s`` is not positive.
     """
-    if not re.fullmatch(r"\w+(\.\w+)+:\w+", task):
-        raise ValueError(f'a task must be "package.module:function", but got {task!r}')
-    if not timeout_s > 0:
-        raise ValueError(f"timeout_s must be positive, but got {timeout_s}")
+    _check(task, timeout_s)
     request = {
         "task": task,
         "payload": payload,
@@ -104,20 +102,32 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     with started(request, threads) as child:
         stillness = Stillness(child.process.pid, child.page_fd, watch)
         timed_out = not _listen(child, messages, time.monotonic() + timeout_s, stop, stillness)
+    # A result counts however the child ended after it: runtimes crash or hang in their own clean-up.
     if messages.result is not None:
         return messages.result
-    raise classify(
-        Ending(
-            task=task,
-            exit_code=child.exit_code,
-            error=messages.error,
-            timeout_s=timeout_s if timed_out else None,
-            hung=stillness.hung,
-            oom_killed=any(count > kills_before.get(file, 0) for file, count in oom_kill_counts().items()),
-            last_event=messages.last_event,
-            noise=messages.noise,
-            stderr_tail=child.stderr_tail,
-        )
+    ending = _ending(task, child, messages, stillness, kills_before)
+    raise classify(replace(ending, timeout_s=timeout_s) if timed_out else ending)
+
+
+def _check(task: str, timeout_s: float) -> None:
+    if not re.fullmatch(r"\w+(\.\w+)+:\w+", task):
+        raise ValueError(f'a task must be "package.module:function", but got {task!r}')
+    if not timeout_s > 0:
+        raise ValueError(f"timeout_s must be positive, but got {timeout_s}")
+
+
+def _ending(
+    task: str, child: ChildProcess, messages: _Messages, stillness: Stillness, kills_before: dict[str, int]
+) -> Ending:
+    return Ending(
+        task=task,
+        exit_code=child.exit_code,
+        error=messages.error,
+        hung=stillness.hung,
+        oom_killed=any(count > kills_before.get(file, 0) for file, count in oom_kill_counts().items()),
+        last_event=messages.last_event,
+        noise=messages.noise,
+        stderr_tail=child.stderr_tail,
     )
 
 
@@ -175,6 +185,7 @@ def _listen(child: ChildProcess, messages: _Messages, deadline: float, stop: Sto
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return False
+        # Sleeps until something happens: a parent that looked all the time would take CPU from what is measured.
         ready = {fd for fd, _ in poll.poll(min(left_s, LOG_CHECK_S, stillness.due_in_s) * 1000)}
         trim(child.log, LOG_LIMIT_BYTES)
         # The exit is looked at before the pipe is emptied: what was written before it is then all there.

@@ -23,11 +23,11 @@ from autotune.isolation.endings import tail_of
 __all__ = ["THREAD_VARIABLES", "ChildProcess", "started", "trim"]
 
 TERM_GRACE_S = 1.0
-"""Between SIGTERM and SIGKILL; nothing in a child has to be saved."""
+"""Seconds between SIGTERM and SIGKILL; nothing in a child has to be saved."""
 EXIT_GRACE_S = 5.0
-"""For a child to leave after its result, and for the kernel to take one that was killed."""
+"""Seconds for a child to leave after its result, and for the kernel to take one that was killed."""
 _LOOK_EVERY_S = 0.02
-"""At a child without a pidfd."""
+"""Seconds between two looks at a child without a pidfd."""
 TAIL_BYTES = 1 << 16
 
 THREAD_VARIABLES = (
@@ -52,13 +52,13 @@ class ChildProcess:
     log: IO[bytes]
     """What it writes to stdout and stderr."""
     page_fd: int
-    """The page of its activity; the stacks of its threads, once it is asked for them, come behind."""
+    """A file: the page of its activity, and behind it the stacks of its threads, once it is asked for them."""
     exit_fd: int | None
     """pidfd: readable once the process has ended, which does not reap it; None where there is none."""
     leaving: bool = False
-    """It has said its last and may take a moment to exit."""
+    """It has sent its result or error, and may take a moment to exit."""
     stderr_tail: str = ""
-    """Set when the block ends."""
+    """The last lines that it printed; set when the ``started`` block ends."""
 
     @property
     def exit_code(self) -> int | None:
@@ -98,6 +98,8 @@ def started(request: dict[str, Any], threads: int | None) -> Iterator[ChildProce
         page_fd = _page()
         stack.callback(os.close, page_fd)
         try:
+            # -u: what was printed before a kill is in the log. A session of its own: Ctrl-C on the terminal reaches the
+            # tuner alone, which may let the child finish, and the child's number is that of its whole group.
             process = subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", "autotune.isolation.child", str(write_fd), str(page_fd)],
                 stdin=stdin,
@@ -109,6 +111,7 @@ def started(request: dict[str, Any], threads: int | None) -> Iterator[ChildProce
                 start_new_session=True,
             )
         finally:
+            # Only the child's copy is left, so that the pipe's end is the child's.
             os.close(write_fd)
         child = ChildProcess(process, read_fd, log, page_fd, None)
         try:
@@ -120,7 +123,7 @@ def started(request: dict[str, Any], threads: int | None) -> Iterator[ChildProce
 
 
 def _page() -> int:
-    """A file of one empty page of activity, its offset behind it."""
+    """A file that holds one empty page of activity; what is written to it next comes behind the page."""
     if hasattr(os, "memfd_create"):
         # In memory: the kernel would write a file's page to disk now and then, and its writer would wait.
         fd = os.memfd_create("autotune-activity")
@@ -144,6 +147,7 @@ def _environment(folder: str, threads: int | None) -> dict[str, str]:
 
 
 def _pidfd(pid: int) -> int | None:
+    # Unlike SIGCHLD, it can be waited for together with the pipe, in any thread, and doesn't reap the child.
     try:
         return os.pidfd_open(pid)
     except (AttributeError, OSError):

@@ -22,7 +22,7 @@ _LOOK_S = 0.1
 _SPY_S = 20.0
 _LIMIT_BYTES = 1 << 18
 _LIMIT_CHARACTERS = 6000
-"""Of what becomes part of an error's message."""
+"""Longest text of stacks: it becomes part of an error's message."""
 _PYTHON_FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?+) in (?P<name>.*)')
 
 
@@ -36,6 +36,7 @@ def stacks_of(pid: int, fd: int, start: int) -> str:
         fd: the file that it registered, open here.
         start: where in the file its stacks begin.
     """
+    # py-spy first: where a runtime deadlocks, the native frames say why, and faulthandler has none.
     words = stacks_in_words(_py_spy(pid)) or stacks_in_words(_faulthandler(pid, fd, start))
     return words or "unknown: it didn't answer"
 

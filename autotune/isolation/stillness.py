@@ -15,24 +15,25 @@ from autotune.isolation.stacks import stacks_of
 __all__ = ["STILL_S", "Stillness", "Watch"]
 
 STILL_S = 20.0
+"""Seconds after which a load or a batch that stands still is a hang, unless a ``Watch`` says otherwise."""
 CPU_SHARE = 0.01
-"""Of one CPU: a thread that uses less stands still. Waiting for the GIL takes 0.3 %."""
+"""Share of one CPU below which a thread stands still. Waiting for the GIL takes 0.3 %."""
 LOOKS = 5
-"""In a row that must see nothing move. Looks are counted, not seconds: a machine that was suspended is no hang."""
+"""Looks in a row that must see nothing move. Not seconds: a machine that was suspended is no hang."""
 
 
 @dataclass(frozen=True)
 class Watch:
-    """After what a child is ended as hung, while it loads a recognizer or an engine runs a batch."""
+    """When a child that loads a recognizer, or whose engine runs a batch, is ended as hung."""
 
     still_s: float = STILL_S
-    """For so long, nothing was read, and every thread but its heartbeat used less than 1 % of a CPU."""
+    """Seconds in which it read nothing and every thread but its heartbeat used less than 1 % of a CPU."""
     elsewhere: Callable[[], bool] = lambda: False
-    """Whether something computes for it that isn't one of its processes: a GPU. Asked only if all else stands still."""
+    """Whether a GPU computes for it, which none of its threads shows. Asked only if all else stands still."""
 
 
 class Stillness:
-    """Watches one child; for one thread."""
+    """Whether one child stands still; used by the thread that listens to it."""
 
     def __init__(self, pid: int, page_fd: int, watch: Watch | None) -> None:
         self._pid, self._page_fd, self._watch = pid, page_fd, watch
@@ -54,8 +55,10 @@ class Stillness:
             return False
         self._due = time.monotonic() + self._period_s
         activity = Activity.read(self._page_fd)
+        # A child that neither loads nor runs a batch waits for audio, and may do so for as long as it likes.
         sight = _Sight.of(self._pid, activity) if activity.loads > 0 or activity.batches > 0 else None
         least_s = CPU_SHARE * self._watch.still_s
+        # Compared with the first look of this stretch, not with the last: a thread that creeps adds up.
         if sight is None or self._first is None or sight.moved_since(self._first, least_s) or self._watch.elsewhere():
             self._first, self._looks = sight, 0
             return False
@@ -75,15 +78,15 @@ class _Sight:
     """What a child and its descendants have done so far."""
 
     changes: int
-    """Of its activity."""
+    """Loads and batches that have begun or ended."""
     reads: int
-    """Bytes, from files, pipes and disks, and the pages that were missing in memory."""
+    """Bytes read from files, pipes and disks, plus the number of pages that had to be read into memory."""
     cpu_s: dict[tuple[int, int], float]
-    """(process, thread) → seconds, the heartbeat left out; thread 0: threads and processes that have ended."""
+    """(process, thread) → CPU seconds, the heartbeat left out; thread 0: threads and processes that have ended."""
 
     @classmethod
     def of(cls, pid: int, activity: Activity) -> _Sight | None:
-        """None where the kernel has no such files, or something ended just now."""
+        """What they have done by now; None where the kernel has no such files, or one of them ended just now."""
         cpu_s: dict[tuple[int, int], float] = {}
         reads = 0
         pids = [pid]
@@ -101,6 +104,7 @@ class _Sight:
                         cpu_s[process, thread] = used_s
                     pids += map(int, (task / "children").read_text(encoding="ascii").split())
                 cpu_s[process, 0] = ended_s
+                # A mapped file is read by page faults (majflt), which rchar doesn't count.
                 io = dict(line.split(": ") for line in (folder / "io").read_text(encoding="ascii").splitlines())
                 reads += int(io["rchar"]) + int(io["read_bytes"]) + int(stat[9])
         except (OSError, ValueError, KeyError, IndexError):

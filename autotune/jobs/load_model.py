@@ -46,7 +46,7 @@ def load(path: str | Path) -> Recognizer:
 
 
 def measured_model(document: DeploymentFile) -> ModelInfo:
-    """The model that a file's figures are of, found where it was or by its id.
+    """The model that a file's figures are of, where it lay when it was measured, or resolved by its id.
 
     Raises:
         ModelError: it is not there any more, or its weights have changed.

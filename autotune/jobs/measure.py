@@ -138,7 +138,7 @@ class _MeasureSetup:
         return cls(hardware, _FileRunner(subject, reporter, artifacts), reporter, blocks)
 
     def compare(self, deployments: Sequence[Deployment], baseline: Deployment) -> Comparison:
-        """Raises TrialError where the baseline fails, and KeyboardInterrupt before two blocks are complete."""
+        """Measure in blocks. Raises TrialError if the baseline fails, KeyboardInterrupt before two complete blocks."""
         reasons: dict[Deployment, str] = {}
 
         def on_event(event: FinalistEvent) -> None:
@@ -160,16 +160,16 @@ class _MeasureSetup:
 
 
 def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
-    found = {}
+    artifacts = {}
     for file in files:
         artifact = measured_artifact(file.document, model, on_event=progress(reporter, f"artifact of {file.path}"))
         if artifact is not None:
-            found[file.document.deployment] = artifact
-    return found
+            artifacts[file.document.deployment] = artifact
+    return artifacts
 
 
 def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:
-    """What the file was recorded on, drawn again; ``exact``: nothing else will do."""
+    """The workload that the file was recorded on, drawn again; ``exact``: raise DocumentError for any other."""
     recorded = file.document.audio_profile
     if options.audio_profile is None and recorded.name not in builtin_profiles():
         raise DocumentError(
@@ -205,7 +205,7 @@ def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *
 
 
 Change = Literal["slower", "same", "faster"]
-"""``same``: the two 95 % intervals overlap."""
+"""How a figure compares with the recorded one; ``same``: the two 95 % intervals overlap."""
 
 
 @dataclass(frozen=True)
@@ -222,11 +222,11 @@ class Recheck:
 
     file: MeasuredFile
     hardware: HardwareProfile
-    """The measurement of this run."""
+    """The machine of this run."""
     comparison: Comparison
-    """The recorded baseline is its baseline; no candidate where the file recommends that."""
+    """The file's deployment against the recorded baseline; without a candidate where the file recommends that."""
     packages: dict[str, tuple[str | None, str | None]]
-    """Versions (recorded, now) of what has changed."""
+    """Package → (recorded, present) version, of those whose version has changed."""
 
     @property
     def now(self) -> Finalist:
@@ -240,7 +240,7 @@ class Recheck:
 
     @property
     def rtfx(self) -> Change:
-        """Of the deployment, against what the file holds."""
+        """How the deployment's RTFx compares with the recorded one."""
         return _change(self.file.document.measurement.rtfx, self.now.rtfx)
 
     @property
@@ -250,7 +250,10 @@ class Recheck:
 
     @property
     def speedup(self) -> Change | None:
-        """Of the paired speed-up, which is the same on a machine that is slower in everything; None without one."""
+        """How the paired speed-up compares with the recorded one; None if the file has none.
+
+        On a machine that is slower in everything it is the same.
+        """
         then = self.file.document.speedup
         return None if then is None or not self.comparison.candidates else _change(then, self.now.speedup)
 
@@ -272,7 +275,7 @@ class Recheck:
         return not self.slower and not self.now.missed
 
     def describe(self) -> str:
-        """Everything that follows, in sentences."""
+        """What the measurement means for the file, in sentences."""
         sentences = [self._absolute(), self._why()] if self.same_machine else [self._elsewhere()]
         sentences.append(self._paired())
         if self.now.missed:
@@ -329,10 +332,10 @@ class SideBySide:
 
     files: tuple[MeasuredFile, ...]
     comparison: Comparison
-    """The first file's deployment is its baseline."""
+    """All deployments against the first file's."""
 
     def finalist(self, file: MeasuredFile) -> Finalist:
-        """What was measured of a file's deployment; ``dropped`` says why it failed."""
+        """The measurements of a file's deployment; its ``dropped`` says why it failed, if it did."""
         finalists = (self.comparison.baseline, *self.comparison.candidates, *self.comparison.dropped)
         return next(finalist for finalist in finalists if finalist.deployment == file.document.deployment)
 

@@ -71,7 +71,7 @@ def reference_request(
     devices: Sequence[str],
     prompts: Deployment,
 ) -> ReferenceRequest:
-    """With the prompts of a deployment; on the CPU if it is among the devices, for its plain float32."""
+    """What the reference transcribes, with the prompts of a deployment; on the CPU if that is among the devices."""
     return ReferenceRequest(
         model=model,
         workload=workload,

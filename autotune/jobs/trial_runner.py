@@ -20,7 +20,7 @@ __all__ = ["Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
-"""Measured in a closed loop, however little audio there is: the kernel's counters are too coarse for less."""
+"""Seconds that are measured at least in a closed loop: the kernel's counters are too coarse for less."""
 
 
 class _Run(Protocol):
@@ -35,13 +35,13 @@ class TrialSubject:
     workload: Workload
     hardware: HardwareProfile
     judge: Judge | None
-    """None: texts are not checked."""
+    """Counts the errors of texts; None: texts are not checked."""
     shards_per_trial: int = 1
     """Shards of the workload that a trial transcribes, the first ones."""
 
 
 class TrialRunner:
-    """Deployment → Measurement in a process of its own; use by one thread.
+    """Measures deployments, each in a process of its own; used by one thread.
 
     What was measured under interference is measured again, as ``Repeater`` says.
     """
@@ -54,7 +54,7 @@ class TrialRunner:
         pause: Callable[[float], None] = time.sleep,
         run: _Run = run_trial,
     ) -> None:
-        """Prepare it; ``pause`` waits before a repeat, ``run`` measures: both are for tests to replace."""
+        """Remember what is measured; ``pause`` waits before a repeat, ``run`` measures: tests replace both."""
         self._subject = subject
         self._reporter = reporter
         self._run = run
@@ -153,25 +153,25 @@ class TrialRunner:
         return artifact
 
     def _calibrated(self) -> Calibration:
-        """The calibration: static int8 takes its ranges from the audio that it will transcribe."""
+        """The calibration of an artifact: static int8 takes its ranges from the audio that it will transcribe."""
         self._calibration = self._calibration or workload_calibration(self._subject.workload)
         return self._calibration
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
-        """Three times as long as the slower baseline took is hopeless; the baselines have a limit of their own."""
+        """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
         if deployment.engine == "funasr" or not self._baseline_wall_s:
             return BASELINE_TIMEOUT_S + audio_s
         return 60.0 + 3 * self._baseline_wall_s
 
 
 PAUSES_S = (5.0, 20.0)
-"""Before each repeat: most of what disturbs is over soon."""
+"""Seconds before each repeat: most of what disturbs is over soon."""
 NOISY_IN_A_ROW = 2
-"""Deployments that stayed disturbed after which nothing is repeated."""
+"""Deployments in a row that stayed disturbed, after which nothing is repeated until the machine is quiet."""
 
 
 class Repeater:
-    """Repeats what was disturbed; remembers whether the machine is quiet at all. Use by one thread."""
+    """Measures again what was disturbed, unless the machine is never quiet; used by one thread."""
 
     def __init__(self, reporter: Reporter, pause: Callable[[float], None] = time.sleep) -> None:
         self._reporter = reporter

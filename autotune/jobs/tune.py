@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class TuneResult:
     document: DeploymentFile
     comparison: Comparison
     held_back: tuple[HeldBack, ...]
-    """Faster than what is recommended, but not proven as accurate as was asked for, or outside its limits."""
+    """Deployments that are faster than the recommended one, but not proven accurate, or beyond a limit."""
     study: StudyResult
     storage: str
     """Where the study is kept."""
@@ -50,7 +51,7 @@ class TuneResult:
 
 @dataclass(frozen=True)
 class SharedPart:
-    """What a machine has done for a shared study whose finalists another one compares."""
+    """The part of one machine in a shared study whose finalists another machine compares."""
 
     study: StudyResult
     node: str
@@ -86,13 +87,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
         goal=job.goal,
     ) as study:
         begun, before_s = time.monotonic(), sum(trial.wall_s for trial in study.records)
-        result = study.run(
-            runner.trial,
-            job.budget,
-            baselines=job.baselines,
-            on_event=lambda event: _report(reporter, event, job.budget),
-            transfers=transfers,
-        )
+        result = _search(job, study, runner, transfers, reporter)
         searched = time.monotonic()
         with study.finalists() as other:
             if other:
@@ -111,8 +106,20 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
     return TuneResult(document, comparison, held, result, study.where, options.out, split_s)
 
 
+def _search(
+    job: Job, study: TuningStudy, runner: TrialRunner, transfers: Sequence[Deployment], reporter: Reporter
+) -> StudyResult:
+    return study.run(
+        runner.trial,
+        job.budget,
+        baselines=job.baselines,
+        on_event=lambda event: _report(reporter, event, job.budget),
+        transfers=transfers,
+    )
+
+
 def _transfers(job: Job, reporter: Reporter) -> list[Deployment]:
-    """What won before with this architecture, nearest first."""
+    """Winners of earlier studies of this architecture, the nearest first."""
     if not job.options.history or not job.space.branches:
         return []
     try:

@@ -35,7 +35,7 @@ __all__ = ["Job", "prepare"]
 
 @dataclass(frozen=True)
 class Job:
-    """What is tuned for what, where, and how hard."""
+    """Everything that a study needs, settled before anything is measured: model, audio, machine, space and goal."""
 
     options: TuneOptions
     effort: Effort
@@ -52,7 +52,7 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for two runs to be one study."""
+        """What must be equal for two runs to be one study, as JSON values."""
         return {
             "model": self.model.sha256,
             "workload": self.workload.sha256,
@@ -105,15 +105,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     target = find_target(options.target)
     space = _space(options, target, hardware, devices, profile)
     reporter.note(hardware.describe())
-    if options.model is None:
-        reporter.note(
-            f"No --model given: tuning the {DEFAULT_MODEL} model, a small one trained on synthesized speech. "
-            "It shows how autotune works; for your own figures pass --model DIR.",
-            loud=True,
-        )
-    model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
-    size = f"{model.parameters / 1e6:.1f} M parameters"
-    reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
+    model = _model(options, reporter)
     space = fit_architecture(space, target, model.architecture)
     workload = draw_workload(
         profile,
@@ -140,6 +132,19 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         baselines=_baselines(target, hardware, devices),
         judge=judge,
     )
+
+
+def _model(options: TuneOptions, reporter: Reporter) -> ModelInfo:
+    if options.model is None:
+        reporter.note(
+            f"No --model given: tuning the {DEFAULT_MODEL} model, a small one trained on synthesized speech. "
+            "It shows how autotune works; for your own figures pass --model DIR.",
+            loud=True,
+        )
+    model = resolve_model(options.model, on_event=progress(reporter, "preparing the model"))
+    size = f"{model.parameters / 1e6:.1f} M parameters"
+    reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
+    return model
 
 
 def _effort(options: TuneOptions) -> Effort:

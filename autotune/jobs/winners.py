@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, HardwareRecord, IntervalRecord, read_deployment_file, yaml_text
 from autotune.deployment import Deployment
 from autotune.documents import parse_document, read_yaml
@@ -18,7 +19,6 @@ from autotune.errors import DocumentError
 from autotune.files import atomic_write, state_dir
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import flatten
-from autotune.study.goal import Objective
 
 __all__ = ["Unreadable", "Winner", "forget", "history_dir", "remember", "remembered", "starts", "transferred"]
 
@@ -34,16 +34,16 @@ class Winner(BaseModel):
     path: Path
     date: AwareDatetime
     model: str
-    """As it was named."""
+    """The model as it was named."""
     architecture: str
     audio_profile: str
     objective: Objective
     hardware: HardwareRecord
     deployment: Deployment
     rtfx: float = Field(gt=0)
-    """Median of the blocks that proved it."""
+    """Median RTFx of the blocks that proved it."""
     speedup: IntervalRecord
-    """Against the better baseline of the same machine."""
+    """Speed-up over the better baseline of the same machine."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from autotune.errors import DocumentError
 __all__ = ["Due", "poisson", "read_trace", "spoken"]
 
 _AT_ONCE = 1024
-"""Gaps that are drawn together."""
+"""Number of gaps that are drawn together."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Literal
 __all__ = ["Capacity", "Ended", "LoadRange", "Probe", "RunOutcome", "find_capacity"]
 
 PRECISION = 1.05
-"""The search ends when the lowest load that is too much is so near above the highest that is not."""
+"""Share by which the lowest load that is too much may lie above the highest that is met when the search ends."""
 AGREEING = 2
-"""Probes of one load that must agree before it bounds the answer."""
+"""Probes of one load that must agree before that load bounds the answer."""
 
 RunOutcome = Literal["met", "missed", "client"]
 """``client``: the load was more than the client can offer, which says nothing of the server."""
@@ -22,7 +22,7 @@ Ended = Literal["found", "none", "unbounded", "client", "probes"]
 
 @dataclass(frozen=True)
 class LoadRange:
-    """Where capacity is looked for."""
+    """The loads among which capacity is looked for."""
 
     start: float
     """The first load that is tried, in ``least..most``."""
@@ -47,9 +47,9 @@ class Capacity:
     load: float | None
     """The highest load that was met by the majority of its runs, at least two; None if none was."""
     above: float | None
-    """The lowest load above it that was not."""
+    """The lowest load above ``load`` that was not met; None if none was missed."""
     probes: tuple[Probe, ...]
-    """In their order."""
+    """All runs, in their order."""
     ended: Ended
 
 
@@ -95,7 +95,7 @@ class _Tally:
 
     @property
     def low(self) -> float | None:
-        """The highest load that is met."""
+        """The highest load that the probes agree is met."""
         return max((load for load in self._outcomes if self._is_met(load)), default=None)
 
     @property
@@ -106,7 +106,7 @@ class _Tally:
         return min(over, default=None)
 
     def of_the_client(self, load: float) -> bool:
-        """Whether the client was the one to fail there."""
+        """Whether it was the client that failed at a load, which says nothing of the server."""
         return self._outcomes[load].count("client") > self._outcomes[load].count("missed")
 
     def next_load(self) -> float | None:

@@ -22,6 +22,7 @@ __all__ = [
     "Answer",
     "Client",
     "Endpoint",
+    "ProtocolName",
     "SentRequest",
     "Status",
     "endpoint",
@@ -37,13 +38,13 @@ _OWN_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.
 
 @dataclass(frozen=True)
 class Access:
-    """How a client introduces itself."""
+    """What a client sends besides the recordings: its key and the model's name; and whether it checks certificates."""
 
     api_key: str | None = None
     model: str = "funasr"
-    """The ``model`` of an HTTP request."""
+    """Value of the form field ``model`` of an HTTP request."""
     insecure: bool = False
-    """Accept any TLS certificate."""
+    """Whether any TLS certificate is accepted."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -59,22 +60,22 @@ class Answer:
     text: str | None = None
     detail: str = ""
     at_s: float | None = None
-    """When the text was whole, on the event loop's clock; None unless ``ok``."""
+    """When the text was whole, in seconds of the event loop's clock; None unless ``ok``."""
     lag_s: float = 0.0
-    """How much later than due the last block was sent, for want of the client's own speed; 0 unless spoken."""
+    """Seconds by which the client itself sent the last block too late; 0 where nothing is spoken."""
 
 
 class Client(Protocol):
     """Sends recordings. Opened as an asynchronous context manager, used in one event loop at a time."""
 
     async def __aenter__(self) -> Self:
-        """Open what sending needs."""
+        """Open what sending needs: sessions, not yet connections."""
         ...
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close all connections."""
+        """Close what ``__aenter__`` opened, with all connections that are kept between requests."""
         ...
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
@@ -88,7 +89,7 @@ class Client(Protocol):
 
 
 def tls_context(where: Endpoint, access: Access) -> ssl.SSLContext | None:
-    """How TLS is checked; None where none is spoken."""
+    """The TLS context of an endpoint; None where its connections aren't encrypted."""
     if not where.encrypted:
         return None
     context = ssl.create_default_context()
@@ -106,7 +107,10 @@ def fault(error: Exception) -> Answer:
 
 
 def _errno(error: OSError) -> int:
-    """Of the last address where several were tried: asyncio joins their errors into one text. 0: it has none."""
+    """The system's number of an error; 0: it has none.
+
+    Where several addresses of a host were tried, the last one's: asyncio joins their errors into one text.
+    """
     # IPv6 comes first. EADDRNOTAVAIL there means a machine without IPv6; at the last address, that ports have run out.
     numbers = re.findall(r"\[Errno (\d+)\]", str(error)) if error.errno is None else [error.errno]
     return int(numbers[-1]) if numbers else 0
@@ -121,32 +125,34 @@ class SentRequest(Document):
     """One recording that was to be sent. Times are seconds after the run's start."""
 
     recording: str
-    """Its id."""
+    """The recording's id."""
     audio_s: float
     scheduled_s: float
     """When it was to be sent, or to begin to be spoken."""
     counted_from_s: float
-    """From when its latency counts: ``scheduled_s``, or when its last sample was to be spoken."""
+    """When its latency begins: at ``scheduled_s``, or when its last sample was to be spoken."""
     sent_s: float
-    """When the client began with it."""
+    """When the client began to send it."""
     settled_s: float
-    """When it was over: with its whole text, an error, or the time-out."""
+    """When it ended: with its whole text, an error, or the time-out."""
     lag_s: float
-    """How much later than due the client sent what the latency counts from: the recording, or its last block. The
-    server has no part in it."""
+    """Seconds by which the client was late in sending what the latency counts from: the recording, or its last block.
+    The server has no part in it."""
     status: Status
     detail: str = ""
     """What went wrong, such as ``HTTP 429``."""
     text: str | None = None
-    """None unless ``ok``."""
+    """The whole text; None unless ``ok``."""
 
     @property
     def latency_s(self) -> float:
-        """From ``counted_from_s`` to the whole text; ``inf`` without one, so that errors are over-latency."""
+        """Seconds from ``counted_from_s`` to the whole text; ``inf`` without one, so that errors are over-latency."""
         return self.settled_s - self.counted_from_s if self.status == "ok" else math.inf
 
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+ProtocolName = Literal["http", "websocket"]
+"""``http``: OpenAI's ``POST /v1/audio/transcriptions``; ``websocket``: FunASR's protocol."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +160,7 @@ class Endpoint:
     """The address that recordings are sent to, and its protocol."""
 
     url: str
-    protocol: Literal["http", "websocket"]
-    """``http``: OpenAI's ``POST /v1/audio/transcriptions``; ``websocket``: FunASR's protocol."""
+    protocol: ProtocolName
 
     @property
     def encrypted(self) -> bool:

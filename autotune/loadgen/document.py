@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
+from autotune.audio.recording import AudioSource
 from autotune.documents import Document
 from autotune.loadgen.capacity import Ended, RunOutcome
-from autotune.loadgen.client import SentRequest
+from autotune.loadgen.client import ProtocolName, SentRequest
 from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
@@ -41,10 +42,10 @@ class LoadAudio(Document):
 
     profile: str
     seed: int = Field(ge=0)
-    source: Literal["embedded", "user"]
+    source: AudioSource
     sha256: str
     recordings: int = Field(ge=1)
-    """Distinct ones; each is sent once before any is sent again."""
+    """Number of distinct recordings; each is sent once before any is sent again."""
     audio_s: float = Field(gt=0)
 
 
@@ -54,17 +55,17 @@ class LoadRun(Document):
     load: float = Field(gt=0)
     """Requests a second, or streams at once."""
     seed: int = Field(ge=0)
-    """Of arrivals and order."""
+    """Seed of the arrivals and of the order."""
     period_s: float = Field(gt=0)
-    """How long load was offered."""
+    """Seconds for which load was offered."""
     figures: Figures
     texts: TextErrors | None
-    """Errors of the texts; null where no transcript is known."""
+    """Errors of the texts; null where no recording has a transcript."""
     verdict: Validity
     reasons: tuple[Reason, ...]
     """Why it is INVALID; empty if it is VALID."""
     requests: tuple[SentRequest, ...]
-    """Every single one."""
+    """Every request that counts, in the order of the schedule."""
 
     @property
     def interrupted(self) -> bool:
@@ -73,7 +74,7 @@ class LoadRun(Document):
 
     @property
     def outcome(self) -> RunOutcome:
-        """What a search for capacity makes of it.
+        """What the run says to a search for capacity.
 
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
         """
@@ -89,12 +90,12 @@ class CapacityRecord(Document):
     """The highest load that keeps the promise."""
 
     load: float | None
-    """Met by the majority of at least two runs; null if no load is."""
+    """The highest load that the majority of at least two runs met; null if no load is met."""
     above: float | None
-    """The lowest load above it that does not keep it."""
+    """The lowest load above ``load`` that does not keep the promise; null if there is none."""
     ended: Ended
     outcomes: tuple[RunOutcome, ...]
-    """Of each run."""
+    """The outcome of each run, in their order."""
 
 
 class LoadProvenance(Document):
@@ -113,22 +114,22 @@ class LoadReport(Document):
 
     schema_version: Literal["autotune/load/v1"] = Field(default=SCHEMA, alias="schema")
     url: RedactedUrl
-    protocol: Literal["http", "websocket"]
+    protocol: ProtocolName
     local: bool
-    """Whether client and server shared a machine, by the address."""
+    """Whether client and server shared a machine, going by the address."""
     process: Process
     unit: str
-    """Of loads."""
+    """The unit of loads: requests a second, or streams."""
     p95_latency_s: float | None = Field(gt=0)
-    """What is promised; null: nothing."""
+    """Seconds within which 95 % of the texts are promised; null: nothing is."""
     timeout_s: float = Field(gt=0)
     audio: LoadAudio
     verdict: Validity
     reasons: tuple[Reason, ...]
     capacity: CapacityRecord | None
-    """null unless it was looked for, and when the search was interrupted."""
+    """The highest load that keeps the promise; null unless it was looked for, and if that was interrupted."""
     runs: tuple[LoadRun, ...] = Field(min_length=1)
-    """In their order."""
+    """All runs, in their order."""
     provenance: LoadProvenance
 
     @property

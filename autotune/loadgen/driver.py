@@ -19,39 +19,39 @@ from autotune.reporting import Reporter
 __all__ = ["LoadPlan", "Run", "let_settle", "run_plan", "warm_up"]
 
 LEAD_S = 0.02
-"""Between opening the client and the first scheduled arrival, so that the first is not late already."""
+"""Seconds between opening the client and the first scheduled arrival, so that the first is not late already."""
 _LOOK_EVERY_S = 0.5
-"""Of the schedule: how often is asked whether enough has been seen."""
+"""Seconds of the schedule between two questions whether enough has been seen."""
 _TELL_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What is sent in one run."""
+    """What is sent when in one run, and when the run ends."""
 
     dues: Sequence[Due]
-    """In order of time."""
+    """The recordings to be sent, in order of time."""
     paced: bool
     """Whether recordings are sent while they are spoken."""
     limit_s: float
-    """How long load is offered, unless ``stopping`` ends it earlier."""
+    """Seconds for which load is offered, unless ``stopping`` ends it earlier."""
     timeout_s: float
-    """After which a text counts as missing, from when its latency counts."""
+    """Seconds, from when a latency counts, after which a text counts as missing."""
     stopping: Stopping
 
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a plan."""
+    """The requests of a plan that was run, and what it took the client to send them."""
 
     requests: tuple[SentRequest, ...]
-    """Those that count, in the order of their schedule: arrived, or spoken to their end, while load was offered."""
+    """Requests that count, in the order of the schedule: due, or spoken to their end, while load was offered."""
     period_s: float
-    """How long load was offered."""
+    """Seconds for which load was offered."""
     client_cores: float
-    """CPU seconds of the client's thread for each of them; it has one, so at most 1."""
+    """CPU seconds of the client's only thread for each second of the run: at most 1."""
     interrupted: bool = False
-    """Ended by Ctrl-C: what was under way is left out."""
+    """Whether Ctrl-C ended it; what was under way is then left out."""
 
 
 def run_plan(client: Client, recordings: Sequence[Recording], plan: LoadPlan, reporter: Reporter) -> Run:
@@ -64,7 +64,7 @@ def run_plan(client: Client, recordings: Sequence[Recording], plan: LoadPlan, re
         client: not open yet.
         recordings: that the plan's numbers mean, as the client has them.
         plan: what is sent when.
-        reporter: hears how many were sent and answered, once a second.
+        reporter: gets how many were sent and answered, once a second.
     """
     driver = _Driver(client, recordings, plan, reporter)
     interrupted = False
@@ -85,7 +85,7 @@ class _Driver:
         self._requests: list[SentRequest] = []
         self._tasks: dict[asyncio.Task[None], float] = {}
         self._waiting: dict[int, float] = {}
-        """From when the latency counts of those that aren't settled."""
+        """Number of a request that isn't settled → when its latency begins, in seconds after the run's start."""
         self._over = 0
         self._begin_s = 0.0
         self._cpu_s = 0.0
@@ -129,7 +129,7 @@ class _Driver:
                 return
             from_s = self._counted_from_s(due)
             self._waiting[number] = from_s
-            self._tasks[loop.create_task(self._one(number, due))] = from_s
+            self._tasks[loop.create_task(self._send(number, due))] = from_s
             self._tell(due.at_s)
         self._period_s = self._plan.limit_s
 
@@ -137,7 +137,7 @@ class _Driver:
         # Also with nothing to wait for: whoever is behind must let the tasks run.
         await asyncio.sleep(max(0.0, self._begin_s + at_s - asyncio.get_running_loop().time()))
 
-    async def _one(self, number: int, due: Due) -> None:
+    async def _send(self, number: int, due: Due) -> None:
         loop = asyncio.get_running_loop()
         sent_s = loop.time() - self._begin_s
         from_s = self._counted_from_s(due)
@@ -189,9 +189,9 @@ class _Driver:
 
 RETRY_S = 0.5
 SETTLE_S = 60.0
-"""At most, between two runs."""
+"""Most seconds of waiting between two runs."""
 ALIKE = 0.8
-"""A latency above this share of the one before is not getting better any more."""
+"""Share of the previous latency above which a latency counts as not getting better any more."""
 
 
 def warm_up(client: Client, recordings: Sequence[int], where: Endpoint, wait_s: float) -> None:
@@ -220,7 +220,7 @@ def let_settle(client: Client, recording: int, within_s: float) -> None:
 
 
 async def _answers(client: Client, recordings: Sequence[int], wait_s: float) -> list[Answer]:
-    """One for each recording, up to the first that is not ``ok``."""
+    """The answers to recordings that are sent one after the other, up to the first that is not ``ok``."""
     answers: list[Answer] = []
     async with client:
         for recording in recordings:

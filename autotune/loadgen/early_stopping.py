@@ -20,7 +20,7 @@ from functools import lru_cache
 __all__ = ["CONFIDENCE", "Stopping", "at_most", "fewest", "most_over"]
 
 CONFIDENCE = 0.99
-"""MLPerf's."""
+"""Confidence with which a percentile is shown: MLPerf's."""
 
 
 @lru_cache(maxsize=4096)
@@ -44,7 +44,7 @@ def fewest(over: int, share: float) -> int:
 
 
 def most_over(count: int, share: float) -> int | None:
-    """How many of ``count`` requests may be over-latency so that they still show a percentile; None: not even none."""
+    """Most over-latency requests among ``count`` with which they still show a percentile; None: they are too few."""
     if not _shows(0, count, share):
         return None
     least, most = 0, count
@@ -72,18 +72,18 @@ def at_most(latencies_s: Sequence[float], share: float) -> float | None:
 
 @dataclass(frozen=True)
 class Stopping:
-    """When a run has seen enough."""
+    """The rule by which a run has seen enough."""
 
     slo_s: float | None
-    """What is promised; None: it is enough to know the percentile."""
+    """Seconds within which texts are promised; None: nothing is, and knowing the percentile is enough."""
     share: float
-    """The percentile, in 0..1."""
+    """The percentile that is promised, in 0..1."""
     at_least_s: float
     """Seconds that a run lasts, however clear its answer."""
     planned: int
     """Requests that would be sent in all."""
     give_up: bool = False
-    """Stop at once when the promise is broken even if all the rest were in time."""
+    """Whether to stop at once when the promise is broken even if all further requests were in time."""
 
     def is_over(self, latency_s: float) -> bool:
         """Whether a request that took, or has been waiting for, so long is over-latency."""

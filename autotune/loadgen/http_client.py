@@ -20,7 +20,8 @@ from autotune.loadgen.client import OVERLOADED, Access, Answer, Endpoint, fault,
 __all__ = ["HttpClient"]
 
 _KEEP_ALIVE_S = 2.0
-"""Idle connections are given up before a server does (uvicorn: 5 s), or a request could meet one being closed."""
+"""Seconds after which an idle connection is given up: sooner than servers do (uvicorn: 5 s), which could then be
+closing the connection that a request is sent on."""
 
 
 class HttpClient:
@@ -72,7 +73,7 @@ class HttpClient:
 
 
 def _encoded(recording: Recording, model: str, boundary: str) -> bytes:
-    """The form of a request, as HTML writes it: https://html.spec.whatwg.org/#multipart-form-data."""
+    """The body of a request: a form, as https://html.spec.whatwg.org/#multipart-form-data has it."""
     path = Path(recording.path)
     try:
         data = path.read_bytes()

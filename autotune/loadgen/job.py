@@ -26,9 +26,9 @@ from autotune.version import __version__
 __all__ = ["load_server", "make_client"]
 
 SHARDS = 4
-"""Of the workload: as many different recordings as four times the profile's shard."""
+"""Shards of the workload: four times the profile's recordings are different ones."""
 WARM_S = 60.0
-"""That a server may take for its first recordings, if the time-out isn't longer."""
+"""Seconds that a server may take for its first recordings, if the time-out isn't longer."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _LoadSetup:
 
     @property
     def warmup(self) -> range:
-        """Places of the warm-up's recordings among the client's."""
+        """Places of the warm-up's recordings among those that the client has."""
         count = len(self.offer.recordings)
         return range(count, count + len(self.workload.warmup))
 
@@ -205,7 +205,7 @@ def _report(
 
 
 def _raise_file_limit() -> None:
-    """As many sockets as the system allows: a server that falls behind has all its requests open."""
+    """Allow this process as many sockets as the system does: a server that falls behind has all its requests open."""
     with contextlib.suppress(ImportError, ValueError, OSError):  # not on Windows, or not allowed
         import resource
 

@@ -24,9 +24,9 @@ AT_MOST_S = 600.0
 MOST_REQUESTS = 1_000_000
 MOST_STREAMS = 10_000
 FEW_REQUESTS = 10
-"""In a run of the least load that is tried."""
+"""Requests in a run of the least load that is tried."""
 _DOUBLINGS = 12
-"""Of the first load, up and down, while capacity is looked for."""
+"""Times that the first load may be doubled or halved while capacity is looked for."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Offer:
     slo_s: float | None
     timeout_s: float
     duration_s: float | None
-    """None: at least a minute, and until the answer is clear."""
+    """Seconds for which load is offered; None: at least a minute, and until the answer is clear."""
     trace: tuple[Due, ...] = ()
 
     @property
@@ -50,7 +50,7 @@ class Offer:
 
     @property
     def span(self) -> LoadRange:
-        """Where capacity is looked for."""
+        """The loads among which capacity is looked for."""
         factor = 2.0**_DOUBLINGS
         if self.paced:
             return LoadRange(start=self.load, least=1, most=min(self.load * factor, MOST_STREAMS), whole=True)
@@ -121,7 +121,7 @@ def choose_offer(
 
 
 def check_load(options: LoadOptions, profile: AudioProfile) -> None:
-    """Whether a load is asked for that can be had, before anything is made.
+    """Check, before anything is made, that a load is asked for that can be offered.
 
     Raises:
         DocumentError: two loads at once, one out of range, or none for a profile that has none.

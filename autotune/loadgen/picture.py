@@ -19,7 +19,7 @@ _LINES: tuple[tuple[str, str, Callable[[LoadRun], float | None]], ...] = (
     ("p99", "#b279a2", lambda run: run.figures.latency_s.p99),
 )
 _LEAST_S = 1e-3
-"""Shorter latencies are drawn there: the scale is logarithmic."""
+"""Seconds at which shorter latencies are drawn: the scale is logarithmic."""
 
 
 def draw_load(report: LoadReport) -> bytes:

@@ -23,7 +23,7 @@ too few requests to show it."""
 
 
 class Percentiles(Document):
-    """Seconds; null where so many requests got no text."""
+    """Percentiles of latency in seconds; null where so many requests got no text."""
 
     p50: float | None
     p95: float | None
@@ -31,7 +31,7 @@ class Percentiles(Document):
 
 
 class Figures(Document):
-    """What a run amounts to. Rates are over the period in which load was offered."""
+    """The figures of a run. Rates are over the period in which load was offered."""
 
     requests: int
     ok: int
@@ -42,14 +42,14 @@ class Figures(Document):
     over_latency: int
     """Requests that took longer than promised or got no text; without a promise, the latter."""
     over_since_sent: int
-    """The same, counted from when the client sent them: what its lateness can't explain."""
+    """Requests that are over-latency even counted from when the client sent them: its lateness can't explain them."""
     promise: Promise | None
-    """null: nothing is promised."""
+    """Whether the promise was kept; null: nothing is promised."""
     latency_s: Percentiles
     """The smallest latency that so many requests don't exceed (nearest rank), errors being infinitely late."""
     latency_at_most_s: Percentiles
-    """What the same percentiles are at most with 99 % confidence, by MLPerf's early stopping; null also where there
-    are too few requests."""
+    """Upper bounds of the percentiles with 99 % confidence, by MLPerf's early stopping; null also where there are too
+    few requests."""
     offered_rate: float
     """Requests scheduled a second."""
     sent_rate: float
@@ -63,7 +63,7 @@ class Figures(Document):
     rtfx_served: float
     """Seconds of audio transcribed a second, until the last text."""
     lag_p99_s: float
-    """The client's own lateness in sending."""
+    """99th percentile of the client's own lateness in sending, seconds."""
     client_cores: float
     """CPU seconds of the client each second."""
     backlog: Backlog
@@ -145,10 +145,10 @@ def _audio_s(requests: Sequence[SentRequest]) -> float:
 
 
 BLOCKS = 10
-"""A run is cut into so many parts of equally many requests: medians of parts are nearly independent, neighbours in a
+"""Parts of equally many requests into which a run is cut: medians of parts are nearly independent, neighbours in a
 queue are not."""
 LEAST_REQUESTS = 50
-"""With fewer, no trend is looked for."""
+"""Requests below which no trend is looked for."""
 GROWTH = 0.03
 """Share of the second half's requests by which a backlog must have grown to be called growing."""
 SIGNIFICANCE = 0.01
@@ -160,7 +160,7 @@ class Backlog(Document):
     half_way: int
     """Requests without an answer when half of the period was over."""
     end: int
-    """The same at its end. Those that the server rejected or failed don't wait; those that timed out do."""
+    """Requests without an answer at its end. Rejected and failed ones don't wait for any; timed-out ones do."""
     answered_share: float
     """Answers over requests in the second half: below 1 where the server falls behind."""
     trend_p: float | None

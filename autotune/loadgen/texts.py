@@ -18,9 +18,9 @@ class TextErrors(Document):
     """Characters or words that differ from the transcripts, over all answered requests."""
 
     tokens: TokenName
-    """What is counted: ``characters`` make it a CER, ``words`` a WER."""
+    """Which units are counted: with ``characters`` the rate is a CER, with ``words`` a WER."""
     texts: int
-    """Answers that were counted."""
+    """Number of answers that were counted."""
     errors: int
     length: int
     """Characters or words that should have been there."""
@@ -28,9 +28,9 @@ class TextErrors(Document):
     """Errors / length."""
     low: float
     high: float
-    """95 % interval, from resampling recordings."""
+    """Upper end of the rate's 95 % interval, from resampling recordings."""
     differing: int
-    """Recordings that did not get the same text every time."""
+    """Number of recordings that did not get the same text every time."""
 
 
 def text_errors(requests: Sequence[SentRequest], recordings: Sequence[Recording]) -> TextErrors | None:

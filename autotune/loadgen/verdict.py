@@ -13,13 +13,13 @@ __all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_aga
 
 LAG_S = 0.01
 LAG_SHARE = 0.05
-"""Of the median latency. The client may be late by the larger of the two, at the 99th percentile."""
+"""Share of the median latency by which the client may be late, at the 99th percentile; ``LAG_S`` if that is more."""
 SENT_SHARE = 0.98
-"""Of the offered rate that must have been sent."""
+"""Share of the offered rate that must have been sent."""
 CLIENT_CORES = 0.8
-"""Above which the client's one thread has no time left to be punctual."""
+"""Share of a core above which the client's one thread has no time left to be punctual."""
 FAILED_SHARE = 0.01
-"""Of requests that may fail otherwise than by being late or rejected."""
+"""Share of requests that may fail otherwise than by being late or rejected."""
 
 ReasonKind = Literal[
     "interrupted",
@@ -35,11 +35,11 @@ ReasonKind = Literal[
 CLIENT_KINDS: frozenset[ReasonKind] = frozenset(("send-lag", "send-rate", "client-cpu", "client-resources"))
 """Reasons for which a run says nothing of the server, unless it missed its promise however late the client sent."""
 _OVERLOADED: frozenset[ReasonKind] = frozenset(("client-cpu", "client-resources"))
-"""Then answers are read late as well."""
+"""Reasons for which the client also reads answers late, so that latencies are too long."""
 
 
 class Reason(Document):
-    """Why figures must not be believed."""
+    """A reason why the figures of a run must not be believed."""
 
     kind: ReasonKind
     text: str

@@ -28,9 +28,9 @@ __all__ = ["WebSocketClient"]
 
 _BYTES_PER_S = 2 * SAMPLE_RATE_HZ
 _SPOKEN_BYTES = _BYTES_PER_S // 10
-"""What is sent at once of a recording that is being spoken: 0.1 s, as in trials."""
+"""Bytes that are sent at once of a recording that is being spoken: 0.1 s, as in trials."""
 _WHOLE_BYTES = 10 * _BYTES_PER_S
-"""Of one that is there already: below the 1 MiB that servers take in one message."""
+"""Bytes that are sent at once of a whole recording: less than the 1 MiB that servers take in one message."""
 _TRY_AGAIN_LATER = 1013
 _ABNORMAL = 1006
 _MAX_REPLY_BYTES = 2**24
@@ -39,10 +39,10 @@ _CLOSE_S = 1.0
 
 @dataclass
 class _Replies:
-    """What the server has said of one recording so far."""
+    """The server's answers to one recording so far."""
 
     ended: bool = False
-    """Whether the client has said that there is no more audio."""
+    """Whether the client has sent the message that ends the recording."""
     texts: list[str] = field(default_factory=list)
 
 
@@ -108,7 +108,7 @@ class WebSocketClient:
 
 
 def _pcm(path: Path) -> bytes:
-    """16-bit little-endian samples, 16 kHz mono."""
+    """A recording's samples as 16-bit little-endian PCM, 16 kHz mono."""
     # As 16-bit wav files are read: their samples come out as they went in.
     samples = np.clip(np.round(read_audio(path) * np.float32(32768)), -32768, 32767).astype("<i2")
     return bytes(samples.tobytes())
@@ -129,7 +129,7 @@ def _header(name: str, mode: str) -> str:
 
 
 async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | None) -> float:
-    """Send the samples, each block when its last sample has been spoken; how late the client woke up for the last."""
+    """Send the samples, each block when its last sample has been spoken; seconds by which the last was sent late."""
     loop = asyncio.get_running_loop()
     lag_s = 0.0
     step = _WHOLE_BYTES if spoken_from_s is None else _SPOKEN_BYTES
@@ -147,7 +147,7 @@ async def _speak(socket: ClientConnection, pcm: bytes, spoken_from_s: float | No
 
 
 async def _listen(socket: ClientConnection, replies: _Replies) -> float | None:
-    """Gather the texts; when the last one came, on the event loop's clock, or None if there was none."""
+    """Gather the texts; the event loop's time at which the last one came, or None if there was none."""
     loop = asyncio.get_running_loop()
     at_s: float | None = None
     async for message in socket:

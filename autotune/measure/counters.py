@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 MIN_CPU_S = 0.5
-"""Shares need this much time of all CPUs together: the kernel counts in ticks of 10 ms."""
+"""Seconds of all CPUs together below which there are no shares: the kernel counts in ticks of 10 ms."""
 
 
 @dataclass(frozen=True)
 class KernelFiles:
-    """Folders of the kernel's counters; tests have their own."""
+    """Folders in which the kernel shows its counters; tests have folders of their own."""
 
     proc: Path = Path("/proc")
     cpus: Path = Path("/sys/devices/system/cpu")
@@ -42,7 +42,7 @@ class KernelFiles:
 
     @property
     def membership(self) -> Path:
-        """Which cgroups this process is in."""
+        """The file that names the cgroups of this process."""
         return self.proc / "self" / "cgroup"
 
 
@@ -56,19 +56,19 @@ class CpuTimes:
     total_s: float
     """Seconds of these CPUs together, idle included."""
     busy_s: float
-    """Of these, spent in user or system mode by any process, interrupts included."""
+    """Seconds of ``total_s`` spent in user or system mode by any process, interrupts included."""
     steal_s: float
-    """Of these, given by the hypervisor to other guests."""
+    """Seconds of ``total_s`` that the hypervisor gave to other guests."""
     own_s: float
     """User and system seconds of this process and of its ended children."""
     involuntary_switches: int
     """How often this process lost its CPU to another thread, its own included."""
     waited_s: Mapping[str, float] = field(default_factory=dict)
-    """Thread id → seconds during which it could have run but had no CPU; empty where the kernel has no such counter."""
+    """Thread id → seconds in which it could have run but had no CPU; empty where the kernel has no such counter."""
 
     @classmethod
     def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> CpuTimes | None:
-        """Read them for the CPUs with these ids; None where /proc/stat is missing or unlike Linux's."""
+        """The times of the CPUs with these ids; None where /proc/stat is missing or unlike Linux's."""
         try:
             user, nice, system, idle, iowait, irq, softirq, steal = _ticks(cpus, files)
         except (OSError, ValueError):
@@ -95,7 +95,7 @@ class _Moment:
 
 
 class NoiseMeter:
-    """Start it before the measured part, stop it after; use by one thread."""
+    """Notes what else the machine did between ``start`` and ``stop``; used by one thread."""
 
     def __init__(self, device: str = "cpu", files: KernelFiles = SYSTEM) -> None:
         self._files = files
@@ -111,7 +111,8 @@ class NoiseMeter:
         self._start = self._now()
 
     def stop(self) -> dict[str, float]:
-        """Everything that docs/measuring.md lists; a fact that isn't known is left out, on a Mac all are."""
+        """The facts that docs/measuring.md lists, by name; one that isn't known is left out, outside Linux all are."""
+        # NVML is read outside of the two moments, so that the time for it isn't the trial's.
         end = self._now()
         gpu = self._gpu.stop()
         if self._start is None or end is None:
@@ -135,27 +136,29 @@ class NoiseMeter:
 
 
 def noise_between(start: CpuTimes, end: CpuTimes, *, spare_share: float = 0.0) -> dict[str, float]:
-    """``involuntary_switches``, and unless the interval is too short for shares, what others used and we waited for.
+    """The noise between two moments: ``involuntary_switches``, and shares, unless the interval is too short for them.
 
     ``steal_share`` is of all CPU time. The others are shares of what this process may use: ``other_cpu_share``, without
     what others used of CPUs that a quota leaves free anyway; ``waited_share``, above 1 where several threads queue for
     a CPU; and ``lost_s`` with ``lost_share``, which is at most what others used and at most what was waited for.
 
     Args:
-        start: before.
-        end: after, of the same CPUs.
-        spare_share: of these CPUs, what a quota keeps this process from using, in 0..1.
+        start: the times before.
+        end: the times after, of the same CPUs.
+        spare_share: share of these CPUs, 0..1, that a quota keeps this process from using.
     """
     noise = {"involuntary_switches": float(end.involuntary_switches - start.involuntary_switches)}
     total = end.total_s - start.total_s
     usable = total * (1 - spare_share)
     if total < MIN_CPU_S or usable <= 0:
         return noise
+    # What others use of CPUs that a quota leaves free anyway takes nothing from this process.
     others = (end.busy_s - start.busy_s) - (end.own_s - start.own_s) - total * spare_share
     noise["steal_share"] = _share((end.steal_s - start.steal_s) / total)
     noise["other_cpu_share"] = _share(others / usable)
     if end.waited_s:
         waited = sum(max(0.0, value - start.waited_s.get(thread, 0.0)) for thread, value in end.waited_s.items())
+        # At most the smaller of both: threads also wait for each other, and others also use what nobody else wants.
         noise["waited_share"] = waited / usable
         noise["lost_s"] = min(waited, max(0.0, others))
         noise["lost_share"] = _share(noise["lost_s"] / usable)
@@ -182,7 +185,10 @@ def _ticks(cpus: Collection[int], files: KernelFiles) -> list[int]:
 
 
 def _waited_s(files: KernelFiles) -> dict[str, float]:
-    """Of every living thread, from the second field of its ``schedstat``; the kernel forgets ended ones."""
+    """Seconds that each living thread waited for a CPU, by its id; the kernel forgets those of ended threads.
+
+    From the second field of ``schedstat`` (https://docs.kernel.org/scheduler/sched-stats.html).
+    """
     waited: dict[str, float] = {}
     for path in (files.proc / "self" / "task").glob("*/schedstat"):
         try:
@@ -198,7 +204,7 @@ class Quota:
 
     cpus: float
     throttled_s: float
-    """For how long it was kept from running because its quota was used up."""
+    """Seconds that its processes were kept from running because the quota was used up."""
     used_s: float | None
     """CPU seconds of all its processes; None where the kernel has no such counter."""
 
@@ -215,7 +221,7 @@ class Throttling:
 
     @classmethod
     def now(cls, cpus: Collection[int], files: KernelFiles = SYSTEM) -> Throttling:
-        """Read them for the CPUs with these ids; what can't be read is left out."""
+        """The counters and clocks of the CPUs with these ids; what can't be read is left out."""
         folders = [files.cpus / f"cpu{cpu}" for cpu in sorted(cpus)]
         counts = [_number(folder / "thermal_throttle" / "core_throttle_count") for folder in folders]
         readings = [count for count in counts if count is not None]
@@ -230,8 +236,8 @@ def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s:
     """``throttled_s``, ``quota_others_share``, ``overheated`` and ``clock_share``, each only where it is known.
 
     Args:
-        start: before.
-        end: after.
+        start: the counters before.
+        end: the counters after.
         own_s: CPU seconds of this process between them.
         wall_s: seconds between them, above 0.
     """
@@ -242,6 +248,7 @@ def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s:
         if folder in end.quotas
     }
     if grown:
+        # Of the cgroup and its parents, the one that was throttled most is the one whose quota bound.
         folder = max(grown, key=lambda folder: grown[folder])
         facts["throttled_s"] = max(0.0, grown[folder])
         before, after = start.quotas[folder].used_s, end.quotas[folder].used_s
@@ -249,14 +256,17 @@ def throttling_between(start: Throttling, end: Throttling, own_s: float, wall_s:
             facts["quota_others_share"] = max(0.0, (after - before - own_s) / (end.quotas[folder].cpus * wall_s))
     if start.overheated is not None and end.overheated is not None:
         facts["overheated"] = float(max(0, end.overheated - start.overheated))
-    clocks = [one.clock_share for one in (start, end) if one.clock_share is not None]
+    clocks = [moment.clock_share for moment in (start, end) if moment.clock_share is not None]
     if clocks:
         facts["clock_share"] = sum(clocks) / len(clocks)
     return facts
 
 
 def _quota(folder: Path, cpus: float) -> Quota:
-    """cgroup v2 counts microseconds in ``cpu.stat``; v1 nanoseconds, there and in ``cpuacct.usage``."""
+    """A cgroup's quota and its counters.
+
+    cgroup v2 counts microseconds in ``cpu.stat``; v1 nanoseconds, there and in ``cpuacct.usage``.
+    """
     stat: dict[str, int] = {}
     for line in _text(folder / "cpu.stat").splitlines():
         name, _, value = line.partition(" ")

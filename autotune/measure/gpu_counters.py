@@ -20,10 +20,16 @@ SLOWED_DOWN = 0x08 | 0x20 | 0x40 | 0x80
 def gpu_watch(
     device: str, still_s: float = STILL_S, nvml: ModuleType | Any = None, environment: Mapping[str, str] = os.environ
 ) -> Watch:
-    """Watch a child that computes on ``device``: while the GPU is busy, it doesn't stand still.
+    """When a child that computes on ``device`` is ended as hung: not while the GPU is busy, whoever keeps it busy.
 
-    Whoever keeps it busy: in a container the driver may list processes by the host's numbers. A GPU that NVML doesn't
-    tell of counts as busy, so that a trial on it is ended by its time limit only.
+    In a container the driver may list processes by the host's numbers, so a GPU's work can't be told to be the child's.
+    A GPU that NVML doesn't know counts as busy: a trial on it is ended by its time limit only.
+
+    Args:
+        device: ``cpu`` or ``cuda:N``.
+        still_s: seconds of standing still that are a hang.
+        nvml: pynvml if None.
+        environment: where CUDA_VISIBLE_DEVICES stands.
     """
     gpu = GpuMeter(device, nvml, environment)
     return Watch(still_s, gpu.busy if device.startswith("cuda:") else lambda: False)
@@ -37,10 +43,13 @@ class _Sample:
 
 
 class GpuMeter:
-    """Start it before the measured part, stop it after. Facts that NVML doesn't have are left out; it never raises."""
+    """Notes what slowed a GPU down between ``start`` and ``stop``; facts that NVML doesn't have are left out.
+
+    It never raises: without its facts there is still a trial.
+    """
 
     def __init__(self, device: str, nvml: ModuleType | Any = None, environment: Mapping[str, str] = os.environ) -> None:
-        """Prepare it.
+        """Remember which GPU to look at; NVML is opened by ``start``.
 
         Args:
             device: ``cuda:N`` is the N-th of the visible GPUs; anything else has no facts.
@@ -54,17 +63,21 @@ class GpuMeter:
         self._samples: list[_Sample] = []
 
     def start(self) -> None:
-        """Open NVML and look for the first time."""
+        """Open NVML and take the first sample."""
         self._handle = self._opened()
         if self._handle is not None:
             self._samples = [self._look()]
 
     def stop(self) -> dict[str, float]:
-        """``gpu_clock_share``, averaged; ``gpu_throttled`` (0 or 1) and ``gpu_other_processes``, the worse."""
+        """Take the last sample and close NVML; the facts by name, see docs/measuring.md.
+
+        ``gpu_clock_share`` is the average of both samples, ``gpu_throttled`` (0 or 1) and ``gpu_other_processes`` the
+        worse of them.
+        """
         if self._handle is None:
             return {}
         self._samples.append(self._look())
-        self._told(self._nvml.nvmlShutdown)
+        self._asked(self._nvml.nvmlShutdown)
         facts: dict[str, float] = {}
         clocks = [sample.clock_share for sample in self._samples if sample.clock_share is not None]
         slowed = [sample.slowed_down for sample in self._samples if sample.slowed_down is not None]
@@ -78,9 +91,9 @@ class GpuMeter:
         return facts
 
     def busy(self) -> bool:
-        """Whether the GPU computes or copies now, in the last second; true where NVML can't say. Needs no start."""
+        """Whether the GPU has computed or copied in the last second; true where NVML can't say. Needs no ``start``."""
         self._handle = self._handle or self._opened()
-        use = self._told(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
+        use = self._asked(lambda: self._nvml.nvmlDeviceGetUtilizationRates(self._handle))
         return use is None or use.gpu > 0 or use.memory > 0
 
     def _opened(self) -> Any:
@@ -93,11 +106,14 @@ class GpuMeter:
                 self._nvml = pynvml
             self._nvml.nvmlInit()
             return self._open(self._index)
-        except Exception:  # noqa: BLE001 - without a driver, NVML or such a GPU there are no facts, but there is a trial
+        except Exception:  # noqa: BLE001 - without a driver, NVML or such a GPU there are no facts, but a trial
             return None
 
     def _open(self, index: int) -> Any:
-        """CUDA counts the GPUs that CUDA_VISIBLE_DEVICES names, in its order; NVML counts all."""
+        """NVML's handle of CUDA's GPU number ``index``.
+
+        CUDA counts the GPUs that CUDA_VISIBLE_DEVICES names, in its order; NVML counts all.
+        """
         visible = [
             name.strip() for name in self._environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()
         ]
@@ -108,17 +124,17 @@ class GpuMeter:
 
     def _look(self) -> _Sample:
         nvml, handle = self._nvml, self._handle
-        clock = self._told(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
-        highest = self._told(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
-        reasons = self._told(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
-        others = self._told(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
+        clock = self._asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))
+        highest = self._asked(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))
+        reasons = self._asked(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle))
+        others = self._asked(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
         return _Sample(
             clock_share=clock / highest if clock is not None and highest else None,
             slowed_down=None if reasons is None else bool(reasons & SLOWED_DOWN),
             others=others,
         )
 
-    def _told(self, ask: Callable[[], Any]) -> Any:
+    def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except Exception:  # noqa: BLE001 - this GPU or driver lacks it

@@ -18,7 +18,7 @@ class Disturbance(Document):
     """A noise fact above its limit."""
 
     name: str
-    """Of the fact."""
+    """The fact's name, see docs/measuring.md."""
     value: float
     limit: float
     text: str
@@ -40,7 +40,7 @@ class Disturbance(Document):
 class _Rule:
     name: str
     limit: float
-    """The fact disturbs above it."""
+    """Value above which the fact disturbs."""
     text: Callable[[float], str]
     advice: str
 
@@ -86,7 +86,7 @@ _RULES = (
 
 
 def disturbances(noise: Mapping[str, float]) -> tuple[Disturbance, ...]:
-    """What disturbed, in the order of the rules; facts that aren't known disturb nobody.
+    """The facts of ``noise`` that are above their limits, in the order of the rules; missing facts disturb nobody.
 
     ``quota_others_share`` counts only if the quota was used up (``throttled_s`` > 0).
     """
@@ -113,9 +113,9 @@ def verdict(disturbances: Sequence[Disturbance], passes: int, steady: bool) -> s
     """``stable``, or ``noisy because`` of what, with what to do; a warm-up that did not settle is named too.
 
     Args:
-        disturbances: what disturbed.
-        passes: of the warm-up.
-        steady: whether the last of them agreed.
+        disturbances: what disturbed the measurement.
+        passes: number of passes of the warm-up.
+        steady: whether the last passes agreed.
     """
     reasons = [disturbance.describe() for disturbance in disturbances]
     if not steady:

@@ -27,10 +27,10 @@ class NewShapes(Document):
     """What batches cost whose shape (size × frames) the engine had not run before, warm-up included."""
 
     share: float
-    """Of all batches."""
+    """Share of all batches."""
     cost: float | None
-    """Engine seconds per padded second, above those of known shapes, as a fraction of them; None if either is
-    missing."""
+    """How much longer the engine took for a padded second than with shapes that it had run, as a fraction; None if one
+    of the two kinds of batches is missing."""
 
 
 class Measurement(Document):
@@ -41,14 +41,14 @@ class Measurement(Document):
     """Cold start: from the child's first instruction to a loaded recognizer, imports included."""
     warmup_s: float
     measured_s: float
-    """Around all shards."""
+    """Wall seconds from before the first shard to after the last."""
     peak_memory_bytes: int
-    """Peak resident set of the child."""
+    """Peak resident set of the child and its descendants."""
     stages_s: dict[str, float]
     """Core-seconds spent in read, chunk, features, engine and decode, summed over the measured shards: CPU time of all
     threads, ``engine`` being what no other stage used."""
     padding_share: float
-    """Padded seconds that held no audio / all padded seconds."""
+    """Share of the padded seconds of all batches that held no audio."""
     batches: int
     new_shapes: NewShapes
     texts: dict[str, str]
@@ -61,7 +61,7 @@ class Measurement(Document):
     accuracy: Accuracy | None = None
     """Errors of its texts; None where there is nothing to judge them by."""
     warmup_passes_s: tuple[float, ...] = ()
-    """One a pass; ``warmup_s`` is their sum. Empty in measurements of older versions."""
+    """Wall seconds of each pass of the warm-up; ``warmup_s`` is their sum. Empty in measurements of older versions."""
     steady: bool = True
     """Whether the warm-up ended because its last passes agreed."""
     cut_short: bool = False
@@ -74,7 +74,7 @@ class Measurement(Document):
 
     @property
     def processing_s(self) -> float:
-        """Wall seconds that it took."""
+        """Wall seconds in which that audio was processed."""
         return sum(sample.processing_s for sample in self.shards)
 
     @property
@@ -89,12 +89,12 @@ class Measurement(Document):
 
     @property
     def disturbances(self) -> tuple[Disturbance, ...]:
-        """What of the noise makes this something else than the deployment's speed; empty for most."""
+        """The facts of ``noise`` by which this isn't the deployment's own speed; empty for most measurements."""
         return disturbances(self.noise)
 
     @property
     def severity(self) -> float:
-        """0 if nothing disturbed; otherwise more the worse it was."""
+        """How much it was disturbed: 0 if not at all, see ``interference.severity``."""
         return severity(self.disturbances)
 
     @property

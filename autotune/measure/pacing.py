@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, read_audio
 from autotune.audio.profile import Arrival
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 
 __all__ = [
     "LEAD_S",
@@ -36,10 +37,10 @@ __all__ = [
 ]
 
 LEAD_S = 0.01
-"""Between deciding to begin and the first scheduled arrival, so that the first is not late already."""
+"""Seconds between deciding to begin and the first scheduled arrival, so that the first is not late already."""
 
 BLOCK_SAMPLES = SAMPLE_RATE_HZ // 10
-"""What a client sends at once: 0.1 s."""
+"""Samples that a speaking client sends at once: 0.1 s."""
 
 
 class Spoken(Protocol):
@@ -54,10 +55,10 @@ class SpokenStream(Protocol):
     """A recording that is still being spoken."""
 
     def feed(self, samples: Float32) -> None:
-        """The next samples, float32 [any], 16 kHz mono."""
+        """Take the next samples: float32 [any number], 16 kHz mono, in −1..1."""
 
     def finish(self) -> Future[Any]:
-        """There are no more; the future gives a Spoken."""
+        """End the recording; the future gives a Spoken, or raises what the recognizer raised."""
 
 
 class Busy(Protocol):
@@ -72,7 +73,7 @@ class Transcriber(Protocol):
     """What this module needs of a recognizer."""
 
     def transcribe(self, audio: Sequence[Path]) -> Sequence[Spoken]:
-        """Texts of recordings, in order."""
+        """The transcripts of recordings, in order. Raises AudioError for a file that can't be read."""
 
     def submit(self, audio: Path) -> Future[Any]:
         """Queue one recording; the future gives a Spoken. (Future is invariant, so it cannot be typed as that.)"""
@@ -81,14 +82,14 @@ class Transcriber(Protocol):
         """Begin a recording that comes block by block."""
 
     def stats(self) -> Busy:
-        """Counters so far."""
+        """Counters since the last reset; ``busy_s`` only grows between resets."""
 
 
 class Clock(Protocol):
     """Time, for tests to move."""
 
     def now(self) -> float:
-        """Seconds since some moment."""
+        """Seconds since some fixed moment; never goes back."""
 
     def wait(self, until_s: float, woken: threading.Event) -> bool:
         """Return at ``until_s`` with False, or with True as soon as ``woken`` is set."""
@@ -96,6 +97,7 @@ class Clock(Protocol):
 
 class _WallClock:
     def now(self) -> float:
+        # Monotonic: the clock of the day may be set while a shard is measured.
         return time.perf_counter()
 
     def wait(self, until_s: float, woken: threading.Event) -> bool:
@@ -108,8 +110,8 @@ class Transcribed:
 
     texts: tuple[str, ...]
     latencies_s: tuple[float, ...]
-    """To its text: from the start of each (closed loop), from its *scheduled* arrival (open loop), or from the moment
-    when its last sample was to be spoken (real time)."""
+    """Seconds to each recording's text: from its start (closed loop), from its *scheduled* arrival (open loop), or from
+    the moment when its last sample was to be spoken (real time)."""
     processing_s: float
     """Wall seconds during which the recognizer had something to do: at least one recording was being read, waiting or
     running; in real time, at least one batch was running, or samples were being taken in."""
@@ -137,6 +139,7 @@ def open_loop(recognizer: Transcriber, recordings: Sequence[Recording]) -> Trans
     A latency counts from the scheduled arrival, so a stall delays the figures of everything that arrived during it
     (no coordinated omission). The end is taken in the future's callback, not when this thread gets to look.
     """
+    # In the order of time, whatever the order of the recordings: what is due must not wait for what isn't.
     order = sorted(range(len(recordings)), key=lambda index: recordings[index].arrival_s)
     clock = _WallClock()
     ends = _Ends(len(recordings), clock)
@@ -172,6 +175,7 @@ def realtime(recognizer: Transcriber, recordings: Sequence[Recording], clock: Cl
     for due_s, index, first in _blocks(starts_s, waveforms):
         if clock.wait(due_s, ends.failed):
             break
+        # Cutting and features are done in these calls, so they are the recognizer's work as much as its batches.
         with work.taking_in():
             if first == 0:
                 streams[index] = recognizer.stream()
@@ -190,7 +194,7 @@ def realtime(recognizer: Transcriber, recordings: Sequence[Recording], clock: Cl
 
 
 def spoken_at_once(recognizer: Transcriber, audio: Path) -> Future[Any]:
-    """A recording through a stream without waiting for anybody to speak: for warming up."""
+    """Send a recording through a stream as fast as it takes it, for warming up; the future gives a Spoken."""
     stream, waveform = recognizer.stream(), read_audio(audio)
     for first in range(0, len(waveform), BLOCK_SAMPLES):
         stream.feed(waveform[first : first + BLOCK_SAMPLES])
@@ -218,6 +222,7 @@ class _Work:
     def taking_in(self) -> Iterator[None]:
         busy_s, started = self._recognizer.stats().busy_s, self._clock.now()
         yield
+        # Batches that ran meanwhile are in its own busy seconds already.
         took_s, also_s = self._clock.now() - started, self._recognizer.stats().busy_s - busy_s
         self._taking_in_s += max(0.0, took_s - also_s)
 
@@ -226,7 +231,7 @@ class _Work:
 
 
 class _Ends:
-    """When each recording's text was there; callbacks run in the recognizer's threads."""
+    """The moments at which the recordings' texts were there; callbacks note them in the recognizer's threads."""
 
     def __init__(self, count: int, clock: Clock) -> None:
         self.at = [0.0] * count
@@ -242,7 +247,7 @@ class _Ends:
         future.add_done_callback(functools.partial(self._stamp, index))
 
     def texts(self) -> tuple[str, ...]:
-        """Of every recording, once all are there; raises what the first one that failed raised."""
+        """Wait for the texts of all recordings; raises what the first one that failed raised."""
         # Not Future.result(): it may return before the callbacks have run.
         with self._changed:
             self._changed.wait_for(lambda: self._done >= len(self._futures) or self.failed.is_set())
@@ -271,10 +276,12 @@ def busy_seconds(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 STEADY_PASSES = 3
+"""Last passes of a warm-up that must agree."""
 STEADY_WITHIN = 0.05
 """Passes agree when the shortest is shorter than the longest by no more than this share of it."""
 MAX_PASSES = 8
 MAX_S = 20.0
+"""Seconds of warming up after which no further pass begins."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +293,7 @@ class WarmUp:
 
     @property
     def steady(self) -> bool:
-        """The last three passes agreed."""
+        """Whether the last three passes agreed."""
         return is_steady(self.passes_s)
 
 
@@ -301,6 +308,15 @@ def warm_up(
 
     In an open loop all recordings of a pass are submitted at once, so that batches form as they will later; in real
     time they go through streams, one behind the other without a pause.
+
+    Args:
+        recognizer: what is warmed up.
+        recordings: those of one pass, at least one.
+        arrival: how they will arrive when it is measured.
+        now: the clock of the passes, in seconds.
+
+    Raises:
+        ValueError: there is no recording. What the recognizer raises is passed on.
     """
     if not recordings:
         raise ValueError("a workload must have at least one warm-up recording, but it has none")

@@ -42,12 +42,13 @@ class Pooled:
         return self.audio_s / math.fsum(measurement.processing_s for measurement in self.measurements)
 
     def latency_s(self, share: float) -> float:
-        """Percentile of all latency samples, ``share`` in 0..1."""
+        """Percentile of all latency samples in seconds, ``share`` in 0..1."""
+        # Of all samples, not of the measurements' percentiles: these can't be averaged.
         return percentile([sample for measurement in self.measurements for sample in measurement.latencies_s], share)
 
     @property
     def p95_latency_s(self) -> float:
-        """The percentile that limits and the objective ``latency`` are about."""
+        """The 95th percentile of all latency samples in seconds, which the latency limit and objective are about."""
         return self.latency_s(0.95)
 
     @property
@@ -81,14 +82,14 @@ class Pooled:
 
     @property
     def new_shapes(self) -> NewShapes:
-        """Median share, and median cost of the measurements that have one."""
+        """Medians over the measurements: of the shares, and of the costs where there is one."""
         shapes = [measurement.new_shapes for measurement in self.measurements]
         costs = [shape.cost for shape in shapes if shape.cost is not None]
         return NewShapes(share=median(shape.share for shape in shapes), cost=median(costs) if costs else None)
 
     @property
     def noise(self) -> dict[str, float]:
-        """The worst value of every fact: the lowest clock, the highest of everything else."""
+        """The worst value of each noise fact: the lowest of the clocks, the highest of everything else."""
         facts: dict[str, list[float]] = {}
         for measurement in self.measurements:
             for name, value in measurement.noise.items():

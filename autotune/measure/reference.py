@@ -29,16 +29,17 @@ __all__ = ["CONTEXT_S", "ReferenceRequest", "TurnsRequest", "reference_texts", "
 
 
 _RECIPES = {"turns": "turns/1", "baseline": "baseline/1"}
-"""Goes up with every change that can change a text."""
+"""Versions of the ways to make texts; raised with every change that can change a text, so that kept texts are left."""
 
 _START_S = 1200.0
+"""Seconds that a reference may take beside the time for its audio."""
 _SLOWEST = 10.0
-"""A reference may take this many times as long as the audio."""
+"""Seconds that a reference may take for a second of audio."""
 
 
 @dataclass(frozen=True)
 class ReferenceRequest:
-    """What is transcribed by which model."""
+    """A workload, and the model that transcribes it for comparison."""
 
     model: ModelInfo
     workload: Workload
@@ -49,7 +50,7 @@ class ReferenceRequest:
 
     @property
     def recordings(self) -> tuple[Recording, ...]:
-        """Of all shards; the warm-up is never judged."""
+        """The recordings of all shards; those of the warm-up are never judged."""
         return tuple(recording for shard in self.workload.shards for recording in shard.recordings)
 
     @property
@@ -95,13 +96,14 @@ def _key(request: ReferenceRequest) -> str:
         request.language,
         request.text_norm,
         request.recipe,
+        # The kind of device alone: the number of a GPU says nothing of the texts.
         request.device.partition(":")[0],
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
 def _read(path: Path, request: ReferenceRequest) -> ReferenceTexts | None:
-    """What lies there, if it is whole and of these recordings."""
+    """The texts that lie at ``path``, if they are whole and of these recordings."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["texts"]
         texts = {str(name): tuple(map(str, pieces)) for name, pieces in entries.items()}
@@ -191,7 +193,7 @@ class _Counted:
 
 
 CONTEXT_S = 0.1
-"""Around a turn: a model trained on whole utterances expects a little silence; never a part of the neighbour."""
+"""Seconds of audio kept on either side of a turn, but none of its neighbours': models expect a little silence."""
 
 
 class TurnsRequest(Document):
@@ -203,7 +205,7 @@ class TurnsRequest(Document):
 
 
 def transcribe_turns_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """A TurnsRequest as JSON in; ``texts``: recording id → one text a turn, out."""
+    """The child's side: takes a TurnsRequest as JSON, returns ``texts``, recording id → one text for each turn."""
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer
 
@@ -223,7 +225,7 @@ def turn_spans(turns: Sequence[Turn], samples: int) -> list[tuple[int, int]]:
     """First and last (exclusive) sample of each turn with its context; without turns, the whole recording.
 
     Args:
-        turns: of one recording.
+        turns: those of one recording, in order.
         samples: its length.
     """
     if not turns:

@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 __all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial"]
 
 MAX_REPEATS = 200
-"""Of the sequence of shards, however short it is: every sample is kept."""
+"""Most repeats of the sequence of shards, however short it is: every sample is kept."""
 
 
 class Measurable(Transcriber, Protocol):
     """What a measurement needs of a recognizer."""
 
     def stats(self) -> RecognizerStats:
-        """Counters since ``reset_stats``."""
+        """Counters since the last ``reset_stats``: core-seconds by stage, seconds of audio, batches, shapes."""
 
     def reset_stats(self) -> None:
-        """Set all counters to zero."""
+        """Set all counters to zero; which shapes the engine has run is kept."""
 
     def facts(self) -> EngineFacts:
-        """What the runtime says is in force."""
+        """The settings that the runtime reports as in force."""
 
 
 class TrialRequest(Document):
-    """What to measure on what."""
+    """A deployment, and the shards of a workload that it is measured on."""
 
     deployment: Deployment
     model_path: str
@@ -121,7 +121,7 @@ def run_trial(
 
 
 def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Child side of ``run_trial``: a TrialRequest as JSON in, a Measurement as JSON out."""
+    """The child's side of ``run_trial``: takes a TrialRequest as JSON, returns a Measurement as JSON."""
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer
 
@@ -136,12 +136,23 @@ def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
-    """Warm ``recognizer`` up and measure it, in this process; ``load_s`` is what loading it took."""
+    """Warm ``recognizer`` up and measure it in this process.
+
+    Args:
+        recognizer: loaded, and not used for anything else meanwhile.
+        request: what is measured.
+        emit: gets ``warm`` and ``shard``, see ``run_trial``.
+        load_s: seconds that loading took.
+
+    Raises:
+        TrialMismatch: FunASR's own path gave no text at all. What the recognizer raises is passed on.
+    """
     workload = request.workload
     warmth = warm_up(recognizer, workload.warmup, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
     noise = NoiseMeter(request.deployment.device)
     noise.start()
+    # The warm-up's batches are forgotten, but not its shapes: an engine that has planned them has them for good.
     recognizer.reset_stats()
     started = time.perf_counter()
     transcribed = _transcribe(recognizer, request, emit)
@@ -170,16 +181,16 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
 
 @dataclass
 class _Transcribed:
-    """What was transcribed so far."""
+    """The samples and texts of a measurement so far."""
 
     samples: list[ShardSample] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
-    """Each recording's first."""
+    """Recording id → the text of the first time that it was transcribed."""
     cut_short: bool = False
 
 
 def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Transcribed:
-    """The asked shards as often as asked, and on until it was long enough; the first alone if it is hopeless."""
+    """Transcribe the shards as often as asked, and until enough is measured; only the first if that is hopeless."""
     transcribed = _Transcribed()
     started = time.perf_counter()
     repeat = 0
@@ -220,15 +231,18 @@ def _padding_share(stats: RecognizerStats) -> float:
 
 def _new_shapes(stats: RecognizerStats) -> NewShapes:
     shapes = stats.shapes
-    count = shapes.new + shapes.known
+    count = shapes.new + shapes.repeated
     cost = None
-    if shapes.new_padded_s > 0 and shapes.known_s > 0:
-        cost = (shapes.new_s / shapes.new_padded_s) / (shapes.known_s / shapes.known_padded_s) - 1
+    if shapes.new_padded_s > 0 and shapes.repeated_s > 0:
+        cost = (shapes.new_s / shapes.new_padded_s) / (shapes.repeated_s / shapes.repeated_padded_s) - 1
     return NewShapes(share=shapes.new / count if count else 0.0, cost=cost)
 
 
 def _require_texts(deployment: Deployment, texts: dict[str, str]) -> None:
-    """FunASR gives nothing, and quickly, for audio that its VAD takes for silence: that would be a fast baseline."""
+    """Raise TrialMismatch for a baseline without any text.
+
+    FunASR gives nothing, and quickly, for audio that its VAD takes for silence: that would be a fast baseline.
+    """
     if deployment.engine == "funasr" and not any(text.strip() for text in texts.values()):
         raise TrialMismatch(
             f"The baseline must transcribe speech, but FunASR gave no text for any of {len(texts)} recordings. "

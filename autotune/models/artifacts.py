@@ -37,7 +37,7 @@ from autotune.models.static_int8 import TOOLS, check_tools
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
 
 RECIPE = 3
-"""Raised whenever an export comes out different: artifacts of older recipes are not used any more."""
+"""Version of the exports, raised whenever one comes out different: artifacts of older versions are no longer used."""
 
 SPACE_FACTOR = 3
 """Free disk that an export needs, as a multiple of the weights' size: the file, an intermediate one, and air."""
@@ -59,14 +59,14 @@ class Artifact(Document):
     """The exported file, absolute."""
     size_bytes: int
     sha256: str
-    """Of the exported file."""
+    """SHA-256 of the exported file."""
     parity: Parity
     export_s: float
     """Seconds that the export took, without loading the model and checking parity."""
     key: str
     """Digest of the model, the recipe, the calibration and the versions of the tools."""
     calibration: Calibration | None = None
-    """What its activations' ranges were taken from; only static int8 has one."""
+    """The audio that the ranges of its activations were taken from; None but for static int8."""
 
     @property
     def spec(self) -> ArtifactSpec:
@@ -127,11 +127,11 @@ def ensure_artifact(
 
     Args:
         model: what is exported.
-        spec: to what; int8 is made from the ``onnx-fp32`` of the same graph, which is ensured first.
+        spec: what it becomes; int8 is made from the ``onnx-fp32`` of the same graph, which is ensured first.
         device: where torchscript is traced; ignored for ONNX.
-        calibration: of ``openvino-int8``, ignored for the others; None: the embedded clips.
+        calibration: that of ``openvino-int8``, ignored for the others; None: the embedded clips.
         run: runs the export.
-        on_event: hears of its progress.
+        on_event: gets the export's progress.
 
     Raises:
         ArtifactError: too little disk space, the calibration's audio is not there, the export failed, or its parity
@@ -142,13 +142,8 @@ def ensure_artifact(
     device = device if spec.format.startswith("torchscript") else "cpu"
     calibration = (calibration or embedded_calibration()) if spec.calibrated else None
     root, key = cache_dir() / "artifacts", artifact_key(model, spec, device, calibration)
-    source: str | None = None
-    sensitivities: dict[str, float] = {}
-    if spec.derived:
-        base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
-        source = str(Path(base.path).parent)
-    if spec.fp32_share:
-        sensitivities = _ensure_sensitivities(model, spec, run, on_event)
+    # Before the lock is taken: each of the inputs is made under a lock of its own.
+    inputs = _inputs(model, spec, run, on_event)
     try:
         sweep(root)
         with locked(root, key):
@@ -156,8 +151,7 @@ def ensure_artifact(
             if cached is not None:
                 return cached, True
             _require_space(root, ModelDirectory.open(Path(model.path)), spec)
-            payload = {"model_path": model.path, **asdict(spec), "device": device, "source": source}
-            payload["sensitivities"] = sensitivities
+            payload = {"model_path": model.path, **asdict(spec), "device": device, **inputs}
             if calibration is not None:
                 check_tools()
                 payload["calibration"] = str(calibration.require())
@@ -171,6 +165,17 @@ def ensure_artifact(
     if made is None:
         raise ArtifactError(f"The artifact {root / key} changed while it was written. Is something else writing there?")
     return made, False
+
+
+def _inputs(model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None) -> dict[str, Any]:
+    """What an export is made from beside the model: ``source``, a directory or None, and ``sensitivities`` by layer."""
+    inputs: dict[str, Any] = {"source": None, "sensitivities": {}}
+    if spec.derived:
+        base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
+        inputs["source"] = str(Path(base.path).parent)
+    if spec.fp32_share:
+        inputs["sensitivities"] = _ensure_sensitivities(model, spec, run, on_event)
+    return inputs
 
 
 def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str, calibration: Calibration | None = None) -> str:
@@ -197,7 +202,7 @@ def _tool_versions(spec: ArtifactSpec) -> dict[str, str]:
 def _ensure_sensitivities(
     model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None
 ) -> dict[str, float]:
-    """Measured once a model and weight type: it takes as long as an export."""
+    """The sensitivities of a model's layers, measured once for each weight type: that takes as long as an export."""
     root = cache_dir() / "sensitivities"
     key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, _tool_versions(spec)]).encode()).hexdigest()[
         :32
@@ -220,7 +225,7 @@ def _ensure_sensitivities(
 def _export_into(
     folder: Path, spec: ArtifactSpec, payload: dict[str, Any], run: RunTask, on_event: OnEvent | None
 ) -> dict[str, Any]:
-    """What the export says of its file: ``parity`` and ``export_s``."""
+    """Export into a directory; the child's answer: ``parity`` and ``export_s``."""
     try:
         result = run(
             "autotune.models.export:export_task",
@@ -242,7 +247,7 @@ def _write_record(folder: Path, spec: ArtifactSpec, facts: dict[str, Any]) -> No
 
 
 def _cached(folder: Path) -> Artifact | None:
-    """The artifact of a directory if it is all there: size looked at every time, content once per process."""
+    """The artifact of a directory if it is complete: the size is checked each time, the content once per process."""
     try:
         artifact = Artifact.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
         file = folder / FILE_NAMES[artifact.format]

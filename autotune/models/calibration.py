@@ -14,24 +14,25 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, Workload
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.documents import Document
-from autotune.engines.base import Float32
 from autotune.errors import ArtifactError
 from autotune.files import atomic_write, cache_dir
 
 __all__ = ["Calibration", "embedded_calibration", "workload_calibration"]
 
 Int16 = npt.NDArray[np.int16]
+SourceName = Literal["workload", "embedded"]
 
 MOST_S = 90.0
-"""Audio of a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
+"""Seconds of audio in a calibration: ranges settle within a minute, and NNCF runs every second of it in fp32."""
 SHORTEST_S, LONGEST_S = 3.0, 15.0
-"""Segments of a calibration: as varied as what trials cut."""
+"""Seconds of a calibration's segments: as varied as what trials cut."""
 _FURTHEST_S = 300.0
-"""How far into a recording a segment may begin: what is before it must be decoded."""
+"""Seconds into a recording within which a segment must begin: what is before it must be decoded."""
 _SEED = 0
 _FULL_SCALE = 32767.0
 
@@ -39,16 +40,16 @@ _FULL_SCALE = 32767.0
 class Calibration(Document):
     """Which audio a static int8 artifact was calibrated on. The samples lie in the cache, under their digest."""
 
-    source: Literal["workload", "embedded"]
-    """``workload``: segments of what was tuned for; ``embedded``: autotune's own clips."""
+    source: SourceName
+    """``workload``: segments of the audio that was tuned for; ``embedded``: autotune's own clips."""
     segments: int = Field(ge=1)
     audio_s: float = Field(gt=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Of the samples: other audio is another calibration, and another artifact."""
+    """SHA-256 of the samples: other audio is another calibration, and another artifact."""
 
     @property
     def path(self) -> Path:
-        """Where its samples are kept."""
+        """The file in the cache that holds its samples."""
         return cache_dir() / "calibration" / f"{self.sha256}.npz"
 
     def require(self) -> Path:
@@ -77,7 +78,7 @@ class Calibration(Document):
 
 
 def embedded_calibration() -> Calibration:
-    """Of the embedded clips, one to four of them joined; for exports without a workload.
+    """The calibration on the embedded clips, one to four of them joined; for exports without a workload.
 
     Raises:
         AudioError: the installation is damaged.
@@ -86,13 +87,13 @@ def embedded_calibration() -> Calibration:
     generator = np.random.default_rng(_SEED)
     order = generator.permutation(len(embedded_clips()))
     segments: list[Int16] = []
-    taken = 0
-    while _seconds(segments) < MOST_S and taken < len(order):
+    clips = 0
+    while _seconds(segments) < MOST_S and clips < len(order):
         count = int(generator.integers(1, 5))
-        joined = np.concatenate([embedded_clips()[index].waveform for index in order[taken : taken + count]])
+        joined = np.concatenate([embedded_clips()[index].waveform for index in order[clips : clips + count]])
         segments.append(_int16(joined[: round(LONGEST_S * SAMPLE_RATE_HZ)]))
-        taken += count
-    return _kept("embedded", segments)
+        clips += count
+    return _stored("embedded", segments)
 
 
 def workload_calibration(workload: Workload) -> Calibration:
@@ -113,7 +114,7 @@ def workload_calibration(workload: Workload) -> Calibration:
             segments.append(_cut(recordings[index], generator))
             if _seconds(segments) >= budget:
                 break
-    return _kept("workload", segments)
+    return _stored("workload", segments)
 
 
 def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
@@ -132,8 +133,8 @@ def _cut(recording: Recording, generator: np.random.Generator) -> Int16:
     return _int16(samples[max(0, min(start, len(samples) - length)) :][:length])
 
 
-def _kept(source: Literal["workload", "embedded"], segments: Sequence[Int16]) -> Calibration:
-    """Written to the cache unless it is there."""
+def _stored(source: SourceName, segments: Sequence[Int16]) -> Calibration:
+    """The calibration on ``segments``, which are written to the cache unless they lie there."""
     calibration = Calibration(
         source=source, segments=len(segments), audio_s=_seconds(segments), sha256=_sha256(segments)
     )

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32, Int32
 from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineInput
-from autotune.engines.base import Float32, Int32
 from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
@@ -56,9 +56,9 @@ BATCHES_FILE = "parity-inputs.npz"
 """The inputs of the parity check, kept beside onnx-fp32 for the formats that are derived from it."""
 
 NOT_QUANTIZED = ("output", "bias_encoder", "bias_decoder")
-"""FunASR's recipe: nodes with one of these in their name keep fp32 (funasr/utils/export_utils.py)."""
+"""Parts of the names of nodes that stay in fp32, as FunASR has it (funasr/utils/export_utils.py)."""
 NOT_QUANTIZED_STATIC = (*NOT_QUANTIZED, "ctc_lo")
-"""Of static int8: SenseVoice's output layer too, which that recipe misses."""
+"""The same for static int8, with SenseVoice's output layer, which FunASR's names miss."""
 
 _STEPS = {
     "load": "loading the model",
@@ -117,7 +117,7 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def disk_full(label: str, root: Path) -> str:
-    """What is said when the disk fills up during an export into a directory of ``root``."""
+    """The error of an export into a directory of ``root`` during which the disk filled up."""
     return (
         f"Exporting {label} needs more disk space: {root} is full ({shutil.disk_usage(root).free} bytes free). "
         "Free some, or point XDG_CACHE_HOME elsewhere. Nothing was kept of this export."
@@ -176,7 +176,7 @@ def write_onnx(module: ExportModule, target: Path) -> None:
 
 
 def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
-    """Traced on ``device``, where it will run: constants of the trace stay there."""
+    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there."""
     import torch
 
     full_float32(torch)
@@ -188,7 +188,7 @@ def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
 
 
 def _silence_tracing() -> None:
-    """Known and harmless: parity on other shapes shows that nothing was baked into the graph."""
+    """Silence warnings of the tracer: parity on other shapes shows that nothing was baked into the graph."""
     import torch
 
     warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
@@ -198,9 +198,13 @@ def _silence_tracing() -> None:
 
 
 def _quantize(
-    source: Path, out: Path, spec: ArtifactSpec, found: Mapping[str, float], step: Callable[[str], None]
+    source: Path, out: Path, spec: ArtifactSpec, distances: Mapping[str, float], step: Callable[[str], None]
 ) -> tuple[Parity, float]:
-    """FunASR's recipe (``u8``), or the same with signed weights of 8 bits (``s8``) or 7 (``s7``)."""
+    """Quantise by FunASR's recipe (``u8``), or with signed weights of 8 bits (``s8``) or 7 (``s7``) instead.
+
+    Returns:
+        Parity with the fp32 graph, and the seconds that quantising took.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -210,7 +214,7 @@ def _quantize(
     names = [node.name for node in onnx.load(original, load_external_data=False).graph.node]
     exact_nodes = [name for name in names if any(part in name for part in NOT_QUANTIZED)]
     if spec.fp32_share:
-        exact_nodes += most_sensitive(original, found, spec.fp32_share, exact_nodes)
+        exact_nodes += most_sensitive(original, distances, spec.fp32_share, exact_nodes)
     # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
     work = out / "work"
     work.mkdir()
@@ -238,7 +242,7 @@ def _quantize(
 def _quantize_static(
     model: ModelDirectory, source: Path, calibration: Path, out: Path, step: Callable[[str], None], spec: ArtifactSpec
 ) -> tuple[Parity, float]:
-    """By NNCF, activations calibrated on given audio; checked in OpenVINO, where it will run."""
+    """Quantise by NNCF, activations calibrated on given audio; parity is checked in OpenVINO, where it will run."""
     step("calibrate")
     started = time.perf_counter()
     original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES[spec.format]
@@ -297,7 +301,7 @@ def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Of FunASR's graph (scores, lengths) or a lean one (ids, lengths, scores), whose ids must be the argmax."""
+    """Scores and lengths of FunASR's graph (scores, lengths) or a lean one (ids, lengths, scores); checks its ids."""
     if len(outputs) == 2:
         return outputs[0], outputs[1]
     ids, lengths, scores = outputs
@@ -308,7 +312,7 @@ def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
 
 
 def _by_length(forward: parity.Forward) -> parity.Forward:
-    """A graph without masks takes rows of equal length only."""
+    """Run a graph without masks, which takes rows of equal length only, on batches of mixed lengths."""
 
     def split(batch: ParityBatch) -> tuple[Float32, Int32]:
         scores: list[Float32] = [np.empty(0, np.float32)] * len(batch.lengths)

@@ -54,7 +54,7 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
         "qwen/qwen-audio",
     ),
 }
-"""What a model is → its aliases, and its ids on ModelScope and Hugging Face; in lower case."""
+"""Description of an unsupported model → its aliases, and its ids on ModelScope and Hugging Face, in lower case."""
 
 
 def check_supported(name: str) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32, Int32
 from autotune.audio.embedded import embedded_clips
 from autotune.documents import Document
-from autotune.engines.base import Float32, Int32
 from autotune.model_directory import ModelDirectory
 
 if TYPE_CHECKING:
@@ -32,13 +32,14 @@ __all__ = [
 ]
 
 MAX_RELATIVE_ERROR = 1e-4
-"""max|Δ| / max|reference| over valid frames; a right export has about 1e-6. Never elementwise: values near 0."""
+"""Largest max|Δ| / max|reference| over valid frames; a right export has about 1e-6. Not elementwise: values near 0
+differ by many times themselves in a right export too."""
 MIN_ARGMAX_AGREEMENT = 0.999
 
 _NOISE_FRAMES = ((20,), (167,), (61, 61), (40, 83, 120))
 _SPEECH_CLIPS = 4
 _WORST = 1e9
-"""Stands for an error that is not finite: documents hold finite numbers only."""
+"""The error that is recorded for one that is not finite: documents hold finite numbers only."""
 
 
 class Parity(Document):
@@ -57,7 +58,7 @@ class Parity(Document):
     gated: bool
     """Whether failing forbids the artifact; int8 is recorded only, the accuracy of its text decides later."""
     passed: bool
-    """Within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
+    """Whether it is within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
 
     def describe(self) -> str:
         """One line for errors and lists."""
@@ -70,16 +71,16 @@ class Parity(Document):
 
 @dataclass(frozen=True)
 class ParityBatch:
-    """Features as an engine gets them."""
+    """Features of several utterances as an engine gets them."""
 
     speech: Float32
-    """[batch, frames, feature_dim], zero-padded."""
+    """float32 [batch, frames, feature_dim], zero-padded."""
     lengths: Int32
-    """[batch]."""
+    """int32 [batch]: valid frames of each utterance."""
 
 
 Forward = Callable[[ParityBatch], tuple[Float32, Int32]]
-"""Scores [batch, positions, vocabulary] and valid positions int32 [batch] of a batch."""
+"""Runs a batch: scores float32 [batch, positions, vocabulary], and valid positions int32 [batch]."""
 
 
 def batches(model: ModelDirectory) -> list[ParityBatch]:

@@ -71,7 +71,7 @@ def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def _hub_id(alias: str) -> str:
-    """What the installed FunASR calls so. Raises ModelError for what is no alias, or one of an unsupported model."""
+    """The hub's id for an alias of the installed FunASR. Raises ModelError for no alias, or an unsupported model's."""
     from funasr.download.name_maps_from_hub import name_maps_ms
 
     if alias not in name_maps_ms:

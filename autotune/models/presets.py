@@ -17,7 +17,7 @@ from autotune.models.vocabulary import paraformer_tokens, sensevoice_pieces, sen
 __all__ = ["BPE_FILE", "PRESETS", "RANDOM_RECIPE", "Preset", "write_preset", "write_random_model", "write_skeleton"]
 
 RANDOM_RECIPE = 3
-"""Raised whenever the same preset and seed come out different."""
+"""Version of random models, raised whenever the same preset and seed come out different."""
 
 FRONTEND = {
     "fs": 16000,
@@ -54,7 +54,7 @@ class Preset:
     config: Mapping[str, Any]
     """The architecture's part of ``config.yaml``."""
     vocabulary: int
-    """Tokens."""
+    """Number of tokens."""
 
 
 def _sensevoice(output_size: int, linear_units: int, blocks: tuple[int, int], vocabulary: int) -> Preset:

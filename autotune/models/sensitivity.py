@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from autotune.arrays import Float32
 from autotune.deployment import WeightType
-from autotune.engines.base import Float32
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.parity import ParityBatch
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
 
 _LARGE = 50_000_000
-"""Parameters of a network that is tried on one sentence alone: it has 280 layers, and each costs a pass."""
+"""Parameters from which on a network is tried on one sentence alone: 280 layers cost a pass each."""
 
 
 _ANOTHER_LENGTH = 1.0
-"""Where a Paraformer finds another number of tokens: as bad as it gets."""
+"""Distance of a Paraformer that finds another number of tokens: as bad as it gets."""
 
 
 def sensitivity_task(payload: dict[str, Any], emit: Callable[[str, dict[str, Any]], None]) -> dict[str, float]:
-    """``sensitivities`` of a model_path for a weight type, on the embedded clips. Raises ModelError."""
+    """The child's side: ``sensitivities`` of a model for a weight type, on the embedded clips. Raises ModelError."""
     model = ModelDirectory.open(Path(payload["model_path"]))
 
     def on_layer(done: int, total: int) -> None:
@@ -55,9 +55,9 @@ def sensitivities(
 
     Args:
         model: whose network is measured.
-        speech: features of speech; a large network hears its longest row alone.
+        speech: features of speech; a large network is tried on the longest row alone.
         weights: the type that the layers would have.
-        on_layer: hears how many layers are done, of how many.
+        on_layer: called with how many layers are done, and of how many.
 
     Returns:
         Mean total variation distance of the network's answers, 0..1: the probability that goes from some tokens to
@@ -70,9 +70,7 @@ def sensitivities(
     network = build_network(model)
     layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
     module = wrap(network, model, "lean")
-    rows = slice(None)
-    if sum(layer.weight.numel() for layer in layers) > _LARGE:
-        rows = slice(longest := int(speech.lengths.argmax()), longest + 1)
+    rows = _rows(speech, sum(layer.weight.numel() for layer in layers))
     lengths = torch.from_numpy(speech.lengths[rows])
     inputs = (torch.from_numpy(speech.speech[rows]), lengths, *module.prompts(len(lengths)))
 
@@ -81,7 +79,7 @@ def sensitivities(
         valid: torch.Tensor = scores[torch.arange(ids.shape[1])[None, :] < positions[:, None]]
         return valid.softmax(dim=-1)
 
-    found = {}
+    distances = {}
     with torch.inference_mode():
         exact = answers()
         for done, layer in enumerate(layers):
@@ -90,9 +88,23 @@ def sensitivities(
             hook = layer.register_forward_hook(_in_eight_bits(weights))
             rough = answers()
             hook.remove()
-            same = rough.shape == exact.shape
-            found[key] = float((exact - rough).abs().sum(dim=-1).mean() / 2) if same else _ANOTHER_LENGTH
-    return found
+            distances[key] = _distance(exact, rough)
+    return distances
+
+
+def _rows(speech: ParityBatch, parameters: int) -> slice:
+    """The rows of ``speech`` that a network is tried on."""
+    if parameters <= _LARGE:
+        return slice(None)
+    longest = int(speech.lengths.argmax())
+    return slice(longest, longest + 1)
+
+
+def _distance(exact: torch.Tensor, rough: torch.Tensor) -> float:
+    """Mean total variation distance of probabilities [positions, vocabulary]."""
+    if rough.shape != exact.shape:
+        return _ANOTHER_LENGTH
+    return float((exact - rough).abs().sum(dim=-1).mean() / 2)
 
 
 def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
@@ -106,7 +118,7 @@ def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
 
 
 def _rounded(x: torch.Tensor) -> torch.Tensor:
-    """Activations: unsigned, one scale for the whole tensor, 0 exact."""
+    """Activations rounded to 8 bits: unsigned, one scale for the whole tensor, 0 exact."""
     low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
     scale = (high - low) / 255 or 1.0
     zero = round(-low / scale)
@@ -114,7 +126,7 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
 
 
 def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
-    """Weights [outputs, inputs], one scale an output."""
+    """Weights [outputs, inputs] rounded to ``weights``, with one scale for each output."""
     if weights == "u8":
         low, high = weight.amin(dim=1, keepdim=True).clamp(max=0), weight.amax(dim=1, keepdim=True).clamp(min=0)
         scale = ((high - low) / 255).clamp(min=1e-12)
@@ -125,13 +137,13 @@ def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
     return (weight / scale).round().clamp(-largest, largest) * scale
 
 
-def most_sensitive(onnx_file: Path, found: Mapping[str, float], share: float, excluded: Sequence[str]) -> list[str]:
+def most_sensitive(onnx_file: Path, distances: Mapping[str, float], share: float, excluded: Sequence[str]) -> list[str]:
     """Nodes that stay in fp32: those that cause most for their size, until they cause ``share`` of the whole.
 
     Args:
         onnx_file: with its weights inside.
-        found: of ``sensitivities``.
-        share: 0..1, of the sum of what each node alone causes.
+        distances: what ``sensitivities`` gave.
+        share: share, 0..1, of the sum of what each node alone causes.
         excluded: names of nodes that stay in fp32 anyway.
     """
     import onnx
@@ -143,7 +155,7 @@ def most_sensitive(onnx_file: Path, found: Mapping[str, float], share: float, ex
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in matrices and node.name not in excluded:
             matrix = numpy_helper.to_array(matrices[node.input[1]])
-            caused = max(0.0, found.get(matrix_key(matrix), 0.0))
+            caused = max(0.0, distances.get(matrix_key(matrix), 0.0))
             candidates.append((caused / matrix.size, caused, node.name))
     left = share * sum(caused for _, caused, _ in candidates)
     chosen = []

@@ -23,11 +23,13 @@ from autotune.models.presets import PRESETS, RANDOM_RECIPE
 __all__ = ["DEFAULT_MODEL", "RANDOM_SEED", "ModelInfo", "RunTask", "model_sha256", "resolve_model"]
 
 DEFAULT_MODEL = "embedded"
-"""What is tuned when no model is named: a small model trained on synthesized speech, part of the package."""
+"""The model that is tuned when none is named: a small one trained on synthesized speech, part of the package."""
 
 _EMBEDDED = Path(__file__).parent / "embedded"
 
 RANDOM_SEED = 0
+
+WeightsName = Literal["pretrained", "random", "embedded"]
 
 _ALTERNATIVES = (
     "Pass a FunASR model directory (config.yaml, model.pt, am.mvn, tokens) that was downloaded elsewhere, or "
@@ -50,16 +52,16 @@ class ModelInfo(Document):
     """A model that is there, complete and readable."""
 
     id: str
-    """As it was named: a hub id, ``random:PRESET``, or the directory's path."""
+    """The model as it was named: a hub id, ``random:PRESET``, or the directory's path."""
     path: str
-    """The model directory, absolute."""
+    """Absolute path of the model directory."""
     architecture: Architecture
     parameters: int = Field(ge=1)
-    weights: Literal["pretrained", "random", "embedded"]
+    weights: WeightsName
     sha256: str
-    """Of weights, configuration, tokenizer and CMVN: equal digests are equal models."""
+    """SHA-256 over weights, configuration, tokenizer and CMVN: equal digests are equal models."""
     revision: str | None
-    """Of the hub; None for other origins."""
+    """Revision of the hub; None for other origins."""
 
 
 def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEvent | None = None) -> ModelInfo:
@@ -69,7 +71,7 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
         spec: a FunASR model directory, ``random:PRESET``, ``embedded``, a hub id or alias of FunASR; None is
             ``DEFAULT_MODEL``.
         run: runs the tasks that need torch.
-        on_event: hears of their progress.
+        on_event: gets their progress.
 
     Raises:
         ModelError: not there, not complete, damaged, unsafe, not downloadable, or unsupported (before its download,
@@ -129,7 +131,10 @@ def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
 
 
 def _random_key(preset: str) -> str:
-    """Other versions of torch draw other weights; the clips calibrate them; a changed preset is another model."""
+    """Cache key of a random model, of all that decides its weights.
+
+    Other versions of torch draw other weights; the clips calibrate them; a changed preset is another model.
+    """
     versions = [importlib.metadata.version(name) for name in ("torch", "funasr")]
     config = json.dumps([PRESETS[preset].config, PRESETS[preset].vocabulary], sort_keys=True)
     digest = hashlib.sha256(f"{RANDOM_RECIPE}|{clips_sha256()}|{versions}|{config}".encode()).hexdigest()[:12]
@@ -167,7 +172,7 @@ def _checked(
     )
 
 
-def _weights(model: ModelDirectory) -> Literal["pretrained", "random", "embedded"]:
+def _weights(model: ModelDirectory) -> WeightsName:
     """What ``configuration.json`` says of the weights that this project made."""
     try:
         meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))
@@ -180,7 +185,7 @@ def _weights(model: ModelDirectory) -> Literal["pretrained", "random", "embedded
 
 
 def _remembered(sha256: str) -> int | None:
-    """Parameters of a model that was inspected before: nothing is written beside the user's files."""
+    """Number of parameters of a model, kept in the cache once inspected: nothing is written beside the user's files."""
     try:
         metadata = json.loads((_inspections() / f"{sha256}.json").read_text(encoding="utf-8"))
         return int(metadata["parameters"])

@@ -28,17 +28,18 @@ from autotune.hardware import DOT_PRODUCTS
 __all__ = ["TOOLS", "Feed", "check_token_counts", "check_tools", "openvino_session", "quantize_static"]
 
 TOOLS = ("openvino", "nncf")
-"""Packages that the export needs; running it needs only the first."""
+"""Packages that the export needs; running its artifact needs only the first."""
 
 TOKENS_TOLERATED = 0.1
-"""Of a Paraformer row's tokens: where the predictor begins a token hangs on small differences of long sums."""
+"""Share of a Paraformer row's tokens that may be missing or too many: where the predictor begins a token hangs on small
+differences of long sums."""
 
 Feed = dict[str, npt.NDArray[Any]]
-"""Inputs of a graph by name."""
+"""Inputs of a graph by their names."""
 
 
 def check_tools() -> None:
-    """What exports openvino-int8 must be installed; imports none of it.
+    """Check that the packages that export openvino-int8 are installed, without importing them.
 
     Raises:
         EngineUnavailableError: something is missing; names it.
@@ -98,7 +99,7 @@ def quantize_static(
 
 
 def check_token_counts(counts: Sequence[int], expected: Sequence[int], *, exact: bool) -> None:
-    """The rows of a quantised model must be as long as those of the exact one; ``exact``: SenseVoice's, to the frame.
+    """Check that a quantised model's rows are as long as the exact model's; ``exact``: SenseVoice's, to the frame.
 
     Raises:
         ArtifactError: they are not.

@@ -126,7 +126,7 @@ class Demand(Document):
     """What must be transcribed, as an average rate."""
 
     text: str
-    """As it was given."""
+    """The demand as it was given."""
     kind: Literal["audio", "streams"]
     """``audio``: recorded audio a period; ``streams``: real-time streams at once."""
     audio_s_per_s: float = Field(gt=0)

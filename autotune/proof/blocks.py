@@ -16,7 +16,7 @@ from autotune.study.goal import Goal
 __all__ = ["PRECISION", "BlockRunner", "Blocks", "FinalistEvent", "compare"]
 
 PRECISION = 0.015
-"""Relative half-width of a speed-up's interval that needs no further blocks."""
+"""Relative half-width of a speed-up's interval at which the blocks end."""
 
 BlockRunner = Callable[[Deployment, int], Measurement]
 """Measures a deployment on the audio of a block, or raises."""
@@ -35,15 +35,15 @@ class Blocks:
     count: int
     """At least 2: one block has no interval."""
     most: int | None = None
-    """At least ``count``, which None stands for."""
+    """Most blocks, at least ``count``; None: no more than ``count``."""
     precision: float = PRECISION
-    """Relative half-width of the leading candidate's interval that suffices."""
+    """Relative half-width of the leading candidate's interval at which the blocks end."""
     seed: int = 0
-    """Of the order within blocks."""
+    """What the order within blocks is drawn with."""
     goal: Goal = field(default_factory=Goal)
-    """What is compared, and what must hold of a winner."""
+    """The score that is compared, and the limits of a winner."""
     first: int = 0
-    """Number of the first block, by which its audio is chosen: it goes on where an earlier comparison ended."""
+    """Number of the first block, which decides its audio: it goes on where an earlier comparison ended."""
 
     def __post_init__(self) -> None:
         if self.count < 2:
@@ -59,16 +59,16 @@ class Blocks:
 
 @dataclass(frozen=True)
 class FinalistEvent:
-    """One measurement of a block ended, for progress displays."""
+    """A measurement of a block has ended, for progress displays."""
 
     block: int
-    """From 0."""
+    """The block's number, from 0."""
     blocks: int
-    """How many there will be, as far as is known."""
+    """How many blocks there will be, as far as can be said."""
     deployment: Deployment
     measurement: Measurement | None
     reason: str
-    """Why there is none, else empty."""
+    """Why there is no measurement; empty if there is one."""
 
 
 def compare(
@@ -118,6 +118,7 @@ class _Rounds:
 
     def run(self, block: int, generator: random.Random) -> None:
         expected = self.blocks.count if block < self.blocks.count else self.blocks.limit
+        # Anew in each block: what drifts within a block then favours no deployment in all of them.
         order = [self.baseline, *self.alive]
         generator.shuffle(order)
         measured: dict[Deployment, Measurement] = {}
@@ -140,6 +141,7 @@ class _Rounds:
         ratios = self._finalist(self.alive[0]).ratios
         if len(ratios) < 2:
             return False
+        # Half of the interval's width on the log scale, where it doesn't depend on where its middle is.
         interval = geometric_interval(ratios)
         return math.log(interval.high / interval.low) / 2 <= math.log1p(self.blocks.precision)
 

@@ -27,11 +27,11 @@ class Finalist:
     deployment: Deployment
     measurements: tuple[Measurement, ...]
     ratios: tuple[float, ...]
-    """Score over the baseline's of the same block: of RTFx, or of 1 / p95 latency, as the goal says."""
+    """For each block, its score over the baseline's: RTFx, or 1 / p95 latency, as the goal says."""
     dropped: str = ""
     """Why it left the comparison, empty if it stayed."""
     goal: Goal = field(default_factory=Goal)
-    """What it is judged by."""
+    """The goal that it is judged by."""
 
     @cached_property
     def pooled(self) -> Pooled:
@@ -40,17 +40,17 @@ class Finalist:
 
     @property
     def rtfx(self) -> Interval:
-        """Geometric mean over blocks, 95 % interval; no pooled figure. Raises ValueError for fewer than two blocks."""
+        """Geometric mean of the blocks' RTFx with its 95 % interval. Raises ValueError for fewer than two blocks."""
         return geometric_interval([measurement.rtfx for measurement in self.measurements])
 
     @property
     def speedup(self) -> Interval:
-        """As ``rtfx``, of the ratios to the baseline: what the measurements of a block have in common cancels."""
+        """Geometric mean of the ratios to the baseline with its 95 % interval. Raises ValueError below two blocks."""
         return geometric_interval(self.ratios)
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """The guard's; None if the texts were not checked."""
+        """The guard's verdict; None if the texts were not checked."""
         return self.goal.guard.verdict(self.pooled.accuracy)
 
     @cached_property
@@ -60,17 +60,17 @@ class Finalist:
 
     @property
     def accurate(self) -> bool:
-        """The guard's whole interval passed, or the texts were not checked."""
+        """Whether the guard's whole interval passed, or the texts were not checked."""
         return self.verdict is None or self.verdict.outcome == "passed"
 
     @property
     def acceptable(self) -> bool:
-        """Accurate, and within the limits of latency and memory."""
+        """Whether it is accurate, and within the limits of latency and memory."""
         return self.accurate and not self.missed
 
     @property
     def faster(self) -> bool:
-        """The whole interval of the speed-up lies above 1."""
+        """Whether the whole interval of the speed-up lies above 1."""
         return self.speedup.low > 1
 
 
@@ -80,19 +80,20 @@ class Comparison:
 
     baseline: Finalist
     candidates: tuple[Finalist, ...]
-    """Those that stayed, best median speed-up first; empty without two complete blocks."""
+    """Candidates that never failed, best median speed-up first; empty without two complete blocks."""
     dropped: tuple[Finalist, ...]
+    """Candidates that left because they failed."""
     blocks: int
     """Complete blocks: those in which the baseline and every candidate that stayed were measured."""
     interrupted: bool
     chosen: Deployment | None = None
-    """Chosen by other blocks before these: it wins if it may be recommended, however the others did."""
+    """The candidate that earlier blocks have chosen: it wins if it may be recommended, however the others did."""
     earlier: tuple[Finalist, ...] = ()
-    """Faster ones that guard or limits held back in comparisons before this one."""
+    """Faster candidates that guard or limits held back in comparisons before this one."""
 
     @property
     def conclusive(self) -> bool:
-        """Two complete blocks at least; without them there is no interval and nothing can be recommended."""
+        """Whether there are two complete blocks; without them there is no interval, and nothing can be recommended."""
         return self.blocks >= 2
 
     @property
@@ -119,12 +120,12 @@ class Comparison:
 
     @property
     def nothing_is_faster(self) -> bool:
-        """The winner is the baseline."""
+        """Whether the winner is the baseline."""
         return self.winner is self.baseline
 
     @property
     def held_back(self) -> tuple[Finalist, ...]:
-        """Proven faster than the baseline, but not proven acceptable; fastest first."""
+        """Candidates that are proven faster than the baseline, but not proven acceptable; fastest first."""
         held = [finalist for finalist in self.candidates if finalist.faster and not finalist.acceptable]
         return tuple(sorted([*held, *self.earlier], key=lambda finalist: -finalist.speedup.median))
 
@@ -136,7 +137,7 @@ class Comparison:
 
 
 def preferred(finalists: Sequence[Finalist]) -> Finalist:
-    """The best of at least one.
+    """The finalist to recommend among at least one.
 
     1. The best median speed-up leads; those whose paired ratio to it has an interval that contains 1, and a median
        within 5 %, are tied with it.
@@ -151,7 +152,7 @@ def preferred(finalists: Sequence[Finalist]) -> Finalist:
 
 
 def ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
-    """All of them: the preferred one first, then the preferred one of the rest, and so on."""
+    """The finalists in order of preference: the preferred one, then the preferred one of the rest, and so on."""
     rest, order = list(finalists), list[Finalist]()
     while rest:
         order.append(preferred(rest))
@@ -160,6 +161,7 @@ def ranked(finalists: Sequence[Finalist]) -> list[Finalist]:
 
 
 def _tied(best: Finalist, other: Finalist) -> bool:
+    # Paired by block: both were measured within it, so the machine's state cancels.
     ratio = geometric_interval([a / b for a, b in zip(best.ratios, other.ratios, strict=True)])
     return ratio.low <= 1 and ratio.median < NEAR_TIE
 
@@ -177,7 +179,7 @@ _PLAIN: dict[str, str | bool] = {
     "do_copy_in_default_stream": "1",
     "cudnn_conv_use_max_workspace": "1",
 }
-"""ONNX Runtime's defaults."""
+"""Option → ONNX Runtime's own default."""
 
 
 def non_default_knobs(deployment: Deployment) -> int:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.accuracy import Verdict
+from autotune.audio.profile import Objective
 from autotune.deployment import Deployment
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult
-from autotune.study.goal import Limit, Objective
+from autotune.study.goal import Limit
 
 __all__ = ["BETTER", "WORSE", "HeldBack", "held_back", "reason"]
 
@@ -20,17 +21,17 @@ class HeldBack:
 
     deployment: Deployment
     rtfx: float
-    """Median of its blocks if it was a finalist, else pooled over its trials."""
+    """Its RTFx: the median of its blocks if it was a finalist, else pooled over its trials."""
     ratio: float
     """Its score over the baseline's, from the same measurements."""
     verdict: Verdict | None
-    """The guard's; None if the texts were not checked."""
+    """The guard's verdict; None if the texts were not checked."""
     limits: tuple[Limit, ...] = ()
-    """Those of latency and memory that it doesn't keep."""
+    """The limits of latency and memory that it doesn't keep."""
 
     @classmethod
     def of(cls, finalist: Finalist) -> HeldBack:
-        """A finalist, judged by its blocks."""
+        """Make one of a finalist, judged by its blocks."""
         speed = finalist.rtfx.median, finalist.speedup.median
         return cls(finalist.deployment, *speed, finalist.verdict, finalist.missed)
 
@@ -52,12 +53,10 @@ class HeldBack:
 
 
 def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
-    """What was better than the recommended deployment, but is held back by guard or limits, best first.
-
-    Trials are compared with the trials of the recommended deployment, so that both were measured alike.
-    """
+    """Deployments that were better than the recommended one, but are held back by guard or limits, best first."""
     held = [HeldBack.of(finalist) for finalist in comparison.held_back]
     proven = {finalist.deployment for finalist in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
+    # By trials on both sides, also for what was proven in blocks: both were then measured alike.
     bar = _relative(result, comparison.winner.deployment)
     for candidate in result.candidates:
         if candidate.deployment in proven or candidate.relative <= bar:
@@ -75,7 +74,7 @@ def _of(candidate: Candidate) -> HeldBack:
 
 
 def _relative(result: StudyResult, deployment: Deployment) -> float:
-    """Of a candidate or a baseline; 0 if the study doesn't know it."""
+    """The relative score of a candidate or baseline in its trials; 0 if the study has none of it."""
     measured = [*result.baselines, *result.candidates]
     return next((candidate.relative for candidate in measured if candidate.deployment == deployment), 0.0)
 

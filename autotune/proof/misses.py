@@ -24,7 +24,7 @@ class _Shortfall:
     name: str
     """``p95_latency_s``, ``memory`` or ``accuracy``."""
     excess: float
-    """In units of what is allowed, above 0."""
+    """Measured / allowed − 1, above 0."""
     text: str
     advice: str
 
@@ -40,7 +40,7 @@ class _Miss:
 
 
 def check_feasible(result: StudyResult) -> None:
-    """Whether some deployment keeps the limits that were asked for; baselines are exempt from the guard alone.
+    """Check that some deployment keeps the limits that were asked for; baselines are exempt from the guard alone.
 
     Raises:
         InfeasibleSloError: none does. Names the nearest miss, the constraint that binds, and what to do.
@@ -54,14 +54,14 @@ def check_feasible(result: StudyResult) -> None:
 
 
 def check_admissible(comparison: Comparison, tried: Sequence[Finalist]) -> None:
-    """Whether the winner keeps the limits, which a candidate does by its nature, and the baseline may not.
+    """Check that the winner keeps the limits: a candidate always does, or it would not have won; the baseline may not.
 
     Args:
-        comparison: the last one.
-        tried: every finalist of this and earlier comparisons.
+        comparison: the last proof.
+        tried: every finalist of this and earlier proofs.
 
     Raises:
-        InfeasibleSloError: it doesn't. Names the nearest miss, the constraint that binds, and what to do.
+        InfeasibleSloError: the winner doesn't. Names the nearest miss, the constraint that binds, and what to do.
     """
     baseline = comparison.baseline
     if not comparison.nothing_is_faster or not baseline.missed:
@@ -81,11 +81,12 @@ def _of_candidate(candidate: Candidate) -> tuple[_Shortfall, ...]:
 
 
 def _of_finalist(finalist: Finalist) -> tuple[_Shortfall, ...]:
-    """By the upper end of its loss of accuracy, which must be allowed."""
+    """What a finalist falls short of: in accuracy by the upper end of its interval, which must be allowed."""
     verdict = finalist.verdict
     if verdict is None or finalist.accurate:
         return _over(finalist.missed)
     high, allowed = verdict.increase.high, verdict.allowed
+    # An allowance of 0 is no unit to measure in: then the loss itself is the excess.
     excess = high / allowed - 1 if allowed else high
     return (*_over(finalist.missed), *_inaccurate(excess, verdict.describe()))
 
@@ -107,7 +108,7 @@ def _inaccurate(excess: float, text: str) -> list[_Shortfall]:
 
 
 def _refuse(misses: Sequence[_Miss], goal: Goal, where: str) -> None:
-    """Raise for the smallest of the greatest excesses."""
+    """Raise InfeasibleSloError with the nearest miss: the deployment whose greatest excess is smallest."""
     nearest = min((miss for miss in misses if miss.shortfalls), key=lambda miss: miss.binding.excess)
     counts = Counter(shortfall.name for miss in misses for shortfall in miss.shortfalls)
     counted = ", ".join(f"{_NAMES[name]} in {count}" for name, count in counts.most_common())

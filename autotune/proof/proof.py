@@ -22,8 +22,9 @@ __all__ = ["LineUp", "ProofPlan", "better_baseline", "confirm", "line_up"]
 PROVEN = 2
 """Candidates in a proof: the chosen one, and the one that is recommended if the proof fails it."""
 MORE_PROOFS = 2
-"""If guard or limits hold back all that are faster."""
+"""Most further proofs, each of the next two candidates, where guard or limits hold back all that are faster."""
 STOPPED_BLOCKS = 2
+"""Blocks of the proof once the user has stopped the study: the fewest that give an interval."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ class ProofPlan:
     prove: int
     """Blocks of the proof, at least 2."""
     most: int
-    """Blocks of the proof at most, while the interval of the chosen one's speed-up is wide."""
+    """Most blocks of the proof: it goes on while the interval of the chosen one's speed-up is wide."""
     seed: int = 0
-    """Of the order within blocks."""
+    """What the order within blocks is drawn with."""
 
     @classmethod
     def of(cls, effort: Effort, seed: int) -> ProofPlan:
-        """What an effort spends on it."""
+        """The plan that an effort pays for."""
         return cls(effort.finalists, effort.select, effort.prove, effort.most, seed)
 
     @property
     def stopped(self) -> ProofPlan:
-        """What is left of it once the user wants to be done."""
+        """The shortest plan that still gives an interval, for a user who has stopped the study."""
         return replace(self, prove=STOPPED_BLOCKS, most=STOPPED_BLOCKS)
 
 
@@ -62,7 +63,7 @@ class LineUp:
 
     finalists: tuple[Deployment, ...]
     reserve: tuple[Deployment, ...]
-    """Those that are proven only if guard or limits hold all finalists back."""
+    """Deployments that are proven only if guard or limits hold all finalists back."""
 
 
 def better_baseline(result: StudyResult) -> Deployment:
@@ -112,7 +113,7 @@ def line_up(result: StudyResult, count: int) -> LineUp:
 
 
 def _doubt(figures: Pooled, goal: Goal) -> int:
-    """0: the guard is expected to pass it; 1: it may; 2: its estimates are not what was asked for."""
+    """0: the guard is expected to pass figures like these; 1: it may; 2: they are not what was asked for."""
     constraints = goal.constraints(figures)
     if max(constraints.values()) > 0:
         return 2
@@ -168,13 +169,14 @@ class _Prover:
     plan: ProofPlan
 
     def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
-        """All that may win, the chosen one first and without those that failed; whether the user wants to be done."""
+        """Deployments in the order in which they are proven, without those that failed; whether the user stopped it."""
         plan, unchanged = self.plan, [*line.finalists, *line.reserve]
         if plan.select < 2 or len(line.finalists) < 2:
             return unchanged, False
         comparison = self._compare(line.finalists, Blocks(plan.select, seed=plan.seed, goal=self.goal), "selection")
         failed = [finalist.deployment for finalist in comparison.dropped]
         if not comparison.conclusive:
+            # Stopped too early to rank: what the study expects is then the best order there is.
             return [deployment for deployment in unchanged if deployment not in failed], comparison.interrupted
         groups: list[list[Finalist]] = [[], [], []]
         for finalist in comparison.candidates:
@@ -183,7 +185,7 @@ class _Prover:
         return [*order, *line.reserve], comparison.interrupted
 
     def prove(self, queue: Sequence[Deployment]) -> Comparison:
-        """The comparison of the first two, or of the next ones if those are held back."""
+        """Prove the first two of ``queue``, or the next two while guard or limits hold those back."""
         comparison = self._proof(queue[:PROVEN])
         tried = list(comparison.candidates)
         for start in range(PROVEN, PROVEN * (1 + MORE_PROOFS), PROVEN):
@@ -195,6 +197,7 @@ class _Prover:
             more = self._proof(pair)
             if not more.conclusive:
                 break
+            # Kept, since the report must name what is faster and why it isn't recommended.
             comparison = replace(more, earlier=comparison.held_back)
             tried += more.candidates
         _check_conclusive(comparison)
@@ -203,6 +206,7 @@ class _Prover:
 
     def _proof(self, pair: Sequence[Deployment]) -> Comparison:
         plan = self.plan
+        # Blocks number on from the selection's: the proof hears audio by which nothing was chosen.
         blocks = Blocks(plan.prove, plan.most, seed=plan.seed + 1, goal=self.goal, first=plan.select)
         return replace(self._compare(pair, blocks, "proof"), chosen=pair[0] if pair else None)
 

@@ -11,7 +11,7 @@ from autotune.deployment import Batch
 __all__ = ["OFFLINE", "Queued", "Take", "Wait", "decide"]
 
 OFFLINE = -math.inf
-"""Arrival of a segment that nobody waits company for: everything there is, is there already."""
+"""Arrival of a segment of audio that is all there: waiting would bring it no company."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class Queued:
     index: int
     """Its place in the caller's queue."""
     arrival_s: float
-    """On the caller's clock; ``OFFLINE`` when all audio is there."""
+    """When it arrived, in seconds on the caller's clock; ``OFFLINE`` when all audio is there."""
     audio_s: float
     before_s: float = 0.0
-    """Seconds of its recording that lie before it and came with it."""
+    """Seconds of its recording that lie before it and arrived together with it."""
 
     @property
     def due_s(self) -> float:
-        """When it would be spoken, were its recording spoken from its arrival on."""
+        """When it would begin to be spoken if its recording were spoken from its arrival on, on the caller's clock."""
         return self.arrival_s + self.before_s
 
 
@@ -47,7 +47,7 @@ class Wait:
 
 
 def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 1) -> Take | Wait:
-    """What to run now.
+    """Which segments an engine that asks now should run as a batch, or until when it should wait.
 
     1. The segment that is due first is always in the batch; of equals, the longest. A recording's segments are due one
        after the other, as if it were spoken from its arrival on: a short request passes what a long recording still has
@@ -76,15 +76,7 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 
         (item for item in queue if item.index != first.index),
         key=lambda item: (abs(item.audio_s - first.audio_s), item.due_s, item.index),
     )
-    chosen, longest, full = [first], first.audio_s, False
-    for item in others:
-        grown = max(longest, item.audio_s)
-        if len(chosen) >= policy.max_size or policy.padded_s(grown) * (len(chosen) + 1) > policy.max_audio_s:
-            full = True
-            break
-        chosen.append(item)
-        longest = grown
-    full = full or len(chosen) >= policy.max_size or policy.padded_s(longest) * (len(chosen) + 1) > policy.max_audio_s
+    chosen, full = _grown(first, others, policy)
     # Offline audio has arrived at −∞, so its deadline has always passed.
     deadline = first.arrival_s + policy.max_wait_s
     if not full and now_s < deadline:
@@ -92,3 +84,22 @@ def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 
     # Rounded up, so that the engines together never leave one of the waiting segments behind.
     share = math.ceil(len(queue) / idle)
     return Take(tuple(item.index for item in sorted(chosen[:share], key=lambda item: (-item.audio_s, item.index))))
+
+
+def _grown(first: Queued, others: Sequence[Queued], policy: Batch) -> tuple[list[Queued], bool]:
+    """The batch of ``first`` and those of ``others`` that fit beside it, and whether it is full."""
+    chosen, longest = [first], first.audio_s
+    for item in others:
+        grown = max(longest, item.audio_s)
+        # The first that doesn't fit ends it: a later one that does would be further from the batch in length.
+        if not _fits(len(chosen), grown, policy):
+            return chosen, True
+        chosen.append(item)
+        longest = grown
+    # Full too if not even a segment of its own lengths would fit: then there is nothing to wait for.
+    return chosen, not _fits(len(chosen), longest, policy)
+
+
+def _fits(size: int, longest_s: float, policy: Batch) -> bool:
+    """Whether a batch of ``size`` may take one more segment, ``longest_s`` being the longest of all."""
+    return size < policy.max_size and policy.padded_s(longest_s) * (size + 1) <= policy.max_audio_s

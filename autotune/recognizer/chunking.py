@@ -8,14 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Chunking
 from autotune.recognizer.speech import Span, SpeechRules, SpeechSpans, SpeechTrack, VadModel, open_vad
 
 __all__ = ["SLACK", "Chunker", "Chunkers", "Piece", "SampleBuffer", "equal_windows"]
 
 SLACK = SAMPLE_RATE_HZ // 100
-"""A header's length may be off by a few samples after resampling: no window of its own for them."""
+"""Samples by which a recording may be longer than its header says (resampling) without a window of their own."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Chunker(Protocol):
         ...
 
     def finish(self) -> list[Piece]:
-        """The rest; nothing is pushed afterwards."""
+        """End the recording; returns the segments that are left."""
         ...
 
 
@@ -51,7 +52,7 @@ class Chunkers:
     """Makes a chunker for each recording of a deployment. Owns the VAD model; may be used by many threads."""
 
     def __init__(self, chunking: Chunking, vad: VadModel | None = None) -> None:
-        """Load what the method needs, unless ``vad`` is given; see ``open_vad`` for what it raises."""
+        """Load the VAD if the method needs one and ``vad`` isn't given; raises what ``open_vad`` raises."""
         self._chunking = chunking
         self._vad = vad
         if chunking.method == "vad" and vad is None:

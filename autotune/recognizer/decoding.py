@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from autotune.arrays import Int32
 from autotune.engines import EngineOutput
-from autotune.engines.base import Int32
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
@@ -20,7 +20,7 @@ __all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "join_texts", "sen
 BLANK, SOS, EOS = 0, 1, 2
 TAG = re.compile(r"<\|[^|]*\|>")
 PROMPT_POSITIONS = 4
-"""SenseVoice's tags, before the first frame."""
+"""Positions of SenseVoice's output before the first frame: language, emotion, event and text normalisation."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Decoded:
     """The text that an engine gave for one segment."""
 
     text: str
-    """Raw, SenseVoice's tags included."""
+    """The text as decoded, SenseVoice's tags included."""
     times_s: tuple[float, ...] | None = None
     """Each character's time, in seconds into the segment; None where the decoder gives no times."""
 
@@ -41,7 +41,10 @@ class Decoder(Protocol):
         ...
 
     def decode_timed(self, output: EngineOutput, frame_s: float) -> list[Decoded]:
-        """The same with times where CTC gives them: a token's is that of its first frame, of ``frame_s`` seconds."""
+        """One raw text a segment, with its characters' times where CTC gives them.
+
+        A token's time is that of its first frame; ``frame_s`` is the length of a frame.
+        """
         ...
 
 
@@ -76,6 +79,7 @@ def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list
     for row, length in zip(output.ids, output.lengths, strict=True):
         ids: Int32 = row[: int(length)]
         kept = ids != BLANK
+        # Repeats are compared with blanks in place: two equal tokens with a blank between them are two.
         if collapse and len(ids):
             kept &= np.concatenate(([True], ids[1:] != ids[:-1]))
         rows.append((ids[kept].tolist(), np.flatnonzero(kept).tolist()))
@@ -85,6 +89,7 @@ def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list
 def _timed(text: str, pieces: Sequence[str], positions: Sequence[int], frame_s: float) -> Decoded:
     """Times of characters, if the text is its tokens' spellings one after another."""
     times: list[float] = []
+    # Decoders drop or join some pieces; then characters and positions no longer go together, and there are no times.
     for piece, position in zip(pieces, positions, strict=True):
         times += [max(0, position - PROMPT_POSITIONS) * frame_s] * len(piece)
     spelled = "".join(pieces)
@@ -216,7 +221,7 @@ def _chinese(part: str) -> bool:
 
 
 def _all_chinese(parts: Sequence[str]) -> bool:
-    """Of a list of tokens, or of a token's characters."""
+    """Whether all tokens of a list, or all characters of a token, are Chinese as FunASR counts."""
     return bool(parts) and all(_chinese(_plain(part)) for part in parts)
 
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from autotune.arrays import Float32
 from autotune.deployment import Batch, Deployment
 from autotune.engines import Engine, engine_class
-from autotune.engines.base import Float32
 from autotune.errors import DocumentError, TrialMismatch
 from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
 from autotune.recognizer.decoding import Decoded
@@ -34,21 +34,21 @@ class SegmentJob:
     """Called once, with ``position`` and the text or the error."""
     position: int
     owner: object
-    """Whose segment it is, see ``put`` and ``withdraw``."""
+    """Whose segment it is: ``put`` limits how much of one owner waits, ``withdraw`` takes back all of it."""
     before_s: float = 0.0
-    """Seconds of its recording that lie before it and came with it."""
+    """Seconds of its recording that lie before it and arrived together with it."""
 
 
 @dataclass(frozen=True)
 class QueueFacts:
-    """What waits for an engine, and what runs, now."""
+    """How much waits for an engine, and for how long the oldest batch has been running."""
 
     segments: int
     audio_s: float
     oldest_s: float
     """Age of the segment that has waited longest; 0 where none waits, or all audio was there already."""
     running_s: float
-    """For how long the batch that was started first has been running; 0 while none runs."""
+    """Seconds since the oldest running batch was started; 0 while none runs."""
 
 
 class Dispatcher:
@@ -67,10 +67,11 @@ class Dispatcher:
         self._policy = policy
         self._run = run
         self._stats = stats
+        # One condition for engines and for whoever queues: notify() could wake one of those for whom nothing changed.
         self._changed = threading.Condition()
         self._queue: list[SegmentJob] = []
         self._running: dict[int, float] = {}
-        """Engine's number → since when its batch runs."""
+        """Engine's number → ``time.perf_counter()`` when its batch was started."""
         self._closed = False
         places = cpus or [None] * len(engines)
         self._threads = [
@@ -105,13 +106,13 @@ class Dispatcher:
                 self._changed.notify_all()
 
     def withdraw(self, owner: object) -> None:
-        """Forget what waits of an owner; its segments' ``done`` isn't called."""
+        """Remove an owner's waiting segments from the queue without calling their ``done``."""
         with self._changed:
             self._queue = [job for job in self._queue if job.owner is not owner]
             self._changed.notify_all()
 
     def queue(self) -> QueueFacts:
-        """What waits and runs now."""
+        """How much waits and runs now."""
         with self._changed:
             now = time.perf_counter()
             arrivals = [job.arrival_s for job in self._queue if job.arrival_s > OFFLINE]
@@ -135,6 +136,7 @@ class Dispatcher:
                 thread.join()
 
     def _work(self, number: int, engine: Engine, place: Cpus | None) -> None:
+        # In the thread itself: binding goes by thread, and those that it starts inherit it.
         keep_on(place)
         while (jobs := self._next(number)) is not None:
             results: Sequence[Decoded | BaseException]
@@ -187,6 +189,7 @@ class Dispatcher:
                 wall_s=time.perf_counter() - started,
             )
         )
+        # Engines take turns here, or a request's segments could be handed on in another order than settled.
         with self._changed:
             for job, result in zip(jobs, results, strict=True):
                 job.done(job.position, result)
@@ -200,7 +203,7 @@ Cpus = tuple[int, ...]
 
 
 def instance_cpus(deployment: Deployment, cpus: Sequence[int] | None = None) -> list[Cpus | None]:
-    """Each instance's own CPUs, None where they all share what the process has, or the runtime sees to it.
+    """The CPUs of each instance; None where instances share those of the process, or where the runtime pins itself.
 
     Args:
         deployment: ``pinning`` gives every instance as many CPUs as it has intra-op threads.
@@ -225,7 +228,7 @@ def instance_cpus(deployment: Deployment, cpus: Sequence[int] | None = None) -> 
 
 
 def keep_on(cpus: Cpus | None) -> None:
-    """Bind the calling thread, and every thread that it will start, for good. Raises TrialMismatch if it can't be."""
+    """Bind the calling thread, and all that it will start, to CPUs for good. Raises TrialMismatch if it isn't bound."""
     if cpus is None:
         return
     os.sched_setaffinity(0, cpus)
@@ -236,7 +239,7 @@ def keep_on(cpus: Cpus | None) -> None:
 
 @contextlib.contextmanager
 def placed_on(cpus: Cpus | None) -> Iterator[None]:
-    """Bind the calling thread for a while: threads that a runtime starts meanwhile stay bound."""
+    """Bind the calling thread to CPUs inside the block; threads that a runtime starts in it stay bound."""
     if cpus is None:
         yield
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from autotune.engines.base import Float32, Int32
+from autotune.arrays import Float32, Int32
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
 
@@ -76,6 +76,7 @@ def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
         padded[:, 1:length] = block[:, 1:] - np.float32(PREEMPHASIS) * block[:, :-1]
         padded[:, 0] = block[:, 0] * np.float32(1 - PREEMPHASIS)
         padded[:, :length] *= window
+        # Kaldi's filters leave out the last bin, that of the Nyquist frequency.
         spectrum = np.fft.rfft(padded, axis=1)[:, : size // 2]
         power_rows[: len(block)] = spectrum.real**2 + spectrum.imag**2
         energies = (power @ mel).reshape(BLOCK_FRAMES, -1)[: len(block)]
@@ -84,11 +85,11 @@ def fbank(waveform: Float32, config: FrontendConfig) -> Float32:
 
 
 def padded(rows: Sequence[Float32], multiple: int = 1) -> tuple[Float32, Int32]:
-    """Features of several segments as one batch, zero-padded to a multiple of frames.
+    """Features of several segments as one batch, zero-padded at the end.
 
     Args:
         rows: float32 [frames ≥1, feature_dim] each.
-        multiple: what the number of frames is a multiple of.
+        multiple: the batch's number of frames is the longest row's, rounded up to a multiple of this.
 
     Returns:
         float32 [batch, frames, feature_dim], and int32 [batch]: how many frames of each are valid.

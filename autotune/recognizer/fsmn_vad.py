@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.documents import read_yaml
 from autotune.engines.funasr import network_settings, quiet
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
@@ -18,9 +19,9 @@ __all__ = ["FsmnVad"]
 
 MODEL_CLASS, ENCODER_CLASS = "FsmnVADStreaming", "FSMN"
 FRAME_SAMPLES = 160
-"""One score for each 10 ms."""
+"""Samples for which the model gives one score: 10 ms."""
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
-"""One second a call, as FunASR's C++ server does."""
+"""Samples that one call gets: a second, as in FunASR's C++ server."""
 BLOCK_MS = BLOCK_SAMPLES * 1000 // SAMPLE_RATE_HZ
 
 
@@ -104,9 +105,9 @@ class _FsmnTrack:
         self._count = 0
         self._total = 0
         self._scores: list[float] = []
-        """Probabilities of the frames from ``_given`` on."""
+        """Probabilities of speech of the frames from ``_given`` on."""
         self._segments: list[tuple[int, int | None]] = []
-        """Frames of FunASR's segments that aren't wholly given yet; the last may be open."""
+        """First and last (exclusive) frame of FunASR's segments that end after ``_given``; the last may be open."""
         self._given = 0
 
     def push(self, samples: Float32) -> list[float]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from autotune.audio.reading import Float32, open_audio
+from autotune.arrays import Float32
+from autotune.audio.reading import open_audio
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.recognizer.chunking import Chunker, Chunkers
@@ -26,12 +27,15 @@ AudioInput = Path | str | Float32
 """A file's path, or float32 samples [samples], 16 kHz mono, in −1..1."""
 
 BATCHES_AHEAD = 4
+"""Full batches of each instance that may wait: enough to sort segments by length."""
 LIMIT_S = 600.0
+"""Seconds of audio that may wait however large the batches are: memory must not grow with a recording's length."""
 BLOCK_SAMPLES = 1 << 18
+"""Samples of an array that are cut at once: 16 s, as of a file."""
 
 
 def queue_limit_s(deployment: Deployment) -> float:
-    """Most seconds of audio that wait for an engine while files are transcribed; one longer segment may still.
+    """Most seconds of audio that wait for an engine while files are transcribed; a longer segment waits alone.
 
     Four full batches for each instance, which is enough to sort by length, at most 600 s; but always two of the
     largest batches, or the deployment's ``max_audio_s`` would not be what is measured.
@@ -46,7 +50,7 @@ class IntakePath:
 
     chunkers: Chunkers
     content: Callable[[Float32], Float32]
-    """Waveform → what the engine gets of it."""
+    """Makes of a waveform what the engine gets: its features, or the waveform itself."""
     dispatcher: Dispatcher
     stats: Stats
     turns: threading.Semaphore
@@ -70,7 +74,7 @@ class Intake:
         self._gone = False
 
     def begin(self, arrival_s: float) -> Request:
-        """A request for ``take``; ``abandon`` gives it up."""
+        """Open a request for one recording, to be filled by ``take``; ``arrival_s`` as for ``Request``."""
         request = Request(arrival_s, owner=self)
         self._requests.append(request)
         return request
@@ -84,6 +88,7 @@ class Intake:
         """
         clock = _Clock(time.thread_time())
         total = 0
+        # Core-seconds of this thread: reading and features run beside the engines, so wall time would count both.
         with _open(audio) as opened:
             chunker = self._path.chunkers.new(opened.samples)
             for block in opened.blocks:
@@ -127,7 +132,7 @@ class Intake:
 
 @dataclass
 class _Clock:
-    """Core-seconds of this thread by stage."""
+    """Core-seconds that the calling thread has spent in each stage."""
 
     last: float
 

@@ -15,10 +15,10 @@ from typing import Self
 
 import numpy as np
 
+from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, load_engine
-from autotune.engines.base import Float32
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
@@ -34,8 +34,9 @@ from autotune.recognizer.transcript import Segment, Transcript
 __all__ = ["Recognizer", "warmup_shapes"]
 
 _WARMED_S = (1.0, 2.0, 5.0, 10.0, 20.0)
+"""Seconds of the segments in a warm-up, up to the longest that the deployment cuts."""
 _LONGEST_WARMED_S = 30.0
-"""Where nothing is cut, and recordings may have any length."""
+"""Seconds of the longest segment in a warm-up where nothing is cut, and recordings may have any length."""
 
 
 class Recognizer:
@@ -81,6 +82,7 @@ class Recognizer:
             with running("load"):
                 for cpus in instance_cpus(deployment):
                     with placed_on(cpus):
+                        # Twins of the first: they share its weights where the runtime can.
                         engines.append(engines[0].twin() if engines else load_engine(request))
                 return cls(deployment, model, engines)
         except BaseException:
@@ -138,7 +140,7 @@ class Recognizer:
         return RecognizerStream(self._path, on_segment)
 
     def stats(self) -> RecognizerStats:
-        """What happened since loading or ``reset_stats``."""
+        """Counters since loading or the last ``reset_stats``."""
         return self._stats.snapshot()
 
     def reset_stats(self) -> None:
@@ -146,7 +148,7 @@ class Recognizer:
         self._stats.reset()
 
     def queue(self) -> QueueFacts:
-        """What waits for an engine, and what runs, now."""
+        """How much waits for an engine, and for how long the oldest batch has been running."""
         return self._dispatcher.queue()
 
     def take_batches(self) -> list[BatchFacts]:
@@ -166,7 +168,7 @@ class Recognizer:
                 list(pool.map(partial(self._run, jobs=jobs), self._engines))
 
     def facts(self) -> EngineFacts:
-        """What the first instance's runtime says is in force."""
+        """The settings that the first instance's runtime reports as in force."""
         return self._engines[0].facts()
 
     def close(self) -> None:
@@ -205,7 +207,10 @@ class Recognizer:
 
 
 def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:
-    """(segments, seconds of each) of batches as they will come: alone and full, from short to the longest segment."""
+    """(segments, seconds of each) of the batches that warm a deployment up.
+
+    For each length, from short segments to the longest, a segment alone and a full batch.
+    """
     chunking, batch = deployment.chunking, deployment.batch
     longest_s = chunking.window_s or chunking.max_segment_s or _LONGEST_WARMED_S
     lengths = [length for length in _WARMED_S if length < longest_s] + [min(longest_s, batch.max_audio_s)]
@@ -217,7 +222,7 @@ def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:
 
 
 def _nobody(_: int, __: Decoded | BaseException) -> None:
-    """Nobody waits for what only warms up."""
+    """Drop a result of the warm-up."""
 
 
 def _as_it_is(waveform: Float32) -> Float32:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import SegmentJob
@@ -25,11 +26,11 @@ class Request:
     def __init__(
         self, arrival_s: float, *, owner: object = None, on_segment: Callable[[Segment], None] | None = None
     ) -> None:
-        """Begin.
+        """Open a request without any segment.
 
         Args:
-            arrival_s: ``time.perf_counter()``, or ``batching.OFFLINE``.
-            owner: of its segments, if it isn't the request itself, see ``SegmentJob``.
+            arrival_s: ``time.perf_counter()`` when the recording arrived, or ``batching.OFFLINE``.
+            owner: the owner of its segments, see ``SegmentJob``; None: the request itself.
             on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
                 segments don't overlap. By a dispatcher's thread, so it must be quick.
         """
@@ -37,8 +38,9 @@ class Request:
         self._arrival_s = arrival_s
         self._owner = self if owner is None else owner
         self._on_segment = on_segment
-        self._told = 0
-        self._telling = 0
+        self._handed_out = 0
+        """Segments that ``on_segment`` has been called with, or is being called with."""
+        self._handing_out = 0
         """Threads that are calling ``on_segment``: the transcript isn't given before they are through."""
         self._lock = threading.Lock()
         self._places: list[Place] = []
@@ -47,12 +49,12 @@ class Request:
         self._settled = False
 
     def add(self, piece: Piece, content: Float32, arrival_s: float | None = None) -> SegmentJob:
-        """The next segment as a job for the dispatcher.
+        """Take the recording's next segment, and make a job of it for the dispatcher.
 
         Args:
-            piece: where it lies.
+            piece: where it lies in the recording.
             content: what the engine gets of it, see ``SegmentJob``.
-            arrival_s: if it is another than the recording's.
+            arrival_s: when the segment arrived, if it came by itself; None: with its recording.
         """
         start_s = piece.start / SAMPLE_RATE_HZ
         end_s = piece.stop / SAMPLE_RATE_HZ
@@ -66,6 +68,7 @@ class Request:
             done=self._done,
             position=position,
             owner=self._owner,
+            # A spoken segment arrived when it had been spoken: what lies before it must not put it off once more.
             before_s=start_s if arrival_s is None else 0.0,
         )
 
@@ -89,30 +92,31 @@ class Request:
         with self._lock:
             self._decoded[position] = result
             settled = self._newly_settled()
-            self._telling += 1
+            self._handing_out += 1
+        # Without the lock, since it is the caller's code; ``_handing_out`` holds the transcript back meanwhile.
         try:
             for segment in settled:
                 assert self._on_segment is not None
                 self._on_segment(segment)
         finally:
             with self._lock:
-                self._telling -= 1
+                self._handing_out -= 1
         self._resolve()
 
     def _newly_settled(self) -> list[Segment]:
-        """Segments that are now known with all before them, each once."""
+        """Segments whose text and those of all before them are there, each segment once."""
         settled: list[Segment] = []
-        while self._on_segment is not None and self._told in self._decoded:
-            place = self._places[self._told]
+        while self._on_segment is not None and self._handed_out in self._decoded:
+            place = self._places[self._handed_out]
             if place.shared_s:
                 break
-            settled.append(segment_of(place, self._decoded[self._told]))
-            self._told += 1
+            settled.append(segment_of(place, self._decoded[self._handed_out]))
+            self._handed_out += 1
         return settled
 
     def _resolve(self) -> None:
         with self._lock:
-            if self._settled or self._audio_s is None or self._telling or len(self._decoded) < len(self._places):
+            if self._settled or self._audio_s is None or self._handing_out or len(self._decoded) < len(self._places):
                 return
             self._settled = True
             decoded = [self._decoded[position] for position in range(len(self._places))]

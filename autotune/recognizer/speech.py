@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.vad import BLOCK_FRAMES, FRAME_SAMPLES, SileroStream, SileroVad
 from autotune.deployment import SILERO, Chunking
 
@@ -35,7 +36,7 @@ class SpeechRules:
     merge: int
     """Most frames of a segment that is put together from several, padding excluded."""
     pad: int
-    """Samples on either side."""
+    """Samples that are added on either side of speech."""
     threshold: float = 0.5
     """Speech begins at this probability."""
     quiet: float = 0.35
@@ -47,7 +48,7 @@ class SpeechRules:
 
         Args:
             chunking: method ``vad``.
-            frame_samples: of the VAD's track.
+            frame_samples: samples that one probability of the VAD stands for.
             silence_settled: the VAD has applied ``min_silence_s`` itself.
         """
         assert chunking.max_segment_s is not None
@@ -55,6 +56,7 @@ class SpeechRules:
         assert chunking.min_silence_s is not None
         assert chunking.pad_s is not None
         frame_s = frame_samples / SAMPLE_RATE_HZ
+        # Padding comes last, and the deployment's limits are for whole segments.
         padding_s = 2 * chunking.pad_s
         return cls(
             frame_samples=frame_samples,
@@ -85,29 +87,29 @@ class SpeechSpans:
         self._silent: int | None = None
         """First frame of the silence that may end it."""
         self._probabilities: list[float] = []
-        """Of the frames since ``_start``."""
+        """Probabilities of the frames from ``_start`` on."""
         self._group: tuple[int, int] | None = None
-        """Frames of a segment that others may still join."""
+        """First and last (exclusive) frame of a segment that others may still join."""
         self._last_stop: int | None = None
         """Sample at which the speech of the last given segment ended."""
         self._given: list[Span] = []
 
     @property
     def needed(self) -> int:
-        """The first sample that a segment to come may hold."""
+        """The first sample that a later segment may still hold; those before it can be forgotten."""
         frames = [self._now, *([] if self._start is None else [self._start])]
         if self._group is not None:
             frames.append(self._group[0])
         return max(0, min(frames) * self._rules.frame_samples - self._rules.pad)
 
     def push(self, probabilities: Sequence[float]) -> list[Span]:
-        """Take the next frames' probabilities, give the segments that are settled by them."""
+        """Take the probabilities of the next frames; returns the segments that are settled by them."""
         for probability in probabilities:
             self._frame(probability)
         return self._settled()
 
     def finish(self) -> list[Span]:
-        """The rest; the last one's padding may reach beyond the last frame."""
+        """End the recording; returns the segments that are left, the last padded perhaps beyond the last frame."""
         if self._start is not None:
             self._end_speech(self._now if self._silent is None else self._silent)
         if self._group is not None:
@@ -156,7 +158,7 @@ class SpeechSpans:
         self._probabilities.clear()
 
     def _join(self, start: int, stop: int) -> None:
-        """Speech that is over: with the segment before it, or a segment of its own."""
+        """Put speech that is over together with the segment before it, or begin a segment with it."""
         if self._group is not None and stop - self._group[0] <= self._rules.merge:
             start = self._group[0]
         elif self._group is not None:
@@ -208,18 +210,18 @@ def deepest_pause(probabilities: Sequence[float], low: int, high: int, quiet: fl
 
 
 LIVE_BLOCK_FRAMES = 16
-"""Frames a call for a recording that arrives at its own pace: half a second. Whole files take sixteen times that."""
+"""Frames that Silero gets in one call, half a second, while a recording arrives; of whole files 32 times as many."""
 
 
 class SpeechTrack(Protocol):
     """The probabilities of one recording; they don't depend on how its samples are split into pushes."""
 
     def push(self, samples: Float32) -> list[float]:
-        """Probabilities of the frames that are settled by these samples, in order."""
+        """Take the next samples; returns the probabilities of the frames that are settled by them, in order."""
         ...
 
     def finish(self) -> list[float]:
-        """Those of the rest, the last frame zero-padded."""
+        """End the recording; returns the probabilities of the frames that are left, the last one zero-padded."""
         ...
 
 
@@ -229,7 +231,7 @@ class VadModel(Protocol):
     frame_samples: int
     """Samples that one probability stands for."""
     settles_silence: bool
-    """Whether its tracks have silences shorter than ``min_silence_s`` closed already."""
+    """Whether its tracks are speech already where silence is shorter than ``min_silence_s``."""
 
     def track(self, *, live: bool) -> SpeechTrack:
         """A track for one recording; ``live`` ones settle sooner and cost more."""
@@ -241,7 +243,7 @@ def open_vad(vad_model: str, *, min_silence_s: float) -> VadModel:
 
     Args:
         vad_model: ``silero``, or the directory of a FunASR FSMN-VAD model (which loads torch and FunASR).
-        min_silence_s: what FSMN-VAD is told to end speech after.
+        min_silence_s: silence after which FSMN-VAD ends speech; Silero's is applied by ``SpeechSpans``.
 
     Raises:
         EngineUnavailableError: a package is missing.

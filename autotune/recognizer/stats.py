@@ -20,13 +20,17 @@ class ShapeStats:
     """Batches by whether the engine had run their shape (size × frames) before, warm-up included."""
 
     new: int = 0
+    """Batches of a shape that the engine had not run."""
     new_s: float = 0.0
-    """Wall seconds in the engine."""
+    """Wall seconds that they took in the engine."""
     new_padded_s: float = 0.0
-    """Seconds of padded audio."""
-    known: int = 0
-    known_s: float = 0.0
-    known_padded_s: float = 0.0
+    """Seconds of their audio, padding included."""
+    repeated: int = 0
+    """Batches of a shape that it had run."""
+    repeated_s: float = 0.0
+    """Wall seconds that they took in the engine."""
+    repeated_padded_s: float = 0.0
+    """Seconds of their audio, padding included."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +39,17 @@ class BatchFacts:
 
     size: int
     audio_s: float
-    """Padding not counted."""
+    """Seconds of its audio, padding not counted."""
     padded_s: float
-    """Size × longest."""
+    """Seconds of its audio with padding: size × longest."""
     waited_s: float
-    """How long its first segment waited for an engine; 0 where all audio was there already."""
+    """Seconds that its oldest segment waited for an engine; 0 where all audio was there already."""
     wall_s: float
 
 
 @dataclass(frozen=True)
 class RecognizerStats:
-    """What happened since the last reset."""
+    """Counters since the last reset."""
 
     stages_s: dict[str, float]
     """Core-seconds in each of ``STAGES``: CPU time, not wall time. ``engine`` is all that the process used beside the
@@ -53,7 +57,7 @@ class RecognizerStats:
     audio_s: float
     """Seconds of audio in finished batches, padding not counted."""
     padded_s: float
-    """Size × longest, summed over finished batches."""
+    """Seconds of audio in finished batches, padding included."""
     batches: int
     busy_s: float
     """Wall seconds during which at least one batch was running; waiting for company is no work."""
@@ -66,7 +70,7 @@ class Stats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._shapes: set[tuple[int, int]] = set()
-        """Never forgotten: an engine plans a shape once."""
+        """Shapes that an engine has run; a reset keeps them, since an engine plans a shape once."""
         self._running = 0
         self._busy_since: float | None = None
         self._recent: deque[BatchFacts] = deque(maxlen=_BATCHES_KEPT)
@@ -80,9 +84,10 @@ class Stats:
                 self._busy_since = time.perf_counter()
 
     def snapshot(self) -> RecognizerStats:
-        """What was counted so far."""
+        """The counters by now; a batch that runs counts into ``busy_s`` alone."""
         with self._lock:
             running = 0.0 if self._busy_since is None else time.perf_counter() - self._busy_since
+            # What remains of the process's CPU time: an engine's own threads can't be measured one by one.
             engine_s = time.process_time() - self._process_s - sum(self._stages_s.values())
             return RecognizerStats(
                 stages_s={**self._stages_s, "engine": max(0.0, engine_s)},
@@ -101,20 +106,20 @@ class Stats:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count what this thread computes in the block."""
+        """Add the core-seconds of the calling thread in the block to a stage."""
         started = time.thread_time()
         yield
         self.add_stages(**{name: time.thread_time() - started})
 
     def batch_started(self) -> None:
-        """A batch begins to run."""
+        """Count a batch that begins to run."""
         with self._lock:
             self._running += 1
             if self._busy_since is None:
                 self._busy_since = time.perf_counter()
 
     def batch_ended(self, facts: BatchFacts) -> None:
-        """It has run, or failed."""
+        """Count a batch that has run or failed."""
         with self._lock:
             self._running -= 1
             self._batches += 1
@@ -126,16 +131,16 @@ class Stats:
                 self._busy_since = None
 
     def take_batches(self) -> list[BatchFacts]:
-        """What ran since the last call, the last 4096 batches of it at most."""
+        """The batches that have run since the last call, the last 4096 at most."""
         with self._lock:
             taken = list(self._recent)
             self._recent.clear()
             return taken
 
     def add_run(self, shape: tuple[int, int], wall_s: float, padded_s: float) -> None:
-        """The engine ran a batch of ``shape`` (size, frames)."""
+        """Count a batch of ``shape`` (size, frames): seconds in the engine, and seconds of padded audio."""
         with self._lock:
-            kind = "known" if shape in self._shapes else "new"
+            kind = "repeated" if shape in self._shapes else "new"
             self._shapes.add(shape)
             self._by_shape[kind] += 1
             self._by_shape[f"{kind}_s"] += wall_s
@@ -150,7 +155,7 @@ class Stats:
             "new": 0,
             "new_s": 0.0,
             "new_padded_s": 0.0,
-            "known": 0,
-            "known_s": 0.0,
-            "known_padded_s": 0.0,
+            "repeated": 0,
+            "repeated_s": 0.0,
+            "repeated_padded_s": 0.0,
         }

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.recognizer.chunking import Piece, SampleBuffer
 from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
@@ -17,7 +18,7 @@ from autotune.recognizer.transcript import Segment, Transcript
 __all__ = ["RecognizerStream", "RecordingRequest"]
 
 _INTERIM_SAMPLES = 15 * SAMPLE_RATE_HZ
-"""Most of what isn't settled yet that an interim text is of: its end."""
+"""Longest audio of an interim text: the last 15 s of what isn't settled yet."""
 
 
 class RecognizerStream:
@@ -29,7 +30,7 @@ class RecognizerStream:
         self._request = Request(time.perf_counter(), on_segment=on_segment)
         self._unsettled = SampleBuffer()
         self._settled = 0
-        """Samples before this one lie in pieces that are settled."""
+        """Place of the first sample that lies in no settled piece."""
         self._finished = False
         self._gone = False
 
@@ -50,7 +51,7 @@ class RecognizerStream:
         self._send(pieces)
 
     def interim(self) -> Future[str]:
-        """The text of what isn't settled yet, its last 15 s at most; it may change as more comes."""
+        """The text of what isn't settled yet, of its last 15 s at most; it may change as more audio comes."""
         future: Future[str] = Future()
         end = self._unsettled.end
         start = max(self._settled, end - _INTERIM_SAMPLES)
@@ -67,6 +68,7 @@ class RecognizerStream:
 
         with self._path.turns, self._path.stats.stage("features"):
             content = self._path.content(samples)
+        # Not a segment of the request, or it would be in the transcript; but of its owner, to be withdrawn with it.
         job = SegmentJob(content, len(samples) / SAMPLE_RATE_HZ, time.perf_counter(), done, 0, self._request)
         self._path.dispatcher.put([job])
         return future
@@ -82,7 +84,7 @@ class RecognizerStream:
         return self._request.future
 
     def abandon(self) -> None:
-        """Nobody wants it any more: what waits is withdrawn, and the future raises ``CancelledError``."""
+        """Give the recording up: what waits is withdrawn, and the future raises ``CancelledError``."""
         self._gone = True
         self._path.dispatcher.withdraw(self._request)
         self._request.fail(CancelledError())
@@ -99,7 +101,7 @@ class RecognizerStream:
 
 
 class RecordingRequest:
-    """One recording on its way; made by ``Recognizer.request``."""
+    """One recording that a thread reads and queues; made by ``Recognizer.request``."""
 
     def __init__(self, path: IntakePath, limit_s: float) -> None:
         self._intake = Intake(path, limit_s)
@@ -107,7 +109,7 @@ class RecordingRequest:
 
     @property
     def future(self) -> Future[Transcript]:
-        """Its transcript, once it is read."""
+        """Gives the transcript once the recording has been read and recognised."""
         return self._request.future
 
     def read(self, audio: AudioInput) -> None:
@@ -124,5 +126,5 @@ class RecordingRequest:
             raise
 
     def abandon(self) -> None:
-        """Nobody wants it any more: what waits is withdrawn, and the future raises ``CancelledError``."""
+        """Give the recording up: what waits is withdrawn, and the future raises ``CancelledError``."""
         self._intake.abandon()

@@ -46,12 +46,18 @@ class Place:
 
 
 def segment_of(place: Place, decoded: Decoded) -> Segment:
-    """A segment that shares nothing with its neighbours."""
+    """The segment of a text, where it shares no audio with its neighbours."""
     return Segment(start_s=place.start_s, end_s=place.end_s, text=clean_text(decoded.text), raw=decoded.text)
 
 
 def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float) -> Transcript:
-    """One transcript of segments in order."""
+    """The transcript of a recording: its segments in order, what neighbours share only once.
+
+    Args:
+        places: where the segments lie, in order.
+        decoded: the text of each; with times where segments overlap and the decoder gives them.
+        audio_s: length of the recording.
+    """
     texts = _texts(places, decoded)
     segments = tuple(
         Segment(start_s=place.start_s, end_s=place.end_s, text=text, raw=result.text)
@@ -90,17 +96,19 @@ UNIT = re.compile(rf"[{CJK}][^\w\s]*|[^\s{CJK}]+")
 TAG = re.compile(r"<\|[^|]*\|>")
 
 UNITS_PER_S = 8.0
-"""Nobody speaks faster for long: 8 characters of Mandarin, or 8 words, a second."""
+"""Most units (characters of Mandarin, or words) in a second: nobody speaks faster for long."""
 SPARE_UNITS = 4
+"""Units beyond those of the overlap that are compared as well."""
 SAME_TIME_S = 0.3
-"""Two windows place the same token up to a few frames apart."""
+"""Seconds by which two windows may place the same token apart: a few frames."""
 
 MATCH, NEAR, MISS = 2.0, 1.0, -1.0
 EDGE_MISS = -0.5
-"""What the cut went through is expected to be misheard, so it costs half: left's last unit and right's first."""
+"""A miss of left's last unit or right's first: the cut went through them, so they are expected to be misheard."""
 NEAR_RATIO = 0.7
+"""Likeness (difflib's ratio) from which on two words may be one word that was recognised wrongly."""
 ENOUGH = 1.0
-"""A single match must lie at the edges to be believed."""
+"""Score that an alignment must reach to be believed; a single match does only where it lies at the edges."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ VAD_FRAGMENT = "vad-config.yaml"
 
 
 def vad_settings(chunking: Chunking) -> dict[str, int]:
-    """What ``model_conf`` must say, in ms; empty without a VAD."""
+    """Settings in the VAD's ``model_conf``, in milliseconds; empty without a VAD."""
     if chunking.method != "vad":
         return {}
     assert chunking.max_segment_s is not None

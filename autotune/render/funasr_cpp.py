@@ -30,19 +30,23 @@ __all__ = [
 ]
 
 CONNECTIONS_PER_IO_THREAD = 16
-"""``run_server.sh``: one network thread for sixteen decoder threads."""
+"""Decoder threads that one network thread serves, as in FunASR's ``run_server.sh``."""
 
 SENSEVOICE_MARK = "SenseVoiceSmall"
 """The servers take a model for SenseVoice if its directory's *path* holds this, else for Paraformer."""
 
 
 def check_expressible(document: DeploymentFile, target: str) -> None:
-    """Raises DocumentError with every lost choice, the nearest flags and how to tune for the server."""
+    """Check that the server can express the deployment.
+
+    Raises:
+        DocumentError: it can't; names every lost choice, the nearest flags, and how to tune for the server.
+    """
     refuse_lost(document, target, hint=_nearest(document, target), tune="--vad-model DIR")
 
 
 def _nearest(document: DeploymentFile, target: str) -> str:
-    """What comes nearest, in the server's own words."""
+    """The server's flags that come nearest to the deployment."""
     deployment = document.deployment
     instances, threads = deployment.instances, deployment.intra_op_num_threads
     if instances > 1 and threads > 1:
@@ -62,22 +66,26 @@ def _nearest(document: DeploymentFile, target: str) -> str:
 
 
 def quantize(deployment: Deployment) -> str:
-    """Of ``--quantize``, which knows nothing but lower-case ``true``."""
+    """Value of the flag ``--quantize``, which knows nothing but lower-case ``true``."""
     return "true" if deployment.format == "onnx-int8" else "false"
 
 
 def gpu_flags(deployment: Deployment) -> Flags:
-    """LibTorch on the GPU, with FunASR's plain TorchScript export."""
+    """Flags for a GPU: LibTorch with FunASR's plain TorchScript export."""
     return [("--gpu", None), ("--bladedisc", "false"), ("--batch-size", str(deployment.batch.max_size))]
 
 
 def io_threads(deployment: Deployment) -> int:
-    """Network threads, as ``run_server.sh`` counts them."""
+    """Number of network threads, as FunASR's ``run_server.sh`` counts them."""
     return -(-deployment.instances // CONNECTIONS_PER_IO_THREAD)
 
 
 def thread_flags(deployment: Deployment, *, io: int) -> Flags:
-    """Decoder threads share one session, which has the model's threads; ``io``: network threads."""
+    """Flags of the server's threads; decoder threads share one session, which has the model's threads.
+
+    Args:
+        io: number of network threads.
+    """
     return [
         ("--decoder-thread-num", str(deployment.instances)),
         ("--model-thread-num", str(deployment.intra_op_num_threads)),

@@ -24,7 +24,7 @@ LONGEST_NAME = 63
 SUFFIX = "-deploy-yaml"
 KEY_SUFFIX = "-api-key"
 GROWTH = 4
-"""Most replicas, unless they are given, in multiples of the fewest."""
+"""Most replicas as a multiple of the fewest, unless they are given."""
 PROBE_S = 5
 DRAIN_S = 5
 """Seconds for which a pod that must go still takes requests: until no one sends it any."""

@@ -37,7 +37,7 @@ class Rendering:
 
 
 def refuse_lost(document: DeploymentFile, target: str, *, hint: str = "", tune: str = "", profile: str = "") -> None:
-    """Refuse what the target can't express.
+    """Raise DocumentError for what the target can't express.
 
     Args:
         document: the measured deployment.
@@ -61,12 +61,12 @@ def refuse_lost(document: DeploymentFile, target: str, *, hint: str = "", tune: 
 
 
 def one_line(text: str) -> str:
-    """The same words without a line break: a name out of a document can't leave its comment."""
+    """A text without line breaks, so that a name out of a document can't leave its comment."""
     return " ".join(text.split())
 
 
 def comments(lines: tuple[str, ...]) -> str:
-    """Each as a line that shells, YAML, systemd and protobuf's text format take for a comment."""
+    """Notes as lines that shells, YAML, systemd and protobuf's text format take for comments."""
     return "".join(f"# {one_line(line)}\n" for line in lines)
 
 
@@ -98,7 +98,7 @@ def start_script(
 
 
 def flag_words(flags: Flags) -> list[str]:
-    """The flags as separate words."""
+    """Flags and their values as words of a command line, one after the other."""
     return [word for name, value in flags for word in ([name] if value is None else [name, value])]
 
 

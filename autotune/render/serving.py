@@ -65,13 +65,13 @@ def startup_s(document: DeploymentFile) -> int:
 
 
 def model_paths(document: DeploymentFile) -> list[str]:
-    """Directories that it reads: the model's, and its VAD model's."""
+    """Directories that a server of the deployment reads: the model's, and its VAD model's."""
     vad = document.deployment.chunking.vad_model
     return list(dict.fromkeys([document.model.path, *([vad] if vad and vad != SILERO else [])]))
 
 
 def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
-    """That the artifact should be there before the first start; nothing where none is exported."""
+    """Notes that the artifact should be exported before the first start; none where nothing is exported."""
     artifact = document.deployment.artifact
     if artifact is None:
         return ()
@@ -88,19 +88,19 @@ def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
 
 
 def check_image(image: str) -> None:
-    """Raises DocumentError unless it can be an image reference."""
+    """Raise DocumentError unless a text can be the reference of a container image."""
     if not image or any(character.isspace() for character in image):
         raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
 
 
 def check_port(port: int) -> None:
-    """Raises DocumentError for what is no TCP port."""
+    """Raise DocumentError for a number that is no TCP port."""
     if not 1 <= port <= 65535:
         raise DocumentError(f"port must be in 1..65535, but got {port}.")
 
 
 def check_one_gpu(document: DeploymentFile, where: str) -> None:
-    """Raises DocumentError for another GPU than the first: ``where`` sees one."""
+    """Raise DocumentError for a deployment on another GPU than the first: ``where``, for the message, sees only one."""
     if document.deployment.device not in ("cpu", "cuda:0"):
         raise DocumentError(
             f"deployment.device must be cpu or cuda:0 in {where}, which sees one GPU, "
@@ -109,7 +109,7 @@ def check_one_gpu(document: DeploymentFile, where: str) -> None:
 
 
 def check_tls(certfile: str, keyfile: str) -> None:
-    """Raises DocumentError for half of a certificate."""
+    """Raise DocumentError for a certificate without its key, or a key without its certificate."""
     if bool(certfile) != bool(keyfile):
         raise DocumentError("certfile and keyfile must be given together, but got only one of them.")
 
@@ -123,10 +123,10 @@ def model_directory(document: DeploymentFile, model_dir: str | None) -> str:
 
 
 MEMORY_HEADROOM_PERCENT = 20
-"""Added to the measured peak: a process above its limit is killed."""
+"""Per cent that are added to the measured peak of memory: a process above its limit is killed."""
 
 SERVER_MIB = 256
-"""For ``autotune serve``'s own process, which receives uploads and speaks with clients: 130 MiB at most in a soak at
+"""MiB for the process of ``autotune serve`` that receives uploads and speaks with clients: 130 at most in a soak at
 80 % of capacity (``benchmarks/soak.py``)."""
 
 IN_FLIGHT_HEADROOM = 0.7
@@ -136,19 +136,19 @@ MIB = 2**20
 
 
 def cores(document: DeploymentFile) -> int:
-    """Threads that compute at once, at most the cores that it was measured on."""
+    """CPUs that a replica needs: the threads that compute at once, at most the cores that it was measured on."""
     # FunASR's own path may ask for more threads than the machine had cores: it was measured on those.
     return min(document.deployment.threads, document.hardware.usable_cores)
 
 
 def memory_mib(document: DeploymentFile) -> int:
-    """The measured peak with its headroom, rounded up to MiB, and the server's own process."""
+    """MiB that a replica needs: the measured peak with its headroom, and the server's own process."""
     peak = document.measurement.peak_memory_bytes
     return SERVER_MIB - (-peak * (100 + MEMORY_HEADROOM_PERCENT) // (100 * MIB))
 
 
 def cpu_list(document: DeploymentFile) -> str:
-    """The CPUs that it was measured on, as Linux lists them: ``0-3,8``."""
+    """The CPUs that the deployment was measured on, as Linux lists them: ``0-3,8``."""
     ranges: list[list[int]] = []
     for cpu in sorted(set(document.hardware.cpus)):
         if ranges and cpu == ranges[-1][1] + 1:

@@ -35,7 +35,7 @@ HARDENING = (
     "SystemCallFilter=@system-service",
     "UMask=0077",
 )
-"""Not MemoryDenyWriteExecute: runtimes write the code that they run."""
+"""Settings that confine the service, without MemoryDenyWriteExecute: runtimes write the code that they run."""
 
 PRIVILEGED_PORTS = 1024
 
@@ -119,13 +119,13 @@ def _placement(document: DeploymentFile) -> list[str]:
 
 
 def _command(options: SystemdOptions) -> str:
-    """Of ``ExecStart``: no specifiers, and no variables in the arguments; the program itself never is one."""
+    """The command of ``ExecStart``, without specifiers, and without variables in its arguments."""
     words = serving.serve_arguments(options.deployment, host=options.host, port=options.port)
     return " ".join([_word(options.program), *(_word(word).replace("$", "$$") for word in words)])
 
 
 def _word(text: str) -> str:
-    """Quoted where it must be, without specifiers."""
+    """A word of a command for systemd, quoted where it must be, its specifiers escaped."""
     plain = re.fullmatch(r"[\w@%+=:,./$-]+", text) is not None
     return _escaped(text if plain else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"')
 

@@ -25,10 +25,10 @@ __all__ = ["TARGETS", "Renderer", "render", "target_options"]
 
 @dataclass(frozen=True)
 class Renderer:
-    """How a target is rendered."""
+    """The options of a target, and the function that renders it."""
 
     options: type[Any]
-    """A dataclass of the target's options."""
+    """Dataclass of the target's options."""
     render: Callable[[DeploymentFile, Any], Rendering]
     """Takes the document and the options."""
 
@@ -81,7 +81,7 @@ def target_options(target: str) -> dict[str, bool]:
 
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
-    """A number for what must be one: on the command line everything is text."""
+    """An option's value in its own type: on the command line everything is text."""
     if not isinstance(value, str) or int not in (hint, *get_args(hint)):
         return value
     try:

@@ -28,7 +28,7 @@ __all__ = ["GRAPH_LEVELS", "TARGET", "TritonOptions", "render_triton"]
 TARGET = "triton"
 
 FEATURE_DIM = 560
-"""80 filter banks × 7 stacked frames, of FunASR's own feature extractor as well."""
+"""Size of a stacked frame: 80 filter banks × 7 frames, also in FunASR's own feature extractor."""
 
 GRAPH_LEVELS: dict[str, int | None] = {"all": None, "extended": 1, "basic": -1, "disable": 2}
 ALGO_SEARCH = {"EXHAUSTIVE": "0", "HEURISTIC": "1", "DEFAULT": "2"}
@@ -107,10 +107,13 @@ def _encoder(document: DeploymentFile) -> ModelConfig:
 
 
 def _parameters(deployment: Deployment) -> dict[str, str]:
-    """Of the backend. Where there are any, it overwrites three CUDA options that aren't here with its own defaults."""
+    """Parameters of Triton's ONNX Runtime backend.
+
+    Where there are any, it overwrites three CUDA options that aren't among them with its own defaults.
+    """
     options: dict[str, Any] = deployment.session_options
     parallel = options["execution_mode"] == "parallel"
-    found = {
+    parameters = {
         "intra_op_thread_count": str(deployment.intra_op_num_threads),
         "inter_op_thread_count": str(deployment.inter_op_num_threads),
         "execution_mode": "1" if parallel else "0",
@@ -118,15 +121,15 @@ def _parameters(deployment: Deployment) -> dict[str, str]:
     }
     if deployment.device == "cpu" and deployment.threads == deployment.instances > 1 and not parallel:
         # As measured: a session without threads of its own runs on whichever thread calls it.
-        found["share_session_between_instances"] = "true"
+        parameters["share_session_between_instances"] = "true"
     given = deployment.provider_options
     if "cudnn_conv_algo_search" in given:
-        found["cudnn_conv_algo_search"] = ALGO_SEARCH[given["cudnn_conv_algo_search"]]
+        parameters["cudnn_conv_algo_search"] = ALGO_SEARCH[given["cudnn_conv_algo_search"]]
     if "arena_extend_strategy" in given:
-        found["arena_extend_strategy"] = ARENA_STRATEGY[given["arena_extend_strategy"]]
+        parameters["arena_extend_strategy"] = ARENA_STRATEGY[given["arena_extend_strategy"]]
     if "do_copy_in_default_stream" in given:
-        found["do_copy_in_default_stream"] = given["do_copy_in_default_stream"]
-    return found
+        parameters["do_copy_in_default_stream"] = given["do_copy_in_default_stream"]
+    return parameters
 
 
 def _gpu(deployment: Deployment) -> int | None:

@@ -21,14 +21,14 @@ class Tensor:
     type: str
     """``TYPE_FP32``, ``TYPE_INT32`` or ``TYPE_STRING``."""
     dims: tuple[int, ...]
-    """Without the batch; −1 for any."""
+    """Lengths of its dimensions without the batch's; −1 for any."""
     flat: bool = False
-    """The model has one number a row where Triton can only say a vector of one."""
+    """Whether the model has one number a row, which Triton can only call a vector of one."""
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is said of one model."""
+    """What ``config.pbtxt`` says of one model."""
 
     name: str
     backend: str
@@ -39,12 +39,12 @@ class ModelConfig:
     gpu: int | None = None
     """None: on the CPU."""
     queue_delay_us: int = 0
-    """Longest that a request waits for company."""
+    """Microseconds that a request waits for company at most."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     graph_level: int | None = None
-    """Of ONNX Runtime's graph optimisation, as the backend counts; None: everything."""
+    """Level of ONNX Runtime's graph optimisation, as the backend counts levels; None: all."""
     cuda_options: Mapping[str, str] = field(default_factory=dict)
-    """Of the backend's CUDA execution provider."""
+    """Options of the backend's CUDA execution provider."""
 
 
 def model_text(config: ModelConfig) -> str:
@@ -124,7 +124,7 @@ def _quoted(text: str) -> str:
 
 
 def repository_notes(document: DeploymentFile) -> tuple[str, ...]:
-    """What the user must know."""
+    """Notes for whoever installs the repository."""
     deployment = document.deployment
     notes = [
         "Measured was the network on this ONNX Runtime session; Triton has an ONNX Runtime of its own version: measure "

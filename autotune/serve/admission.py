@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
+"""Bounds of ``Retry-After``, seconds."""
 
 
 class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
@@ -31,8 +32,8 @@ class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
 
     Attributes:
         reason: one word for metrics.
-        status: of HTTP.
-        retry_after_s: when another attempt may succeed; None: never, as it is.
+        status: HTTP's status of the answer.
+        retry_after_s: seconds until another attempt may succeed; None: the same request never will.
     """
 
     def __init__(self, reason: str, message: str, *, status: int, retry_after_s: int | None = None) -> None:
@@ -42,25 +43,25 @@ class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
 
 @dataclass(frozen=True)
 class Limits:
-    """How much is taken in."""
+    """How much a server takes in."""
 
     queue_s: float
-    """Seconds of audio that are accepted and not answered yet; one longer recording is taken where nothing else is."""
+    """Seconds of audio that may be accepted and not answered yet; a longer recording is taken where nothing waits."""
     requests: int
-    """Files at once."""
+    """Files that may be answered at once."""
     streams: int
-    """Streams at once."""
+    """Streams that may be open at once."""
     duration_s: float
-    """Of one recording."""
+    """Longest recording, seconds."""
     body_bytes: int
-    """Of one upload."""
+    """Largest upload."""
 
 
 class Admission:
-    """Counts what is inside. For one thread, the server's."""
+    """Counts what is accepted and not answered yet. For one thread, the server's."""
 
     def __init__(self, limits: Limits, rtfx: float) -> None:
-        """Open.
+        """Begin with nothing accepted.
 
         Args:
             limits: how much is taken in.
@@ -72,7 +73,7 @@ class Admission:
         self.requests = 0
         self.streams = 0
         self.draining = False
-        """Nothing new is taken in any more."""
+        """Whether the server stops: nothing new is taken in any more."""
 
     @property
     def inside(self) -> int:
@@ -91,6 +92,7 @@ class Admission:
             )
         if self.requests >= limits.requests:
             raise self._full("too_many_requests", f"{limits.requests} requests are being answered")
+        # An empty queue takes any length that is allowed, or a recording longer than the queue would never be accepted.
         if self.queued_s and self.queued_s + audio_s > limits.queue_s:
             raise self._full("queue_full", f"{self.queued_s:.0f} s of audio are waiting")
 
@@ -104,6 +106,7 @@ class Admission:
             yield
         finally:
             self.requests -= 1
+            # Exactly 0 once nothing is left: the rounding errors of sums would count as a queue.
             self.queued_s = max(0.0, self.queued_s - audio_s) if self.requests else 0.0
 
     @contextlib.contextmanager
@@ -135,17 +138,20 @@ class Admission:
 
 
 QUEUE_FOR_S = 30.0
-"""The default queue holds what takes this long to recognise at the measured speed."""
+"""Seconds of work at the measured speed that the default queue holds."""
 LEAST_QUEUE_S = 600.0
+"""Seconds of audio that the default queue holds at least."""
 STREAMS_SHARE = 0.5
-"""Of the streams that the measured speed would carry if they never met: they do (benchmarks/streams.py)."""
+"""Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
+moments (benchmarks/streams.py, docs/serving.md)."""
 INTERIM_S = 1.0
-"""Between two interim results of a stream, in seconds of its audio."""
+"""Seconds of a stream's audio between two interim results."""
 INTERIM_OF_S = 5.0
-"""Audio that an interim result is of, on average: half of what is said without a pause."""
+"""Seconds of audio that an interim result recognises on average: half of what is said without a pause."""
 HANG_FACTOR = 20.0
-"""A batch that runs for this many times what it was measured to take hangs, but none hangs before a minute."""
+"""A batch that runs for this many times what it was measured to take hangs."""
 LEAST_HANG_S = 60.0
+"""Seconds before which no batch counts as hanging."""
 
 
 def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
@@ -161,13 +167,14 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
 
 
 def interims_fit(limits: Limits, document: DeploymentFile) -> bool:
-    """Whether all streams can have interim results: a second of a stream costs that second, and an interim's audio."""
+    """Whether all streams that are taken in can have interim results at the measured speed."""
+    # A second of a stream is recognised once for its segment, and with each interim result all that isn't settled.
     cost = 1 + INTERIM_OF_S / INTERIM_S
     return limits.streams * cost <= STREAMS_SHARE * document.measurement.rtfx.median
 
 
 def hang_s(document: DeploymentFile) -> float:
-    """After how many seconds a batch that runs hangs."""
+    """Seconds after which a running batch hangs."""
     deployment = document.deployment
     expected_s = deployment.batch.max_audio_s * deployment.instances / document.measurement.rtfx.median
     return math.ceil(max(LEAST_HANG_S, HANG_FACTOR * expected_s))

@@ -132,7 +132,7 @@ class _Handlers:
         await converse(socket, self.service)
 
     def refusal(self, rejected: Rejected) -> ASGIApp:
-        """The answer of the guard."""
+        """The answer to a request that the guard has turned away."""
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             self.service.metrics.rejected(rejected.reason)

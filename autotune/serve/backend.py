@@ -21,9 +21,9 @@ __all__ = ["Backend"]
 ATTEMPTS = 2
 """Workers that may fail on one request: a recording that kills two would kill every worker that gets it."""
 LIVED_S = 10.0
-"""A worker that was ready for longer is replaced at once."""
+"""Seconds of being ready after which a lost worker is replaced at once."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-"""Wait before any other is replaced: doubled each time, so that a worker that can't start costs no CPU."""
+"""Seconds before any other worker is replaced, doubled each time: one that can't start must not take all CPU."""
 
 
 @dataclass
@@ -34,9 +34,10 @@ class _PendingFile:
 
 
 class Backend:
-    """Jobs on one side, workers on the other; for the event loop in which it was made.
+    """Gives every job to the working worker, and again to the next one if that is lost.
 
-    One worker works. A standby, if there is one, takes over all jobs when that one is lost.
+    One worker works. A standby, if there is one, takes over all jobs when that one is lost. For the event loop in which
+    it was made.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Backend:
         on_batches: Callable[[list[dict[str, float]]], None] = lambda _: None,
         on_restart: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Nothing is started before ``start``.
+        """Remember what to run; ``start`` starts the workers.
 
         Args:
             plan: what a worker runs.
@@ -124,7 +125,7 @@ class Backend:
             del self._files[number]
 
     def open(self, rate_hz: int, events: StreamEvents) -> LiveStream:
-        """A recording that arrives at its own pace; close it with ``LiveStream.close``."""
+        """Open a recording that arrives at its own pace, ``rate_hz`` samples a second; ``LiveStream.close`` ends it."""
         number = next(self._numbers)
         stream = LiveStream(number, rate_hz, events, self._send, lambda: self._streams.pop(number, None))
         self._streams[number] = stream
@@ -148,6 +149,7 @@ class Backend:
             try:
                 why = await worker.run()
             except AutotuneError as error:
+                # What keeps the very first from starting (a wrong model, say) would keep every other as well.
                 if not self._first.done():
                     self._first.set_exception(error)
                     return
@@ -188,7 +190,7 @@ class Backend:
     def _lost(self, worker: WorkerProcess) -> None:
         """Fail jobs that have met two dying workers; the others continue on the standby, or wait for a new worker."""
         if worker is not self._working:
-            return
+            return  # a standby, which had no jobs
         self._working = None
         for job in self._files.values():
             job.attempts += 1

@@ -16,22 +16,24 @@ from autotune.serve.admission import Rejected
 __all__ = ["BodyRules", "RequestGuard"]
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")
-"""Asked without a key; the page asks for it. A WebSocket at ``/`` needs it."""
+"""Paths that are answered without a key; the page asks its user for one. A WebSocket at ``/`` needs it."""
 _AT_ONCE_BYTES = 1 << 20
-"""Passed on together: each part of an upload is written by a thread, which costs as much as a hundred kilobytes."""
+"""Bytes that are passed on together: each part is written by a thread, which costs as much as a hundred kilobytes."""
 
 
 @dataclass(frozen=True)
 class BodyRules:
-    """What a body must keep."""
+    """The limits that a request's body must keep."""
 
     most_bytes: int
     idle_s: float
+    """Longest silence of a sender, seconds."""
     bytes_per_s: float
+    """Slowest average speed; the first ``idle_s`` seconds are free."""
 
 
 class RequestGuard:
-    """ASGI middleware: turns away before the application sees anything."""
+    """ASGI middleware that turns requests away before the application sees anything of them."""
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class RequestGuard:
         Args:
             app: what is guarded.
             api_key: see ``ServeOptions``.
-            rules: of bodies.
+            rules: the limits of bodies.
             check: raises Rejected if an upload would be turned away whatever it holds.
             refuse: the answer to a request that is turned away.
         """
@@ -74,6 +76,7 @@ class RequestGuard:
         if self._key is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        # Compared in constant time, or the time would tell how much of a guessed key is right.
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
             raise Rejected("unauthorised", 'Send the key as "Authorization: Bearer KEY".', status=401)
 
@@ -119,6 +122,7 @@ class _Body:
             self._complete = not message.get("more_body", False)
             if self._received > self._rules.most_bytes:
                 raise self._too_large()
+            # By the average too: a byte every 29 s is never silent for too long, and would hold its place for ever.
             allowed_s = self._rules.idle_s + self._received / self._rules.bytes_per_s
             if not self._complete and time.monotonic() - self._started > allowed_s:
                 raise self._too_slow()

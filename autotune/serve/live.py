@@ -1,4 +1,4 @@
-"""The front's side of a stream: settled audio is dropped, the rest is kept for a worker that replaces this one."""
+"""A stream in the server's own process: audio that isn't settled is kept for a worker that replaces the present one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune.serve.wire import BackendError, Message, error_of, segment_from, t
 __all__ = ["LiveStream", "StreamEvents"]
 
 AHEAD_S = 10.0
-"""Audio sent to the worker that it has not taken yet, at most; a client that sends faster has to wait."""
+"""Seconds of audio that may be on their way to the worker; a client that sends faster has to wait."""
 _SAMPLE_BYTES = 2
 
 
@@ -24,12 +24,12 @@ class _Send(Protocol):
 
 @dataclass(frozen=True)
 class StreamEvents:
-    """What a stream calls in the event loop while it runs."""
+    """Callbacks of a stream, which are called in the event loop."""
 
     on_segment: Callable[[Segment], None]
-    """Gets each settled segment, in order."""
+    """Called with each settled segment, in order."""
     on_interim: Callable[[str], None]
-    """Gets an interim text of the audio that isn't settled yet."""
+    """Called with an interim text of the audio that isn't settled yet."""
 
 
 class LiveStream:
@@ -44,13 +44,13 @@ class LiveStream:
         self._room = asyncio.Event()
         self._room.set()
         self._kept = bytearray()
-        """PCM from ``_kept_from`` on: what a replacing worker would need."""
+        """PCM of the audio that isn't settled: what a replacing worker would need."""
         self._kept_from = 0
-        """In samples of the client's rate."""
+        """Where in the recording ``_kept`` begins, in samples of the client's rate."""
         self._offset_s = 0.0
-        """Where in the recording the present worker's stream begins, seconds: its times count from there."""
+        """Where in the recording the present worker's stream begins, in seconds: its times count from there."""
         self._sent = self._taken = 0
-        """Bytes that went to the present worker, and that it has fed to its recognizer."""
+        """Bytes sent to the present worker, and bytes that it has fed to its recognizer."""
         self._segments: list[Segment] = []
         self._settled_s = 0.0
         self._ended = False
@@ -82,6 +82,7 @@ class LiveStream:
 
     def ask_interim(self) -> None:
         """Have ``on_interim`` called soon, unless it is asked for already."""
+        # One at a time: a worker that is behind would only pile up texts that are out of date when they come.
         if not self._asked:
             self._asked = True
             self._send({"op": "interim", "id": self._number})
@@ -95,6 +96,7 @@ class LiveStream:
         if not self._ended:
             self._ended = True
             self._send({"op": "end", "id": self._number})
+        # Shielded: whoever stops waiting must not cancel a future that ``close`` and ``fail`` still settle.
         return await asyncio.shield(self._future)
 
     def close(self) -> None:
@@ -126,6 +128,7 @@ class LiveStream:
     def lost(self, attempts: int) -> None:
         """The worker died: count the attempt; ``begin`` follows once another worker is ready."""
         self._attempts += 1
+        # Clients may go on meanwhile: what they send is kept, and sent to the next worker.
         self._sent = self._taken = 0
         self._make_room()
         if self._attempts > attempts:

@@ -11,8 +11,9 @@ __all__ = ["memory_given_back"]
 
 _EVERY_S = 10.0
 _M_ARENA_MAX, _ARENAS = -8, 2
+"""``mallopt``'s parameter for the number of arenas (malloc.h), and its value."""
 _LIBRARY = ctypes.CDLL(None)
-"""What this process is linked with: glibc has ``mallopt`` and ``malloc_trim``; another one is left alone."""
+"""What this process is linked with: glibc has ``mallopt`` and ``malloc_trim``; other C libraries are left alone."""
 
 
 @contextlib.contextmanager

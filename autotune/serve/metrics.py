@@ -50,7 +50,7 @@ class Metrics:
         )
 
     def rejected(self, reason: str) -> None:
-        """A request was turned away."""
+        """Count a request that was turned away, by the reason of its ``Rejected``."""
         self._rejected.labels(reason).inc()
 
     def answered(self, status: int) -> None:

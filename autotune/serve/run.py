@@ -39,16 +39,17 @@ def run_server(
 
     Args:
         document: what is served.
-        options: how.
+        options: address, limits and keys.
         model_path: FunASR's model directory.
         artifact_path: what the engine loads; None where it is the model directory.
         on_ready: called with the service and its URL once it is warmed up.
-        on_event: told in a sentence when a worker is lost, and when the server stops.
+        on_event: called with a sentence when a worker is lost, and when the server stops.
 
     Raises:
         AutotuneError: the recognizer can't be loaded.
         DocumentError: the address or a TLS file can't be used.
     """
+    # Here as well as in the worker: what a backlog of uploads took stays with this process otherwise.
     with memory_given_back():
         asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
 
@@ -128,7 +129,7 @@ def _url(options: ServeOptions, listening: socket.socket) -> str:
 
 
 class _Server(uvicorn.Server):
-    """Finishes what was accepted before it stops."""
+    """uvicorn's server, which finishes what was accepted before it stops."""
 
     def __init__(self, config: uvicorn.Config, service: Service, on_event: Callable[[str], None]) -> None:
         super().__init__(config)
@@ -136,8 +137,9 @@ class _Server(uvicorn.Server):
         self._stopping: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Of SIGTERM and SIGINT; in the main thread, which runs the event loop."""
+        """Begin to stop at the first SIGTERM or SIGINT, and stop at once at the second."""
         del frame
+        # Not uvicorn's own way, which closes WebSockets at once: streams still get the text of what was spoken.
         if self._stopping is not None:
             self._on_event("stopping at once")
             self.should_exit = self.force_exit = True

@@ -21,7 +21,10 @@ __all__ = ["Service"]
 
 
 class Service:
-    """For one event loop; made before it runs, ``begin`` and ``end`` inside."""
+    """The measured deployment with its backend, admission and metrics, as HTTP and WebSocket share it.
+
+    For one event loop: made before it runs; ``begin`` and ``end`` are called inside.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class Service:
 
     @property
     def backend(self) -> Backend:
-        """Raises Rejected until it is ready for the first time."""
+        """The backend. Raises Rejected until a worker has been ready for the first time."""
         if self._backend is None:
             raise Rejected("not_ready", "The model is being loaded. Try again later.", status=503, retry_after_s=5)
         return self._backend
@@ -101,13 +104,14 @@ class Service:
         return Path(self.folder.name) / f"{self._uploads}"
 
     async def transcribe(self, path: Path) -> Transcript:
-        """A file that was received: admitted by its length, then recognised.
+        """Transcribe a file that was received, if its length is admitted.
 
         Raises:
             AudioError: it can't be read.
             Rejected: it is turned away.
             BackendError: it was accepted, and the recognizer failed on it.
         """
+        # In a thread: a file whose header can't be believed is decoded to know its length.
         info = await asyncio.to_thread(audio_info, path)
         started = time.perf_counter()
         with self.admission.recording(info.duration_s):

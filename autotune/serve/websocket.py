@@ -33,6 +33,7 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 48000
 MESSAGES_AHEAD = 64
 """Received messages that wait to be handled; a client that is further ahead is held back by TCP."""
 POLICY_VIOLATION, TRY_AGAIN_LATER, RESTARTING, INTERNAL_ERROR = 1008, 1013, 1012, 1011
+"""Close codes (https://www.iana.org/assignments/websocket)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Header:
 async def converse(socket: WebSocket, service: Service) -> None:
     """Serve one connection until it is closed, and close it with the code that says why."""
     offered = socket.scope.get("subprotocols", [])
+    # FunASR's Python client offers "binary", its HTML5 page nothing; clients refuse a name that they didn't offer.
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     code, reason = 1000, ""
     try:
@@ -91,7 +93,7 @@ async def converse(socket: WebSocket, service: Service) -> None:
     except BackendError as error:
         code, reason = INTERNAL_ERROR, f"{error}"
     except WebSocketDisconnect:
-        return
+        return  # the client has left: there is nobody to send a close code to
     if service.draining.is_set() and code == 1000:
         code, reason = RESTARTING, "The server is stopping."
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -117,6 +119,7 @@ class _Session:
         finally:
             for task in (reading, working):
                 task.cancel()
+            # Waited for, so that the recording is closed and its upload deleted before the place is free for another.
             await asyncio.gather(reading, working, return_exceptions=True)
 
     async def _read(self) -> None:
@@ -246,7 +249,7 @@ class _Speech:
         self._sender = asyncio.create_task(self._send_all())
         self._interims = service.interims
         self._asked_s = 0.0
-        """Audio up to which an interim text was asked for."""
+        """Seconds of audio up to which an interim text was asked for."""
         self._odd = b""
         """Half a sample: the end of a message with an odd number of bytes."""
         self._most_s = service.limits.duration_s
@@ -265,6 +268,7 @@ class _Speech:
 
     async def finish(self, *, is_end: bool) -> None:
         await self._stream.finish()
+        # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it.
         await self._outbox.join()
         await _send(self._socket, self._header, self._final_mode, "", is_final=True, is_end=is_end)
 
@@ -278,6 +282,7 @@ class _Speech:
 
     def _settled(self, segment: Segment) -> None:
         rest = self._agreement.settle(segment.text)
+        # In 2pass the whole text replaces the interim ones; in online, clients append it to them.
         text = segment.text if self._header.mode == "2pass" else rest
         if text:
             self._outbox.put_nowait({"mode": self._final_mode, "text": text, "stamp_sents": [_stamp(segment)]})
@@ -308,10 +313,12 @@ async def _send(
     stamp_sents: list[dict[str, Any]] | None = None,
 ) -> None:
     message: dict[str, Any] = {"mode": mode, "wav_name": header.wav_name, "text": text, "is_final": is_final}
+    # Not in websocket_protocol.md: funasr_wss_client.py sends it and waits for it to come back with ``is_final``.
     if is_end:
         message["is_end"] = True
     if stamp_sents:
         message["stamp_sents"] = stamp_sents
+    # Starlette's errors where the client has left meanwhile; the pending receive notices that too.
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await socket.send_text(json.dumps(message, ensure_ascii=False))
 
@@ -341,6 +348,7 @@ class Agreement:
         """Take the next interim text of what isn't settled; returns what can be shown beyond what was shown before."""
         agreed = _common(self._before, text)
         self._before = text
+        # What was shown turned out wrong: nothing can be added to it before the segment is settled.
         if not agreed.startswith(self._shown):
             return ""
         new = agreed[len(self._shown) :]

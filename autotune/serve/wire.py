@@ -30,11 +30,12 @@ __all__ = [
 Message = dict[str, Any]
 
 _HEADER = struct.Struct("!II")
-"""Bytes of the message, bytes of the content."""
+"""Length of the message and length of the content, in bytes."""
 
 
 def packed(message: Mapping[str, Any], content: bytes = b"") -> bytes:
     """A message and its content as one frame."""
+    # JSON and bytes, never a pickle: neither side can make the other run anything.
     text = json.dumps(message, separators=(",", ":")).encode()
     return _HEADER.pack(len(text), len(content)) + text + content
 

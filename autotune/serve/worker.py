@@ -1,6 +1,6 @@
 """The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
 
-The child side of ``backend.py``. It is told ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
+The child side of ``backend.py``. It gets ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
 the id of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a
 second.
 """
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soxr
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.isolation.activity import heartbeat
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["serve_task"]
 
 STATUS_EVERY_S = 0.5
+"""Seconds between two statuses; the server takes a worker that is silent for far longer for hung."""
 _SCALE = np.float32(1 / 32768)
 
 
@@ -46,6 +48,7 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
+        # Warm-up batches are nobody's: they must not be in the server's metrics.
         recognizer.take_batches()
         # Engines keep the memory arenas that they were measured with.
         with memory_given_back(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -55,7 +58,7 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 class _Worker:
-    """Hears the server and lets each job work in a thread of its own."""
+    """Receives the server's messages, and gives each job a thread of its own."""
 
     def __init__(self, recognizer: Recognizer, connection: socket.socket) -> None:
         self.recognizer = recognizer
@@ -64,7 +67,7 @@ class _Worker:
         self._jobs: dict[int, _FileJob | _LiveJob] = {}
 
     def run(self) -> None:
-        """Until the server hangs up."""
+        """Handle messages until the server hangs up."""
         threading.Thread(target=self._report, name="autotune-status", daemon=True).start()
         with self._connection.makefile("rb") as stream:
             while (frame := read_frame(stream)) is not None:
@@ -73,7 +76,7 @@ class _Worker:
             job.drop()
 
     def send(self, message: Message) -> None:
-        """From any thread; nothing is sent to a server that is gone."""
+        """Send a message, from any thread; does nothing once the server has hung up."""
         frame = packed(message)
         with self._sending, contextlib.suppress(OSError):
             self._connection.sendall(frame)
@@ -93,19 +96,21 @@ class _Worker:
         elif order == "drop":
             job.drop()
         elif isinstance(job, _LiveJob):
+            # Only queued: one stream's resampling and features must not hold up the messages of all others.
             job.inbox.put((order, content))
 
     def _report(self) -> None:
+        # This thread wakes twice a second even if all else hangs; whoever watches the process must leave it out.
         heartbeat()
         while True:
             waiting, stats = self.recognizer.queue(), self.recognizer.stats()
-            batches = [asdict(one) for one in self.recognizer.take_batches()]
+            batches = [asdict(batch) for batch in self.recognizer.take_batches()]
             totals = {"audio_s": stats.audio_s, "busy_s": stats.busy_s, "stages_s": stats.stages_s}
             self.send({"status": {"queue": asdict(waiting), "batches": batches, "totals": totals}})
             time.sleep(STATUS_EVERY_S)
 
 
-def _told(error: BaseException, path: Path | None = None) -> Message:
+def _error_message(error: BaseException, path: Path | None = None) -> Message:
     """An error as the client may see it: without paths of this machine."""
     kind = "audio" if isinstance(error, AudioError) else "internal"
     text = f"{error}" if kind == "audio" else f"{type(error).__name__}: {error}"
@@ -113,7 +118,7 @@ def _told(error: BaseException, path: Path | None = None) -> Message:
 
 
 class _FileJob:
-    """One recording that is there as a whole."""
+    """Transcribes one file."""
 
     def __init__(self, worker: _Worker, number: int, path: Path) -> None:
         self._worker, self._number, self._path = worker, number, path
@@ -121,7 +126,7 @@ class _FileJob:
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Give the file up; its thread ends without an answer."""
         self._request.abandon()
 
     def _run(self) -> None:
@@ -131,7 +136,7 @@ class _FileJob:
         except CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
-            self._worker.send({"id": self._number, "error": _told(error, self._path)})
+            self._worker.send({"id": self._number, "error": _error_message(error, self._path)})
         else:
             self._worker.send({"id": self._number, "done": done})
         finally:
@@ -139,27 +144,29 @@ class _FileJob:
 
 
 class _LiveJob:
-    """One recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
+    """Transcribes one recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
 
     def __init__(self, worker: _Worker, number: int, rate_hz: int) -> None:
         self._worker, self._number = worker, number
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
-        """Messages about this stream, in order."""
-        self._stream = worker.recognizer.stream(lambda one: worker.send({"id": number, "segment": segment_to(one)}))
+        """The server's messages about this stream, in order."""
+        self._stream = worker.recognizer.stream(
+            lambda segment: worker.send({"id": number, "segment": segment_to(segment)})
+        )
         self._resampler = None
         if rate_hz != SAMPLE_RATE_HZ:
             self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
         threading.Thread(target=self._run, name=f"autotune-stream-{number}", daemon=True).start()
 
     def drop(self) -> None:
-        """Nobody wants it any more."""
+        """Give the stream up; its thread ends without an answer."""
         self.inbox.put(("drop", b""))
         self._stream.abandon()
 
     def _run(self) -> None:
         try:
             while (order := self.inbox.get())[0] not in ("drop", "end"):
-                self._hear(*order)
+                self._handle(*order)
             if order[0] == "end":
                 if self._resampler is not None:
                     self._stream.feed(self._resampled(np.empty(0, np.float32), last=True))
@@ -167,16 +174,17 @@ class _LiveJob:
         except CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
-            self._worker.send({"id": self._number, "error": _told(error)})
+            self._worker.send({"id": self._number, "error": _error_message(error)})
         finally:
             self._worker.forget(self._number)
 
-    def _hear(self, order: str, content: bytes) -> None:
+    def _handle(self, order: str, content: bytes) -> None:
         if order == "interim":
             self._stream.interim().add_done_callback(self._send_interim)
             return
         samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE
         self._stream.feed(samples if self._resampler is None else self._resampled(samples, last=False))
+        # After it was fed: the server sends no further ahead than what isn't taken yet (``live.AHEAD_S``).
         self._worker.send({"id": self._number, "taken": len(content)})
 
     def _send_interim(self, future: Future[str]) -> None:
@@ -186,5 +194,6 @@ class _LiveJob:
     def _resampled(self, samples: Float32, *, last: bool) -> Float32:
         assert self._resampler is not None
         resampled = self._resampler.resample_chunk(samples, last=last)
+        # Filters overshoot at full scale, and the recognizer takes samples in −1..1.
         clipped: Float32 = np.clip(resampled, -1.0, 1.0, dtype=np.float32)
         return clipped

@@ -19,10 +19,11 @@ from autotune.serve.wire import Message, packed, receive_frame
 __all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
 
 LOAD_S = 900.0
-"""Longest that loading and warming up may take."""
+"""Seconds that loading and warming up may take."""
 SILENT_S = 20.0
-"""A worker that sends nothing for longer hangs: it reports its status twice a second."""
+"""Seconds after which a silent worker hangs: it reports its status twice a second."""
 _FOREVER_S = 1e9
+"""Time limit of a worker's task, which ends with the server."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class WorkerPlan:
     model_path: Path
     artifact_path: Path | None
     folder: Path
-    """Private; the sockets lie here."""
+    """A folder that only this user can enter; the workers' sockets lie in it."""
     hang_s: float
-    """A batch that runs for longer hangs."""
+    """Seconds after which a running batch hangs."""
 
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """What the worker said last."""
+    """The last status that a worker has sent; empty before the first."""
 
     queue: Mapping[str, float] = field(default_factory=dict)
     """Fields of ``QueueFacts``."""
@@ -49,7 +50,7 @@ class WorkerStatus:
 
 
 class WorkerProcess:
-    """One life of a worker; for the event loop in which it was made."""
+    """A worker from its start to its end, never started again; for the event loop in which it was made."""
 
     def __init__(
         self,
@@ -61,15 +62,15 @@ class WorkerProcess:
         on_lost: Callable[[WorkerProcess], None],
         hurried: bool = False,
     ) -> None:
-        """Start nothing yet.
+        """Remember what to run; ``run`` starts the process.
 
         Args:
             plan: what it runs.
-            name: of its socket; no other worker that lives has it.
+            name: its socket's name, which no other living worker has.
             on_ready: called once it is loaded, warmed up and listening.
-            on_message: called with what it says, statuses included.
+            on_message: called with every message of the worker, statuses included.
             on_lost: called when it no longer listens, if it ever did.
-            hurried: it is ready once it has run its smallest batch, not every one.
+            hurried: whether it is ready after its smallest batch, instead of after batches of every shape.
         """
         self._plan, self._hurried = plan, hurried
         self._path = plan.folder / f"{name}.sock"
@@ -77,9 +78,9 @@ class WorkerProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._stop = Stop()
         self._ending = False
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
         self._hung = ""
-        """How, if it did."""
+        """How it hung; empty if it didn't."""
         self.status = WorkerStatus()
         self.ready_at: float | None = None
         """``time.monotonic()`` when it was loaded and warmed up; None if it never was."""
@@ -90,20 +91,20 @@ class WorkerProcess:
         return self._writer is not None
 
     def send(self, message: Message, content: bytes = b"") -> None:
-        """Tell it something, if it listens."""
+        """Send it a message, with the bytes that belong to it; does nothing while it doesn't listen."""
         if self._writer is not None:
             self._writer.write(packed(message, content))
 
     def end(self) -> None:
-        """End it, now or as soon as it has begun."""
+        """End the process, now or as soon as it has begun."""
         self._ending = True
         if self._writer is not None:
             self._writer.close()
         self._stop.set()
 
     def end_if_hung(self) -> None:
-        """It loads for too long, says nothing, or one batch doesn't end."""
-        silent_s = time.monotonic() - self._heard_at
+        """End the process if it loads for too long, sends nothing, or has a batch that doesn't end."""
+        silent_s = time.monotonic() - self._last_message_at
         running_s = self.status.queue.get("running_s", 0.0)
         if silent_s > (SILENT_S if self.ready else LOAD_S):
             self._hung = f"the worker hung: it said nothing for {silent_s:.0f} s"
@@ -111,12 +112,17 @@ class WorkerProcess:
             self._hung = f"the worker hung: a batch ran for {running_s:.0f} s"
         else:
             return
+        # Forgotten, or the next look would take it for hung once more before its end is noticed.
         self.status = WorkerStatus()
-        self._heard_at = time.monotonic()
+        self._last_message_at = time.monotonic()
         self._stop.set()
 
     async def run(self) -> str:
-        """From its start to its end; returns what ended it. Raises AutotuneError if that was before it was ready."""
+        """Start the process and wait for its end; returns what ended it.
+
+        Raises:
+            AutotuneError: it ended before it was ready.
+        """
         loop = asyncio.get_running_loop()
         connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = loop.create_future()
         self._path.unlink(missing_ok=True)
@@ -124,6 +130,7 @@ class WorkerProcess:
         def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connected.set_result((reader, writer))
 
+        # A socket, not the pipe of run_task: that one goes one way, and ends with a single result.
         server = await asyncio.start_unix_server(on_connection, path=self._path)
         ended = self._start(loop)
         try:
@@ -136,13 +143,17 @@ class WorkerProcess:
             self._stop.set()
             await asyncio.wait({ended})
             self._stop.close()
+        # A hung worker was ended from here, which its task can only report as killed.
         error = TrialError(self._hung) if self._hung else ended.result()
         if self.ready_at is None and error is not None:
             raise error
         return f"{error}" if error is not None else "it ended"
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[AutotuneError | None]:
-        """Run it from a thread that lives as long as it does; the future gives what ended it."""
+        """Start the process; the future gives what ended it.
+
+        It is started from a thread that lives as long as it does: the kernel ends it with the thread that started it.
+        """
         ended: asyncio.Future[AutotuneError | None] = loop.create_future()
         plan = self._plan
         deployment = plan.deployment
@@ -175,13 +186,13 @@ class WorkerProcess:
         return ended
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hear it until its end."""
+        """Handle the worker's messages until it hangs up or is to end."""
         self._writer = writer
-        self.ready_at = self._heard_at = time.monotonic()
+        self.ready_at = self._last_message_at = time.monotonic()
         try:
             self._on_ready(self)
             while not self._ending and (message := await receive_frame(reader)) is not None:
-                self._heard_at = time.monotonic()
+                self._last_message_at = time.monotonic()
                 if "status" in message:
                     self.status = WorkerStatus(message["status"]["queue"], message["status"]["totals"])
                 self._on_message(self, message)

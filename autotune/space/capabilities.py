@@ -13,13 +13,13 @@ from autotune.space.vocabulary import flatten
 __all__ = ["ARCHITECTURE", "Capability", "Target", "TargetEngine", "plain"]
 
 ARCHITECTURE = "model.architecture"
-"""The model's class, beside the paths of a deployment."""
+"""Path that stands for the model's class, beside the paths of a deployment."""
 
 _GOES_WITH = {
     "engine": ("format", "weights", "graph", "fp32_share", "session_options.", "provider_options."),
     "chunking.method": ("chunking.",),
 }
-"""What another engine or method brings along isn't lost apart from it."""
+"""Path → beginnings of the paths that come with its value: where that is lost, they aren't listed as lost as well."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Capability:
 
     path: str
     values: tuple[Scalar, ...]
-    """All that it can; empty: all but ``never``. Where there is one, search gives it to every deployment, also of
+    """Values that the server can express; empty: all but ``never``. A single one is given to every deployment, also in
     spaces that don't offer it."""
     why: str
     """Why it can't have others, in words that follow the lost value."""
@@ -52,7 +52,7 @@ class TargetEngine:
         """Join the capabilities of one backend.
 
         Args:
-            capabilities: the first tells which deployments run here; of the same path, the last counts.
+            capabilities: the first says which deployments run here; of the same path, the last counts.
             free: fields, or beginnings of several, of which every value can be expressed that the engine has.
             one_of: values that go together: one of these must hold.
         """
@@ -84,13 +84,13 @@ class TargetEngine:
 
 @dataclass(frozen=True)
 class Target:
-    """What runs a deployment in the end."""
+    """A server or program that runs a deployment in the end."""
 
     name: str
     runs: str
-    """What that is, for tables and messages."""
+    """Name of that server or program, for tables and messages."""
     backends: tuple[TargetEngine, ...] = ()
-    """By which it runs deployments; empty: everything can be expressed."""
+    """Engines by which it runs deployments; empty: it can express everything."""
 
     def lost(self, deployment: Deployment, architecture: str) -> dict[str, str]:
         """Path → phrase of each choice that can't be expressed for a model of that class."""
@@ -126,7 +126,7 @@ class Target:
 
 
 def plain(value: object) -> str:
-    """As YAML has it, without needless decimals."""
+    """A value as YAML writes it, without needless decimals."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)

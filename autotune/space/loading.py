@@ -154,7 +154,7 @@ class _BranchCheck:
         return f"{at}: {item['msg'].removeprefix('Value error, ')} (with {chosen})."
 
     def _imagined(self) -> ResolvedBranch:
-        """The branch on a machine that has everything."""
+        """The branch as it would be resolved on a machine that has everything."""
         fixed = {"language": "auto", "text_norm": "woitn", **self.branch.fixed}
         if fixed["device"] == "cuda":
             fixed["device"] = "cuda:0"

@@ -30,7 +30,7 @@ _FITS: tuple[tuple[str, str, Callable[[Any, Any], bool]], ...] = (
     ("chunking.merge_s", "chunking.max_segment_s", lambda merge_s, longest_s: merge_s <= longest_s),
     ("chunking.pad_s", "chunking.max_segment_s", lambda pad_s, longest_s: 4 * pad_s <= longest_s),
 )
-"""What ``Chunking`` demands: the value at the first path gives way to the one at the second."""
+"""Pairs of paths between which ``Chunking`` has a rule: the value at the first gives way to that at the second."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ResolvedParameter:
 
     @property
     def ordinal(self) -> bool:
-        """Numbers are searched by their index on an ordered scale."""
+        """Whether its choices are numbers, which are searched by their index on an ordered scale."""
         return all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in self.choices)
 
     def active(self, values: Mapping[str, Any]) -> bool:
@@ -63,7 +63,7 @@ class ResolvedParameter:
         return chosen
 
     def encode(self, value: Value) -> Value:
-        """What ``suggest`` reads back as ``value``."""
+        """Optuna's value that ``suggest`` reads back as ``value``."""
         return self.choices.index(value) if self.ordinal else value
 
 
@@ -225,7 +225,7 @@ class ResolvedBranch:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Something of the document that this machine, or this task, has no use for."""
+    """A branch, parameter or choice of the document that this machine or this task has no use for."""
 
     what: str
     """For example ``branch onnxruntime-cuda`` or ``onnxruntime-cpu: weights=s8``."""

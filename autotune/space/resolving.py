@@ -29,7 +29,7 @@ def resolve(
     language: str = "auto",
     text_norm: str = "woitn",
 ) -> ResolvedSpace:
-    """What of a space this machine can run.
+    """The part of a search space that this machine can run.
 
     Args:
         space: as ``load_space`` gives it.
@@ -176,7 +176,7 @@ class _Task:
 
 
 def core_counts(cores: int) -> list[int]:
-    """1, 2, 4, … and all: what ``cores`` stands for in a search space."""
+    """Numbers of threads that ``cores`` stands for in a search space: 1, 2, 4, … and all usable cores."""
     powers = [1]
     while powers[-1] * 2 < cores:
         powers.append(powers[-1] * 2)
@@ -184,7 +184,7 @@ def core_counts(cores: int) -> list[int]:
 
 
 def _ordered(parameters: list[ResolvedParameter]) -> list[ResolvedParameter]:
-    """Each after those that its ``when`` names; the check of the document has ruled circles out."""
+    """Parameters, each after those that its ``when`` names; the check of the document has ruled circles out."""
     waiting, done = list(parameters), list[ResolvedParameter]()
     while waiting:
         pending = {item.path for item in waiting}

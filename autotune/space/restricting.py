@@ -101,7 +101,7 @@ def _fitting(branch: Branch, backend: TargetEngine, together: Capability | None)
 
 
 def _unsaid(branch: Branch) -> dict[str, Scalar | None]:
-    """What the branch's deployments have where it says nothing; None: what the task says."""
+    """The value that a branch's deployments have at a path where it says nothing; None: the task settles it."""
     neutral = Vocabulary.of_engine(branch.fixed["engine"], branch.fixed["device"], where="").neutral_options
     return {"language": None, "text_norm": None, **{f"session_options.{key}": value for key, value in neutral.items()}}
 
@@ -112,7 +112,7 @@ def _gives(capability: Capability) -> bool:
 
 
 def _reachable(fixed: dict[str, Scalar], parameters: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Without parameters whose condition can't hold any more."""
+    """The branch without parameters whose condition can't hold any more."""
     values = {path: {value} for path, value in fixed.items()}
     values |= {path: {choice.value for choice in item.values} for path, item in parameters.items()}
     return {

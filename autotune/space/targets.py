@@ -14,16 +14,16 @@ from autotune.space.capabilities import ARCHITECTURE, Capability, Target, Target
 __all__ = ["TARGETS", "UNLIMITED_AUDIO_S", "find_target"]
 
 UNLIMITED_AUDIO_S = 86400.0
-"""``batch.max_audio_s`` for what limits a batch by its size alone: more than any batch has."""
+"""Seconds of ``batch.max_audio_s`` for servers that limit a batch by its size alone: more than any batch has."""
 
 
 def _options(kind: str, **options: str | bool) -> list[Capability]:
-    """Options that code sets, or leaves at ONNX Runtime's default."""
+    """Capabilities of session options that a server's code sets, or leaves at ONNX Runtime's default."""
     return [Capability(f"{kind}_options.{key}", (value,), f"it uses {plain(value)}") for key, value in options.items()]
 
 
 def _prompts(text_norm: str) -> list[Capability]:
-    """What SenseVoice is always asked for where requests can't say."""
+    """Capabilities of SenseVoice's prompts where requests can't choose them."""
     return [
         Capability(
             path, (value,), f"it always asks for {value}", moot=lambda values: values[ARCHITECTURE] != "SenseVoiceSmall"
@@ -63,20 +63,20 @@ _DEFAULTS = (
     ),
     *_options("session", dynamic_block_base="0", denormal_as_zero=False, mapped_weights=False),
 )
-"""ONNX Runtime's, which no target's code changes."""
+"""Capabilities of session options that no target's code changes from ONNX Runtime's defaults."""
 _FUNASRS_ONNX = (
     _FUNASRS_GRAPH,
     Capability("weights", ("u8",), "FunASR's own export writes u8"),
     *_options("session", graph_optimization_level="all", execution_mode="sequential", cpu_mem_arena=False),
     *_DEFAULTS,
 )
-"""Of funasr_onnx (``utils/utils.py``, OrtInferSession) and of the C++ runtime (``paraformer.cpp``)."""
+"""Capabilities of funasr_onnx (``utils/utils.py``, OrtInferSession) and of the C++ runtime (``paraformer.cpp``)."""
 
 _FREE = (ARCHITECTURE, "format", "device", "instances", "intra_op_num_threads", "language", "text_norm")
 _FREE_BATCH = ("batch.max_audio_s", "batch.max_wait_s")
-"""A batch of one is neither limited nor waited for."""
+"""Fields that change nothing where a batch is always one segment, which is neither limited nor waited for."""
 _FREE_VAD = ("chunking.max_segment_s", "chunking.min_silence_s")
-"""The FSMN-VAD's ``config.yaml`` holds them."""
+"""Fields of chunking that the FSMN-VAD's ``config.yaml`` expresses."""
 
 _CPP = (
     *_FUNASR,
@@ -88,7 +88,7 @@ _ALWAYS_CUTS = Capability("chunking.method", ("vad",), "it always cuts, and only
 
 
 def _cpp(*more: Capability) -> TargetEngine:
-    """FunASR's C++ runtime on the CPU (``runtime/onnxruntime/src/``)."""
+    """What FunASR's C++ runtime can express on the CPU (``runtime/onnxruntime/src/``)."""
     capabilities = (
         Capability("device", ("cpu",), "it runs on the CPU alone"),
         Capability("engine", ("onnxruntime",), "on the CPU it has only ONNX Runtime"),
@@ -114,7 +114,7 @@ _LIBTORCH = TargetEngine(
     ),
     free=(*_FREE, *_FREE_BATCH, *_FREE_VAD),
 )
-"""``paraformer-torch.cpp``."""
+"""What FunASR's C++ runtime can express on a GPU, with LibTorch (``paraformer-torch.cpp``)."""
 
 _FUNASR_ONNX = TargetEngine(
     (
@@ -143,7 +143,7 @@ _PYTHON_SERVER = TargetEngine(
     ),
     free=(*_FREE, *_FREE_BATCH, *_FREE_VAD),
 )
-"""``runtime/python/websocket/funasr_wss_server.py``."""
+"""What FunASR's Python server can express (``runtime/python/websocket/funasr_wss_server.py``)."""
 
 _AUTOMODEL = TargetEngine(
     (
@@ -156,7 +156,7 @@ _AUTOMODEL = TargetEngine(
     ),
     free=(*_FREE, *_FREE_BATCH),
 )
-"""A call, and no server."""
+"""What FunASR's AutoModel can express, which is called and is no server."""
 
 _TRITON = TargetEngine(
     (
@@ -179,7 +179,7 @@ _TRITON = TargetEngine(
         *("session_options.cpu_mem_arena", "provider_options."),
     ),
 )
-"""Its ONNX Runtime backend, and FunASR's Python models around it (``runtime/triton_gpu``)."""
+"""What Triton's ONNX Runtime backend can express, with FunASR's Python models around it (``runtime/triton_gpu``)."""
 
 TARGETS: dict[str, Target] = {
     target.name: target
@@ -196,7 +196,7 @@ TARGETS: dict[str, Target] = {
 
 
 def find_target(name: str) -> Target:
-    """Raises DocumentError, with the nearest known name, for an unknown one."""
+    """The target of a name. Raises DocumentError, with the nearest known name, for an unknown one."""
     if name not in TARGETS:
         raise DocumentError(
             f"--target must be one of {', '.join(TARGETS)}, but got {name!r}. {suggest(name, list(TARGETS))}"

@@ -19,14 +19,14 @@ from autotune.errors import DocumentError
 __all__ = ["CORES", "NEEDED", "Vocabulary", "build_deployment", "flatten"]
 
 CORES = "cores"
-"""In ``values``: 1, 2, 4, … and all usable cores; in ``fixed`` and ``expert``: all usable cores."""
+"""Word for numbers of threads: 1, 2, 4, … and all usable cores in ``values``; all cores in ``fixed`` and ``expert``."""
 
 _NEUTRAL: dict[str, Any] = {"weights": None, "inter_op_num_threads": 1, "batch.max_wait_s": 0.0}
-"""What a deployment has where a search space says nothing, beside its own defaults and an exported format's graph."""
+"""Path → value of a deployment where a search space says nothing, beside defaults and an exported format's graph."""
 
 
 def _fields(model: type[Document], prefix: str = "") -> dict[str, FieldInfo]:
-    """Path → field; options are left out, since their keys are the engine's."""
+    """Path → field of a deployment; options are left out, since their keys are the engine's."""
     fields: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Document):
@@ -37,7 +37,7 @@ def _fields(model: type[Document], prefix: str = "") -> dict[str, FieldInfo]:
 
 
 def _kind(annotation: Any) -> Any:
-    """A Literal, bool, int, float or str, whether or not null is allowed as well."""
+    """The kind of a field's values (a Literal, bool, int, float or str), whether or not null is allowed as well."""
     kinds = get_args(annotation)
     return next(kind for kind in kinds if kind is not NoneType) if NoneType in kinds else annotation
 
@@ -46,9 +46,9 @@ _FIELDS = _fields(Deployment)
 _KINDS = {path: _kind(field.annotation) for path, field in _FIELDS.items()}
 _OF_THREADS = {path for path, kind in _KINDS.items() if kind is int and "." not in path}
 _GIVEN = ("graph", "language", "text_norm")
-"""Settled by the format and by what is tuned, unless the space says otherwise."""
+"""Paths whose values the format and the task settle, unless the space says otherwise."""
 NEEDED = [path for path, field in _FIELDS.items() if field.is_required() and path not in (*_NEUTRAL, *_GIVEN)]
-"""What a branch must fix or search, beside session options that have no neutral value."""
+"""Paths that a branch must fix or search, beside session options that have no neutral value."""
 _SEARCHED_ENGINES = sorted(set(ENGINES) - {"funasr"})
 
 
@@ -59,7 +59,7 @@ class Vocabulary:
     engine: str
     session_options: Mapping[str, tuple[str | bool, ...]]
     neutral_options: Mapping[str, str | bool]
-    """Of those, what a space may be silent of."""
+    """The values of those session options that a space need not name."""
     provider_options: Mapping[str, tuple[str, ...]]
 
     @classmethod
@@ -86,12 +86,12 @@ class Vocabulary:
         return [*_FIELDS, *options]
 
     def check_path(self, path: str, *, where: str) -> None:
-        """Raises DocumentError, with the nearest known path, for an unknown one."""
+        """Raise DocumentError, with the nearest known path, for an unknown one."""
         if path not in self.paths:
             raise DocumentError(f'{where}: unknown parameter "{path}". {suggest(path, sorted(self.paths))}')
 
     def check_value(self, path: str, value: object, *, where: str) -> None:
-        """Raises DocumentError, with the nearest known value, unless the path may have one of the value's kind.
+        """Raise DocumentError, with the nearest known value, unless the path may have a value of that kind.
 
         Whether a number is in range is the deployment's to say.
         """
@@ -126,7 +126,7 @@ class Vocabulary:
 
 
 def _must(path: str, value: object) -> str:
-    """What the value of a path without a list of them must be; empty if it is."""
+    """What a value at a path without a list of values must be, in words; empty if it is that."""
     kind = _KINDS[path]
     if path == "device":
         fits = isinstance(value, str) and re.fullmatch(f"cuda|{DEVICE}", value)
@@ -157,7 +157,7 @@ def build_deployment(values: Mapping[str, object]) -> Deployment:
 
 
 def flatten(deployment: Deployment) -> dict[str, Any]:
-    """Path → value of a deployment, the reverse of ``build_deployment``."""
+    """The values of a deployment by their paths: the reverse of ``build_deployment``."""
     flat: dict[str, Any] = {}
     for head, value in deployment.model_dump().items():
         if isinstance(value, dict):
@@ -168,6 +168,6 @@ def flatten(deployment: Deployment) -> dict[str, Any]:
 
 
 def _yaml(value: object) -> str:
-    """A value as it must be spelt in YAML: digits that are a string need quotes."""
+    """A value as YAML must spell it: digits that are a string need quotes."""
     plain = isinstance(value, str) and not value.isdigit()
     return str(value) if plain else json.dumps(value)

@@ -14,9 +14,9 @@ EVERY = 10
 DRIFT = 0.05
 """Share by which the baseline's score may move before trials on both sides are no longer compared directly."""
 PAUSE_S = 30.0
-"""Before the anchor is measured once more: what passes by itself should have passed."""
+"""Seconds before the anchor is measured once more, in which a disturbance that passes by itself should have passed."""
 ANCHOR_AGE_S = 600.0
-"""A study that rested for longer measures its anchor first."""
+"""Seconds of rest after which a resumed study measures its anchor before anything else."""
 _USUAL_NOISE = 0.03
 """Standard deviation of a log score that is assumed, with the weight of one repeat, until repeats show it."""
 _ROBUST = 1.4826
@@ -50,7 +50,7 @@ def shift_of(before: Sequence[float], after: Sequence[float], noise: float) -> f
 
 
 def noise_of(repeats: Iterable[Sequence[float]]) -> float:
-    """Standard deviation of one log score, by what was measured more than once.
+    """Standard deviation of one log score, estimated from deployments that were measured more than once.
 
     From the median difference of successive repeats: a drift between two of them must not pass for noise.
 

@@ -12,9 +12,9 @@ class Budget:
     """When the search stops. Earlier runs of the same study count; baselines count, but are always measured."""
 
     trials: int | None = None
-    """Deployments measured, failed ones included; measuring one again is free."""
+    """Deployments that are measured, failed ones included; measuring one again is free."""
     timeout_s: float | None = None
-    """Wall seconds of all trials; one that runs is not cut short."""
+    """Wall seconds of all trials together; a running trial is not cut short."""
 
     @property
     def patience(self) -> int | None:
@@ -37,9 +37,9 @@ class Effort:
     prove: int
     """Interleaved blocks in which the chosen one is proven; only these are reported."""
     most: int
-    """Blocks of the proof at most, while its interval is wider than ±1.5 %."""
+    """Most blocks of the proof: it goes on while its interval is wider than ±1.5 %."""
     recordings_per_shard: int | None = None
-    """None: as many as the audio profile says."""
+    """Recordings of one shard; None: as many as the audio profile says."""
 
     @property
     def workload_shards(self) -> int:

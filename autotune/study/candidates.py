@@ -17,7 +17,7 @@ from autotune.study.surrogate import Surrogate
 __all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of", "in_doubt"]
 
 ENOUGH = 8
-"""Candidates from which on they are expected to be like each other."""
+"""Candidates from which on what is expected of one also draws on the trials of similar ones."""
 
 EventKind = Literal["started", "finished", "repeated", "drifted", "early", "exhausted"]
 
@@ -31,9 +31,9 @@ class Candidate:
     """Complete ones, at least one, oldest first."""
     goal: Goal
     reliable: bool = True
-    """It never failed by its own fault; what runs once and crashes once can't be deployed."""
+    """Whether it never failed by its own fault; what runs once and crashes once can't be deployed."""
     expected: float = 0.0
-    """Logarithm of its relative score as far as noise lets it be known: like deployments speak for each other."""
+    """Expected logarithm of its relative score, by its own trials and those of similar deployments."""
 
     @cached_property
     def pooled(self) -> Pooled:
@@ -52,7 +52,7 @@ class Candidate:
 
     @cached_property
     def constraint(self) -> float:
-        """Of the limit that its pooled figures break most, in units of it; at most 0 if they keep all."""
+        """By how much its pooled figures break the limit that they break most, as a share of that limit; ≤0: none."""
         broken = max(self.goal.constraints(self.pooled).values())
         return broken if self.reliable else max(1.0, broken)
 
@@ -64,20 +64,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class StudyEvent:
-    """Something happened in a study, for progress displays."""
+    """Something that happened in a study, for progress displays."""
 
     kind: EventKind
-    """``repeated``: Optuna suggested a known deployment; ``drifted``: the baseline's speed has changed, see ``text``;
-    ``early``: nothing better was found for long; ``exhausted``: all of the space is measured."""
+    """``repeated``: Optuna suggested a measured deployment again; ``drifted``: the baseline's speed has changed,
+    see ``text``; ``early``: there was no progress for long; ``exhausted``: all of the space is measured."""
     number: int
     role: Role
     deployment: Deployment | None
     record: TrialRecord | None
-    """Of the trial that finished, or of the one that a repeat was answered from."""
+    """The record of the trial that finished, or of the one that a repeat was answered from."""
     done: int
     """Trials that count against the budget so far, baselines included."""
     best: Candidate | None
-    """Best that the goal allows so far, baselines excluded."""
+    """The best candidate so far that the goal allows, baselines excluded."""
     text: str = ""
 
 
@@ -93,7 +93,7 @@ class StudyResult:
     exhausted: bool = False
     """Every deployment of the search space has been tried."""
     early: bool = False
-    """Nothing better was found for long, so it ended before its budget."""
+    """There was no progress for long, so the search ended before its budget."""
 
     @property
     def baselines(self) -> list[Candidate]:
@@ -117,12 +117,12 @@ class StudyResult:
         return candidates_of(self.trials, self.goal)
 
     def best(self, count: int) -> list[Candidate]:
-        """The best that the goal allows by point estimates, baselines excluded."""
+        """The best ``count`` candidates that the goal allows by point estimates, baselines excluded."""
         return [candidate for candidate in self.candidates if candidate.feasible][:count]
 
     @property
     def rejected(self) -> list[Candidate]:
-        """Those that the goal doesn't allow by point estimates, best first."""
+        """Candidates that the goal doesn't allow by point estimates, best first."""
         return [candidate for candidate in self.candidates if not candidate.feasible]
 
     @cached_property
@@ -136,10 +136,11 @@ class StudyResult:
 
 
 def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
-    """Complete trials by deployment, baselines excluded, those first of which most is to be expected."""
+    """Candidates of all deployments with a complete trial, baselines excluded, the highest expected score first."""
     trials_of = _by_deployment(trial for trial in trials if not trial.of_the_baseline)
     doubtful = in_doubt(trials)
     for key, own in trials_of.items():
+        # Trials in doubt count only where a deployment has no others.
         trials_of[key] = [trial for trial in own if trial.number not in doubtful] or own
     crashed = {trial.deployment.key for trial in trials if trial.state == "pruned"}
     candidates = [Candidate(own[0].deployment, tuple(own), goal, key not in crashed) for key, own in trials_of.items()]
@@ -147,7 +148,7 @@ def candidates_of(trials: Sequence[TrialRecord], goal: Goal) -> list[Candidate]:
 
 
 def _by_deployment(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """Those that are complete, by the deployment's key."""
+    """The complete ones among ``trials``, by the deployment's key."""
     trials_of: dict[str, list[TrialRecord]] = {}
     for trial in trials:
         if trial.measurement is not None:
@@ -156,7 +157,7 @@ def _by_deployment(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]
 
 
 def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """With what is to be expected of each: the best of many noisy values is mostly a lucky one."""
+    """The candidates with what is to be expected of each: the best of many noisy values is mostly a lucky one."""
     if len(candidates) < ENOUGH:
         return [replace(candidate, expected=math.log(candidate.relative)) for candidate in candidates]
     trials = [(candidate.deployment, value) for candidate in candidates for value in candidate.logs]

@@ -11,7 +11,7 @@ import numpy as np
 from autotune.deployment import Deployment
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.candidates import Candidate
-from autotune.study.known import History
+from autotune.study.history import History
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
 
@@ -22,9 +22,11 @@ TRANSFERRED = 0.15
 LOCAL_FROM = 7
 """Deployments that must be settled before local search has something to go by."""
 TPE_EVERY = 10
-"""Trials of which one is TPE's."""
+"""One trial in so many is TPE's."""
 _RANDOM_DRAWS = 200
+"""Random deployments that are looked at before the whole space is walked for one that is left."""
 _SMALL_SPACE = 50_000
+"""Largest space that is walked; in a larger one, random draws find what is left."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,13 @@ class Chooser:
     """Winners of earlier studies, as this space has them."""
 
     def planned(self, history: History, node: str, taken: set[str]) -> NextTrial | None:
-        """What comes before any search: failed trials again, experts, transfers, leaders once more."""
+        """What comes before any search: failed trials again, experts, transfers, leaders once more; None: nothing.
+
+        Args:
+            history: what this study has measured.
+            node: this machine; a leader is compared with this machine's anchor.
+            taken: keys of the deployments that other nodes are measuring.
+        """
         # First of all: a deployment whose trial was lost to the machine would otherwise be missing from every decision.
         owed = [record for record in history.unsettled() if record.deployment.key not in taken]
         if owed:
@@ -67,7 +75,7 @@ class Chooser:
         return NextTrial(left[0], "recheck") if left else None
 
     def local(self, history: History, taken: set[str]) -> NextTrial | None:
-        """Most of the time, once enough is known: the most promising one around the leaders, or a leader again."""
+        """The most promising deployment around the leaders, or a leader again; None: it is TPE's turn, or too early."""
         done = history.done(baselines=False)
         # Every tenth trial stays TPE's, which looks where the surrogate's leaders aren't.
         if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
@@ -82,7 +90,7 @@ class Chooser:
         return NextTrial(promising, "recheck" if history.measured(promising) else "search")
 
     def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
-        """A deployment that is not known yet, a neighbour of ``near`` if there is one; None if all is known."""
+        """A deployment without any trial, a neighbour of ``near`` if there is one; None if all have been measured."""
         generator, unknown = self._generator(history), self._unknown(history, taken)
         nearby = self.space.neighbours(near)
         generator.shuffle(nearby)
@@ -103,32 +111,32 @@ class Chooser:
 
 
 def _doubtful(leader: Candidate, anchor: float | None, node: str) -> bool:
-    """Whether a leader must be measured again: once may be luck, and before a drift says nothing of after it."""
+    """Whether a leader must be measured again: one trial may be luck, and one before a drift says nothing of today."""
     own = [trial for trial in leader.trials if trial.node == node]
     return len(leader.trials) < 2 or (bool(own) and anchor is not None and own[-1].anchor != anchor)
 
 
 LEADERS = 3
-"""The best, whose neighbours are looked at, and those of each other format's best."""
+"""Best deployments around which is searched; the best of every other format is added to them."""
 COUPLED = 60
 """Moves of two settings at once that are drawn around each leader."""
 AFAR = 40
 """Deployments that are drawn from all of the space."""
 MOST_TRIALS = 5
-"""Of one deployment."""
+"""Trials of one deployment, after which it is not measured again."""
 _BROKEN = 1.0
-"""Constraint of what doesn't run, and the largest that counts: by how much something is ruled out says little."""
+"""The constraint of what doesn't run, and the largest that counts: by how much a limit is exceeded says little."""
 
 
 @dataclass(frozen=True)
 class LocalSearch:
-    """What is known, as two surrogates: of the score, and of the constraint that is broken most."""
+    """Looks around the leaders with two surrogates: of the score, and of the constraint that is broken most."""
 
     space: ResolvedSpace
     candidates: Sequence[Candidate]
-    """What is measured, best first."""
+    """What has been measured, best first."""
     failed: Sequence[Deployment]
-    """What didn't run."""
+    """What failed by its own fault."""
 
     def most_promising(
         self, unknown: Callable[[Deployment], bool], again: Callable[[Candidate], bool], generator: random.Random
@@ -176,12 +184,12 @@ class LocalSearch:
         return list({near.key: near for near in pool}.values())
 
     def _score(self) -> Surrogate:
-        """Of everything that ran, allowed or not: int8 is as fast where its texts are too bad."""
+        """The score by all that ran, allowed or not: a format whose texts are too bad still shows what is fast."""
         trials = [(candidate.deployment, value) for candidate in self.candidates for value in candidate.logs]
         return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
 
     def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
-        """Probability that the goal allows each."""
+        """Probability that the goal allows each deployment, in their order."""
         constraints = [(candidate.deployment, min(_BROKEN, candidate.constraint)) for candidate in self.candidates]
         constraints += [(deployment, _BROKEN) for deployment in self.failed]
         if all(value <= 0 for _, value in constraints):

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autotune.accuracy import Guard
+from autotune.audio.profile import Objective
 from autotune.measure import Pooled
 
-__all__ = ["OBJECTIVES", "Goal", "Limit", "Objective"]
+__all__ = ["OBJECTIVES", "Goal", "Limit"]
 
-Objective = Literal["throughput", "latency", "streams"]
 OBJECTIVES: tuple[Objective, ...] = ("throughput", "latency", "streams")
 
 
@@ -29,7 +29,7 @@ class Limit:
         return self.got / self.allowed - 1
 
     def describe(self) -> str:
-        """As text: ``p95 latency 0.61 s, 0.5 s allowed``."""
+        """What was measured and what is allowed, for reports: ``p95 latency 0.61 s, 0.5 s allowed``."""
         if self.name == "memory":
             return f"peak memory {self.got / 2**20:.0f} MiB, {self.allowed / 2**20:.0f} MiB allowed"
         return f"p95 latency {self.got:.3g} s, {self.allowed:.3g} s allowed"
@@ -49,7 +49,7 @@ class Goal:
     """Which loss of accuracy is allowed."""
 
     def score(self, figures: Pooled) -> float:
-        """Larger is better; only ratios of scores mean something. Positive and finite for sane measurements."""
+        """What is made as large as possible: RTFx, or 1 / p95 latency in 1/s. Only ratios of scores mean something."""
         if self.objective == "latency":
             return 1 / max(figures.p95_latency_s, 1e-9)
         return figures.rtfx
@@ -68,9 +68,9 @@ class Goal:
         return [limit for limit in self.limits(figures) if limit.excess > 0]
 
     def constraints(self, figures: Pooled | None) -> dict[str, float]:
-        """What must hold, ≤0 where it does: ``ran``, ``accuracy``, ``p95_latency_s``, ``memory``.
+        """Optuna's constraints, each ≤0 where it is kept: ``ran``, ``accuracy``, ``p95_latency_s``, ``memory``.
 
-        Accuracy counts by its point estimate; None is what did not run.
+        Accuracy counts by its point estimate. ``figures`` is None for a deployment that did not run.
         """
         if figures is None:
             return {"ran": 1.0}
@@ -101,7 +101,7 @@ class Goal:
         return "-".join(parts)
 
     def describe(self) -> str:
-        """As text: ``throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB``."""
+        """The goal in one line: ``throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB``."""
         parts = [str(self.objective)]
         if self.p95_latency_s is not None:
             parts.append(f"p95 latency ≤ {self.p95_latency_s:g} s")

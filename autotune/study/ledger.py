@@ -21,16 +21,16 @@ from autotune.deployment import Deployment
 from autotune.measure import Measurement, Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
-from autotune.study.known import History
+from autotune.study.history import History
 from autotune.study.records import Role, TrialRecord, read_record
 from autotune.study.storage import StudyStorage
 
 __all__ = ["Ledger", "Suggestion"]
 
 _FINALISTS = "finalists"
-"""In place of a deployment's key, on the trial that stands for comparing finalists."""
+"""Stands in place of a deployment's key on the trial by which a node says that it compares the finalists."""
 _TOKEN = "token"
-"""User attribute that only the trials of one ``Ledger._begin`` have."""
+"""User attribute whose value only the trials of one call of ``Ledger._begin`` have."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,17 @@ class Suggestion:
 
     @classmethod
     def from_trial(cls, space: ResolvedSpace, trial: BaseTrial) -> Suggestion:
-        """What a trial of Optuna suggests."""
+        """The deployment of a trial that Optuna has asked for."""
         return cls(space.suggest(trial), trial.params, trial.distributions)
 
     @classmethod
     def of(cls, space: ResolvedSpace, deployment: Deployment) -> Suggestion:
-        """A deployment of the space."""
+        """A deployment of the space, with the parameters by which Optuna knows it."""
         return cls.from_trial(space, FixedTrial(space.encode(deployment)))
 
     @classmethod
     def outside(cls, deployment: Deployment) -> Suggestion:
-        """Something that isn't in the space: a baseline."""
+        """A deployment that isn't in the space (a baseline), so that no parameters stand for it."""
         return cls(deployment, {}, {})
 
 
@@ -92,7 +92,7 @@ class Ledger:
         return self._storage.where
 
     def refresh(self) -> None:
-        """Take in what has ended since, here and on other nodes; give up what a dead node was measuring."""
+        """Read the trials that have ended since the last call, on any node; fail what a dead node was measuring."""
         if not self._storage.alone:
             with _quietly():
                 self._storage.patiently(optuna.storages.fail_stale_trials, self._study)
@@ -117,13 +117,16 @@ class Ledger:
         self.refresh()
 
     def transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
-        """What won elsewhere when the study began: a history that has grown since must not change a resumed study."""
+        """The winners of earlier studies as they were offered when this study began.
+
+        They are kept with the study: a history that has grown since must not change what a resumed study does.
+        """
         return self._storage.patiently(self._transfers, offered)
 
     def _transfers(self, offered: Sequence[Deployment]) -> list[Deployment]:
         if "transfers" not in self._study.user_attrs:
-            self._study.set_user_attr("transfers", [one.model_dump(mode="json") for one in offered])
-        return [Deployment.model_validate(one) for one in self._study.user_attrs["transfers"]]
+            self._study.set_user_attr("transfers", [deployment.model_dump(mode="json") for deployment in offered])
+        return [Deployment.model_validate(deployment) for deployment in self._study.user_attrs["transfers"]]
 
     def taken(self) -> set[str]:
         """Keys of the deployments that other nodes are measuring."""
@@ -142,6 +145,7 @@ class Ledger:
         # acknowledged would be drawn again with another value.
         sketch = optuna.create_study(direction="maximize", sampler=sampler)
         for trial in self._trials():
+            # TPE reads no user attributes, and each trial's hold a whole measurement.
             slim = copy.copy(trial)
             slim.user_attrs = {}
             sketch.add_trial(slim)
@@ -160,7 +164,7 @@ class Ledger:
         if self._storage.alone or role in ("baseline", "anchor", "recheck"):
             return trial  # each node measures its own baseline, and a leader is measured again on purpose
         # Of two nodes that begin the same deployment, the lower number goes on: both see both, so both agree.
-        if not any(one.number < trial.number and _measures(one, deployment) for one in self._trials()):
+        if not any(rival.number < trial.number and _measures(rival, deployment) for rival in self._trials()):
             return trial
         self._end(trial, _Ending(TrialState.FAIL, attributes={"role": "repeat"}))
         return None
@@ -175,10 +179,12 @@ class Ledger:
         own = self._begin({"role": "repeat", "node": self.node, "key": _FINALISTS})
         with self.alive(own):
             running = self._trials(TrialState.RUNNING)
-            before = [one for one in running if one.number < own.number and one.user_attrs.get("key") == _FINALISTS]
+            rivals = [trial for trial in running if trial.user_attrs.get("key") == _FINALISTS]
+            before = [trial for trial in rivals if trial.number < own.number]
             try:
                 yield str(before[0].user_attrs["node"]) if before else ""
             finally:
+                # Failed: samplers don't look at failed trials, and this one has no parameters to learn from.
                 self._end(own, _Ending(TrialState.FAIL))
 
     @contextlib.contextmanager
@@ -188,7 +194,14 @@ class Ledger:
             yield
 
     def complete(self, trial: FrozenTrial, measurement: Measurement, wall_s: float, anchor: float) -> TrialRecord:
-        """Tell a measurement; Optuna's value is the logarithm of its score relative to the anchor."""
+        """End a trial with its measurement.
+
+        Args:
+            trial: as ``begin`` gave it.
+            measurement: its texts are not kept: they have been judged.
+            wall_s: seconds that the trial took in all.
+            anchor: the baseline's score; Optuna's value is the logarithm of the measurement's score over it.
+        """
         record = measurement.model_dump(mode="json", exclude={"texts"}) | {"texts": {}}
         attributes = {"wall_s": wall_s, "anchor": anchor, "measurement": record}
         figures = Pooled((measurement,))  # of this trial alone: what was reported to Optuna of earlier ones is final
@@ -196,7 +209,7 @@ class Ledger:
         return self._tell(trial, _Ending(TrialState.COMPLETE, value, attributes, self.goal.constraints(figures)))
 
     def fail(self, trial: FrozenTrial, error: Exception, wall_s: float, *, own_fault: bool) -> TrialRecord:
-        """Tell a failure: pruned and infeasible if it is the configuration's own, failed if it is not."""
+        """End a trial with its failure: pruned and infeasible if it is the configuration's own fault, else failed."""
         attributes = {
             "wall_s": wall_s,
             "kind": type(error).__name__,
@@ -211,7 +224,7 @@ class Ledger:
         return self._tell(trial, ending)
 
     def repeat(self, suggestion: Suggestion, record: TrialRecord) -> int:
-        """Answer a suggestion that is already known from its record; the number of the trial that does."""
+        """Answer a suggestion from the record of an earlier trial; the number of the trial that holds the answer."""
         attributes = {"role": "repeat", "repeats": record.number}
         trial = self._begin(attributes, suggestion.params, suggestion.distributions)
         constraints = self.goal.constraints(record.pooled)
@@ -254,6 +267,7 @@ class Ledger:
     def _begun(self, template: FrozenTrial) -> FrozenTrial:
         """The running trial of this template, which is made unless an earlier attempt has."""
         if not self._of(template):
+            # In one transaction with what it measures: other nodes must see at once whether it is theirs as well.
             self._study._storage.create_new_trial(self._study._study_id, template)
         first, *others = self._of(template)
         for other in others:  # Optuna too tries again, and can't know that its first attempt was committed
@@ -271,9 +285,11 @@ class Ledger:
 
     def _ended(self, trial: FrozenTrial, ending: _Ending) -> FrozenTrial:
         storage, number = self._study._storage, trial._trial_id
+        # Optuna sets constraints on the trial of an ask alone; how it writes them down is taken from a trial made here.
         constrained = create_trial(state=TrialState.PRUNED, constraints=dict(ending.constraints or {}))
         # Nothing changes a finished trial: this node's first attempt may have been committed, or another gave it up.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            # The state comes last: nothing can be added to a finished trial, and who reads one must find all of it.
             for name, attribute in (ending.attributes or {}).items():
                 storage.set_trial_user_attr(number, name, attribute)
             for name, limit in constrained.system_attrs.items():

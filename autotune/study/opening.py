@@ -31,6 +31,7 @@ def open_study(storage: StudyStorage, name: str, space_hash: str, goal: Goal, id
         storage=storage.optuna,
         study_name=f"{base}-{goal.key}",
         direction="maximize",
+        # A hopeless trial is cut short by its own runner (``run.Runner``), and is a result nevertheless.
         pruner=optuna.pruners.NopPruner(),
         load_if_exists=True,
     )
@@ -45,7 +46,7 @@ def open_study(storage: StudyStorage, name: str, space_hash: str, goal: Goal, id
 def _adopt(study: optuna.Study, storage: BaseStorage, base: str, goal: Goal) -> None:
     """Copy the trials of the largest study named ``base``-… into the empty ``study``, judged anew by its goal.
 
-    Of a goal with another score nothing can be adopted: what trials are relative to would be another score too.
+    Trials of a goal with another score can't be adopted: their anchor, which they are relative to, is of that score.
     """
     names = [name for name in optuna.get_all_study_names(storage) if name.startswith(f"{base}-")]
     siblings = [optuna.load_study(study_name=name, storage=storage) for name in names if name != study.study_name]
@@ -83,8 +84,12 @@ def _copied(trial: FrozenTrial, goal: Goal) -> FrozenTrial | None:
 
 
 def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) -> None:
-    """On another kind of machine another space is searched, so the study of that name would quietly be another one."""
+    """Raise DocumentError where the study was begun on other hardware.
+
+    There another space is searched, so this machine would quietly begin another study of the same name.
+    """
     for study_name in optuna.get_all_study_names(storage.optuna):
+        # Names are NAME-SPACE-GOAL, as ``open_study`` makes them; the space's hash has 12 digits.
         if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", study_name):
             attributes = optuna.load_study(study_name=study_name, storage=storage.optuna).user_attrs
             recorded, own = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
@@ -96,6 +101,7 @@ def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) 
 
 
 def _check_identity(study: optuna.Study, identity: dict[str, Any], storage: StudyStorage) -> None:
+    # As the storage gives it back: tuples have become lists there.
     own_identity = json.loads(json.dumps(identity))
     recorded = study.user_attrs.get("identity")
     if recorded is None:

@@ -44,7 +44,7 @@ class TrialRecord:
     """Without its texts; None unless ``complete``."""
     state: State
     reason: str
-    """Why it failed, empty if it didn't."""
+    """Why it failed; empty if it didn't."""
     wall_s: float
     kind: str = ""
     """The error's class: ``TrialOutOfMemory``, ``OSError``, …; empty if it didn't fail."""
@@ -54,11 +54,11 @@ class TrialRecord:
     node: str = ""
     """The machine that measured it, where several share a study."""
     ended_s: float = 0.0
-    """When, in seconds since 1970 by the clock of that machine."""
+    """When it ended, in seconds since 1970 by the clock of the machine that measured it."""
 
     @cached_property
     def pooled(self) -> Pooled | None:
-        """Figures of this trial alone; None unless ``complete``."""
+        """The figures of this trial alone; None unless ``complete``."""
         return None if self.measurement is None else Pooled((self.measurement,))
 
     @property

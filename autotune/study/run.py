@@ -20,7 +20,7 @@ from autotune.study.anchor import ANCHOR_AGE_S, EVERY, PAUSE_S, changed, describ
 from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyEvent
 from autotune.study.chooser import Chooser
-from autotune.study.known import ATTEMPTS, History
+from autotune.study.history import ATTEMPTS, History
 from autotune.study.ledger import Ledger, Suggestion
 from autotune.study.records import Role, TrialRecord
 
@@ -37,13 +37,15 @@ Shift = Callable[[float], float]
 HOPELESS = 0.9
 """A deployment whose first shard is slower than this share of the best's speed gets no further shard."""
 _OF_THE_CONFIGURATION = (TrialError, ArtifactError, EngineUnavailableError, DocumentError, ModelError)
+"""Errors that the deployment causes: it would fail again, so it is pruned. Any other is the machine's."""
 _REPEATS_IN_A_ROW = 3
+"""Suggestions that are answered from records before an unmeasured neighbour is measured instead."""
 WAIT_S = 1.0
-"""Between two looks at what other nodes are doing."""
+"""Seconds between two looks at what other nodes are doing."""
 
 
 class Steps:
-    """What ``TuningStudy.run`` does, step by step."""
+    """The steps of ``TuningStudy.run``: baselines first, then one deployment after the other."""
 
     def __init__(
         self,
@@ -64,8 +66,12 @@ class Steps:
         return self._ledger.history
 
     def measure_baselines(self, baselines: Sequence[Deployment]) -> bool:
-        """Whether this node has a measured baseline. Failed ones get another chance while there is none."""
+        """Measure what is missing of the baselines; whether this node has one that ran, without which nothing follows.
+
+        Baselines that failed get another chance while none has run.
+        """
         own = [record for record in self._history.records if record.node == self._node]
+        # By the clock of the day: the last run may lie before a reboot, where a monotonic clock begins anew.
         self._rested = bool(own) and time.time() - own[-1].ended_s > ANCHOR_AGE_S
         again = not any(self._history.measured(baseline, self._node) for baseline in baselines)
         for baseline in dict.fromkeys(baselines):
@@ -89,8 +95,9 @@ class Steps:
         return budget.timeout_s is not None and self._history.wall_s >= budget.timeout_s
 
     def step(self, budget: Budget) -> EventKind | None:
-        """Measure one deployment; what ends the search, if something does."""
+        """Measure one deployment; what ends the search, or None if it goes on."""
         self._ledger.refresh()
+        # The anchor before anything is chosen: a drift changes which trials count, and so what is chosen.
         if self._rested or self._history.since_anchor(self._node) >= EVERY:
             self._rested = False
             self._check_anchor()
@@ -118,6 +125,8 @@ class Steps:
     def _ask_tpe(self, taken: set[str]) -> EventKind | None:
         space, done = self._chooser.space, self._history.done(baselines=True)
         for attempt in range(_REPEATS_IN_A_ROW):
+            # TPE draws the same again with the same seed, so each trial has another; attempts are so far apart that
+            # none has the seed of a later trial.
             suggestion = self._ledger.suggest(space, self._chooser.seed + done + 100_003 * attempt)
             suggested = suggestion.deployment
             if not self._history.settled(suggested):
@@ -192,6 +201,7 @@ class Steps:
 
     def _hopeless_below(self, role: Role) -> float:
         best, anchor = self._history.best, self._history.anchor(self._node)
+        # What others are compared with is always heard in full. A latency is not judged by a first shard's RTFx.
         if role in ("baseline", "anchor", "recheck") or best is None or anchor is None:
             return 0.0
         return 0.0 if self._goal.objective == "latency" else HOPELESS * best.relative * anchor

@@ -1,4 +1,4 @@
-"""A PostgreSQL database that several machines share: patient while it is away, and everybody shows that they live."""
+"""A PostgreSQL database that several machines share: calls wait while it is away, running trials show signs of life."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from autotune.redaction import redacted
 __all__ = ["SharedStorage", "node_name", "open_shared"]
 
 HEARTBEAT_S = 15
+"""Seconds between two signs of life of a running trial."""
 GRACE_S = 90
-"""A node that was silent for longer is taken for dead, and its trial is measured by another."""
+"""Seconds of silence after which a node is taken for dead, and its trial is measured by another: six missed beats."""
 PATIENCE_S = 900.0
-"""How long the database may be away."""
+"""Seconds for which the database may be away."""
 _TABLES = 7_270_617_461
-"""Any number that is ours, for PostgreSQL's advisory lock."""
+"""Number of the advisory lock in PostgreSQL under which Optuna's tables are made; any that nobody else uses."""
 _UNENCODED = re.compile(r"://[^:/?#@]*:[^?@/]*[@/][^?]*@")
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
@@ -71,6 +72,7 @@ class SharedStorage:
     def __init__(self, url: str, *, heartbeat_s: int, grace_s: int, patience_s: float) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Pre-ping: pooled connections die with the database, and each is tried before it is used again.
             self.optuna = RDBStorage(
                 url,
                 engine_kwargs={"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}},
@@ -82,10 +84,10 @@ class SharedStorage:
         self._heartbeat_s, self._patience_s = heartbeat_s, patience_s
 
     def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """``call``, which may be done twice: again and again while the database is away.
+        """Make a call that may be made twice, again and again while the database is away; what it returns.
 
         Raises:
-            AutotuneError: it was away for longer than the patience; what ``call`` raised otherwise.
+            AutotuneError: it was away for longer than the patience. What else ``call`` raises is passed on.
         """
         until, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
         while True:
@@ -97,14 +99,16 @@ class SharedStorage:
                     raise
                 if time.monotonic() + wait_s > until:
                     raise _unreachable(self.where, loss) from error
+            # The session remembers the transaction that failed, and would refuse everything until it is rolled back.
             self.optuna.remove_session()
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
     @contextmanager
     def heartbeat(self, trial_id: int) -> Iterator[None]:
-        """Say every quarter of a minute that a trial is alive."""
+        """Show every quarter of a minute that a trial is alive, as long as the block lasts."""
         over = threading.Event()
+        # The first beat here, where it may wait: a trial without any is never stale, however dead its node is.
         self.patiently(self.optuna.record_heartbeat, trial_id)
         thread = threading.Thread(target=self._beat, args=(trial_id, over), name="heartbeat", daemon=True)
         thread.start()

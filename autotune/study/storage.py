@@ -25,7 +25,7 @@ class StudyStorage(Protocol):
     """What a study needs of its storage besides Optuna's interface."""
 
     alone: bool
-    """Nobody else writes: what runs is ours, and what was left running is dead."""
+    """Whether nobody else writes to it: then a trial that an earlier process left running is dead."""
     node: str
     """This machine's name where several share the storage, else empty."""
     where: str
@@ -33,16 +33,16 @@ class StudyStorage(Protocol):
 
     @property
     def optuna(self) -> BaseStorage:
-        """What Optuna keeps its studies in."""
+        """The storage as Optuna knows it."""
 
     def patiently(self, call: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """``call``, which may be done twice: again as long as the storage is away."""
+        """Make a call that may be made twice, again and again while the storage is away; what it returns."""
 
     def heartbeat(self, trial_id: int) -> AbstractContextManager[object]:
-        """Tell the others that a trial is alive, as long as the block lasts."""
+        """Show the other nodes that a trial is alive, as long as the block lasts."""
 
     def close(self) -> None:
-        """Release it; idempotent."""
+        """Release the storage; idempotent."""
 
 
 class LocalStorage:
@@ -128,6 +128,7 @@ def open_journal(path: Path, *, fresh: bool = False) -> StudyJournal:
             "Wait for it or stop it, or start a study of its own with --study-name."
         ) from None
     try:
+        # Only for the message to whoever comes second: a kernel's lock doesn't say who holds it.
         owner.write_text(str(os.getpid()), encoding="utf-8")
         if fresh:
             path.unlink(missing_ok=True)

@@ -28,8 +28,8 @@ __all__ = ["TuningStudy"]
 class TuningStudy:
     """An Optuna study of deployments.
 
-    Owns its storage from ``open`` to ``close``; use by one thread. A suggestion depends on the seed and on what is
-    known alone: a study that is resumed between two trials goes on as an uninterrupted one.
+    Owns its storage from ``open`` to ``close``; use by one thread. A suggestion depends on the seed and on the recorded
+    trials alone: a study that is resumed between two trials goes on as an uninterrupted one.
     """
 
     def __init__(self, ledger: Ledger, space: ResolvedSpace, seed: int) -> None:
@@ -54,7 +54,7 @@ class TuningStudy:
             storage: as ``open_storage`` gives it; closed with the study, and if it can't be opened.
             name: the study's name, to which the space's hash and the goal are added.
             space: what is searched.
-            seed: of every suggestion.
+            seed: what every suggestion is drawn with.
             identity: what measurements depend on besides the deployment (model, workload, …), as JSON values.
             goal: what is looked for; None: throughput with the default guard. What was measured for another goal is
                 adopted.
@@ -119,14 +119,14 @@ class TuningStudy:
         1. It ends when the budget is spent, nothing clearly better was found for ``Budget.patience`` deployments, or
            all of the space is measured.
         2. Failures of a configuration (``TrialError``, ``ArtifactError``, ``EngineUnavailableError``,
-           ``DocumentError``, ``ModelError``) are told as pruned and infeasible; any other exception is not the
-           configuration's fault: it is measured again, three attempts in all.
-        3. A suggestion that is already known is answered from its record and costs no budget; after three in a row
+           ``DocumentError``, ``ModelError``) are reported to Optuna as pruned and infeasible; any other exception is
+           not the configuration's fault: it is measured again, three attempts in all.
+        3. A suggestion that has been measured is answered from its record and costs no budget; after three in a row
            an unmeasured neighbour is measured.
         4. The best so far is measured twice before anything is searched around it.
         5. Every ten trials the better baseline is measured again: see ``anchor``.
         6. If every baseline fails, nothing is searched: see ``StudyResult.baselines_failed``.
-        7. What the goal's limits rule out is a result, but never the best: TPE is told by how much.
+        7. What the goal's limits rule out is a result, but never the best; Optuna gets by how much as a constraint.
         8. KeyboardInterrupt ends the run; what was running is measured again on resume.
 
         Raises:

@@ -24,17 +24,18 @@ _USUAL, _UNUSUAL = 0.1, 1.5
 _NOISES = (0.003, 0.03, 0.1, 0.3, 1.0)
 """Variance of the noise over that of the values."""
 _SWEEPS = 2
+"""Rounds in which the weight of each setting is fitted, one after the other."""
 _FAR = 2.0
-"""Numbers count as wholly different when they are a factor of four apart."""
+"""Doublings between two numbers from which on they count as wholly different."""
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """How deployments become rows: one column a setting."""
+    """How deployments become rows of numbers: one column for each setting."""
 
     paths: tuple[str, ...]
     names: tuple[dict[Any, float], ...]
-    """Per path: what isn't a number → its index."""
+    """For each path: a value that isn't a number → the number that stands for it."""
 
     def rows(self, deployments: Sequence[Deployment]) -> Floats:
         return np.array([self._row(deployment) for deployment in deployments], np.float64)
@@ -58,14 +59,14 @@ class _Fit:
     lower: Floats
     solved: Floats
     likelihood: float
-    """Of the values, and of the weights by what is expected of them; the spread is the likeliest one."""
+    """Logarithm, up to a constant, of how likely the values are, and the weights before any value is seen."""
 
 
 class Surrogate:
-    """Predicts values of deployments from those that are known."""
+    """Predicts the values of deployments from those that were measured."""
 
     def __init__(self, deployments: Sequence[Deployment], values: Sequence[float]) -> None:
-        """Fit.
+        """Fit weights, noise and spread to measured values.
 
         Args:
             deployments: at least two, one for each value; what was measured twice is there twice.
@@ -116,6 +117,6 @@ class Surrogate:
 
 
 def _apart(rows: Floats, rest: Floats) -> Floats:
-    """[rows, others, settings]: 0 where a setting is the same, 1 where it differs, numbers by how much."""
+    """[rows, others, settings]: 0 where a setting is the same, 1 where it differs, between them for near numbers."""
     apart: Floats = np.minimum(np.abs(rows[:, None, :] - rest[None, :, :]), 1.0)
     return apart

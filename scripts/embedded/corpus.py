@@ -12,7 +12,8 @@ from itertools import repeat
 import numpy as np
 import soxr
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from scripts.embedded.grammar import sentence, spoken
 from scripts.embedded.speech import HELD_OUT_VOICES, TRAINING_VOICES, Style, level, speak
 

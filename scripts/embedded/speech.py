@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 
 __all__ = ["HELD_OUT_VOICES", "TRAINING_VOICES", "Style", "level", "speak", "trimmed"]
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.recognizer.frontend import Frontend, padded
 from scripts.embedded.corpus import Example, Mixer
 from scripts.embedded.grammar import spoken

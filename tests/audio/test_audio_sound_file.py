@@ -11,9 +11,10 @@ import pytest
 import soundfile
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio import audio_info, read_audio
 from autotune.audio.embedded import embedded_clips
-from autotune.audio.reading import Float32, open_audio, scan_audio
+from autotune.audio.reading import open_audio, scan_audio
 from autotune.audio.survey.sample import sample_task
 from autotune.errors import AudioError
 

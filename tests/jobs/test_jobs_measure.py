@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
 from autotune.jobs.measure import MeasuredFile, SideBySide
 from autotune.proof.comparison import Comparison, Finalist
-from autotune.study.goal import Goal, Objective
+from autotune.study.goal import Goal
 from tests.deployment_example import example_deployment, example_file
 from tests.jobs.remeasured import compared, finalist, remeasured
 

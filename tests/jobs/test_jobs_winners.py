@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, HardwareRecord, read_deployment_file, write_deployment_file, yaml_text
 from autotune.deployment import Batch, Deployment
 from autotune.hardware import HardwareProfile
@@ -17,7 +18,6 @@ from autotune.models import ModelInfo
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
-from autotune.study.goal import Objective
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import machine
 

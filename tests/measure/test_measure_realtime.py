@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, read_audio
-from autotune.audio.reading import Float32
 from autotune.measure.pacing import LEAD_S, realtime, replay
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer

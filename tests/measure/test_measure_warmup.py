@@ -13,9 +13,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.arrays import Float32
 from autotune.audio import Recording
 from autotune.audio.profile import Arrival
-from autotune.audio.reading import Float32
 from autotune.measure.pacing import Busy, is_steady, warm_up
 
 

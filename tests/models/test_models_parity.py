@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.engines.base import Float32, Int32
+from autotune.arrays import Float32, Int32
 from autotune.models import Parity
 from autotune.models.parity import ParityBatch, compare, load_batches, save_batches
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autotune.arrays import Float32
 from autotune.audio.embedded import embedded_clips
-from autotune.audio.reading import Float32
 from autotune.deployment import Chunking
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 from autotune.deployment import Chunking
 from autotune.recognizer.chunking import SLACK, Chunker, Chunkers, Piece, equal_windows

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.deployment import Chunking
 from autotune.errors import ModelError
 from autotune.recognizer.chunking import Chunkers

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.deployment import Batch, Chunking
 from autotune.engines import Engine
 from autotune.errors import AudioError

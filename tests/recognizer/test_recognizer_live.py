@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 import numpy as np
 import pytest
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 from autotune.deployment import Chunking
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.chunking import Piece
@@ -37,7 +37,7 @@ def test_warm_up_runs_every_instance_in_every_shape(fake_recognizer: MakeRecogni
         shapes = warmup_shapes(ours.deployment)
         ours.warm_up(shapes)
         found = ours.stats().shapes
-        assert (found.new, found.known) == (len(shapes), len(shapes))
+        assert (found.new, found.repeated) == (len(shapes), len(shapes))
         assert ours.queue().segments == 0
 
 

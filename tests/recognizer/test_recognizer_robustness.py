@@ -12,8 +12,9 @@ import pytest
 import soundfile
 import soxr
 
+from autotune.arrays import Float32
 from autotune.audio import read_audio
-from autotune.audio.reading import Float32, open_audio
+from autotune.audio.reading import open_audio
 from autotune.deployment import Chunking
 from autotune.errors import AudioError
 from autotune.recognizer import Recognizer

@@ -37,7 +37,7 @@ def test_a_reset_forgets_counts_but_not_shapes() -> None:
     stats.add_run((4, 101), 0.3, 24.2)
     shapes = stats.snapshot().shapes
     assert (shapes.new, shapes.new_s, shapes.new_padded_s) == (1, 0.3, 24.2)
-    assert (shapes.known, shapes.known_s, shapes.known_padded_s) == (1, 0.1, 24.0)
+    assert (shapes.repeated, shapes.repeated_s, shapes.repeated_padded_s) == (1, 0.1, 24.0)
 
 
 def test_batches_at_once_are_busy_once() -> None:

@@ -18,8 +18,8 @@ import httpx
 import numpy as np
 import soundfile
 
+from autotune.arrays import Float32
 from autotune.audio.embedded import embedded_clips
-from autotune.audio.reading import Float32
 from autotune.deploy_yaml import write_deployment_file
 from autotune.deployment import Chunking, Deployment
 from autotune.model_directory import ModelDirectory

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from websockets.sync.client import ClientConnection
 
-from autotune.audio.reading import Float32
+from autotune.arrays import Float32
 
 __all__ = ["WAIT_S", "header", "heard", "pcm", "results", "say"]
 

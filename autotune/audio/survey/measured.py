@@ -21,16 +21,16 @@ from autotune.isolation import OnEvent, run_task
 __all__ = ["SAMPLED_S", "Skipped", "Spread", "Survey", "drawn_pieces", "survey_audio"]
 
 SAMPLED_S = 1800.0
-"""At most so much is listened to: the share of speech in half an hour is known to a few hundredths."""
+"""Most seconds of audio that are listened to: half an hour gives the share of speech to a few hundredths."""
 PIECE_S = 30.0
-"""Taken from one place: many places of many files represent the audio better than one file to its end."""
+"""Seconds that are taken from one place: many places of many files represent the audio better than one whole file."""
 QUANTILES = 101
-"""Fewer would stretch a long tail: between two of them durations are taken to be even."""
+"""Quantiles of durations that are kept; between two of them durations are taken to be even, so few stretch a tail."""
 TIMEOUT_S = 1800.0
 
 
 class Spread(Document):
-    """How a figure is spread."""
+    """How a figure is spread over the files or pauses that it was measured on."""
 
     p10: float
     median: float
@@ -45,7 +45,7 @@ class Skipped(Document):
 
 
 class Survey(Document):
-    """What recordings are like. Seconds, shares and dB."""
+    """What the user's recordings are like, in seconds, shares and dB."""
 
     source: str
     """What was asked about."""
@@ -55,27 +55,27 @@ class Survey(Document):
     transcripts: int
     """Files whose text the manifest gives."""
     durations_s: tuple[float, ...]
-    """Of every file, ascending."""
+    """Length of every file in seconds, ascending."""
     duration_quantiles_s: tuple[float, ...]
-    """101 of them, from the shortest to the longest, a hundredth of the files between each two."""
+    """101 quantiles of the lengths, from the shortest to the longest; a hundredth of the files is between each two."""
     sample_rates_hz: dict[int, int]
     """Rate → files."""
     channels: dict[int, int]
     """Channels → files."""
     seed: int
-    """Of the sample that the rest was measured on."""
+    """Seed of the sample that all further figures were measured on."""
     sampled_s: float
     sampled_files: int
     speech_share: float
     """Share of 32 ms frames that Silero VAD calls speech at threshold 0.5."""
     speech_shares: tuple[float, ...]
-    """The same of each sampled file."""
+    """How the sampled files' own shares of speech are spread."""
     pause_s: Spread | None
-    """Between stretches of speech, of at least 0.1 s; None where there is none."""
+    """Lengths in seconds of the pauses of at least 0.1 s between stretches of speech; None where there is no pause."""
     loudness_dbfs: Spread
-    """RMS level of a file, relative to full scale; −120 is digital silence."""
+    """RMS levels of the files in dB relative to full scale; −120 is digital silence."""
     snr_db: Spread | None
-    """Level of a file's speech frames over that of its frames without speech; None where either is missing."""
+    """Level of a file's speech frames over that of its frames without speech, in dB; None where either is missing."""
     clipped_share: float
     """Share of samples at full scale."""
 

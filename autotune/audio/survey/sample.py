@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from autotune.audio.reading import SAMPLE_RATE_HZ, Float32
+from autotune.arrays import Float32
+from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.sound_file import open_sound
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["SampledFile", "pauses_s", "sample_task"]
 
 SPEECH, NO_SPEECH = 0.5, 0.2
-"""A frame at or above the first is speech, one below the second is none; between them it is neither's level."""
+"""Probabilities from which on a frame is speech, and below which it is none; those between count for neither level."""
 SHORTEST_PAUSE_S = 0.1
 FULL_SCALE = 0.999
 SILENCE_DBFS = -120.0
@@ -32,13 +33,13 @@ _LEAST_POWER = 10 ** (SILENCE_DBFS / 10)
 
 @dataclass
 class SampledFile:
-    """What the sampled pieces of one file hold."""
+    """Sums over the sampled pieces of one file, from which its levels and its share of speech follow."""
 
     sampled_s: float = 0.0
     frames: int = 0
     speech_frames: int = 0
     samples: int = 0
-    """Of all channels."""
+    """Samples of all channels."""
     clipped: int = 0
     """Samples at full scale."""
     power: float = 0.0
@@ -48,7 +49,7 @@ class SampledFile:
     noise_powers: list[float] = field(default_factory=list)
     """Mean squares of the frames without speech."""
     pauses_s: list[float] = field(default_factory=list)
-    """Between two stretches of speech."""
+    """Seconds of each pause between two stretches of speech."""
 
     def add(self, block: Float32, rate_hz: int, vad: SileroVad) -> None:
         """Take a piece of the file: float32 [frames, channels] as read."""
@@ -72,7 +73,7 @@ class SampledFile:
         self.pauses_s += pauses_s(speech)
 
     def facts(self) -> dict[str, Any]:
-        """As JSON; None for what can't be known (no speech, no pause, less than one frame)."""
+        """The file's figures as JSON values; None for those without a base (no speech, or less than one frame)."""
         speech_level = self.speech_power / self.speech_frames if self.speech_frames else None
         # The median: some of these frames hold the end of a word.
         noise_level = float(np.median(self.noise_powers)) if self.noise_powers else None

@@ -14,7 +14,7 @@ from autotune.documents import parse_document
 __all__ = ["profile_text"]
 
 SHARD_S = 300.0
-"""Audio that one shard should hold."""
+"""Seconds of audio that one shard should hold."""
 SPEECH_SHARES = (0.2, 0.95)
 LEAST_PAUSE_S = 0.03
 DEFAULT_PAUSES_S = Spread(p10=0.1, median=0.4, p90=1.5)
@@ -95,13 +95,13 @@ def _decibels(value: float) -> float:
 
 
 def _name(source: str) -> str:
-    """Of the directory or manifest, in the letters that a profile's name may have."""
+    """A profile's name made of the directory's or manifest's: only letters that such a name may have."""
     path = Path(source)
     stem = path.stem if path.suffix else path.name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64] or "own-audio"
 
 
 def _scalar(text: str) -> str:
-    """As a YAML scalar in one line, quoted if need be."""
+    """A text as a YAML scalar in one line, quoted if need be."""
     dumped: str = yaml.safe_dump(text, allow_unicode=True, width=10_000)
     return dumped.removesuffix("...\n").rstrip("\n")

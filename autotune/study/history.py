@@ -1,4 +1,4 @@
-"""What is already known of deployments: which are measured, which failed for good, which are owed an attempt."""
+"""The history of a study: which deployments are measured, which failed for good, which are owed an attempt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ABOVE_NOISE", "ATTEMPTS", "History"]
 ATTEMPTS = 3
 """Attempts at a deployment whose trials fail through no fault of its own."""
 ABOVE_NOISE = 0.02
-"""On the log scale: what is expected to be better by less is not progress."""
+"""Difference of two expected log scores below which neither is called better."""
 
 
 class History:
@@ -32,11 +32,11 @@ class History:
 
     @property
     def records(self) -> list[TrialRecord]:
-        """All, in order of their numbers."""
+        """All records, in order of their numbers."""
         return [self._by_number[number] for number in sorted(self._by_number)]
 
     def knows(self, number: int) -> bool:
-        """Whether the trial of this number is in it."""
+        """Whether it holds the trial of this number."""
         return number in self._by_number
 
     def add(self, record: TrialRecord) -> None:
@@ -48,6 +48,7 @@ class History:
     @property
     def candidates(self) -> list[Candidate]:
         """What is measured, baselines excluded, best first."""
+        # Ranking fits a Gaussian process: once for each new record, not for each question.
         if self._candidates is None:
             self._candidates = candidates_of(self.records, self._goal)
         return self._candidates
@@ -79,7 +80,7 @@ class History:
         ]
 
     def last(self, deployment: Deployment) -> TrialRecord:
-        """The last that says something: a failure for which the deployment isn't to blame only if there is no other."""
+        """A deployment's last record; one of a failure that it isn't to blame for only if there is no other."""
         records = self._of[deployment.key]
         return next((record for record in reversed(records) if record.state != "fail"), records[-1])
 
