@@ -1,7 +1,7 @@
 """Draw what a command printed, as a terminal shows it: the picture in README.md.
 
-    autotune --audio-profile long > run.txt
-    python scripts/run_picture.py run.txt --title "autotune --audio-profile long" --out docs/run.svg
+autotune --audio-profile long > run.txt
+python scripts/run_picture.py run.txt --title "autotune --audio-profile long" --out docs/run.svg
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile
 from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
 from autotune.proof.comparison import Comparison, Finalist
-from autotune.study.goal import Objective
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import measured
 
