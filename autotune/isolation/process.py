@@ -99,7 +99,7 @@ def started(request: dict[str, Any], threads: int | None) -> Iterator[ChildProce
         stack.callback(os.close, page_fd)
         try:
             # -u: what was printed before a kill is in the log. A session of its own: Ctrl-C on the terminal reaches the
-            # tuner alone, which may let the child finish, and the child's number is that of its whole group.
+            # tuner alone, which then ends the child, and the child's number is that of its whole group.
             process = subprocess.Popen(
                 [sys.executable, "-P", "-u", "-m", "autotune.isolation.child", str(write_fd), str(page_fd)],
                 stdin=stdin,
