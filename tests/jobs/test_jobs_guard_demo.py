@@ -93,6 +93,7 @@ branches:
       engine: onnxruntime
       device: cpu
       format: onnx-fp32
+      graph: unmasked
       instances: 2
       intra_op_num_threads: 1
       session_options.graph_optimization_level: all
