@@ -12,7 +12,7 @@ tune: $(STAMP)
 	$(BIN)/autotune --audio-profile long
 
 test: $(STAMP)
-	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 10
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -28,6 +28,8 @@ FIRST = (
     "test_cli_tune.py",
     "test_jobs_guard_demo.py",
     "test_models_artifacts.py",
+    "test_study_shared.py",
+    "test_study_lost.py",
 )
 """Files that take a minute or more: begun last, one of them would run alone in the end."""
 

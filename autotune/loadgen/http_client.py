@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import secrets
+import socket
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 
@@ -28,6 +31,8 @@ class HttpClient:
     """Implements ``Client`` with aiohttp; bodies are encoded once, so that sending costs little."""
 
     _session: aiohttp.ClientSession
+    _sockets: weakref.WeakSet[socket.socket]
+    """Of this client's connections."""
 
     def __init__(self, where: Endpoint, recordings: Sequence[Recording], access: Access) -> None:
         self._url = where.url
@@ -37,10 +42,15 @@ class HttpClient:
         self._bodies = [_encoded(recording, access.model, boundary) for recording in recordings]
 
     async def __aenter__(self) -> Self:
+        self._sockets = weakref.WeakSet()
         self._session = aiohttp.ClientSession(
             # A host's name is looked up once: that isn't the server's time, and fails where sockets have run out.
             connector=aiohttp.TCPConnector(
-                limit=0, ssl=self._tls or True, keepalive_timeout=_KEEP_ALIVE_S, ttl_dns_cache=None
+                limit=0,
+                ssl=self._tls or True,
+                keepalive_timeout=_KEEP_ALIVE_S,
+                ttl_dns_cache=None,
+                socket_factory=self._socket,
             ),
             headers=self._headers,
             # The requests are many users', who share no cookies: a balancer would send all of them to one replica.
@@ -54,6 +64,19 @@ class HttpClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+        # aiohttp leaves a connection open that still has an upload to send, although the server has answered: with the
+        # loop gone nobody would send or close it, and the server would wait for the rest.
+        for connection in self._sockets:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for _ in range(2):  # for asyncio to notice, and to close them
+            await asyncio.sleep(0)
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
 
     async def send(self, recording: int, spoken_from_s: float | None) -> Answer:
         """See ``Client``; nothing is spoken over HTTP."""
