@@ -69,6 +69,8 @@ def replying(reply: bytes, *, whole_body: bool = True) -> Iterator[str]:
                 request = connection.recv(256)
                 while whole_body and not request.endswith(b"--\r\n"):
                     request = (request + connection.recv(1 << 16))[-8:]
+                # The end comes in the same packet: a client that gets the reply alone may take the connection for open.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
                 connection.sendall(reply)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(1 << 16):
