@@ -28,13 +28,13 @@ class Silent:
     """A reporter for programs that want no output."""
 
     def note(self, text: str, *, loud: bool = False) -> None:
-        """Ignored."""
+        """Drop the line."""
 
     def working(self, text: str) -> None:
-        """Ignored."""
+        """Show nothing of what is being done."""
 
     def step(self, phase: str, done: int, total: int | None, text: str) -> None:
-        """Ignored."""
+        """Show nothing of a phase's progress."""
 
 
 def progress(reporter: Reporter, text: str) -> Callable[[str, dict[str, Any]], None]:

@@ -48,7 +48,7 @@ class Spoken(Protocol):
 
     @property
     def text(self) -> str:
-        """The recording's text."""
+        """What was recognised in the whole recording; empty where nothing was."""
 
 
 class SpokenStream(Protocol):

@@ -118,7 +118,7 @@ def _error_message(error: BaseException, path: Path | None = None) -> Message:
 
 
 class _FileJob:
-    """Transcribes one file."""
+    """Transcribes a file in a thread of its own, and sends its transcript or its error to the server."""
 
     def __init__(self, worker: _Worker, number: int, path: Path) -> None:
         self._worker, self._number, self._path = worker, number, path
