@@ -37,7 +37,7 @@ class Tried:
 
 @dataclass
 class Measured:
-    """A contender's rounds."""
+    """A contender with what each of its rounds gave, or why it failed."""
 
     contender: Contender
     chosen: Candidate | None

@@ -60,7 +60,7 @@ BUSY = 0.5
 
 @dataclass(frozen=True)
 class Case:
-    """What is recorded."""
+    """One table to record: the model and audio, and the space whose deployments are measured."""
 
     subject: TrialSubject
     space: ResolvedSpace

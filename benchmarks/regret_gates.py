@@ -64,7 +64,7 @@ class Curve:
 
     @property
     def most(self) -> int:
-        """Measurements at most."""
+        """How many measurements each replay made."""
         return len(self.regrets[0])
 
     def first_within(self, regret: float) -> int | None:
