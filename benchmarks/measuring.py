@@ -37,7 +37,7 @@ class Tried:
 
 @dataclass
 class Measured:
-    """A contender with what each of its rounds gave, or why it failed."""
+    """A contender with the seconds, texts and stages of its rounds."""
 
     contender: Contender
     chosen: Candidate | None
