@@ -311,7 +311,7 @@ class Deployment(Document):
         return hash(self.key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Deployment) and self.canonical() == other.canonical()
+        return isinstance(other, Deployment) and self.key == other.key
 
     @property
     def artifact(self) -> ArtifactSpec | None:

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from optuna.trial import BaseTrial
@@ -87,7 +87,7 @@ class ResolvedBranch:
 
     def _built(self, values: Values) -> Deployment:
         try:
-            return build_deployment(self.repair(values))
+            return _deployment_of(tuple(self.repair(values).items()))
         except ValidationError as error:
             problems = "; ".join(
                 f"{'.'.join(map(str, item['loc'])) or 'deployment'}: {item['msg'].removeprefix('Value error, ')}"
@@ -193,7 +193,7 @@ class ResolvedBranch:
         """What an expert would pick, or the choice that comes nearest to it."""
         return _preferred(parameter, dict(self.expert).get(parameter.path, ()))
 
-    def moved(self, item: ResolvedParameter, current: Values, moves: Mapping[str, Value]) -> Value:
+    def moved(self, item: ResolvedParameter, current: Mapping[str, Any], moves: Mapping[str, Value]) -> Value:
         """A pick that makes ``moves`` from ``current``; what they make active is as an expert would have it."""
         if item.path in moves:
             return moves[item.path]
@@ -284,15 +284,21 @@ class ResolvedSpace:
 
     def neighbours(self, deployment: Deployment) -> list[Deployment]:
         """Deployments of the same branch that differ in one parameter, and in what depends on it."""
-        current = flatten(deployment)
-        branch = next(item for item in self.branches if item.encode(deployment) is not None)
-        deployments: dict[str, Deployment] = {}
-        for changed in branch.parameters:
-            for choice in changed.choices:
-                near = branch.build(lambda item: branch.moved(item, current, {changed.path: choice}))  # noqa: B023
-                if near != deployment:
-                    deployments[near.key] = near
-        return list(deployments.values())
+        if deployment not in self._neighbours:
+            current = flatten(deployment)
+            branch = next(item for item in self.branches if item.encode(deployment) is not None)
+            near = [
+                branch.build(lambda item: branch.moved(item, current, {changed.path: choice}))  # noqa: B023
+                for changed in branch.parameters
+                for choice in changed.choices
+            ]
+            self._neighbours[deployment] = [item for item in dict.fromkeys(near) if item != deployment]
+        return list(self._neighbours[deployment])
+
+    @cached_property
+    def _neighbours(self) -> dict[Deployment, list[Deployment]]:
+        # The same few leaders are asked for at every step of a search.
+        return {}
 
     def two_steps(self, deployment: Deployment, count: int, generator: random.Random) -> list[Deployment]:
         """``count`` random moves of two parameters at once, repeats and the deployment itself left out."""
@@ -310,6 +316,11 @@ class ResolvedSpace:
         """Every deployment, some more than once; for small spaces."""
         for branch in self.branches:
             yield from branch.everything()
+
+
+@lru_cache(maxsize=16_384)  # a search builds the same few thousand again and again
+def _deployment_of(values: tuple[tuple[str, Value], ...]) -> Deployment:
+    return build_deployment(dict(values))
 
 
 def _preferred(parameter: ResolvedParameter, values: Sequence[Value]) -> Value:

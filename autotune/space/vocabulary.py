@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import NoneType
 from typing import Any, get_args, get_origin
 
@@ -156,7 +157,8 @@ def build_deployment(values: Mapping[str, object]) -> Deployment:
     return Deployment.model_validate(tree)
 
 
-def flatten(deployment: Deployment) -> dict[str, Any]:
+@lru_cache(maxsize=16_384)  # a search asks thousands of times for the same few hundred
+def flatten(deployment: Deployment) -> Mapping[str, Any]:
     """The values of a deployment by their paths: the reverse of ``build_deployment``."""
     flat: dict[str, Any] = {}
     for head, value in deployment.model_dump().items():

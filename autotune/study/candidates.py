@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from autotune.deployment import Deployment
@@ -14,7 +14,7 @@ from autotune.study.goal import Goal
 from autotune.study.records import INTERRUPTED, Role, TrialRecord
 from autotune.study.surrogate import Surrogate
 
-__all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of", "in_doubt"]
+__all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of", "in_doubt", "surrogate_of"]
 
 ENOUGH = 8
 """Candidates from which on what is expected of one also draws on the trials of similar ones."""
@@ -160,10 +160,20 @@ def _expected(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The candidates with what is to be expected of each: the best of many noisy values is mostly a lucky one."""
     if len(candidates) < ENOUGH:
         return [replace(candidate, expected=math.log(candidate.relative)) for candidate in candidates]
-    trials = [(candidate.deployment, value) for candidate in candidates for value in candidate.logs]
-    surrogate = Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
-    expected, _ = surrogate.predict([candidate.deployment for candidate in candidates])
+    expected, _ = surrogate_of(candidates).predict([candidate.deployment for candidate in candidates])
     return [replace(candidate, expected=float(value)) for candidate, value in zip(candidates, expected, strict=True)]
+
+
+def surrogate_of(candidates: Sequence[Candidate]) -> Surrogate:
+    """The surrogate of the score, by the trials of at least two candidates, in any order."""
+    trials = [(candidate.deployment, value) for candidate in candidates for value in candidate.logs]
+    # Ranking and choosing ask for the same one in turn, each with its own order of the candidates.
+    return _fitted(tuple(sorted(trials, key=lambda trial: (trial[0].key, trial[1]))))
+
+
+@lru_cache(maxsize=2)
+def _fitted(trials: tuple[tuple[Deployment, float], ...]) -> Surrogate:
+    return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
 
 
 def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:

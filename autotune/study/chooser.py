@@ -10,7 +10,7 @@ import numpy as np
 
 from autotune.deployment import Deployment
 from autotune.space.resolved import ResolvedSpace
-from autotune.study.candidates import Candidate
+from autotune.study.candidates import Candidate, surrogate_of
 from autotune.study.history import History
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
@@ -166,7 +166,8 @@ class LocalSearch:
             return None
         # argmax takes the first of equals, which would always be the one that comes first in the space.
         generator.shuffle(chosen)
-        expected, spread = self._score().predict(chosen)
+        # By all that ran, allowed or not: a format whose texts are too bad still shows what is fast.
+        expected, spread = surrogate_of(self.candidates).predict(chosen)
         best = max(leader.expected for leader in leaders)
         worth = _improvement(expected - best, spread) * self._allowed(chosen)
         return chosen[int(worth.argmax())]
@@ -182,11 +183,6 @@ class LocalSearch:
         pool += [near for leader in leaders for near in self.space.two_steps(leader, COUPLED, generator)]
         pool += [self.space.sample(generator) for _ in range(AFAR)]
         return list({near.key: near for near in pool}.values())
-
-    def _score(self) -> Surrogate:
-        """The score by all that ran, allowed or not: a format whose texts are too bad still shows what is fast."""
-        trials = [(candidate.deployment, value) for candidate in self.candidates for value in candidate.logs]
-        return Surrogate([deployment for deployment, _ in trials], [value for _, value in trials])
 
     def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
         """Probability that the goal allows each deployment, in their order."""

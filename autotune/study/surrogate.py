@@ -58,8 +58,7 @@ class _Fit:
     noise: float
     lower: Floats
     solved: Floats
-    likelihood: float
-    """Logarithm, up to a constant, of how likely the values are, and the weights before any value is seen."""
+    """The covariance's inverse times the values."""
 
 
 class Surrogate:
@@ -93,27 +92,29 @@ class Surrogate:
     def _fitted(self) -> _Fit:
         """The likeliest weights and noise, one setting after the other."""
         varied = [column for column in range(self._apart.shape[2]) if self._apart[:, :, column].any()]
-        weights = np.full(self._apart.shape[2], _USUAL)
-        best = self._tried(weights, _NOISES[1])
+        weights, noises = np.full(self._apart.shape[2], _USUAL), np.array(_NOISES)
+        best = self._likeliest(weights[None], noises[1:2])
         for _ in range(_SWEEPS):
             for column in varied:
-                for weight in _WEIGHTS:
-                    changed = best.weights.copy()
-                    changed[column] = weight
-                    best = max(best, self._tried(changed, best.noise), key=lambda fit: fit.likelihood)
-            for noise in _NOISES:
-                best = max(best, self._tried(best.weights, noise), key=lambda fit: fit.likelihood)
+                changed = np.tile(best.weights, (len(_WEIGHTS), 1))
+                changed[:, column] = _WEIGHTS
+                best = self._likeliest(changed, np.full(len(_WEIGHTS), best.noise))
+            best = self._likeliest(np.tile(best.weights, (len(noises), 1)), noises)
         return best
 
-    def _tried(self, weights: Floats, noise: float) -> _Fit:
+    def _likeliest(self, weights: Floats, noises: Floats) -> _Fit:
+        """The likeliest of several choices of weights, [choices, settings], each with its noise: one call for all."""
         count = len(self._target)
-        covariance = np.exp(-(self._apart @ weights)) + (noise + 1e-6) * np.eye(count)
-        lower: Floats = np.linalg.cholesky(covariance).astype(np.float64)
-        solved: Floats = np.linalg.solve(lower.T, np.linalg.solve(lower, self._target)).astype(np.float64)
-        spread = max(1e-12, float(self._target @ solved) / count)
-        likelihood = -0.5 * count * math.log(spread) - float(np.log(np.diag(lower)).sum())
+        covariances = np.exp(-np.moveaxis(self._apart @ weights.T, 2, 0))
+        covariances += (noises + 1e-6)[:, None, None] * np.eye(count)
+        lowers = np.linalg.cholesky(covariances)
+        halves = np.linalg.solve(lowers, np.broadcast_to(self._target[:, None], (len(weights), count, 1)))[:, :, 0]
+        spreads = np.maximum(1e-12, np.sum(halves**2, axis=1) / count)
+        likelihoods = -0.5 * count * np.log(spreads) - np.log(np.diagonal(lowers, axis1=1, axis2=2)).sum(axis=1)
         unusual = np.log(weights / _USUAL) / _UNUSUAL
-        return _Fit(weights, noise, lower, solved, likelihood - 0.5 * float(unusual @ unusual))
+        best = int(np.argmax(likelihoods - 0.5 * np.sum(unusual**2, axis=1)))
+        solved = np.linalg.solve(lowers[best].T, halves[best])
+        return _Fit(weights[best], float(noises[best]), lowers[best], solved)
 
 
 def _apart(rows: Floats, rest: Floats) -> Floats:
