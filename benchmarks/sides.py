@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.files import cache_dir
-from autotune.isolation.process import THREAD_VARIABLES
+from autotune.isolation.start import THREAD_VARIABLES
 
 __all__ = [
     "FUNASR_ONNX",

@@ -1,8 +1,9 @@
 """The child's side: confine this process, run one task, report over the pipe. Imports the standard library only.
 
-Run as ``python -m autotune.isolation.child FD PAGE``. The request comes as JSON on stdin; events and the outcome leave
-as JSON lines on file descriptor FD, which nothing else knows of: whatever native code prints cannot corrupt them. The
-file of descriptor PAGE holds this process's activity, and the stacks of its threads when the parent asks for them.
+Run as ``python -m autotune.isolation.child FD PAGE PARENT``, or forked by ``fork_server``. The request comes as JSON on
+stdin; events and the outcome leave as JSON lines on file descriptor FD, which nothing else knows of: whatever native
+code prints cannot corrupt them. The file of descriptor PAGE holds this process's activity, and the stacks of its
+threads when the parent asks for them. The process with the number PARENT started this one, which dies with it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from autotune.errors import AutotuneError, TrialError, TrialMismatch
 from autotune.isolation import activity
 from autotune.isolation.clock import process_started_s
 from autotune.isolation.stacks import STACKS_SIGNAL
 
-__all__ = ["Emit", "main"]
+__all__ = ["Emit", "confine", "main", "run"]
 
 _PR_SET_PDEATHSIG = 1
 _TRACEBACK_LINES = 12
@@ -58,15 +59,20 @@ class _Pipe:
 
 
 def main() -> None:
-    """Run the task that stdin asks for and leave at once: interpreters with native threads hang or crash on exit."""
+    """A fresh interpreter's task."""
     process_started_s()
-    pipe = _Pipe(int(sys.argv[1]))
+    run(*map(int, sys.argv[1:]))
+
+
+def run(pipe_fd: int, page_fd: int, parent_pid: int) -> NoReturn:
+    """Run the task that stdin asks for and leave at once: interpreters with native threads hang or crash on exit."""
+    pipe = _Pipe(pipe_fd)
     try:
-        _show_activity(int(sys.argv[2]))
+        _show_activity(page_fd)
         request = json.loads(sys.stdin.buffer.read())
         _silence_stdin()
         # Before the task's module is imported: native libraries count the CPUs that they may use when they are loaded.
-        _confine(request["parent_pid"], request["cpus"])
+        confine(parent_pid, request["cpus"])
         module, _, name = request["task"].partition(":")
         task = getattr(importlib.import_module(module), name)
         pipe.send({"result": task(request["payload"], pipe.emit)})
@@ -92,7 +98,11 @@ def _silence_stdin() -> None:
     os.close(null)
 
 
-def _confine(parent_pid: int, cpus: list[int] | None) -> None:
+def confine(parent_pid: int, cpus: list[int] | None) -> None:
+    """Let this process die with the thread that started it, and run on ``cpus`` only; None: wherever it may.
+
+    Raises TrialMismatch where the kernel doesn't let it.
+    """
     # A segmentation fault then leaves its Python stack in the stderr tail.
     faulthandler.enable()
     # A core dump of a process with a model in it is gigabytes.

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["process_started_s"]
+__all__ = ["forked", "process_started_s"]
 
-_IMPORTED_S = time.perf_counter()
+
+@dataclass
+class _Start:
+    latest_s: float
+    """A moment at which this process was there."""
+    imports_s: float = 0.0
+    """What was done for it before it was there."""
+
+
+_START = _Start(time.perf_counter())
+
+
+def forked(imports_s: float) -> None:
+    """This process was forked just now, and its parent needed ``imports_s`` to start and to import what both use.
+
+    A user's process has to do the same, so its cold start is counted as if it had done it itself.
+    """
+    _START.latest_s, _START.imports_s = time.perf_counter(), imports_s
 
 
 def process_started_s() -> float:
     """The value that ``time.perf_counter()`` had when this process was created, to 10 ms.
 
-    Where /proc is missing, the moment at which this module was imported.
+    Where /proc is missing, the moment at which this module was imported. A forked process counts the imports that it
+    was spared.
     """
     try:
         # Field 22 of /proc/[pid]/stat; the second field may hold blanks, so count after its closing bracket.
@@ -24,5 +43,5 @@ def process_started_s() -> float:
         # The start is counted from boot with suspension included, so the age needs the clock that counts it too.
         age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError, AttributeError):
-        return _IMPORTED_S
-    return min(_IMPORTED_S, time.perf_counter() - age_s)
+        return _START.latest_s - _START.imports_s
+    return min(_START.latest_s, time.perf_counter() - age_s) - _START.imports_s

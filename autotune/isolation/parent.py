@@ -15,6 +15,8 @@ from typing import Any
 
 from autotune.isolation.endings import Ending, classify, oom_kill_counts
 from autotune.isolation.process import ChildProcess, started, trim
+from autotune.isolation.shared_imports import start
+from autotune.isolation.start import environment
 from autotune.isolation.stillness import Stillness, Watch
 
 __all__ = ["OnEvent", "Stop", "run_task"]
@@ -62,10 +64,11 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     on_event: OnEvent | None = None,
     cpus: Collection[int] | None = None,
     threads: int | None = None,
+    imports: Collection[str] = (),
     stop: Stop | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
-    """Run ``package.module:function`` in a fresh interpreter and return the dict that it returns.
+    """Run ``package.module:function`` in a fresh process and return the dict that it returns.
 
     The function is called as ``function(payload, emit)``; ``emit(name, data)`` calls ``on_event`` here. The child has
     a session, a working directory and a TMPDIR of its own and does not outlive this call, nor this process. What
@@ -75,10 +78,13 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     Args:
         task: ``package.module:function``.
         payload: JSON; paths in it must be absolute.
-        timeout_s: wall seconds from the start of the child, interpreter included.
+        timeout_s: wall seconds from the start of the child, interpreter and imports included.
         on_event: called in this thread with each event's name and data.
         cpus: ids of the CPUs that the child may run on; None leaves the affinity as it is.
         threads: value of the OMP, MKL, OpenBLAS, … variables; None leaves them as they are.
+        imports: modules that take long to import and start no thread. The first task that names them in this thread
+            starts a process that imports them and does nothing else; it lives as long as the thread, and its children
+            are forked from it. Where that can't be, each child imports for itself.
         stop: lets another thread end the child.
         watch: when the child is ended because it stands still; None: never.
 
@@ -91,17 +97,14 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
         ValueError: ``task`` is not written so, or ``timeout_s`` is not positive.
     """
     _check(task, timeout_s)
-    request = {
-        "task": task,
-        "payload": payload,
-        "parent_pid": os.getpid(),
-        "cpus": None if cpus is None else sorted(set(cpus)),
-    }
+    deadline = time.monotonic() + timeout_s
+    ids = None if cpus is None else sorted(set(cpus))
     kills_before = oom_kill_counts()
     messages = _Messages(on_event)
-    with started(request, threads) as child:
-        stillness = Stillness(child.process.pid, child.page_fd, watch)
-        timed_out = not _listen(child, messages, time.monotonic() + timeout_s, stop, stillness)
+    starter = start(tuple(imports), ids, environment(threads), deadline, stop)
+    with started({"task": task, "payload": payload, "cpus": ids}, starter) as child:
+        stillness = Stillness(child.process, child.page_fd, watch)
+        timed_out = not _listen(child, messages, deadline, stop, stillness)
     # A result counts however the child ended after it: runtimes crash or hang in their own clean-up.
     if messages.result is not None:
         return messages.result
@@ -121,7 +124,7 @@ def _ending(
 ) -> Ending:
     return Ending(
         task=task,
-        exit_code=child.exit_code,
+        exit_code=child.process.exit_code,
         error=messages.error,
         hung=stillness.hung,
         oom_killed=any(count > kills_before.get(file, 0) for file, count in oom_kill_counts().items()),
@@ -177,8 +180,8 @@ def _listen(child: ChildProcess, messages: _Messages, deadline: float, stop: Sto
     """Handle the child's lines until it has said its last, ended, hung or must end; False at the deadline."""
     poll = select.poll()
     poll.register(child.pipe_fd, select.POLLIN)
-    if child.exit_fd is not None:
-        poll.register(child.exit_fd, select.POLLIN)
+    if child.process.exit_fd is not None:
+        poll.register(child.process.exit_fd, select.POLLIN)
     if stop is not None:
         poll.register(stop, select.POLLIN)
     while True:
@@ -189,7 +192,7 @@ def _listen(child: ChildProcess, messages: _Messages, deadline: float, stop: Sto
         ready = {fd for fd, _ in poll.poll(min(left_s, LOG_CHECK_S, stillness.due_in_s) * 1000)}
         trim(child.log, LOG_LIMIT_BYTES)
         # The exit is looked at before the pipe is emptied: what was written before it is then all there.
-        ended = child.exit_fd in ready
+        ended = child.process.exit_fd in ready
         closed = bool(ready) and not _drain(child.pipe_fd, messages, deadline)
         child.leaving = messages.last_word
         stopped = stop is not None and stop.fileno() in ready

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -11,6 +10,8 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+
+from autotune.isolation.start import Handle
 
 __all__ = ["STACKS_SIGNAL", "stacks_in_words", "stacks_of"]
 
@@ -26,18 +27,18 @@ _LIMIT_CHARACTERS = 6000
 _PYTHON_FRAME = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+|\?+) in (?P<name>.*)')
 
 
-def stacks_of(pid: int, fd: int, start: int) -> str:
+def stacks_of(process: Handle, fd: int, start: int) -> str:
     """The stacks of a process in one line, innermost frame first; says so where it doesn't answer.
 
     py-spy's, with native frames, if it is installed and may look; else those that ``faulthandler`` writes.
 
     Args:
-        pid: a child that has registered ``STACKS_SIGNAL``.
+        process: a child that has registered ``STACKS_SIGNAL``.
         fd: the file that it registered, open here.
         start: where in the file its stacks begin.
     """
     # py-spy first: where a runtime deadlocks, the native frames say why, and faulthandler has none.
-    words = stacks_in_words(_py_spy(pid)) or stacks_in_words(_faulthandler(pid, fd, start))
+    words = stacks_in_words(_py_spy(process.pid)) or stacks_in_words(_faulthandler(process, fd, start))
     return words or "unknown: it didn't answer"
 
 
@@ -72,9 +73,8 @@ def _py_spy(pid: int) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def _faulthandler(pid: int, fd: int, start: int) -> str:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, STACKS_SIGNAL)  # its parent is watching it, so the number isn't reaped and is its own
+def _faulthandler(process: Handle, fd: int, start: int) -> str:
+    process.send_signal(STACKS_SIGNAL)
     # Nothing says that it has written all: it has when the file no longer grows.
     size, until = start, time.monotonic() + _ANSWER_S
     while time.monotonic() < until:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autotune.isolation.activity import PAGE_BYTES, Activity
 from autotune.isolation.stacks import stacks_of
+from autotune.isolation.start import Handle
 
 __all__ = ["STILL_S", "Stillness", "Watch"]
 
@@ -35,8 +36,8 @@ class Watch:
 class Stillness:
     """Whether one child stands still; used by the thread that listens to it."""
 
-    def __init__(self, pid: int, page_fd: int, watch: Watch | None) -> None:
-        self._pid, self._page_fd, self._watch = pid, page_fd, watch
+    def __init__(self, process: Handle, page_fd: int, watch: Watch | None) -> None:
+        self._process, self._page_fd, self._watch = process, page_fd, watch
         self._period_s = math.inf if watch is None else watch.still_s / LOOKS
         self._due = time.monotonic() + self._period_s
         self._first: _Sight | None = None
@@ -56,7 +57,7 @@ class Stillness:
         self._due = time.monotonic() + self._period_s
         activity = Activity.read(self._page_fd)
         # A child that neither loads nor runs a batch waits for audio, and may do so for as long as it likes.
-        sight = _Sight.of(self._pid, activity) if activity.loads > 0 or activity.batches > 0 else None
+        sight = _Sight.of(self._process.pid, activity) if activity.loads > 0 or activity.batches > 0 else None
         least_s = CPU_SHARE * self._watch.still_s
         # Compared with the first look of this stretch, not with the last: a thread that creeps adds up.
         if sight is None or self._first is None or sight.moved_since(self._first, least_s) or self._watch.elsewhere():
@@ -68,7 +69,7 @@ class Stillness:
         doing = "an engine ran a batch" if activity.batches > 0 else "it loaded"
         self.hung = (
             f"while {doing}, no thread used {least_s:g} s of CPU in {self._watch.still_s:g} s, and nothing was read. "
-            f"Its threads stood in: {stacks_of(self._pid, self._page_fd, PAGE_BYTES)}"
+            f"Its threads stood in: {stacks_of(self._process, self._page_fd, PAGE_BYTES)}"
         )
         return True
 

@@ -20,11 +20,18 @@ RunFault = Callable[..., dict[str, Any]]
 SELFTEST = "tests.isolation.selftest:run"
 
 
+@pytest.fixture(params=["spawned", "forked"])
+def imports(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """What is imported before a child starts: both ways of starting it keep the same promises."""
+    return () if request.param == "spawned" else ("tests.isolation.selftest",)
+
+
 @pytest.fixture
-def run_fault() -> RunFault:
+def run_fault(imports: tuple[str, ...]) -> RunFault:
     def run(fault: str, *, timeout_s: float = 30.0, **parameters: Any) -> dict[str, Any]:
         options = {name: parameters.pop(name, None) for name in ("on_event", "cpus", "threads", "watch")}
-        return run_task(SELFTEST, {"fault": fault, **parameters}, timeout_s=timeout_s, **options)
+        payload = {"fault": fault, **parameters}
+        return run_task(SELFTEST, payload, timeout_s=timeout_s, imports=imports, **options)
 
     return run
 

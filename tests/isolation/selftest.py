@@ -40,6 +40,7 @@ def _echo(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 def _environment(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return {
         "pid": os.getpid(),
+        "parent": os.getppid(),
         "session": os.getsid(0),
         "cwd": str(Path.cwd()),
         "variables": dict(os.environ),

@@ -16,7 +16,7 @@ import pytest
 import autotune
 from autotune.errors import DocumentError, TrialMismatch
 from autotune.isolation import run_task
-from autotune.isolation.process import THREAD_VARIABLES
+from autotune.isolation.start import THREAD_VARIABLES
 
 RunFault = Callable[..., dict[str, Any]]
 
