@@ -24,6 +24,7 @@ from pathlib import Path
 
 from autotune.isolation import child
 from autotune.isolation.clock import forked, process_started_s
+from autotune.isolation.mapped_pages import map_pages, mapped_pages
 
 __all__ = ["main"]
 
@@ -40,11 +41,13 @@ def main() -> None:
         importlib.import_module(name)
     _end_thread_pools()
     _require_one_thread()
+    pages = mapped_pages()
     imports_s = time.perf_counter() - process_started_s()
     connection.send(b"ready")
     pipe_fd, page_fd = _Server(connection).serve()
     # Here a child goes on: below all of the server's own frames, so that none of them sees how its task ends.
     forked(imports_s)
+    map_pages(pages)
     child.run(pipe_fd, page_fd, os.getppid())
 
 

@@ -115,9 +115,23 @@ def run_trial(
         on_event=on_event,
         cpus=hardware.cpus,
         threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+        imports=shared_imports(deployment),
         watch=gpu_watch(deployment.device, still_s),
     )
     return parse_document(result, Measurement, where="the trial's result")
+
+
+def shared_imports(deployment: Deployment) -> tuple[str, ...]:
+    """The modules that trials of this deployment need not import each for itself, see ``run_task``.
+
+    Only FunASR's own path, whose imports take 8 s of CPU. Other engines need 0.5 to 2 s, and a process for each number
+    of threads: native libraries read it when they are loaded. Not on a GPU: CUDA doesn't survive a fork.
+    """
+    if deployment.engine != "funasr" or deployment.device != "cpu":
+        return ()
+    # In the order in which a trial comes to them. Not silero_vad, which sets torch's threads when it is imported:
+    # AutoModel has set them by then, and OpenMP keeps the workers of each number, which decides how long they spin.
+    return (__name__, "autotune.recognizer", "autotune.engines.funasr", "torch", "funasr.auto.auto_model")
 
 
 def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from autotune.isolation.stillness import Watch
 
 RunFault = Callable[..., dict[str, Any]]
 
+SPAWNED = pytest.mark.parametrize("imports", [()], ids=["spawned"])
+"""What is looked at is the same for a forked child; each of these takes seconds."""
 STILL_S = 2.0
 WATCH = Watch(still_s=STILL_S)
 LONGER_S = 2.5 * STILL_S
@@ -54,6 +56,7 @@ def test_standing_still_is_a_hang_and_says_where(run_fault: RunFault, how: str, 
     assert isinstance(caught.value, TimeoutError)
 
 
+@SPAWNED
 @pytest.mark.parametrize(
     ("how", "blocks"),
     [
@@ -69,6 +72,7 @@ def test_waiting_and_slow_work_are_none(run_fault: RunFault, how: str, blocks: l
     assert run_fault("slow", how=how, for_s=LONGER_S, blocks=blocks, watch=WATCH) == {}
 
 
+@SPAWNED
 def test_what_computes_elsewhere_is_asked_for_at_every_look(run_fault: RunFault) -> None:
     asked = []
 
@@ -81,6 +85,7 @@ def test_what_computes_elsewhere_is_asked_for_at_every_look(run_fault: RunFault)
     assert len(asked) > 5
 
 
+@SPAWNED
 def test_without_a_watch_nothing_is_a_hang(run_fault: RunFault) -> None:
     assert run_fault("slow", how="sleep", for_s=LONGER_S, blocks=["batch"]) == {}
 
