@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from autotune.isolation.child import Emit
     from autotune.recognizer import RecognizerStats
 
-__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial"]
+__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial", "shared_imports"]
 
 MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
