@@ -43,12 +43,13 @@ def main() -> None:
     _require_one_thread()
     pages = mapped_pages()
     imports_s = time.perf_counter() - process_started_s()
+    own_pid = os.getpid()
     connection.send(b"ready")
     pipe_fd, page_fd = _Server(connection).serve()
     # Here a child goes on: below all of the server's own frames, so that none of them sees how its task ends.
     forked(imports_s)
     map_pages(pages)
-    child.run(pipe_fd, page_fd, os.getppid())
+    child.run(pipe_fd, page_fd, own_pid)  # not getppid(): that is another process's if the server has just died
 
 
 def _end_thread_pools() -> None:
