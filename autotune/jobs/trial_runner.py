@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,14 @@ __all__ = ["Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
-"""Seconds that are measured at least in a closed loop: the kernel's counters are too coarse for less."""
+"""Seconds that are measured at least, where the audio doesn't say for how long: the kernel's counters are too coarse for
+less."""
+AT_ONCE = 4
+"""Recordings for each usable core that are there at once, offline: with fewer, the end of a measurement, where some cores
+have nothing left to do, would weigh too much."""
+OFFLINE_SHARDS = 4
+"""Shards of an offline workload that trials hear, again and again if a machine's cores want more; the finalists' blocks
+hear the others."""
 
 
 class _Run(Protocol):
@@ -60,7 +68,8 @@ class TrialRunner:
         self._run = run
         self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
-        self._baseline_wall_s = 0.0
+        self._baseline_share = 0.0
+        """Wall seconds of the slower baseline for each second of its audio."""
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
@@ -72,6 +81,8 @@ class TrialRunner:
                 of them rests on more audio than they were chosen by.
         """
         shards = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            return self._measured(deployment, self._at_once(deployment, self._later_shards, block), hopeless_below=0.0)
         return self._measured(deployment, [shards[block % len(shards)]], hopeless_below=0.0)
 
     def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
@@ -81,8 +92,29 @@ class TrialRunner:
             deployment: what is measured.
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
-        shards = self._subject.workload.shards[: self._subject.shards_per_trial]
-        return self._measured(deployment, shards, hopeless_below)
+        shards = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            return self._measured(deployment, self._at_once(deployment, self._first_shards, 0), hopeless_below)
+        return self._measured(deployment, shards[: self._subject.shards_per_trial], hopeless_below)
+
+    @property
+    def _first_shards(self) -> Sequence[Shard]:
+        shards = self._subject.workload.shards
+        return shards[: min(OFFLINE_SHARDS, max(1, len(shards) // 2))]
+
+    @property
+    def _later_shards(self) -> Sequence[Shard]:
+        return self._subject.workload.shards[len(self._first_shards) :] or self._first_shards
+
+    def _at_once(self, deployment: Deployment, shards: Sequence[Shard], start: int) -> list[Shard]:
+        """As many of ``shards`` as an offline measurement transcribes at once, from the ``start``-th on and around.
+
+        FunASR's own path takes one recording after the other, so it is as fast with one shard, whose composition is
+        that of all, and it is slow.
+        """
+        wanted = math.ceil(AT_ONCE * self._subject.hardware.usable_cores / len(shards[0].recordings))
+        count = 1 if deployment.engine == "funasr" else wanted
+        return [shards[(start + place) % len(shards)] for place in range(count)]
 
     def _measured(self, deployment: Deployment, shards: Sequence[Shard], hopeless_below: float) -> Measurement:
         subject = self._subject
@@ -93,6 +125,7 @@ class TrialRunner:
             artifact_path=artifact.path if artifact else None,
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
+            together=len(shards) if subject.workload.arrival == "offline" else 1,
             repeats=1,
             keep_texts=True,
             at_least_s=AT_LEAST_S,
@@ -110,7 +143,8 @@ class TrialRunner:
             return self._run(request, hardware=self._subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
         finally:
             if deployment.engine == "funasr":
-                self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
+                share = (time.monotonic() - started) / audio_s
+                self._baseline_share = max(self._baseline_share, share)
             self._reporter.working("")
 
     def _judged(self, measurement: Measurement, shards: Sequence[Shard]) -> Measurement:
@@ -159,9 +193,9 @@ class TrialRunner:
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
         """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
-        if deployment.engine == "funasr" or not self._baseline_wall_s:
+        if deployment.engine == "funasr" or not self._baseline_share:
             return BASELINE_TIMEOUT_S + audio_s
-        return 60.0 + 3 * self._baseline_wall_s
+        return 60.0 + 3 * self._baseline_share * audio_s
 
 
 PAUSES_S = (5.0, 20.0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 from autotune.audio import Workload
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
-from autotune.errors import TrialMismatch
+from autotune.errors import TrialMismatch, TrialTimeout
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
@@ -33,6 +34,8 @@ __all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial"
 
 MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
+GIVE_UP_S = 1.0
+"""Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
 
 
 class Measurable(Transcriber, Protocol):
@@ -59,15 +62,18 @@ class TrialRequest(Document):
     workload: Workload
     shards: tuple[int, ...] = Field(min_length=1)
     """Indices of the workload's shards to measure, in this order."""
+    together: int = Field(default=1, ge=1)
+    """How many consecutive ones of ``shards`` are there at once, in an offline workload."""
     repeats: int = Field(ge=1)
     """How often the whole sequence of shards is measured."""
     keep_texts: bool
     """Whether the measurement holds the texts."""
     at_least_s: float = Field(default=0.0, ge=0)
-    """In a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are measured. Other
-    arrivals have a clock of their own and are not."""
+    """Offline and in a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are
+    measured. Other arrivals have a clock of their own and are not."""
     hopeless_below: float = Field(default=0.0, ge=0)
-    """If the first shard's RTFx is below this, no other shard is measured."""
+    """If the first shard's RTFx is below this, no other shard is measured; offline, the first shards are given up as
+    soon as they can only be slower."""
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
@@ -148,7 +154,9 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         TrialMismatch: FunASR's own path gave no text at all. What the recognizer raises is passed on.
     """
     workload = request.workload
-    warmth = warm_up(recognizer, workload.warmup, workload.arrival)
+    # Of recordings that come together, one for each engine: a single one would leave the others cold.
+    copies = request.deployment.instances if workload.arrival == "offline" else 1
+    warmth = warm_up(recognizer, workload.warmup * copies, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
     noise = NoiseMeter(request.deployment.device)
     noise.start()
@@ -194,33 +202,45 @@ def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _T
     transcribed = _Transcribed()
     started = time.perf_counter()
     repeat = 0
+    groups = [request.shards[at : at + request.together] for at in range(0, len(request.shards), request.together)]
     while _goes_on(request, repeat, time.perf_counter() - started):
-        for index in request.shards:
-            _transcribe_shard(recognizer, request, index, transcribed)
+        for group in groups:
+            _transcribe_shards(recognizer, request, group, transcribed)
             sample = transcribed.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
             first = len(transcribed.samples) == 1
-            if first and len(request.shards) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
+            if first and len(groups) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
                 transcribed.cut_short = True
+            if transcribed.cut_short:
                 return transcribed
         repeat += 1
     return transcribed
 
 
-def _transcribe_shard(recognizer: Measurable, request: TrialRequest, index: int, transcribed: _Transcribed) -> None:
-    shard = next(shard for shard in request.workload.shards if shard.index == index)
-    done = replay(recognizer, shard.recordings, request.workload.arrival)
+def _transcribe_shards(
+    recognizer: Measurable, request: TrialRequest, group: Sequence[int], transcribed: _Transcribed
+) -> None:
+    by_index = {shard.index: shard for shard in request.workload.shards}
+    recordings = [recording for index in group for recording in by_index[index].recordings]
+    audio_s = sum(by_index[index].audio_s for index in group)
+    first = not transcribed.samples and request.hopeless_below > 0
+    give_up_s = max(GIVE_UP_S, audio_s / request.hopeless_below) if first else math.inf
+    done = replay(recognizer, recordings, request.workload.arrival, give_up_s)
+    if done.cut_short_s is not None:
+        audio_s, transcribed.cut_short = done.cut_short_s, True
+        if not audio_s:
+            raise TrialTimeout(f"no text within {done.processing_s:.1f} s, in which the best deployment would be done")
     transcribed.samples.append(
-        ShardSample(shard=index, audio_s=shard.audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
+        ShardSample(shard=group[0], audio_s=audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
     )
-    for recording, text in zip(shard.recordings, done.texts, strict=True):
-        transcribed.texts.setdefault(recording.id, text)
+    if not transcribed.cut_short:
+        transcribed.texts |= {recording.id: text for recording, text in zip(recordings, done.texts, strict=True)}
 
 
 def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
     if repeats < request.repeats:
         return True
-    too_short = request.workload.arrival == "closed" and measured_s < request.at_least_s
+    too_short = request.workload.arrival in ("offline", "closed") and measured_s < request.at_least_s
     return too_short and repeats < MAX_REPEATS
 
 
