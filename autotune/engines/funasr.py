@@ -111,7 +111,9 @@ class FunasrEngine:
             use_itn=deployment.text_norm == "withitn",
         )
         if len(results) != len(given):
-            raise TrialMismatch(f"FunASR must give a result for each of {len(given)} recordings, but gave {len(results)}.")
+            raise TrialMismatch(
+                f"FunASR must give a result for each of {len(given)} recordings, but gave {len(results)}."
+            )
         texts = iter(results)
         return tuple(str(next(texts).get("text", "")) if waveform.size else "" for waveform in waveforms)
 

@@ -21,11 +21,10 @@ __all__ = ["Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
-"""Seconds that are measured at least, where the audio doesn't say for how long: the kernel's counters are too coarse for
-less."""
+"""Seconds that are measured at least, offline and in a closed loop: the kernel's counters are too coarse for less."""
 AT_ONCE = 4
-"""Recordings for each usable core that are there at once, offline: with fewer, the end of a measurement, where some cores
-have nothing left to do, would weigh too much."""
+"""Recordings for each usable core that are there at once, offline: with fewer, the end of a measurement, where some
+cores have nothing left to do, would weigh too much."""
 OFFLINE_SHARDS = 4
 """Shards of an offline workload that trials hear, again and again if a machine's cores want more; the finalists' blocks
 hear the others."""

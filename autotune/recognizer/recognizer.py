@@ -95,17 +95,15 @@ class Recognizer:
         """Transcribe recordings together, as fast as the deployment can; one transcript each, in order.
 
         Files are read by the deployment's readers while their segments are recognised, no further ahead than
-        ``queue_limit_s``, so memory doesn't grow with their length or number (except for chunking method ``none``, which
-        needs whole recordings, and FunASR's own path, which gets them all in one list).
+        ``queue_limit_s``, so memory doesn't grow with their length or number (except for chunking method ``none``,
+        which needs whole recordings, and FunASR's own path, which gets them all in one list).
 
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
         """
         return self.transcription(audio).result()
 
-    def transcription(
-        self, audio: Sequence[AudioInput], on_transcript: OnTranscript | None = None
-    ) -> Transcription:
+    def transcription(self, audio: Sequence[AudioInput], on_transcript: OnTranscript | None = None) -> Transcription:
         """What ``transcribe`` runs, for whoever wants each transcript as soon as it is there, or may give up.
 
         Args:

@@ -9,7 +9,6 @@ from functools import partial
 
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.intake import AudioInput, Intake
-from autotune.recognizer.request import Request
 from autotune.recognizer.transcript import Transcript
 
 __all__ = ["OnTranscript", "Transcription"]

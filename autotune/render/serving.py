@@ -163,8 +163,8 @@ def knee(document: DeploymentFile) -> float:
 
     Little's law: in flight = throughput × time in the system. While it was busy, the recognizer took RTFx seconds of
     audio a second, which is RTFx / (mean seconds of a recording) recordings a second; each was in the system for its
-    latency (the median), a stream for as long as it was spoken as well. A profile with ``closed`` or ``offline`` arrival
-    is measured with one recording for each reader, whose own segments keep the machine busy: no law is needed.
+    latency (the median), a stream for as long as it was spoken as well. A profile with ``closed`` or ``offline``
+    arrival is measured with one recording for each reader, whose segments keep the machine busy: no law is needed.
     """
     audio, measured = document.audio_profile, document.measurement
     if audio.arrival in ("closed", "offline"):

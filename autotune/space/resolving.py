@@ -170,9 +170,7 @@ class _Task:
         return tuple(sorted(set(values), key=float)) if ordinal else tuple(values)
 
     def _expert(self, choices: Sequence[Choice]) -> tuple[Value, ...]:
-        fitting = [
-            choice for choice in choices if self._arrives(choice.arrival) and self._lacks(choice) is None
-        ]
+        fitting = [choice for choice in choices if self._arrives(choice.arrival) and self._lacks(choice) is None]
         return self._numbers(tuple(choice.value for choice in fitting))
 
     def _numbers(self, values: tuple[Any, ...]) -> tuple[Value, ...]:

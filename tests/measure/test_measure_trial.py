@@ -29,6 +29,7 @@ from autotune.errors import (
 )
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure.pacing import Together
 from autotune.measure.trial import MAX_REPEATS, measure
 from autotune.recognizer import RecognizerStats, Transcript
 from autotune.recognizer.stream import RecognizerStream
@@ -239,6 +240,9 @@ class Silent:
 
     def transcribe(self, audio: Sequence[Path]) -> list[Transcript]:
         return [self._transcript] * len(audio)
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        raise NotImplementedError("it takes one after the other")
 
     def submit(self, audio: Path) -> Future[Transcript]:
         future: Future[Transcript] = Future()
