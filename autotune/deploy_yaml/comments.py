@@ -69,6 +69,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.instances": "engines side by side, each with its own threads",
     "deployment.intra_op_num_threads": "threads inside one operator, of each instance",
     "deployment.inter_op_num_threads": "threads across operators, of each instance",
+    "deployment.readers": "threads that decode, find speech and compute features, each for a recording",
     "deployment.pinning": {
         True: "each instance's threads keep to CPUs of their own",
         False: "the system places threads",
