@@ -28,6 +28,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "audio_profile.audio_s": "seconds of audio in the workload",
     "audio_profile.shards": "parts of like composition that it is cut into",
     "audio_profile.arrival": {
+        "offline": "all recordings at once; latency counts from the start of the whole",
         "closed": "one recording after another; latency is per recording",
         "open": "requests at scheduled times; latency counts from the scheduled arrival",
         "realtime": "streams at the speed of speech; latency counts from the last spoken sample",

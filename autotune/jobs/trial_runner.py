@@ -17,7 +17,7 @@ from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
-__all__ = ["Repeater", "TrialRunner", "TrialSubject"]
+__all__ = ["OFFLINE_SHARDS", "Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
