@@ -19,7 +19,17 @@ from typing import Protocol
 from autotune.files import atomic_write, state_dir
 from autotune.measure.loops import Loops, LoopTime, loop_name
 
-__all__ = ["Canary", "Look", "away_share", "best_times_path", "keep_best_times", "read_best_times"]
+__all__ = [
+    "BETWEEN_SHARE",
+    "CONFIRMING",
+    "LIMIT",
+    "Canary",
+    "Look",
+    "away_share",
+    "best_times_path",
+    "keep_best_times",
+    "read_best_times",
+]
 
 LIMIT = 1.5
 """Multiple of its best known time from which a CPU was away."""
