@@ -126,7 +126,7 @@ class Canary:
         self.look()
         self._loops.close()
         self._loops = None
-        if not self.best_s:
+        if not self.looks[-1].times_s:
             return None
         # Of all looks: the first look ever has nothing to be compared with but those that follow.
         if self._path is not None:

@@ -98,7 +98,10 @@ class _Worker:
         self._results: SimpleQueue[LoopRun | None] = SimpleQueue()
         # A daemon: an exception in a measurement must not leave a process that waits for it.
         self._thread = threading.Thread(target=self._work, name=f"autotune-loop-{cpu}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # a limit on threads
+            self._results.put(None)
 
     def is_ready(self) -> bool:
         """Whether the thread runs on its CPU; waits for its first loop."""

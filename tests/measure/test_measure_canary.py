@@ -144,11 +144,12 @@ def test_looks_between_cost_a_small_share_of_the_time(tmp_path: Path) -> None:
 
 
 def test_where_no_loop_can_run_nothing_is_known(tmp_path: Path) -> None:
-    canary = ScriptedLoops({}).canary(tmp_path / "best.json")
-    canary.start(())
-    canary.between()
-    assert canary.stop() is None
-    assert list(tmp_path.iterdir()) == []
+    for path in (tmp_path / "best.json", kept(tmp_path)):
+        canary = ScriptedLoops({}).canary(path)
+        canary.start(())
+        canary.between()
+        assert canary.stop() is None
+    assert not (tmp_path / "best.json").exists()
 
 
 def test_the_best_known_time_only_falls(tmp_path: Path) -> None:
@@ -246,6 +247,23 @@ def test_every_cpu_runs_its_loop_and_a_cpu_that_is_not_there_is_left_out() -> No
 
 ATTEMPTS = 10
 """The machine that tests run on may be busy, and its hypervisor too: one quiet attempt is enough."""
+
+
+@linux
+def test_where_no_thread_may_be_started_no_measurement_fails() -> None:
+    code = """
+import os, resource
+from autotune.measure.canary import Canary
+if os.getuid() == 0:
+    os.setuid(54321)  # root has no limit
+resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+canary = Canary()
+canary.start(os.sched_getaffinity(0))
+print(canary.stop())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+
 
 BUSY = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print('busy', flush=True)\nwhile True: pass"
 
