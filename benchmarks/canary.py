@@ -3,8 +3,8 @@
     python benchmarks/canary.py --seconds 60
     python benchmarks/canary.py --seconds 60 --busy
 
-Idle, or with ``--busy`` between batches of the embedded model's first expert deployment for ONNX Runtime, whose
-threads still spin when a look begins. The best known times are those of this run alone.
+Idle, or with ``--busy`` between recordings that ONNX Runtime transcribes with the embedded model and a thread on each
+CPU: they still spin when a look begins. The best known times are those of this run alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def _transcribing(hardware: HardwareProfile) -> Callable[[], None]:
     """Transcribes the next recording of the profile ``short`` at each call."""
     model = resolve_model(None)
     space = resolve(load_space("onnxruntime"), hardware, devices=("cpu",), arrival="closed")
-    deployment = space.experts()[0]
+    one_engine = {"instances": 1, "intra_op_num_threads": hardware.usable_cores}
+    deployment = space.experts()[0].model_copy(update=one_engine)
     artifact = None
     if deployment.artifact is not None:
         artifact = Path(ensure_artifact(model, deployment.artifact, device="cpu")[0].path)
