@@ -128,10 +128,12 @@ class NoiseMeter:
 
     def stop(self) -> dict[str, float]:
         """The facts that docs/measuring.md lists, by name; one that isn't known is left out, outside Linux all are."""
-        # The canary and NVML come outside of the two moments, so that the time for them isn't the trial's.
+        # NVML and the canary come outside of the two moments, so that the time for them isn't the trial's.
         end = self._now()
+        outside = self._gpu.stop()
         away = None if self._canary is None else self._canary.stop()
-        outside = self._gpu.stop() | ({} if away is None else {"core_away_share": away})
+        if away is not None:
+            outside["core_away_share"] = away
         if self._start is None or end is None:
             return outside
         start = self._start
