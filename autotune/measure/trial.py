@@ -20,6 +20,7 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
 from autotune.isolation.stillness import STILL_S
+from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
@@ -74,6 +75,8 @@ class TrialRequest(Document):
     hopeless_below: float = Field(default=0.0, ge=0)
     """If the first shard's RTFx is below this, no other shard is measured; offline, the first shards are given up as
     soon as they can only be slower."""
+    best_times: str | None = None
+    """The file of the best known times of the canary's loop; null: only those of this measurement are known."""
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
@@ -113,6 +116,7 @@ def run_trial(
     for key in ("model_path", "artifact_path"):
         if payload[key] is not None:
             payload[key] = str(Path(payload[key]).absolute())
+    payload["best_times"] = str(best_times_path(hardware.fingerprint))
     deployment = request.deployment
     result = run_task(
         "autotune.measure.trial:measure_task",
@@ -141,7 +145,9 @@ def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return measure(recognizer, request, emit, load_s).model_dump(mode="json")
 
 
-def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+def measure(
+    recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float, canary: Canary | None = None
+) -> Measurement:
     """Warm ``recognizer`` up and measure it in this process.
 
     Args:
@@ -149,6 +155,7 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         request: what is measured.
         emit: gets ``warm`` and ``shard``, see ``run_trial``.
         load_s: seconds that loading took.
+        canary: looks whether a CPU is away; None: one that keeps its best times where ``request`` says.
 
     Raises:
         TrialMismatch: FunASR's own path gave no text at all. What the recognizer raises is passed on.
@@ -158,12 +165,13 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
     copies = request.deployment.instances if workload.arrival == "offline" else 1
     warmth = warm_up(recognizer, workload.warmup * copies, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
-    noise = NoiseMeter(request.deployment.device)
+    canary = canary or Canary(None if request.best_times is None else Path(request.best_times))
+    noise = NoiseMeter(request.deployment.device, canary=canary)
     noise.start()
     # The warm-up's batches are forgotten, but not its shapes: an engine that has planned them has them for good.
     recognizer.reset_stats()
     started = time.perf_counter()
-    transcribed = _transcribe(recognizer, request, emit)
+    transcribed = _transcribe(recognizer, request, emit, noise.between)
     measured_s = time.perf_counter() - started
     stats = recognizer.stats()
     noise_facts = noise.stop()
@@ -174,7 +182,7 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
         peak_memory_bytes=peak_memory_bytes(),
-        stages_s=stats.stages_s,
+        stages_s=_stages_s(stats, noise.looks_cpu_s),
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
@@ -197,7 +205,7 @@ class _Transcribed:
     cut_short: bool = False
 
 
-def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Transcribed:
+def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit, between: Callable[[], None]) -> _Transcribed:
     """Transcribe the shards as often as asked, and until enough is measured; only the first if that is hopeless."""
     transcribed = _Transcribed()
     started = time.perf_counter()
@@ -205,6 +213,8 @@ def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _T
     groups = [request.shards[at : at + request.together] for at in range(0, len(request.shards), request.together)]
     while _goes_on(request, repeat, time.perf_counter() - started):
         for group in groups:
+            if transcribed.samples:
+                between()
             _transcribe_shards(recognizer, request, group, transcribed)
             sample = transcribed.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
@@ -242,6 +252,14 @@ def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
         return True
     too_short = request.workload.arrival in ("offline", "closed") and measured_s < request.at_least_s
     return too_short and repeats < MAX_REPEATS
+
+
+def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:
+    # ``engine`` is all CPU time that no other stage used, so the canary's is in it.
+    return {
+        name: max(0.0, seconds - looks_cpu_s) if name == "engine" else seconds
+        for name, seconds in stats.stages_s.items()
+    }
 
 
 def _padding_share(stats: RecognizerStats) -> float:
