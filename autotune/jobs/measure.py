@@ -31,6 +31,7 @@ __all__ = [
     "SideBySide",
     "interval_text",
     "recheck",
+    "recorded_workload",
     "side_by_side",
 ]
 
@@ -127,7 +128,7 @@ class _MeasureSetup:
         reporter.note(hardware.describe())
         reporter.working("looking for the model")
         model = measured_model(document)
-        workload = _workload(files[0], options, reporter, exact=exact)
+        workload = recorded_workload(files[0], options, reporter, exact=exact)
         artifacts = _artifacts(files, model, reporter)
         request = reference_request(model, workload, hardware, ["cpu"], document.deployment)
         judge = judge_of(request, reporter)
@@ -168,7 +169,7 @@ def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Report
     return artifacts
 
 
-def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:
+def recorded_workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:
     """The workload that the file was recorded on, drawn again; ``exact``: raise DocumentError for any other."""
     recorded = file.document.audio_profile
     if options.audio_profile is None and recorded.name not in builtin_profiles():
