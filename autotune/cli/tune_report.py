@@ -149,9 +149,11 @@ def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
 
 
 def _rate(verdict: Verdict | None) -> str:
+    """The rate, and in brackets what it differs by from FunASR's default, or where unknown from fp32 PyTorch."""
     if verdict is None:
         return "–"
-    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * verdict.increase.value:+.2f})"
+    compared = verdict.baseline_increase or verdict.increase
+    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * compared.value:+.2f})"
     return f"{100 * verdict.rate.value:.2f} %{increase}"
 
 
@@ -163,21 +165,23 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
         console.print(f"  accuracy: {measured.accuracy}{why}")
         return
     exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
-    accuracy = verdict.accuracy
     console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
-    sees = (
-        f"  With {len(accuracy.clips)} distinct clips, an increase of {100 * verdict.visible:.2f} points would be "
-        "noticed (80 % power)"
+    console.print(f"  {_noticed(verdict)}", soft_wrap=True)
+
+
+def _noticed(verdict: Verdict) -> str:
+    clips = len(verdict.accuracy.clips)
+    noticed = (
+        f"With {'all ' if verdict.all_clips else ''}{clips} distinct clips, an increase of "
+        f"{100 * verdict.visible:.2f} points would be noticed (80 % power)"
     )
     if verdict.more_audio is None:
-        console.print(f"{sees}.", soft_wrap=True)
-        return
-    audio_s = result.document.audio_profile.audio_s
-    console.print(
-        f"{sees}: the allowance of {100 * verdict.allowed:.2f} needs {verdict.more_audio:.1f} × as much audio, about "
-        f"{math.ceil(verdict.more_audio * audio_s / 60)} minutes with "
-        f"{math.ceil(verdict.more_audio * len(accuracy.clips))} distinct clips.",
-        soft_wrap=True,
+        return f"{noticed}."
+    if verdict.all_clips:
+        return f"{noticed}: less than that can only be seen with audio of your own (--audio)."
+    return (
+        f"{noticed}: the allowance of {100 * verdict.allowed:.2f} needs {verdict.more_audio:.1f} × as much audio, about "
+        f"{math.ceil(verdict.more_audio * clips)} distinct clips."
     )
 
 
@@ -253,5 +257,7 @@ def _accuracy_json(accuracy: Accuracy | None) -> dict[str, Any] | None:
         "rate": accuracy.rate,
         "reference": accuracy.reference_rate,
         "increase": accuracy.increase,
+        "baseline": accuracy.baseline_rate,
+        "baseline_increase": accuracy.baseline_increase,
         "summary": describe_accuracy(accuracy),
     }

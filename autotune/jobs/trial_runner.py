@@ -1,14 +1,20 @@
-"""TrialRunner: a deployment becomes a measurement, with what it needs exported before and its texts judged after."""
+"""TrialRunner: a deployment becomes a measurement, with what it needs exported before and its texts judged after.
+
+Texts are those of the workload's hearing, which is cut into shares. A trial transcribes one share, so that it takes no
+longer for it; a block of finalists transcribes the share of its number, so that a proof's blocks together transcribe
+every recording once.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotune.accuracy import Judge
-from autotune.audio import Shard, Workload
+from autotune.accuracy import Accuracy, Judge
+from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
@@ -21,6 +27,8 @@ __all__ = ["Repeater", "TrialRunner", "TrialSubject"]
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
 """Seconds that are measured at least in a closed loop: the kernel's counters are too coarse for less."""
+TRIAL_SHARES = 4
+"""A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
 
 class _Run(Protocol):
@@ -38,6 +46,10 @@ class TrialSubject:
     """Counts the errors of texts; None: texts are not checked."""
     shards_per_trial: int = 1
     """Shards of the workload that a trial transcribes, the first ones."""
+    block_shares: int = 4
+    """Blocks of finalists that together transcribe the whole hearing."""
+    baseline: Deployment | None = None
+    """The deployment of FunASR's own path whose texts the judge knows."""
 
 
 class TrialRunner:
@@ -61,6 +73,7 @@ class TrialRunner:
         self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
         self._baseline_wall_s = 0.0
+        self._trials: Counter[Deployment] = Counter()
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
@@ -68,11 +81,12 @@ class TrialRunner:
 
         Args:
             deployment: what is measured.
-            block: which part of the audio: the finalists' blocks hear one shard after the other, so that what is said
-                of them rests on more audio than they were chosen by.
+            block: which part of the audio: the finalists' blocks transcribe one shard after the other, so that what is
+                said of them rests on more audio than they were chosen by.
         """
-        shards = self._subject.workload.shards
-        return self._measured(deployment, [shards[block % len(shards)]], hopeless_below=0.0)
+        shards, shares = self._subject.workload.shards, self._subject.block_shares
+        hearing = self._share(block % shares, shares)
+        return self._measured(deployment, [shards[block % len(shards)]], hearing, hopeless_below=0.0)
 
     def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
         """Measure a trial's shards, of a hopeless deployment only the first; raises what exporting and the trial raise.
@@ -82,10 +96,22 @@ class TrialRunner:
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
         shards = self._subject.workload.shards[: self._subject.shards_per_trial]
-        return self._measured(deployment, shards, hopeless_below)
+        # What is measured again transcribes other recordings: the same ones would be no new evidence.
+        hearing = self._share(self._trials[deployment] % TRIAL_SHARES, TRIAL_SHARES)
+        self._trials[deployment] += 1
+        return self._measured(deployment, shards, hearing, hopeless_below)
 
-    def _measured(self, deployment: Deployment, shards: Sequence[Shard], hopeless_below: float) -> Measurement:
+    def _share(self, index: int, shares: int) -> tuple[Recording, ...]:
+        """One recording of the hearing in ``shares``; none where nothing is judged, or nothing said in these."""
+        judge, hearing = self._subject.judge, self._subject.workload.judged[index::shares]
+        said = judge is not None and judge.expects([recording.id for recording in hearing])
+        return hearing if said else ()
+
+    def _measured(
+        self, deployment: Deployment, shards: Sequence[Shard], hearing: tuple[Recording, ...], hopeless_below: float
+    ) -> Measurement:
         subject = self._subject
+        known = self._known(deployment)
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
             deployment=deployment,
@@ -94,13 +120,15 @@ class TrialRunner:
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
             repeats=1,
-            keep_texts=True,
+            keep_texts=False,
+            hearing=() if known else hearing,
             at_least_s=AT_LEAST_S,
             hopeless_below=hopeless_below,
         )
-        audio_s = sum(shard.audio_s for shard in shards)
+        # No deployment that anyone would want takes longer for audio than it lasts.
+        audio_s = sum(shard.audio_s for shard in shards) + sum(item.audio_s for item in request.hearing)
         measurement = self._repeater.measured(lambda: self._attempt(request, audio_s))
-        return self._judged(measurement, shards)
+        return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, known=known)})
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
         deployment = request.deployment
@@ -113,16 +141,21 @@ class TrialRunner:
                 self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
             self._reporter.working("")
 
-    def _judged(self, measurement: Measurement, shards: Sequence[Shard]) -> Measurement:
-        """The measurement with the errors of its texts, in the shards that were measured."""
-        if self._subject.judge is None:
-            return measurement
-        measured_shards = {sample.shard for sample in measurement.shards}
-        recordings = {
-            recording.id for shard in shards if shard.index in measured_shards for recording in shard.recordings
-        }
-        accuracy = self._subject.judge.assess(measurement.texts, recordings)
-        return measurement.model_copy(update={"accuracy": accuracy})
+    def _known(self, deployment: Deployment) -> bool:
+        """Whether the judge has the deployment's texts already: neither threads nor devices change FunASR's."""
+        baseline = self._subject.baseline
+        if baseline is None or deployment.engine != "funasr":
+            return False
+        return (deployment.language, deployment.text_norm) == (baseline.language, baseline.text_norm)
+
+    def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, known: bool) -> Accuracy | None:
+        """Errors in the share; None where nothing is judged, or the trial was cut short before it."""
+        judge, recordings = self._subject.judge, {recording.id for recording in hearing}
+        if judge is None or not recordings:
+            return None
+        if known:
+            return judge.assess_baseline(recordings)
+        return judge.assess(measurement.texts, recordings) if not measurement.cut_short else None
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""
@@ -158,10 +191,10 @@ class TrialRunner:
         return self._calibration
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
-        """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
+        """Seconds that a trial may take: three times what the slower baseline took, and as long as its audio lasts."""
         if deployment.engine == "funasr" or not self._baseline_wall_s:
             return BASELINE_TIMEOUT_S + audio_s
-        return 60.0 + 3 * self._baseline_wall_s
+        return 60.0 + 3 * self._baseline_wall_s + audio_s
 
 
 PAUSES_S = (5.0, 20.0)

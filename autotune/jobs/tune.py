@@ -11,7 +11,7 @@ from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.trial_runner import TrialRunner, TrialSubject
+from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.jobs.winners import remember, starts
@@ -76,7 +76,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
     started = time.monotonic()
     job = prepare(options, reporter)
     reporter.note(f"looking for: {job.goal.describe()}")
-    runner = TrialRunner(TrialSubject(job.model, job.workload, job.hardware, job.judge, job.effort.shards), reporter)
+    runner = TrialRunner(job.subject, reporter)
     transfers = _transfers(job, reporter)
     with TuningStudy.open(
         open_storage(job.storage, fresh=options.fresh),

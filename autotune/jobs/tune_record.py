@@ -133,6 +133,8 @@ def cer_record(verdict: Verdict | None) -> CerRecord | None:
     return CerRecord(
         unit=accuracy.unit,
         rate=RateRecord.of(verdict.rate),
+        baseline=accuracy.baseline_rate,
+        baseline_increase=None if verdict.baseline_increase is None else RateRecord.of(verdict.baseline_increase),
         reference=accuracy.reference_rate,
         increase=RateRecord.of(verdict.increase),
         allowed=None if limit == math.inf else limit,

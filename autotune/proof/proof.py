@@ -117,6 +117,8 @@ def _doubt(figures: Pooled, goal: Goal) -> int:
     constraints = goal.constraints(figures)
     if max(constraints.values()) > 0:
         return 2
+    if figures.accuracy is None and any(measurement.cut_short for measurement in figures.measurements):
+        return 1  # given up before its texts were judged
     return 0 if constraints.get("accuracy", -1.0) <= -0.5 or goal.guard.passes(figures.accuracy) else 1
 
 
