@@ -92,10 +92,9 @@ class Verdict:
         return factor
 
     @property
-    def all_clips(self) -> bool:
-        """Whether every clip that there is was judged, so that more audio can't be had."""
-        available = self.accuracy.available
-        return available is not None and len(self.accuracy.clips) >= available
+    def complete(self) -> bool:
+        """Whether every clip of the hearing was judged."""
+        return self.accuracy.available is None or len(self.accuracy.clips) >= self.accuracy.available
 
     def describe(self) -> str:
         """One sentence: rate, paired increases with their intervals, what was allowed, and what follows."""
@@ -116,14 +115,13 @@ class Verdict:
     def _conclusion(self) -> str:
         if self.outcome != "unclear":
             return self.outcome
-        clips, available = len(self.accuracy.clips), self.accuracy.available
         if self._without_spread:
             return "one clip alone decides nothing; ten are the least to judge by"
-        if self.all_clips:
+        clips, needed = len(self.accuracy.clips), self.more_audio
+        if not self.complete:
+            return f"{clips} of {self.accuracy.available} clips were heard, too few to decide"
+        if not self.accuracy.extendable:
             return f"all {clips} clips were heard, too few to decide"
-        if available is not None:
-            return f"{clips} of {available} clips were heard, too few to decide"
-        needed = self.more_audio
         more = "" if needed is None else f", which needs {needed:.1f} × as much"
         return f"this audio is too little to decide{more}"
 

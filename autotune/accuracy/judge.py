@@ -76,8 +76,7 @@ class Judge:
         """Number of distinct clips."""
         self.reference_errors: int = sum(utterance.reference.total for utterance in utterances)
         """Errors of fp32 PyTorch in the same audio."""
-        # Of the user's audio there may be more than this.
-        self._available = self.clips if workload.hearing and workload.source == "embedded" else None
+        self._extendable = workload.source == "user"
 
     @property
     def reference_rate(self) -> float:
@@ -139,7 +138,8 @@ class Judge:
             utterances=sum(len(utterances) for utterances in judged.values()),
             clips=tuple(counts[clip] for clip in sorted(counts)),
             worst=tuple(worse[:WORST]),
-            available=self._available,
+            available=self.clips,
+            extendable=self._extendable,
         )
 
     def assess_baseline(self, recordings: Collection[str]) -> Accuracy | None:

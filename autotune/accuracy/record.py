@@ -57,7 +57,9 @@ class Accuracy(Document):
     worst: tuple[WorseText, ...]
     """The utterances whose texts lost the most, at most three."""
     available: int | None = None
-    """Distinct clips that there are to judge by; None: more can be had, since the audio is the user's, or unknown."""
+    """Distinct clips in the whole hearing, of which this may be a share; None in records of older versions."""
+    extendable: bool = True
+    """Whether audio can be added to the hearing: the user's can, autotune's own clips are all there are."""
 
     @field_serializer("clips", when_used="json")
     def _as_before(self, clips: tuple[ClipCount, ...]) -> list[tuple[Any, ...]]:
@@ -130,6 +132,7 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
         clips=tuple(sums[clip] for clip in sorted(sums)),
         worst=tuple(worst.values())[:WORST],
         available=accuracies[0].available,
+        extendable=accuracies[0].extendable,
     )
 
 

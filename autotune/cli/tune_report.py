@@ -166,22 +166,23 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
         return
     exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
     console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
-    console.print(f"  {_noticed(verdict)}", soft_wrap=True)
+    audio = result.document.audio_profile
+    console.print(f"  {_noticed(verdict, audio.hearing_s or audio.audio_s)}", soft_wrap=True)
 
 
-def _noticed(verdict: Verdict) -> str:
-    clips = len(verdict.accuracy.clips)
+def _noticed(verdict: Verdict, audio_s: float) -> str:
+    clips, more, own = len(verdict.accuracy.clips), verdict.more_audio, verdict.accuracy.extendable
     noticed = (
-        f"With {'all ' if verdict.all_clips else ''}{clips} distinct clips, an increase of "
-        f"{100 * verdict.visible:.2f} points would be noticed (80 % power)"
+        f"With {'' if own else 'all '}{clips} distinct clips, an increase of {100 * verdict.visible:.2f} points would "
+        "be noticed (80 % power)"
     )
-    if verdict.more_audio is None:
+    if more is None:
         return f"{noticed}."
-    if verdict.all_clips:
-        return f"{noticed}: less than that can only be seen with audio of your own (--audio)."
+    if not own:
+        return f"{noticed}: a smaller one can only be seen with audio of your own (--audio)."
     return (
-        f"{noticed}: the allowance of {100 * verdict.allowed:.2f} needs {verdict.more_audio:.1f} × as much audio, about "
-        f"{math.ceil(verdict.more_audio * clips)} distinct clips."
+        f"{noticed}: the allowance of {100 * verdict.allowed:.2f} needs {more:.1f} × as much audio, about "
+        f"{math.ceil(more * audio_s / 60)} minutes with {math.ceil(more * clips)} distinct clips."
     )
 
 

@@ -31,6 +31,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     },
     "audio_profile.audio_s": "seconds of audio in the workload",
     "audio_profile.shards": "parts of like composition that it is cut into",
+    "audio_profile.hearing_s": "seconds of audio by whose texts it was judged, untimed; 0: by those of the workload",
     "audio_profile.arrival": {
         "closed": "one recording after another; latency is per recording",
         "open": "requests at scheduled times; latency counts from the scheduled arrival",

@@ -115,6 +115,7 @@ class AudioRecord(Document):
     arrival: Arrival
     source: str | None
     sha256: str | None
+    hearing_s: float = Field(default=0.0, ge=0)
 
 
 class HardwareRecord(Document):

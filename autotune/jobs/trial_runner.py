@@ -18,7 +18,7 @@ from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
@@ -33,6 +33,10 @@ TRIAL_SHARES = 4
 
 class _Run(Protocol):
     def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement: ...
+
+
+class _Transcribe(Protocol):
+    def __call__(self, request: HearingRequest, hardware: HardwareProfile) -> dict[str, tuple[str, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,13 @@ class TrialRunner:
         *,
         pause: Callable[[float], None] = time.sleep,
         run: _Run = run_trial,
+        transcribe: _Transcribe = hear,
     ) -> None:
-        """Remember what is measured; ``pause`` waits before a repeat, ``run`` measures: tests replace both."""
+        """Remember what is measured; ``pause`` waits, ``run`` measures, ``transcribe`` hears: tests replace them."""
         self._subject = subject
         self._reporter = reporter
         self._run = run
+        self._transcribe = transcribe
         self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
         self._baseline_wall_s = 0.0
@@ -100,6 +106,25 @@ class TrialRunner:
         hearing = self._share(self._trials[deployment] % TRIAL_SHARES, TRIAL_SHARES)
         self._trials[deployment] += 1
         return self._measured(deployment, shards, hearing, hopeless_below)
+
+    def hear(self, deployment: Deployment) -> Accuracy | None:
+        """Errors in the whole hearing, untimed; None where nothing is judged; raises what exporting and it raise."""
+        subject, judge = self._subject, self._subject.judge
+        if judge is None:
+            return None
+        recordings = subject.workload.judged
+        if self._known(deployment):
+            return judge.assess_baseline({recording.id for recording in recordings})
+        artifact = self.artifact_of(deployment)
+        request = HearingRequest(
+            deployment=deployment,
+            model_path=subject.model.path,
+            artifact_path=artifact.path if artifact else None,
+            recordings=recordings,
+            together=True,
+        )
+        texts = self._transcribe(request, subject.hardware)
+        return judge.assess({name: pieces[0] for name, pieces in texts.items()})
 
     def _share(self, index: int, shares: int) -> tuple[Recording, ...]:
         """One recording of the hearing in ``shares``; none where nothing is judged, or nothing said in these."""

@@ -16,6 +16,7 @@ from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
+from autotune.proof.contested import hear_out
 from autotune.proof.held_back import HeldBack, held_back
 from autotune.proof.proof import ProofPlan, confirm
 from autotune.reporting import Reporter
@@ -92,6 +93,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
         with study.finalists() as other:
             if other:
                 return SharedPart(result, other, study.where, time.monotonic() - started)
+            result = hear_out(result, job.effort.finalists, runner.hear, reporter)
             document, comparison, held = _proven(job, result, runner, reporter)
             write_deployment_file(options.out, document)
     if options.history:

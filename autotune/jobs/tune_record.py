@@ -104,6 +104,7 @@ def _audio(workload: Workload) -> AudioRecord:
         arrival=workload.arrival,
         source=workload.source,
         sha256=workload.sha256,
+        hearing_s=sum(recording.audio_s for recording in workload.hearing),
     )
 
 
