@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from autotune.accuracy import Accuracy
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
+from autotune.measure import Measurement
 from autotune.reporting import Reporter
 from autotune.study.candidates import Candidate, StudyResult
 
-__all__ = ["Hear", "hear_out"]
+__all__ = ["MORE_HEARINGS", "Hear", "full_hearings", "hear_out", "judged_by"]
+
+MORE_HEARINGS = 2
+"""Full hearings are at most so many times the finalists: each takes as long as some trials."""
 
 Hear = Callable[[Deployment], Accuracy | None]
 """Transcribes the whole hearing with a deployment; None where nothing is judged."""
@@ -26,13 +30,13 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
 
     Args:
         result: a study; one that was interrupted is returned as it is.
-        count: most deployments that are heard.
+        count: of how many it must be settled; ``MORE_HEARINGS`` times as many are heard at most.
         hear: raises an AutotuneError where a deployment fails; it is then left as it is.
         reporter: gets what is heard.
     """
     enough = heard = 0
     for candidate in [] if result.interrupted else result.candidates:
-        if enough >= count or heard >= count:
+        if enough >= count or heard >= MORE_HEARINGS * count:
             break
         if _open(candidate):
             reporter.working(f"{candidate.deployment.describe()}: transcribes the whole hearing")
@@ -67,13 +71,28 @@ def _open(candidate: Candidate) -> bool:
 
 def _with(result: StudyResult, deployment: Deployment, accuracy: Accuracy) -> StudyResult:
     """The study in which a deployment's texts are those of one full hearing: its trials' were parts of the same."""
-    given = False
-    trials = []
-    for trial in result.trials:
-        if trial.deployment != deployment or trial.measurement is None:
-            trials.append(trial)
-            continue
-        own = trial.measurement.model_copy(update={"accuracy": None if given else accuracy})
-        trials.append(replace(trial, measurement=own))
-        given = True
-    return replace(result, trials=tuple(trials))
+    own = [trial for trial in result.trials if trial.deployment == deployment and trial.measurement is not None]
+    measurements = judged_by([trial.measurement for trial in own if trial.measurement is not None], accuracy)
+    judged = {
+        trial.number: replace(trial, measurement=measurement)
+        for trial, measurement in zip(own, measurements, strict=True)
+    }
+    return replace(result, trials=tuple(judged.get(trial.number, trial) for trial in result.trials))
+
+
+def judged_by(measurements: Sequence[Measurement], accuracy: Accuracy) -> tuple[Measurement, ...]:
+    """The measurements with this accuracy in place of their own, once: pooled, they give it unchanged."""
+    return tuple(
+        measurement.model_copy(update={"accuracy": accuracy if index == 0 else None})
+        for index, measurement in enumerate(measurements)
+    )
+
+
+def full_hearings(result: StudyResult) -> dict[Deployment, Accuracy]:
+    """What is known of those candidates with which every clip of the hearing was transcribed."""
+    hearings = {}
+    for candidate in result.candidates:
+        accuracy = candidate.pooled.accuracy
+        if accuracy is not None and accuracy.available is not None and len(accuracy.clips) >= accuracy.available:
+            hearings[candidate.deployment] = accuracy
+    return hearings

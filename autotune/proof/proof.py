@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from autotune.accuracy import Accuracy
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.measure import Pooled
 from autotune.proof.blocks import BlockRunner, Blocks, FinalistEvent, compare
 from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_default_knobs, ranked
+from autotune.proof.contested import full_hearings, judged_by
 from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
 from autotune.reporting import Reporter
@@ -146,7 +148,7 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
         InfeasibleSloError: neither a candidate nor the baseline keeps the limits that were asked for.
         KeyboardInterrupt: stopped before two blocks of the proof were complete.
     """
-    prover = _Prover(better_baseline(result), runner, reporter, result.goal, plan)
+    prover = _Prover(better_baseline(result), runner, reporter, result.goal, plan, full_hearings(result))
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
@@ -169,6 +171,8 @@ class _Prover:
     reporter: Reporter
     goal: Goal
     plan: ProofPlan
+    hearings: Mapping[Deployment, Accuracy]
+    """Full hearings from before the blocks."""
 
     def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
         """Deployments in the order in which they are proven, without those that failed; whether the user stopped it."""
@@ -182,9 +186,14 @@ class _Prover:
             return [deployment for deployment in unchanged if deployment not in failed], comparison.interrupted
         groups: list[list[Finalist]] = [[], [], []]
         for finalist in comparison.candidates:
-            groups[_doubt(finalist.pooled, self.goal)].append(finalist)
+            groups[_doubt(self._figures(finalist), self.goal)].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
         return [*order, *line.reserve], comparison.interrupted
+
+    def _figures(self, finalist: Finalist) -> Pooled:
+        """Its blocks' figures; its texts by a full hearing if there was one, of which the blocks heard a part."""
+        hearing = self.hearings.get(finalist.deployment)
+        return finalist.pooled if hearing is None else Pooled(judged_by(finalist.measurements, hearing))
 
     def prove(self, queue: Sequence[Deployment]) -> Comparison:
         """Prove the first two of ``queue``, or the next two while guard or limits hold those back."""

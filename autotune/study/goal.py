@@ -113,5 +113,5 @@ class Goal:
         if self.guard.allowed == math.inf:
             parts.append("any loss of accuracy")
         elif self.guard.reference == "fp32":
-            parts.append("accuracy of fp32 PyTorch")
+            parts.append("as accurate as fp32 PyTorch")
         return ", ".join(parts)
