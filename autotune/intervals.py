@@ -85,9 +85,10 @@ def ratio_interval(
 ) -> RatioEstimate:
     """Σ numerators / Σ denominators with a cluster bootstrap: one pair a cluster, whole clusters are resampled.
 
-    Percentiles are expanded as for a Student interval with n − 1 degrees of freedom, since plain ones are too narrow
-    for few clusters (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). One cluster alone says nothing of the
-    spread: unless its numerator is 0, the interval is then −1..1 around nothing.
+    Percentiles are corrected for bias and skewness (BCa, Efron 1987, doi:10.1080/01621459.1987.10478410): where few
+    clusters have anything to count, plain upper ends are too low. They are also expanded as for a Student interval with
+    n − 1 degrees of freedom (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). One cluster alone says nothing of
+    the spread: unless its numerator is 0, the interval is then −1..1 around nothing.
 
     Args:
         numerators: [clusters], any sign.
@@ -142,23 +143,38 @@ def joint_intervals(
     rows = np.array(sorted(zip(*spread, denominators, strict=True)), np.float64)
     drawn = _resampled(rows, resamples, np.random.default_rng(seed))
     tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf((1 + confidence) / 2, count - 1)))
-    level = 1 - tail
+    # At most 8: of few clusters everything that was drawn lies within, and an infinite distance has no quantile.
+    wide = (min(8.0, float(norm.isf(tail))),) * 2
     if len(spread) > 1:
-        ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1).max(axis=0) / (drawn.shape[1] - 1)
-        level = float(np.quantile(ranks, level))
-    estimates = iter(
-        (float(np.quantile(own, tail)), float(np.quantile(own, level)), float(own.std(ddof=1))) for own in drawn
-    )
-    intervals = []
-    for own in numerators:
-        if not any(own):
-            intervals.append(_without_spread(own, denominators))
-            continue
-        low, high, error = next(estimates)
-        value = math.fsum(own) / math.fsum(denominators)
-        error *= math.sqrt(count / (count - 1))
-        intervals.append(RatioEstimate(value, min(low, value), max(high, value), error, count))
-    return tuple(intervals)
+        ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1).max(axis=0) / drawn.shape[1]
+        wide = wide[0], min(8.0, float(norm.ppf(np.quantile(ranks, 1 - tail))))
+    estimates = iter(_estimate(row, own, denominators, wide) for row, own in zip(drawn, spread, strict=True))
+    return tuple(next(estimates) if any(own) else _without_spread(own, denominators) for own in numerators)
+
+
+def _estimate(
+    drawn: Any, numerators: Sequence[float], denominators: Sequence[float], wide: tuple[float, float]
+) -> RatioEstimate:
+    """The BCa interval of one ratio from its resamples; ``wide``: normal quantiles of the distance to its two ends."""
+    import numpy as np
+    from scipy.stats import norm
+
+    count, above, below = len(denominators), np.array(numerators, np.float64), np.array(denominators, np.float64)
+    value = math.fsum(numerators) / math.fsum(denominators)
+    influence = np.sort(above - value * below)
+    acceleration = float((influence**3).sum() / (6 * (influence**2).sum() ** 1.5)) if influence.any() else 0.0
+    smaller, equal = drawn < value - 1e-12, abs(drawn - value) <= 1e-12
+    share = float(np.clip(smaller.mean() + equal.mean() / 2, 1 / len(drawn), 1 - 1 / len(drawn)))
+    bias = float(norm.ppf(share))
+
+    def end(quantile: float) -> float:
+        moved = bias + quantile
+        stretched = moved / (1 - acceleration * moved) if acceleration * moved < 1 else math.copysign(math.inf, moved)
+        return float(np.quantile(drawn, norm.cdf(bias + stretched)))
+
+    low, high = end(-wide[0]), end(wide[1])
+    error = float(drawn.std(ddof=1)) * math.sqrt(count / (count - 1))
+    return RatioEstimate(value, min(low, value), max(high, value), error, count)
 
 
 def _without_spread(numerators: Sequence[float], denominators: Sequence[float]) -> RatioEstimate:

@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
+from scipy.stats import chi2
 
-from autotune.intervals import geometric_interval
+from autotune.intervals import geometric_interval, joint_intervals, ratio_interval
 
 
 def test_an_interval_is_students_on_the_logarithms() -> None:
@@ -23,3 +25,29 @@ def test_equal_values_have_no_spread() -> None:
 def test_what_has_no_interval_is_said(values: list[float]) -> None:
     with pytest.raises(ValueError, match="but got"):
         geometric_interval(values)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8, 16])
+def test_of_few_losses_the_upper_end_is_that_of_a_count(count: int) -> None:
+    """Clips that lose one token each, of 320: the truth may be as high as Poisson's, which is far above ± 1.96."""
+    high = ratio_interval([1.0] * count + [0.0] * (320 - count), [10.0] * 320).high * 3200
+    exact = chi2.ppf(0.975, 2 * (count + 1)) / 2
+    assert high == pytest.approx(exact, rel=0.12)
+
+
+def test_joint_upper_ends_are_as_wide_as_the_ratios_go_apart() -> None:
+    generator = np.random.default_rng(1)
+    lengths = [20.0] * 200
+    first, second = generator.normal(0.2, 1.0, (2, 200))
+    alone = [ratio_interval(list(own), lengths) for own in (first, second)]
+    apart = joint_intervals([list(first), list(second)], lengths)
+    for one, joint in zip(alone, apart, strict=True):
+        assert joint.value == pytest.approx(one.value)
+        assert joint.low == pytest.approx(one.low, abs=0.1 * joint.standard_error)
+        # 2.24 standard errors instead of 1.96, as by Bonferroni.
+        assert (joint.high - joint.value) / (one.high - one.value) == pytest.approx(2.24 / 1.96, rel=0.06)
+    for same in joint_intervals([list(first), list(first)], lengths):
+        assert same.high == pytest.approx(alone[0].high)
+    only, nothing = joint_intervals([list(first), [0.0] * 200], lengths)
+    assert only == alone[0]
+    assert (nothing.low, nothing.high) == (0, 0)
