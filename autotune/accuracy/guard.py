@@ -80,8 +80,8 @@ class Verdict:
         if not 0 < self.allowed < math.inf or self._without_spread:
             return None
         # What is above the allowance never passes, however much is heard, unless all are above it.
-        open_ones = [increase for increase in self._counting if increase.value <= self.allowed] or [self.nearest]
-        factor = min(self._factor(increase) for increase in open_ones)
+        passable = [increase for increase in self._counting if increase.value <= self.allowed] or [self.nearest]
+        factor = min(self._factor(increase) for increase in passable)
         return factor if factor > 1 else None
 
     def _factor(self, increase: RatioEstimate) -> float:
@@ -165,8 +165,10 @@ class Guard:
         lengths = [float(count.length) for count in accuracy.clips]
         over_fp32 = [float(count.errors - count.reference_errors) for count in accuracy.clips]
         increase, over_baseline = ratio_interval(over_fp32, lengths), None
-        if (known := accuracy.baseline_errors) is not None:
-            differences = [float(count.errors - errors) for count, errors in zip(accuracy.clips, known, strict=True)]
+        if (baseline_errors := accuracy.baseline_errors) is not None:
+            differences = [
+                float(count.errors - errors) for count, errors in zip(accuracy.clips, baseline_errors, strict=True)
+            ]
             if self.reference == "baseline":
                 # Two comparisons, of which one suffices, are two chances to pass by luck.
                 over_baseline, increase = joint_intervals([differences, over_fp32], lengths)

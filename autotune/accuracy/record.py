@@ -138,11 +138,11 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
 
 def added(one: ClipCount, other: ClipCount) -> ClipCount:
     """The counts of one clip that occurs twice."""
-    known = one.baseline_errors is not None and other.baseline_errors is not None
+    both = one.baseline_errors is not None and other.baseline_errors is not None
     return ClipCount(
         one.clip,
         one.errors + other.errors,
         one.reference_errors + other.reference_errors,
         one.length + other.length,
-        (one.baseline_errors or 0) + (other.baseline_errors or 0) if known else None,
+        (one.baseline_errors or 0) + (other.baseline_errors or 0) if both else None,
     )

@@ -112,14 +112,14 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
     users = replace(request, language=baseline.language, text_norm=baseline.text_norm)
     try:
         reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
-        known, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
+        default, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
     except TrialError as error:
         raise TrialError(
             "fp32 PyTorch and FunASR's default must transcribe the audio, since every text is compared with theirs, "
             f"but: {error}",
             stderr_tail=error.stderr_tail,
         ) from error
-    judge = Judge(request.workload, reference, known)
+    judge = Judge(request.workload, reference, default)
     if not judge.length:
         reporter.note(
             "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True

@@ -113,7 +113,7 @@ class TrialRunner:
         if judge is None:
             return None
         recordings = subject.workload.judged
-        if self._known(deployment):
+        if self._has_texts(deployment):
             return judge.assess_baseline({recording.id for recording in recordings})
         artifact = self.artifact_of(deployment)
         request = HearingRequest(
@@ -136,7 +136,7 @@ class TrialRunner:
         self, deployment: Deployment, shards: Sequence[Shard], hearing: tuple[Recording, ...], hopeless_below: float
     ) -> Measurement:
         subject = self._subject
-        known = self._known(deployment)
+        has_texts = self._has_texts(deployment)
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
             deployment=deployment,
@@ -146,14 +146,14 @@ class TrialRunner:
             shards=tuple(shard.index for shard in shards),
             repeats=1,
             keep_texts=False,
-            hearing=() if known else hearing,
+            hearing=() if has_texts else hearing,
             at_least_s=AT_LEAST_S,
             hopeless_below=hopeless_below,
         )
         # No deployment that anyone would want takes longer for audio than it lasts.
         audio_s = sum(shard.audio_s for shard in shards) + sum(item.audio_s for item in request.hearing)
         measurement = self._repeater.measured(lambda: self._attempt(request, audio_s))
-        return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, known=known)})
+        return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, has_texts=has_texts)})
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
         deployment = request.deployment
@@ -166,19 +166,19 @@ class TrialRunner:
                 self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
             self._reporter.working("")
 
-    def _known(self, deployment: Deployment) -> bool:
+    def _has_texts(self, deployment: Deployment) -> bool:
         """Whether the judge has the deployment's texts already: neither threads nor devices change FunASR's."""
         baseline = self._subject.baseline
         if baseline is None or deployment.engine != "funasr":
             return False
         return (deployment.language, deployment.text_norm) == (baseline.language, baseline.text_norm)
 
-    def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, known: bool) -> Accuracy | None:
+    def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, has_texts: bool) -> Accuracy | None:
         """Errors in the share; None where nothing is judged, or the trial was cut short before it."""
         judge, recordings = self._subject.judge, {recording.id for recording in hearing}
         if judge is None or not recordings:
             return None
-        if known:
+        if has_texts:
             return judge.assess_baseline(recordings)
         return judge.assess(measurement.texts, recordings) if not measurement.cut_short else None
 

@@ -166,7 +166,7 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
     if request.deployment.engine == "funasr":
         require_texts(transcribed.texts)
     # After everything was read: so many recordings at once are not what is measured.
-    texts, hearing_s = _heard(recognizer, () if transcribed.cut_short else request.hearing, emit)
+    texts, hearing_s = _hear(recognizer, () if transcribed.cut_short else request.hearing, emit)
     return Measurement(
         shards=tuple(transcribed.samples),
         load_s=load_s,
@@ -232,7 +232,7 @@ def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
     return too_short and repeats < MAX_REPEATS
 
 
-def _heard(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -> tuple[dict[str, str], float]:
+def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -> tuple[dict[str, str], float]:
     """The texts of recordings that are all there at once, and the wall seconds that they took."""
     if not recordings:
         return {}, 0.0

@@ -34,13 +34,13 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
         hear: raises an AutotuneError where a deployment fails; it is then left as it is.
         reporter: gets what is heard.
     """
-    enough = heard = 0
+    settled = hearings = 0
     for candidate in [] if result.interrupted else result.candidates:
-        if enough >= count or heard >= MORE_HEARINGS * count:
+        if settled >= count or hearings >= MORE_HEARINGS * count:
             break
         if _open(candidate):
             reporter.working(f"{candidate.deployment.describe()}: transcribes the whole hearing")
-            heard += 1
+            hearings += 1
             try:
                 accuracy = hear(candidate.deployment)
             except KeyboardInterrupt:
@@ -52,9 +52,9 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
                 reporter.working("")
             if accuracy is not None:
                 result = _with(result, candidate.deployment, accuracy)
-                enough += candidate.goal.guard.passes(accuracy)
+                settled += candidate.goal.guard.passes(accuracy)
         else:
-            enough += candidate.feasible
+            settled += candidate.feasible
     return result
 
 
@@ -89,10 +89,10 @@ def judged_by(measurements: Sequence[Measurement], accuracy: Accuracy) -> tuple[
 
 
 def full_hearings(result: StudyResult) -> dict[Deployment, Accuracy]:
-    """What is known of those candidates with which every clip of the hearing was transcribed."""
-    hearings = {}
+    """The accuracy of those candidates with which every clip of the hearing was transcribed."""
+    accuracies = {}
     for candidate in result.candidates:
         accuracy = candidate.pooled.accuracy
         if accuracy is not None and accuracy.available is not None and len(accuracy.clips) >= accuracy.available:
-            hearings[candidate.deployment] = accuracy
-    return hearings
+            accuracies[candidate.deployment] = accuracy
+    return accuracies
