@@ -13,7 +13,8 @@ from autotune.audio import Recording, Workload
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.measure.hearing import HearingRequest, hear, hear_side_by_side
+from autotune.measure import HearingRequest, hear
+from autotune.measure.hearing import hear_side_by_side
 
 MakeWorkload = Callable[..., Workload]
 MakeDeployment = Callable[..., Deployment]
