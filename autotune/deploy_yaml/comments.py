@@ -33,6 +33,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "audio_profile.shards": "parts of like composition that it is cut into",
     "audio_profile.hearing_s": "seconds of audio by whose texts it was judged, untimed; 0: by those of the workload",
     "audio_profile.arrival": {
+        "offline": "all recordings at once; latency counts from the start of the whole",
         "closed": "one recording after another; latency is per recording",
         "open": "requests at scheduled times; latency counts from the scheduled arrival",
         "realtime": "streams at the speed of speech; latency counts from the last spoken sample",
@@ -74,6 +75,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.instances": "engines side by side, each with its own threads",
     "deployment.intra_op_num_threads": "threads inside one operator, of each instance",
     "deployment.inter_op_num_threads": "threads across operators, of each instance",
+    "deployment.readers": "threads that decode, find speech and compute features, each for a recording",
     "deployment.pinning": {
         True: "each instance's threads keep to CPUs of their own",
         False: "the system places threads",

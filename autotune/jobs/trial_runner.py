@@ -7,6 +7,7 @@ every recording once.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,11 +23,17 @@ from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, ru
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
-__all__ = ["Repeater", "TrialRunner", "TrialSubject"]
+__all__ = ["OFFLINE_SHARDS", "Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
-"""Seconds that are measured at least in a closed loop: the kernel's counters are too coarse for less."""
+"""Seconds that are measured at least, offline and in a closed loop: the kernel's counters are too coarse for less."""
+AT_ONCE = 4
+"""Recordings for each usable core that are there at once, offline: with fewer, the end of a measurement, where some
+cores have nothing left to do, would weigh too much."""
+OFFLINE_SHARDS = 4
+"""Shards of an offline workload that trials hear, again and again if a machine's cores want more; the finalists' blocks
+hear the others."""
 TRIAL_SHARES = 4
 """A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
@@ -78,7 +85,8 @@ class TrialRunner:
         self._transcribe = transcribe
         self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
-        self._baseline_wall_s = 0.0
+        self._baseline_share = 0.0
+        """Wall seconds of the slower baseline for each second of its audio."""
         self._trials: Counter[Deployment] = Counter()
         self._calibration: Calibration | None = None
 
@@ -90,9 +98,14 @@ class TrialRunner:
             block: which part of the audio: the finalists' blocks transcribe one shard after the other, so that what is
                 said of them rests on more audio than they were chosen by.
         """
-        shards, shares = self._subject.workload.shards, self._subject.block_shares
+        shares = self._subject.block_shares
         hearing = self._share(block % shares, shares)
-        return self._measured(deployment, [shards[block % len(shards)]], hearing, hopeless_below=0.0)
+        shards: Sequence[Shard] = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            shards = self._at_once(deployment, self._later_shards, block)
+        else:
+            shards = [shards[block % len(shards)]]
+        return self._measured(deployment, shards, hearing, hopeless_below=0.0)
 
     def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
         """Measure a trial's shards, of a hopeless deployment only the first; raises what exporting and the trial raise.
@@ -101,11 +114,35 @@ class TrialRunner:
             deployment: what is measured.
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
-        shards = self._subject.workload.shards[: self._subject.shards_per_trial]
-        # What is measured again transcribes other recordings: the same ones would be no new evidence.
-        hearing = self._share(self._trials[deployment] % TRIAL_SHARES, TRIAL_SHARES)
+        # What is measured again transcribes other recordings, as long as there are any: the same are no new evidence.
+        times = self._trials[deployment]
+        hearing = self._share(times, TRIAL_SHARES) if times < TRIAL_SHARES else ()
         self._trials[deployment] += 1
+        shards: Sequence[Shard] = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            shards = self._at_once(deployment, self._first_shards, 0)
+        else:
+            shards = shards[: self._subject.shards_per_trial]
         return self._measured(deployment, shards, hearing, hopeless_below)
+
+    @property
+    def _first_shards(self) -> Sequence[Shard]:
+        shards = self._subject.workload.shards
+        return shards[: min(OFFLINE_SHARDS, max(1, len(shards) // 2))]
+
+    @property
+    def _later_shards(self) -> Sequence[Shard]:
+        return self._subject.workload.shards[len(self._first_shards) :] or self._first_shards
+
+    def _at_once(self, deployment: Deployment, shards: Sequence[Shard], start: int) -> list[Shard]:
+        """As many of ``shards`` as an offline measurement transcribes at once, from the ``start``-th on and around.
+
+        FunASR's own path takes one recording after the other, so it is as fast with one shard, whose composition is
+        that of all, and it is slow.
+        """
+        wanted = math.ceil(AT_ONCE * self._subject.hardware.usable_cores / len(shards[0].recordings))
+        count = 1 if deployment.engine == "funasr" else wanted
+        return [shards[(start + place) % len(shards)] for place in range(count)]
 
     def hear(self, deployment: Deployment) -> Accuracy | None:
         """Errors in the whole hearing, untimed; None where nothing is judged; raises what exporting and it raise."""
@@ -144,6 +181,7 @@ class TrialRunner:
             artifact_path=artifact.path if artifact else None,
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
+            together=len(shards) if subject.workload.arrival == "offline" else 1,
             repeats=1,
             keep_texts=False,
             hearing=() if has_texts else hearing,
@@ -163,7 +201,8 @@ class TrialRunner:
             return self._run(request, hardware=self._subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
         finally:
             if deployment.engine == "funasr":
-                self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
+                share = (time.monotonic() - started) / audio_s
+                self._baseline_share = max(self._baseline_share, share)
             self._reporter.working("")
 
     def _has_texts(self, deployment: Deployment) -> bool:
@@ -174,13 +213,18 @@ class TrialRunner:
         return (deployment.language, deployment.text_norm) == (baseline.language, baseline.text_norm)
 
     def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, has_texts: bool) -> Accuracy | None:
-        """Errors in the share; None where nothing is judged, or the trial was cut short before it."""
+        """Errors in the share; None where nothing is judged, or the trial was cut short before it.
+
+        Where the judge has the texts already, in the whole hearing: it costs nothing.
+        """
         judge, recordings = self._subject.judge, {recording.id for recording in hearing}
-        if judge is None or not recordings:
+        if judge is None:
             return None
         if has_texts:
-            return judge.assess_baseline(recordings)
-        return judge.assess(measurement.texts, recordings) if not measurement.cut_short else None
+            return judge.assess_baseline({recording.id for recording in self._subject.workload.judged})
+        if not recordings or measurement.cut_short:
+            return None
+        return judge.assess(measurement.texts, recordings)
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""
@@ -216,10 +260,10 @@ class TrialRunner:
         return self._calibration
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
-        """Seconds that a trial may take: three times what the slower baseline took, and as long as its audio lasts."""
-        if deployment.engine == "funasr" or not self._baseline_wall_s:
+        """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
+        if deployment.engine == "funasr" or not self._baseline_share:
             return BASELINE_TIMEOUT_S + audio_s
-        return 60.0 + 3 * self._baseline_wall_s + audio_s
+        return 60.0 + 3 * self._baseline_share * audio_s
 
 
 PAUSES_S = (5.0, 20.0)

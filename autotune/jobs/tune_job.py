@@ -19,7 +19,7 @@ from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
-from autotune.jobs.trial_runner import TrialSubject
+from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
@@ -128,7 +128,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         options.audio,
         reporter,
         seed=options.seed,
-        shards=effort.workload_shards,
+        shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
         recordings_per_shard=effort.recordings_per_shard,
     )
     workload = draw_hearing(workload, profile, model)
@@ -186,6 +186,13 @@ def _goal(options: TuneOptions, profile: AudioProfile) -> Goal:
             f"--objective streams must go with audio that is spoken in real time, but the profile {profile.name} has "
             f"arrival {profile.arrival.process}. Use --audio-profile streaming, or another objective."
         )
+    if profile.arrival.kind == "offline" and (options.slo is not None or objective == "latency"):
+        asked = "--slo" if options.slo is not None else "--objective latency"
+        raise DocumentError(
+            f"{asked} must go with recordings that somebody waits for, but those of the profile {profile.name} are all "
+            "there at once (arrival offline), so a latency only says how many there are. Use a profile whose arrival "
+            "is closed (one after the other) or open (poisson: requests at their own times), such as short or mixed."
+        )
     promised = None if profile.slo is None else profile.slo.p95_latency_s
     slo = promised if options.slo is None else options.slo
     return Goal(
@@ -232,7 +239,7 @@ def _space(
             return ResolvedSpace(space.name, ())
         return resolve(space, hardware, devices=devices, arrival=profile.arrival.loop)
     except DocumentError as error:
-        if target.takes_whole and profile.arrival.loop == "closed":
+        if target.takes_whole and profile.arrival.loop != "open":
             raise DocumentError(
                 f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
                 f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from pydantic import Field, model_validator
 from autotune.audio import Recording, Workload
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
-from autotune.errors import TrialMismatch
+from autotune.errors import TrialMismatch, TrialTimeout
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
 from autotune.isolation.stillness import STILL_S
+from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
@@ -33,6 +35,8 @@ __all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "require_te
 
 MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
+GIVE_UP_S = 1.0
+"""Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
 
 
 class Measurable(Transcriber, Protocol):
@@ -59,6 +63,8 @@ class TrialRequest(Document):
     workload: Workload
     shards: tuple[int, ...] = Field(min_length=1)
     """Indices of the workload's shards to measure, in this order."""
+    together: int = Field(default=1, ge=1)
+    """How many consecutive ones of ``shards`` are there at once, in an offline workload."""
     repeats: int = Field(ge=1)
     """How often the whole sequence of shards is measured."""
     keep_texts: bool
@@ -67,10 +73,13 @@ class TrialRequest(Document):
     """Recordings that are transcribed after the shards, all at once and untimed, for their texts alone. A trial that is
     cut short transcribes none of them."""
     at_least_s: float = Field(default=0.0, ge=0)
-    """In a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are measured. Other
-    arrivals have a clock of their own and are not."""
+    """Offline and in a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are
+    measured. Other arrivals have a clock of their own and are not."""
     hopeless_below: float = Field(default=0.0, ge=0)
-    """If the first shard's RTFx is below this, no other shard is measured."""
+    """If the first shard's RTFx is below this, no other shard is measured; offline, the first shards are given up as
+    soon as they can only be slower."""
+    best_times: str | None = None
+    """The file of the best known times of the canary's loop; null: only those of this measurement are known."""
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
@@ -110,6 +119,7 @@ def run_trial(
     for key in ("model_path", "artifact_path"):
         if payload[key] is not None:
             payload[key] = str(Path(payload[key]).absolute())
+    payload["best_times"] = str(best_times_path(hardware.fingerprint))
     deployment = request.deployment
     result = run_task(
         "autotune.measure.trial:measure_task",
@@ -138,7 +148,9 @@ def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return measure(recognizer, request, emit, load_s).model_dump(mode="json")
 
 
-def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+def measure(
+    recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float, canary: Canary | None = None
+) -> Measurement:
     """Warm ``recognizer`` up and measure it in this process.
 
     Args:
@@ -146,19 +158,23 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         request: what is measured.
         emit: gets ``warm``, ``shard`` and ``heard``, see ``run_trial``.
         load_s: seconds that loading took.
+        canary: looks whether a CPU is away; None: one that keeps its best times where ``request`` says.
 
     Raises:
         TrialMismatch: FunASR's own path gave no text at all. What the recognizer raises is passed on.
     """
     workload = request.workload
-    warmth = warm_up(recognizer, workload.warmup, workload.arrival)
+    # Of recordings that come together, one for each engine: a single one would leave the others cold.
+    copies = request.deployment.instances if workload.arrival == "offline" else 1
+    warmth = warm_up(recognizer, workload.warmup * copies, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
-    noise = NoiseMeter(request.deployment.device)
+    canary = canary or Canary(None if request.best_times is None else Path(request.best_times))
+    noise = NoiseMeter(request.deployment.device, canary=canary)
     noise.start()
     # The warm-up's batches are forgotten, but not its shapes: an engine that has planned them has them for good.
     recognizer.reset_stats()
     started = time.perf_counter()
-    transcribed = _transcribe(recognizer, request, emit)
+    transcribed = _transcribe(recognizer, request, emit, noise.between)
     measured_s = time.perf_counter() - started
     stats = recognizer.stats()
     noise_facts = noise.stop()
@@ -173,7 +189,7 @@ def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: f
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
         peak_memory_bytes=peak_bytes,
-        stages_s=stats.stages_s,
+        stages_s=_stages_s(stats, noise.looks_cpu_s),
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
@@ -197,38 +213,52 @@ class _Transcribed:
     cut_short: bool = False
 
 
-def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Transcribed:
+def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit, between: Callable[[], None]) -> _Transcribed:
     """Transcribe the shards as often as asked, and until enough is measured; only the first if that is hopeless."""
     transcribed = _Transcribed()
     started = time.perf_counter()
     repeat = 0
+    groups = [request.shards[at : at + request.together] for at in range(0, len(request.shards), request.together)]
     while _goes_on(request, repeat, time.perf_counter() - started):
-        for index in request.shards:
-            _transcribe_shard(recognizer, request, index, transcribed)
+        for group in groups:
+            if transcribed.samples:
+                between()
+            _transcribe_shards(recognizer, request, group, transcribed)
             sample = transcribed.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
             first = len(transcribed.samples) == 1
-            if first and len(request.shards) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
+            if first and len(groups) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
                 transcribed.cut_short = True
+            if transcribed.cut_short:
                 return transcribed
         repeat += 1
     return transcribed
 
 
-def _transcribe_shard(recognizer: Measurable, request: TrialRequest, index: int, transcribed: _Transcribed) -> None:
-    shard = next(shard for shard in request.workload.shards if shard.index == index)
-    done = replay(recognizer, shard.recordings, request.workload.arrival)
+def _transcribe_shards(
+    recognizer: Measurable, request: TrialRequest, group: Sequence[int], transcribed: _Transcribed
+) -> None:
+    by_index = {shard.index: shard for shard in request.workload.shards}
+    recordings = [recording for index in group for recording in by_index[index].recordings]
+    audio_s = sum(by_index[index].audio_s for index in group)
+    first = not transcribed.samples and request.hopeless_below > 0
+    give_up_s = max(GIVE_UP_S, audio_s / request.hopeless_below) if first else math.inf
+    done = replay(recognizer, recordings, request.workload.arrival, give_up_s)
+    if done.cut_short_s is not None:
+        audio_s, transcribed.cut_short = done.cut_short_s, True
+        if not audio_s:
+            raise TrialTimeout(f"no text within {done.processing_s:.1f} s, in which the best deployment would be done")
     transcribed.samples.append(
-        ShardSample(shard=index, audio_s=shard.audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
+        ShardSample(shard=group[0], audio_s=audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
     )
-    for recording, text in zip(shard.recordings, done.texts, strict=True):
-        transcribed.texts.setdefault(recording.id, text)
+    if not transcribed.cut_short:
+        transcribed.texts |= {recording.id: text for recording, text in zip(recordings, done.texts, strict=True)}
 
 
 def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
     if repeats < request.repeats:
         return True
-    too_short = request.workload.arrival == "closed" and measured_s < request.at_least_s
+    too_short = request.workload.arrival in ("offline", "closed") and measured_s < request.at_least_s
     return too_short and repeats < MAX_REPEATS
 
 
@@ -241,6 +271,14 @@ def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -
     hearing_s = time.perf_counter() - started
     emit("heard", {"recordings": len(recordings), "hearing_s": hearing_s})
     return {item.id: transcript.text for item, transcript in zip(recordings, transcripts, strict=True)}, hearing_s
+
+
+def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:
+    # ``engine`` is all CPU time that no other stage used, so the canary's is in it.
+    return {
+        name: max(0.0, seconds - looks_cpu_s) if name == "engine" else seconds
+        for name, seconds in stats.stages_s.items()
+    }
 
 
 def _padding_share(stats: RecognizerStats) -> float:

@@ -120,7 +120,8 @@ def test_trials_hear_the_same_share_and_another_when_they_are_repeated(workload:
     for deployment in (fake_deployment(), other, *[fake_deployment()] * 4):
         runner.trial(deployment, hopeless_below=0.0)
     first, same, second, third, last, again = (request.hearing for request in run.requests)
-    assert first == same == again == workload.hearing[::4]
+    assert first == same == workload.hearing[::4]
+    assert again == ()
     assert sorted((*first, *second, *third, *last), key=lambda one: one.id) == sorted(
         workload.hearing, key=lambda one: one.id
     )
@@ -131,11 +132,11 @@ def test_funasrs_default_hears_nothing_since_its_texts_are_known(workload: Workl
     runner = TrialRunner(subject(workload, 1), Silent(), run=run)
     trial = runner.trial(baseline_deployment(ncpu=2), hopeless_below=0.0)
     assert run.requests[0].hearing == ()
-    assert judged(trial) == clips(workload.hearing[::4])
+    assert judged(trial) == clips(workload.hearing)
     assert trial.accuracy is not None
     assert trial.accuracy.rate == trial.accuracy.baseline_increase == 0
     assert trial.accuracy.increase < 0
-    assert judged(runner(baseline_deployment(ncpu=4), 1)) == clips(workload.hearing[1::3])
+    assert runner(baseline_deployment(ncpu=4), 1).accuracy == trial.accuracy
     # Other prompts give other texts.
     runner.trial(baseline_deployment(ncpu=2, language="zh"), hopeless_below=0.0)
     assert run.requests[-1].hearing == workload.hearing[::4]
