@@ -3,8 +3,9 @@
     python benchmarks/false_passes.py                   # 1000 rounds of each case, a few minutes on one core
 
 Errors of deployment, FunASR's default and fp32 PyTorch are drawn clip by clip (320 clips, about as long as the embedded
-ones); the deployment's true rate is above *both* by exactly the allowance, the worst case of what must not pass. Two
-columns: the guard, and what it would be if either comparison were made on its own. Prints lines for docs/accuracy.md.
+ones); the deployment's true rate is above *both* by exactly the allowance, the limit of what may pass, or by a tenth
+more. The last column is what would pass at the limit if either comparison were made on its own. Prints lines for
+docs/accuracy.md.
 """
 
 import argparse
@@ -26,12 +27,12 @@ CASES = {
 RATE = 0.0125
 
 
-def draw(generator: np.random.Generator, common: float, gap: float) -> Accuracy:
-    """Texts of one round; errors come in lumps of one to three."""
+def draw(generator: np.random.Generator, common: float, gap: float, loss: float) -> Accuracy:
+    """Texts of one round, ``loss`` above the worse of the references; errors come in lumps of one to three."""
     lengths = generator.integers(4, 30, CLIPS)
     shared = lumps(generator, common * RATE, lengths)
     fp32, default = RATE + max(0.0, -gap), RATE + max(0.0, gap)
-    worst = max(fp32, default) + ALLOWED_INCREASE
+    worst = max(fp32, default) + loss
     errors, baseline, reference = (
         shared + lumps(generator, rate - common * RATE, lengths) for rate in (worst, default, fp32)
     )
@@ -60,13 +61,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1000)
     options = parser.parse_args()
-    print("| where | passes | with separate intervals |\n|---|---|---|")
+    print("| where | at the allowance | a tenth above | at it, with separate intervals |\n|---|---|---|---|")
     for name, (common, gap) in CASES.items():
-        generator = np.random.default_rng(0)
-        rounds = [draw(generator, common, gap) for _ in range(options.rounds)]
-        passed = sum(Guard().passes(accuracy) for accuracy in rounds) / options.rounds
-        separate = sum(alone(accuracy) for accuracy in rounds) / options.rounds
-        print(f"| {name} | {passed:.1%} | {separate:.1%} |", flush=True)
+        shares = []
+        for loss, passes in ((1.0, Guard().passes), (1.1, Guard().passes), (1.0, alone)):
+            generator = np.random.default_rng(0)
+            rounds = (draw(generator, common, gap, loss * ALLOWED_INCREASE) for _ in range(options.rounds))
+            shares.append(sum(map(passes, rounds)) / options.rounds)
+        print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |", flush=True)
 
 
 if __name__ == "__main__":
