@@ -179,8 +179,11 @@ def test_a_disturbed_measurement_is_made_again_and_not_recorded(workload: Worklo
     assert found.noise == {"steal_share": 0.0}
     assert found.accuracy is not None
     assert pauses == [5]
-    assert run.requests[0] == run.requests[1]
-    assert run.requests[0].shards == (2,)
+    first, again = run.requests
+    assert first.hearing == workload.hearing[2::3]
+    assert again == first.model_copy(update={"hearing": ()})
+    assert first.shards == (2,)
+    assert judged(found) == clips(first.hearing)
 
 
 def test_a_trial_asks_for_a_second_at_least_and_passes_on_what_is_hopeless(workload: Workload) -> None:
