@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from autotune.accuracy import Guard, Judge
+from autotune.accuracy import Guard, Judge, ReferenceName
 from autotune.audio import AudioProfile, Workload, load_profile
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.preparing import draw_workload, judge_of, reference_request
-from autotune.jobs.trial_runner import OFFLINE_SHARDS
+from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
@@ -52,9 +52,22 @@ class Job:
     judge: Judge | None
 
     @property
+    def subject(self) -> TrialSubject:
+        """What all trials have in common."""
+        return TrialSubject(
+            self.model,
+            self.workload,
+            self.hardware,
+            self.judge,
+            shards_per_trial=self.effort.shards,
+            block_shares=self.effort.prove,
+            baseline=self.baselines[0],
+        )
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be one study, as JSON values."""
-        return {
+        identity = {
             "model": self.model.sha256,
             "workload": self.workload.sha256,
             "hardware": self.hardware.fingerprint,
@@ -62,6 +75,8 @@ class Job:
             "devices": list(self.devices),
             "texts": self.judge.sha256 if self.judge else None,
         }
+        # Left out where nothing is judged: such studies go on from before there was a hearing.
+        return identity | ({"hearing": self.workload.hearing_sha256} if self.judge else {})
 
     @cached_property
     def study(self) -> str:
@@ -116,8 +131,10 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
         recordings_per_shard=effort.recordings_per_shard,
     )
-    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
-    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), reporter)
+    workload = draw_hearing(workload, profile, model)
+    baselines = _baselines(target, hardware, devices)
+    prompts = next(iter(space.experts()), baselines[0])
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), baselines[0], reporter)
     reporter.working("")
     return Job(
         options=options,
@@ -130,7 +147,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         model=model,
         workload=workload,
         space=space,
-        baselines=_baselines(target, hardware, devices),
+        baselines=baselines,
         judge=judge,
     )
 
@@ -193,7 +210,13 @@ def _guard(options: TuneOptions) -> Guard:
             f"--max-cer-increase must be in 0..1, or inf for no limit, but got {allowed:g}. It is a fraction: 0.005 "
             "allows half a percentage point."
         )
-    return Guard(allowed)
+    names: tuple[ReferenceName, ...] = get_args(ReferenceName)
+    reference = next((name for name in names if name == options.accuracy_reference), None)
+    if reference is None:
+        raise DocumentError(
+            f"--accuracy-reference must be one of {', '.join(names)}, but got {options.accuracy_reference!r}."
+        )
+    return Guard(allowed, reference)
 
 
 def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from autotune.audio import Workload
+from autotune.audio import Recording, Workload
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
 from autotune.errors import TrialMismatch, TrialTimeout
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from autotune.isolation.child import Emit
     from autotune.recognizer import RecognizerStats
 
-__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial"]
+__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "require_texts", "run_trial"]
 
 MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
@@ -68,7 +68,10 @@ class TrialRequest(Document):
     repeats: int = Field(ge=1)
     """How often the whole sequence of shards is measured."""
     keep_texts: bool
-    """Whether the measurement holds the texts."""
+    """Whether the measurement holds the texts of the shards."""
+    hearing: tuple[Recording, ...] = ()
+    """Recordings that are transcribed after the shards, all at once and untimed, for their texts alone. A trial that is
+    cut short transcribes none of them."""
     at_least_s: float = Field(default=0.0, ge=0)
     """Offline and in a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are
     measured. Other arrivals have a clock of their own and are not."""
@@ -104,8 +107,8 @@ def run_trial(
         request: relative paths of model and artifact count from this process's working directory.
         hardware: whose ``cpus`` the child is bound to.
         timeout_s: for everything: start, load, warm-up and measurement.
-        on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady} and ``shard`` {shard, repeat, audio_s,
-            processing_s} as they happen; what it raises ends the trial.
+        on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady}, ``shard`` {shard, repeat, audio_s,
+            processing_s} and ``heard`` {recordings, hearing_s} as they happen; what it raises ends the trial.
         still_s: after how long a load or a batch that stands still is a hang.
 
     Raises:
@@ -153,7 +156,7 @@ def measure(
     Args:
         recognizer: loaded, and not used for anything else meanwhile.
         request: what is measured.
-        emit: gets ``warm`` and ``shard``, see ``run_trial``.
+        emit: gets ``warm``, ``shard`` and ``heard``, see ``run_trial``.
         load_s: seconds that loading took.
         canary: looks whether a CPU is away; None: one that keeps its best times where ``request`` says.
 
@@ -175,23 +178,28 @@ def measure(
     measured_s = time.perf_counter() - started
     stats = recognizer.stats()
     noise_facts = noise.stop()
-    _require_texts(request.deployment, transcribed.texts)
+    peak_bytes = peak_memory_bytes()
+    if request.deployment.engine == "funasr":
+        require_texts(transcribed.texts)
+    # After everything was read: so many recordings at once are not what is measured.
+    texts, hearing_s = _hear(recognizer, () if transcribed.cut_short else request.hearing, emit)
     return Measurement(
         shards=tuple(transcribed.samples),
         load_s=load_s,
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
-        peak_memory_bytes=peak_memory_bytes(),
+        peak_memory_bytes=peak_bytes,
         stages_s=_stages_s(stats, noise.looks_cpu_s),
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
-        texts=transcribed.texts if request.keep_texts else {},
+        texts=(transcribed.texts if request.keep_texts else {}) | texts,
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
         warmup_passes_s=warmth.passes_s,
         steady=warmth.steady,
         cut_short=transcribed.cut_short,
+        hearing_s=hearing_s,
     )
 
 
@@ -254,6 +262,17 @@ def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
     return too_short and repeats < MAX_REPEATS
 
 
+def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -> tuple[dict[str, str], float]:
+    """The texts of recordings that are all there at once, and the wall seconds that they took."""
+    if not recordings:
+        return {}, 0.0
+    started = time.perf_counter()
+    transcripts = recognizer.transcribe([Path(recording.path) for recording in recordings])
+    hearing_s = time.perf_counter() - started
+    emit("heard", {"recordings": len(recordings), "hearing_s": hearing_s})
+    return {item.id: transcript.text for item, transcript in zip(recordings, transcripts, strict=True)}, hearing_s
+
+
 def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:
     # ``engine`` is all CPU time that no other stage used, so the canary's is in it.
     return {
@@ -276,12 +295,12 @@ def _new_shapes(stats: RecognizerStats) -> NewShapes:
     return NewShapes(share=shapes.new / count if count else 0.0, cost=cost)
 
 
-def _require_texts(deployment: Deployment, texts: dict[str, str]) -> None:
+def require_texts(texts: Mapping[str, str]) -> None:
     """Raise TrialMismatch for a baseline without any text.
 
     FunASR gives nothing, and quickly, for audio that its VAD takes for silence: that would be a fast baseline.
     """
-    if deployment.engine == "funasr" and not any(text.strip() for text in texts.values()):
+    if not any(text.strip() for text in texts.values()):
         raise TrialMismatch(
             f"The baseline must transcribe speech, but FunASR gave no text for any of {len(texts)} recordings. "
             "Check that the audio holds speech (Silero VAD finds none), or pass other audio."

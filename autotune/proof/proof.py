@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from autotune.accuracy import Accuracy
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.measure import Pooled
 from autotune.proof.blocks import PRECISION, BlockRunner, Blocks, FinalistEvent, compare, rank
 from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_default_knobs, ranked
+from autotune.proof.contested import full_hearings, judged_by
 from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
 from autotune.reporting import Reporter
@@ -118,6 +120,8 @@ def _doubt(figures: Pooled, goal: Goal) -> int:
     constraints = goal.constraints(figures)
     if max(constraints.values()) > 0:
         return 2
+    if figures.accuracy is None and any(measurement.cut_short for measurement in figures.measurements):
+        return 1  # given up before its texts were judged
     return 0 if constraints.get("accuracy", -1.0) <= -0.5 or goal.guard.passes(figures.accuracy) else 1
 
 
@@ -146,7 +150,8 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
         KeyboardInterrupt: stopped before two blocks of the proof were complete.
     """
     baseline = better_baseline(result)
-    prover = _Prover(baseline, runner, reporter, result.goal, plan, _precision(result, baseline))
+    hearings, precision = full_hearings(result), _precision(result, baseline)
+    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, precision)
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
@@ -181,6 +186,8 @@ class _Prover:
     reporter: Reporter
     goal: Goal
     plan: ProofPlan
+    hearings: Mapping[Deployment, Accuracy]
+    """Full hearings from before the blocks."""
     precision: float = PRECISION
 
     def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
@@ -196,9 +203,14 @@ class _Prover:
             return [deployment for deployment in unchanged if deployment not in failed], ranking.interrupted
         groups: list[list[Finalist]] = [[], [], []]
         for finalist in ranking.candidates:
-            groups[_doubt(finalist.pooled, self.goal)].append(finalist)
+            groups[_doubt(self._figures(finalist), self.goal)].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
         return [*order, *line.reserve], ranking.interrupted
+
+    def _figures(self, finalist: Finalist) -> Pooled:
+        """Its blocks' figures; its texts by a full hearing if there was one, of which the blocks heard a part."""
+        hearing = self.hearings.get(finalist.deployment)
+        return finalist.pooled if hearing is None else Pooled(judged_by(finalist.measurements, hearing))
 
     def prove(self, queue: Sequence[Deployment]) -> Comparison:
         """Prove the first two of ``queue``, or the next two while guard or limits hold those back."""

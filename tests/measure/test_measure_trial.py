@@ -91,6 +91,21 @@ def test_a_trial_measures_what_was_asked(arrival: str, request_of: Any, hardware
     ]
 
 
+def test_a_hearing_is_transcribed_after_everything_that_is_measured(request_of: Any, hardware: HardwareProfile) -> None:
+    events: list[str] = []
+    hearing = request_of().workload.shards[1].recordings
+    request = request_of(hearing=hearing)
+    found = run_trial(request, hardware=hardware, timeout_s=60, on_event=lambda name, _: events.append(name))
+    assert sorted(found.texts) == [f"s1-r{number}" for number in range(3)]
+    assert found.batches == 3
+    assert [sample.shard for sample in found.shards] == [0]
+    assert found.hearing_s > 0
+    assert events == ["loaded", "warm", "shard", "heard"]
+    both = run_trial(request_of(hearing=hearing, keep_texts=True), hardware=hardware, timeout_s=60)
+    assert {name: both.texts[name] for name in found.texts} == found.texts
+    assert len(both.texts) == 6
+
+
 def test_stages_and_batches_leave_the_warm_up_out(request_of: Any, hardware: HardwareProfile) -> None:
     found = run_trial(request_of(), hardware=hardware, timeout_s=60)
     # 0.5 s, 1 s and 1.5 s in windows of 1 s: one batch a recording.

@@ -11,7 +11,7 @@ import autotune
 from autotune.accuracy import Guard
 from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import read_deployment_file, write_deployment_file
-from autotune.jobs.measure import MeasuredFile, recorded_workload
+from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
 from autotune.jobs.winners import Winner, remembered
 from autotune.plan import parse_demand, plan
@@ -58,7 +58,8 @@ def test_a_deployment_is_rendered_and_planned(folder: Path) -> None:
 def test_a_deployment_is_measured_as_it_was(folder: Path) -> None:
     """On the same recordings, one after the other, whatever the profile of that name says today."""
     file = MeasuredFile(folder / "deploy.yaml", read_deployment_file(folder / "deploy.yaml"))
-    workload = recorded_workload(file, MeasureOptions(), Silent(), exact=True)
+    profile = recorded_profile(file, MeasureOptions())
+    workload = recorded_workload(file, profile, MeasureOptions(), Silent(), exact=True)
     recorded = file.document.audio_profile
     assert (workload.sha256, workload.arrival) == (recorded.sha256, recorded.arrival)
 

@@ -100,7 +100,10 @@ def test_goals_are_told_apart_by_their_keys() -> None:
         Goal(p95_latency_s=2),
         Goal(max_memory_bytes=1),
         Goal(guard=Guard(0.01)),
+        Goal(guard=Guard(reference="fp32")),
     ]
+    # As in studies of older versions, which compared with fp32 PyTorch alone.
+    assert goals[-1].key == "0.005"
     assert len({goal.key for goal in goals}) == len(goals)
     assert Goal(p95_latency_s=0.5, max_memory_bytes=2**30).describe() == (
         "throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB"
