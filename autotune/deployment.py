@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -233,6 +234,10 @@ class Chunking(Document):
         return self.method
 
 
+_LATER = {"readers": 1}
+"""Field that was added to ``Deployment`` after 0.1 → the value with which everything is as it was without it."""
+
+
 class Deployment(Document):
     """One complete configuration. Frozen, hashable; nothing is left to a default that may change."""
 
@@ -255,6 +260,9 @@ class Deployment(Document):
     """Threads inside one operator, for each instance (``ncpu`` for FunASR)."""
     inter_op_num_threads: int = Field(ge=1)
     """Threads across operators, for each instance."""
+    readers: int = Field(default=1, ge=1)
+    """Threads that decode recordings, find speech and compute features, each for a whole recording at a time; only
+    where several recordings are there at once. They don't count among the engines' threads."""
     pinning: bool = False
     """Whether each instance's threads keep to CPUs of their own."""
     session_options: dict[str, str | bool]
@@ -303,9 +311,18 @@ class Deployment(Document):
         """Canonical identity: 16 hex digits of the SHA-256 of the sorted JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; the copy has a key of its own, where pydantic would copy this one's."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("key", None)
+        return copied
+
     def canonical(self) -> str:
-        """Sorted, compact JSON of every field."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """Sorted, compact JSON of every field; one that came later only where it isn't as it was before."""
+        fields = self.model_dump(mode="json")
+        # Keys are kept in journals, tables and histories: a new field must not change those of old deployments.
+        kept = {name: value for name, value in fields.items() if (name, value) not in _LATER.items()}
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
     def __hash__(self) -> int:
         return hash(self.key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Interval", "RatioEstimate", "geometric_interval", "percentile", "ratio_interval"]
+__all__ = ["Interval", "RatioEstimate", "geometric_interval", "joint_intervals", "percentile", "ratio_interval"]
 
 _AT_ONCE = 500
 """Resamples that are held in memory at once."""
@@ -85,9 +85,10 @@ def ratio_interval(
 ) -> RatioEstimate:
     """Σ numerators / Σ denominators with a cluster bootstrap: one pair a cluster, whole clusters are resampled.
 
-    Percentiles are expanded as for a Student interval with n − 1 degrees of freedom, since plain ones are too narrow
-    for few clusters (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). One cluster alone says nothing of the
-    spread: unless its numerator is 0, the interval is then −1..1 around nothing.
+    Percentiles are corrected for bias and skewness (BCa, Efron 1987, doi:10.1080/01621459.1987.10478410): where few
+    clusters have anything to count, plain upper ends are too low. They are also expanded as for a Student interval with
+    n − 1 degrees of freedom (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). One cluster alone says nothing of
+    the spread: unless its numerator is 0, the interval is then −1..1 around nothing.
 
     Args:
         numerators: [clusters], any sign.
@@ -99,37 +100,102 @@ def ratio_interval(
     Raises:
         ValueError: lengths differ, or nothing to divide by.
     """
-    if len(numerators) != len(denominators) or not sum(denominators) > 0:
+    return joint_intervals([numerators], denominators, confidence=confidence, resamples=resamples, seed=seed)[0]
+
+
+def joint_intervals(
+    numerators: Sequence[Sequence[float]],
+    denominators: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 4000,
+    seed: int = 0,
+) -> tuple[RatioEstimate, ...]:
+    """As ``ratio_interval``, of several ratios over the same clusters, whose upper ends hold together.
+
+    With (1 + confidence) / 2 every ratio is below its upper end, so whoever looks whether *one of them* is below some
+    limit is wrong no more often than with a single ratio. The quantile that all upper ends have in common is taken from
+    the resamples (the max-T of Westfall and Young, on ranks): ratios that go together hardly widen each other's
+    interval, independent ones as Bonferroni would. Ratios whose numerators are all 0 are no part of it.
+
+    Args:
+        numerators: [ratios][clusters], any sign.
+        denominators: [clusters], ≥0, not all 0.
+        confidence: that of each two-sided interval, in 0..1.
+        resamples: how often clusters are drawn; ≥2000 for stable ends.
+        seed: what they are drawn with; equal input gives equal output.
+
+    Raises:
+        ValueError: lengths differ, or nothing to divide by.
+    """
+    if any(len(own) != len(denominators) for own in numerators) or not sum(denominators) > 0:
         raise ValueError(
             "a ratio of sums needs as many numerators as denominators, and a positive sum of these, but got "
-            f"{len(numerators)} and {len(denominators)} with the sum {sum(denominators)}"
+            f"{[len(own) for own in numerators]} and {len(denominators)} with the sum {sum(denominators)}"
         )
     import numpy as np
     from scipy.stats import norm, t
 
-    count = len(numerators)
-    value = math.fsum(numerators) / math.fsum(denominators)
-    if not any(numerators):
-        return RatioEstimate(0.0, 0.0, 0.0, 0.0, count)
-    if count == 1:
-        return RatioEstimate(value, min(value, -1.0), max(value, 1.0), 1.0, count)
+    count, spread = len(denominators), [own for own in numerators if any(own)]
+    if count == 1 or not spread:
+        return tuple(_without_spread(own, denominators) for own in numerators)
     # Sorted, so that the order in which clusters are listed changes nothing.
-    pairs = np.array(sorted(zip(numerators, denominators, strict=True)), np.float64)
-    drawn = _resampled(pairs, resamples, np.random.default_rng(seed))
+    rows = np.array(sorted(zip(*spread, denominators, strict=True)), np.float64)
+    drawn = _resampled(rows, resamples, np.random.default_rng(seed))
     tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf((1 + confidence) / 2, count - 1)))
-    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    # At most 8: of few clusters everything that was drawn lies within, and an infinite distance has no quantile.
+    wide = (min(8.0, float(norm.isf(tail))),) * 2
+    if len(spread) > 1:
+        ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1).max(axis=0) / drawn.shape[1]
+        wide = wide[0], min(8.0, float(norm.ppf(np.quantile(ranks, 1 - tail))))
+    estimates = iter(_estimate(row, own, denominators, wide) for row, own in zip(drawn, spread, strict=True))
+    return tuple(next(estimates) if any(own) else _without_spread(own, denominators) for own in numerators)
+
+
+def _estimate(
+    drawn: Any, numerators: Sequence[float], denominators: Sequence[float], wide: tuple[float, float]
+) -> RatioEstimate:
+    """The BCa interval of one ratio from its resamples; ``wide``: normal quantiles of the distance to its two ends."""
+    import numpy as np
+    from scipy.stats import norm
+
+    count, above, below = len(denominators), np.array(numerators, np.float64), np.array(denominators, np.float64)
+    value = math.fsum(numerators) / math.fsum(denominators)
+    influence = np.sort(above - value * below)
+    acceleration = float((influence**3).sum() / (6 * (influence**2).sum() ** 1.5)) if influence.any() else 0.0
+    smaller, equal = drawn < value - 1e-12, abs(drawn - value) <= 1e-12
+    share = float(np.clip(smaller.mean() + equal.mean() / 2, 1 / len(drawn), 1 - 1 / len(drawn)))
+    bias = float(norm.ppf(share))
+
+    def end(quantile: float) -> float:
+        moved = bias + quantile
+        stretched = moved / (1 - acceleration * moved) if acceleration * moved < 1 else math.copysign(math.inf, moved)
+        return float(np.quantile(drawn, norm.cdf(bias + stretched)))
+
+    low, high = end(-wide[0]), end(wide[1])
     error = float(drawn.std(ddof=1)) * math.sqrt(count / (count - 1))
     return RatioEstimate(value, min(low, value), max(high, value), error, count)
 
 
-def _resampled(pairs: Any, resamples: int, generator: Any) -> Any:
-    """Ratios of the sums of clusters drawn with replacement from ``pairs``, [clusters, 2]; divisions by 0 left out."""
+def _without_spread(numerators: Sequence[float], denominators: Sequence[float]) -> RatioEstimate:
+    """Of one cluster alone, or of numerators that are all 0."""
+    if not any(numerators):
+        return RatioEstimate(0.0, 0.0, 0.0, 0.0, len(numerators))
+    value = math.fsum(numerators) / math.fsum(denominators)
+    return RatioEstimate(value, min(value, -1.0), max(value, 1.0), 1.0, len(numerators))
+
+
+def _resampled(rows: Any, resamples: int, generator: Any) -> Any:
+    """Ratios of the sums of clusters drawn with replacement, [ratios, resamples]; divisions by 0 are left out.
+
+    ``rows``: [clusters, ratios + 1], the denominator last.
+    """
     import numpy as np
 
-    above, below = pairs.T
+    above, below = rows[:, :-1], rows[:, -1]
     portions: list[Any] = []
     for start in range(0, resamples, _AT_ONCE):
-        chosen = generator.integers(0, len(pairs), (min(_AT_ONCE, resamples - start), len(pairs)))
+        chosen = generator.integers(0, len(rows), (min(_AT_ONCE, resamples - start), len(rows)))
         totals = below[chosen].sum(axis=1)
-        portions.append(above[chosen].sum(axis=1)[totals > 0] / totals[totals > 0])
-    return np.concatenate(portions)
+        portions.append((above[chosen].sum(axis=1)[totals > 0] / totals[totals > 0, None]).T)
+    return np.concatenate(portions, axis=1)

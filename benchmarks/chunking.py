@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.accuracy import Guard, Judge
-from autotune.audio import build_workload, load_profile
+from autotune.audio import build_workload, load_profile, with_hearing
 from autotune.cli.terminal import TerminalReporter
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.files import cache_dir
@@ -101,19 +101,18 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=ROOT / "docs" / "chunking.png")
     options = parser.parse_args()
     hardware, model = probe_hardware(), resolve_model(options.model)
+    profile, cache = load_profile(options.audio_profile), cache_dir() / "workloads"
     workload = build_workload(
-        load_profile(options.audio_profile),
-        seed=0,
-        shards=options.blocks,
-        recordings_per_shard=options.recordings,
-        cache=cache_dir() / "workloads",
+        profile, seed=0, shards=options.blocks, recordings_per_shard=options.recordings, cache=cache
     )
+    workload = with_hearing(workload, profile, cache)
     request = ReferenceRequest(model, workload, hardware, device="cpu", language="auto", text_norm="woitn")
     judge = Judge(workload, reference_texts(request)[0])
     found = choices()
     generator = random.Random(0)
     with TerminalReporter() as reporter:
-        runner = TrialRunner(TrialSubject(model, workload, hardware, judge), reporter)
+        subject = TrialSubject(model, workload, hardware, judge, block_shares=options.blocks)
+        runner = TrialRunner(subject, reporter)
         for block in range(options.blocks):
             for choice in generator.sample(found, len(found)):
                 measurement = runner(deployment(choice.chunking, hardware.usable_cores), block)
@@ -147,7 +146,7 @@ def main() -> None:
 def row(choice: Choice) -> dict[str, Any]:
     figures = Pooled(tuple(choice.measurements))
     rtfx = geometric_interval([measurement.rtfx for measurement in choice.measurements])
-    verdict = Guard().verdict(figures.accuracy)
+    verdict = Guard(reference="fp32").verdict(figures.accuracy)
     assert verdict is not None
     return {
         "family": choice.family,

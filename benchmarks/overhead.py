@@ -23,6 +23,8 @@ from autotune.hardware import probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.models import ensure_artifact, resolve_model
 
+__all__ = ["FAKE", "empty_model"]
+
 TOKENS = ["<blank>", "<s>", "</s>", *(chr(0x4E00 + number) for number in range(29)), "<unk>"]
 CONFIG = {
     "model": "Paraformer",
@@ -74,7 +76,7 @@ def _trial(request: TrialRequest) -> tuple[float, float, Measurement]:
 def _request(arguments: argparse.Namespace, folder: Path) -> TrialRequest:
     profile = load_profile(arguments.audio_profile)
     workload = build_workload(profile, seed=0, shards=1, recordings_per_shard=2, cache=folder / "workloads")
-    deployment, model = FAKE, _empty_model(folder / "model")
+    deployment, model = FAKE, empty_model(folder / "model")
     artifact: str | None = None
     if arguments.deployment is not None:
         document = read_deployment_file(arguments.deployment)
@@ -94,7 +96,7 @@ def _request(arguments: argparse.Namespace, folder: Path) -> TrialRequest:
     )
 
 
-def _empty_model(folder: Path) -> Path:
+def empty_model(folder: Path) -> Path:
     """What the fake engine needs of a model directory: configuration and tokens."""
     folder.mkdir()
     (folder / "config.yaml").write_text(json.dumps(CONFIG), encoding="utf-8")

@@ -26,7 +26,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from autotune.accuracy import Judge
-from autotune.audio import AudioProfile, build_workload, load_profile
+from autotune.audio import AudioProfile, build_workload, load_profile, with_hearing
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
@@ -71,13 +71,13 @@ class Case:
 def prepare(model_name: str | None, profile: AudioProfile, space: str, shards: int) -> Case:
     """Model, audio, reference texts and search space, as ``autotune`` itself has them."""
     hardware, model = probe_hardware(), resolve_model(model_name)
-    workload = build_workload(
-        profile, seed=0, shards=shards, recordings_per_shard=None, cache=cache_dir() / "workloads"
-    )
+    cache = cache_dir() / "workloads"
+    workload = build_workload(profile, seed=0, shards=shards, recordings_per_shard=None, cache=cache)
     resolved = resolve(load_space(space), hardware, devices=("cpu",), arrival=profile.arrival.loop)
     counts = dict.fromkeys((4, hardware.usable_cores))
     judge = None
     if model.weights != "random":
+        workload = with_hearing(workload, profile, cache)
         prompts = resolved.experts()[0]
         request = ReferenceRequest(model, workload, hardware, "cpu", prompts.language, prompts.text_norm)
         judge = Judge(workload, reference_texts(request)[0])

@@ -75,8 +75,14 @@ def example_file(**changes: Any) -> DeploymentFile:
 def _sections() -> dict[str, Any]:
     return {
         "recommended": "tuned",
-        "reason": "Faster than FunASR's default with 95 % confidence; CER 5.21 % (+0.12 points): passed.",
-        "goal": GoalRecord(objective="throughput", p95_latency_s=None, max_memory_bytes=None, max_cer_increase=0.005),
+        "reason": "Faster than FunASR's default with 95 % confidence; CER 5.21 % (+0.08 points): passed.",
+        "goal": GoalRecord(
+            objective="throughput",
+            p95_latency_s=None,
+            max_memory_bytes=None,
+            max_cer_increase=0.005,
+            accuracy_reference="baseline",
+        ),
         "model": ModelInfo(
             id="iic/SenseVoiceSmall",
             path="/models/SenseVoiceSmall",
@@ -95,6 +101,7 @@ def _sections() -> dict[str, Any]:
             arrival="closed",
             source=None,
             sha256=None,
+            hearing_s=1697.7,
         ),
         "hardware": HardwareRecord.of(_hardware()),
         "deployment": example_deployment(),
@@ -167,15 +174,21 @@ def _cer(rate: float, increase: float) -> CerRecord:
     return CerRecord(
         unit="cer",
         rate=RateRecord(value=rate, low=round(rate - 0.006, 4), high=round(rate + 0.006, 4)),
+        baseline=0.0513,
+        baseline_increase=_difference(round(rate - 0.0513, 4)),
         reference=round(rate - increase, 4),
-        increase=RateRecord(value=increase, low=round(increase - 0.0015, 4), high=round(increase + 0.0015, 4)),
+        increase=_difference(increase),
         allowed=0.005,
         verdict="passed",
         visible=0.0021,
         more_audio=None,
-        clips=212,
+        clips=320,
         tokens="characters",
     )
+
+
+def _difference(value: float) -> RateRecord:
+    return RateRecord(value=value, low=round(value - 0.0015, 4), high=round(value + 0.0015, 4))
 
 
 def _provenance() -> ProvenanceRecord:

@@ -80,3 +80,12 @@ def test_an_overlap_that_is_not_given_is_the_same_deployment() -> None:
     left = example_deployment(chunking=Chunking(method="fixed", window_s=15))
     right = example_deployment(chunking=Chunking(method="fixed", window_s=15.0, overlap_s=0.0))
     assert left.key == right.key
+
+
+def test_a_copy_has_a_key_of_its_own() -> None:
+    plain = example_deployment()
+    before = plain.key
+    changed = plain.model_copy(update={"instances": plain.instances + 1})
+    assert changed.key != before
+    assert changed != plain
+    assert plain.model_copy() == plain

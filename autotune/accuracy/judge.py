@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotune.accuracy.record import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText
+from autotune.accuracy.record import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText, added
 from autotune.accuracy.text import Alignment, align, normalise, token_name, tokenise
 from autotune.audio import Recording, Workload
 from autotune.errors import TrialMismatch
@@ -28,18 +28,30 @@ class _Utterance:
     clip: str
     tokens: tuple[str, ...]
     reference: Alignment
+    baseline_errors: int | None = None
+    """Errors of FunASR's default at its place; None where there is no text of it."""
 
 
 class Judge:
-    """Counts the errors of texts of one workload. Read-only after construction.
+    """Counts the errors of texts of a workload's judged recordings. Read-only after construction.
 
     Turns are aligned with the text of the whole recording, so that neither chunking nor joining is told apart from
     recognition: each error counts for the clip at whose place it is. With transcripts of some of the user's files,
     only those files count; without any, the reference's own text is what is expected.
     """
 
-    def __init__(self, workload: Workload, reference: ReferenceTexts) -> None:
-        recordings = [recording for shard in workload.shards for recording in shard.recordings]
+    def __init__(
+        self, workload: Workload, reference: ReferenceTexts, baseline: Mapping[str, str] | None = None
+    ) -> None:
+        """Align all texts.
+
+        Args:
+            workload: its ``judged`` recordings are what counts.
+            reference: fp32 PyTorch's texts.
+            baseline: recording id → the text of FunASR's default; None: it isn't known, so nothing is compared with it.
+        """
+        recordings = workload.judged
+        self._baseline = baseline
         transcribed = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
         self.against: str = "transcripts" if transcribed else "fp32 PyTorch's text"
         """What the texts are compared with: transcripts or the reference's texts."""
@@ -49,10 +61,14 @@ class Judge:
         self.unit: UnitName = ("cer" if self.tokens == "characters" else "wer") if transcribed else "disagreement"
         self._utterances: dict[str, list[_Utterance]] = {}
         for name, pieces in texts.items():
-            self._utterances[name] = [
+            group = [
                 self._utterance(clip, text, reference_text)
                 for (clip, text), reference_text in zip(pieces, reference[name], strict=True)
             ]
+            if baseline is not None:
+                errors = [errors for _, errors in self._errors(group, self._aligned(group, baseline[name]))]
+                group = [replace(item, baseline_errors=count) for item, count in zip(group, errors, strict=True)]
+            self._utterances[name] = group
         utterances = [utterance for group in self._utterances.values() for utterance in group]
         self.length: int = sum(len(utterance.tokens) for utterance in utterances)
         """Characters or words that are expected in all; 0 means that nothing can be judged."""
@@ -60,11 +76,20 @@ class Judge:
         """Number of distinct clips."""
         self.reference_errors: int = sum(utterance.reference.total for utterance in utterances)
         """Errors of fp32 PyTorch in the same audio."""
+        self._extendable = workload.source == "user"
 
     @property
     def reference_rate(self) -> float:
         """The reference's error rate, a fraction."""
         return self.reference_errors / self.length
+
+    @property
+    def baseline_rate(self) -> float | None:
+        """The error rate of FunASR's default; None where it is unknown."""
+        if self._baseline is None:
+            return None
+        utterances = [utterance for group in self._utterances.values() for utterance in group]
+        return sum(utterance.baseline_errors or 0 for utterance in utterances) / self.length
 
     @property
     def sha256(self) -> str:
@@ -75,46 +100,66 @@ class Judge:
         ]
         return hashlib.sha256(json.dumps([self.unit, expected]).encode()).hexdigest()
 
+    def expects(self, recordings: Collection[str]) -> bool:
+        """Whether something is said in one of these recordings, so that they can be judged."""
+        return any(utterance.tokens for name in recordings for utterance in self._utterances.get(name, ()))
+
     def assess(self, texts: Mapping[str, str], recordings: Collection[str] | None = None) -> Accuracy:
         """Count the errors of a measurement's texts beside the reference's.
 
         Args:
             texts: recording id → text.
-            recordings: ids of those that were transcribed; None for the whole workload.
+            recordings: ids of those that were transcribed; None for all judged ones.
 
         Raises:
             TrialMismatch: a recording has no text (silence has an empty one).
             ValueError: nothing is expected in these recordings.
         """
         judged = {name: group for name, group in self._utterances.items() if recordings is None or name in recordings}
-        if not any(utterance.tokens for group in judged.values() for utterance in group):
+        if not self.expects(judged):
             raise ValueError("something must be said in the recordings for texts to be judged, but nothing is")
-        counts: dict[str, tuple[int, int, int]] = {}
+        counts: dict[str, ClipCount] = {}
         worse: list[WorseText] = []
         for name, utterances in judged.items():
             if name not in texts:
                 raise TrialMismatch(f"every recording must be transcribed to be judged, but {name} was not")
-            tokens = [token for utterance in utterances for token in utterance.tokens]
-            alignment = align(tokens, tokenise(texts[name], self.tokens))
-            position = 0
-            for utterance in utterances:
-                stop = position + len(utterance.tokens)
-                # A recording without a word has no place for its insertions.
-                errors = alignment.errors(position, stop) if tokens else alignment.total
-                before = counts.get(utterance.clip, (0, 0, 0))
-                added = (errors, utterance.reference.total, len(utterance.tokens))
-                counts[utterance.clip] = (before[0] + added[0], before[1] + added[1], before[2] + added[2])
-                if errors > utterance.reference.total:
+            alignment = self._aligned(utterances, texts[name])
+            placed = self._errors(utterances, alignment)
+            for utterance, (position, errors) in zip(utterances, placed, strict=True):
+                reference, length = utterance.reference.total, len(utterance.tokens)
+                count = ClipCount(utterance.clip, errors, reference, length, utterance.baseline_errors)
+                counts[count.clip] = added(counts[count.clip], count) if count.clip in counts else count
+                if errors > reference:
                     worse.append(self._worse(utterance, alignment, position, errors))
-                position = stop
         worse.sort(key=lambda text: (text.reference_errors - text.errors, text.clip))
         return Accuracy(
             unit=self.unit,
             tokens=self.tokens,
             utterances=sum(len(utterances) for utterances in judged.values()),
-            clips=tuple(ClipCount(clip, *counts[clip]) for clip in sorted(counts)),
+            clips=tuple(counts[clip] for clip in sorted(counts)),
             worst=tuple(worse[:WORST]),
+            available=self.clips,
+            extendable=self._extendable,
         )
+
+    def assess_baseline(self, recordings: Collection[str]) -> Accuracy | None:
+        """``assess`` of FunASR's default, whose texts are known; None where they aren't."""
+        return None if self._baseline is None else self.assess(self._baseline, recordings)
+
+    def _aligned(self, utterances: Sequence[_Utterance], text: str) -> Alignment:
+        tokens = [token for utterance in utterances for token in utterance.tokens]
+        return align(tokens, tokenise(text, self.tokens))
+
+    def _errors(self, utterances: Sequence[_Utterance], alignment: Alignment) -> list[tuple[int, int]]:
+        """(first token, errors) of each utterance of a recording whose text is aligned as a whole."""
+        placed, position = [], 0
+        tokens = sum(len(utterance.tokens) for utterance in utterances)
+        for utterance in utterances:
+            stop = position + len(utterance.tokens)
+            # A recording without a word has no place for its insertions.
+            placed.append((position, alignment.errors(position, stop) if tokens else alignment.total))
+            position = stop
+        return placed
 
     def _utterance(self, clip: str, text: str, reference_text: str) -> _Utterance:
         tokens = tokenise(text, self.tokens)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+from pydantic import field_serializer
 
 from autotune.documents import Document
 
-__all__ = ["WORST", "Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "pooled"]
+__all__ = ["WORST", "Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "added", "pooled"]
 
 UnitName = Literal["cer", "wer", "disagreement"]
 TokenName = Literal["characters", "words"]
@@ -17,13 +19,15 @@ WORST = 3
 
 
 class ClipCount(NamedTuple):
-    """Errors in one distinct clip, summed over its occurrences; a list of four in JSON."""
+    """Errors in one distinct clip, summed over its occurrences; a list in JSON, without the last one where unknown."""
 
     clip: str
     errors: int
     reference_errors: int
     length: int
     """Characters or words that should have been there."""
+    baseline_errors: int | None = None
+    """Errors of FunASR's default; None: unknown, as in records of older versions."""
 
 
 class WorseText(Document):
@@ -52,6 +56,15 @@ class Accuracy(Document):
     """Errors in each distinct clip, in the order of the clips' names."""
     worst: tuple[WorseText, ...]
     """The utterances whose texts lost the most, at most three."""
+    available: int | None = None
+    """Distinct clips in the whole hearing, of which this may be a share; None in records of older versions."""
+    extendable: bool = True
+    """Whether audio can be added to the hearing: the user's can, autotune's own clips are all there are."""
+
+    @field_serializer("clips", when_used="json")
+    def _as_before(self, clips: tuple[ClipCount, ...]) -> list[tuple[Any, ...]]:
+        # What isn't known is left out: older versions read only lists of four.
+        return [count if count.baseline_errors is not None else count[:4] for count in clips]
 
     @property
     def length(self) -> int:
@@ -73,6 +86,24 @@ class Accuracy(Document):
         """Increase of the error rate over the reference's, absolute, from the counts paired by clip."""
         return sum(count.errors - count.reference_errors for count in self.clips) / self.length
 
+    @property
+    def baseline_errors(self) -> list[int] | None:
+        """Errors of FunASR's default in each clip; None unless they are known of all."""
+        errors = [count.baseline_errors for count in self.clips if count.baseline_errors is not None]
+        return errors if len(errors) == len(self.clips) else None
+
+    @property
+    def baseline_rate(self) -> float | None:
+        """The error rate of FunASR's default, of the same length; None where it is unknown."""
+        errors = self.baseline_errors
+        return None if errors is None else sum(errors) / self.length
+
+    @property
+    def baseline_increase(self) -> float | None:
+        """As ``increase``, over FunASR's default; None where its errors are unknown."""
+        rate = self.baseline_rate
+        return None if rate is None else self.rate - rate
+
 
 def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     """The accuracies of several measurements of one workload as one: counts add up, clips stay the same clips.
@@ -86,11 +117,10 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
         raise ValueError("there must be at least one accuracy to pool, but there is none")
     if len({(accuracy.unit, accuracy.tokens) for accuracy in accuracies}) > 1:
         raise ValueError("accuracies must be counted alike to be pooled, but their units differ")
-    sums: dict[str, tuple[int, int, int]] = {}
+    sums: dict[str, ClipCount] = {}
     for accuracy in accuracies:
         for count in accuracy.clips:
-            errors, reference, length = sums.get(count.clip, (0, 0, 0))
-            sums[count.clip] = (errors + count.errors, reference + count.reference_errors, length + count.length)
+            sums[count.clip] = added(sums[count.clip], count) if count.clip in sums else count
     texts = [text for accuracy in accuracies for text in accuracy.worst]
     worst: dict[tuple[str, str], WorseText] = {}
     for text in sorted(texts, key=lambda text: (text.reference_errors - text.errors, str(text))):
@@ -99,6 +129,20 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
         unit=accuracies[0].unit,
         tokens=accuracies[0].tokens,
         utterances=sum(accuracy.utterances for accuracy in accuracies),
-        clips=tuple(ClipCount(clip, *sums[clip]) for clip in sorted(sums)),
+        clips=tuple(sums[clip] for clip in sorted(sums)),
         worst=tuple(worst.values())[:WORST],
+        available=accuracies[0].available,
+        extendable=accuracies[0].extendable,
+    )
+
+
+def added(one: ClipCount, other: ClipCount) -> ClipCount:
+    """The counts of one clip that occurs twice."""
+    both = one.baseline_errors is not None and other.baseline_errors is not None
+    return ClipCount(
+        one.clip,
+        one.errors + other.errors,
+        one.reference_errors + other.reference_errors,
+        one.length + other.length,
+        (one.baseline_errors or 0) + (other.baseline_errors or 0) if both else None,
     )

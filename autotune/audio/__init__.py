@@ -3,7 +3,7 @@
 from autotune.audio.profile import AudioProfile, builtin_profiles, load_profile
 from autotune.audio.reading import audio_info, read_audio
 from autotune.audio.recording import Recording, Shard, Turn, Workload
-from autotune.audio.workload import build_workload, workload_from_audio
+from autotune.audio.workload import build_workload, with_hearing, workload_from_audio
 
 __all__ = [
     "AudioProfile",
@@ -16,5 +16,6 @@ __all__ = [
     "builtin_profiles",
     "load_profile",
     "read_audio",
+    "with_hearing",
     "workload_from_audio",
 ]

@@ -29,9 +29,9 @@ def stratified_durations(distribution: DurationDistribution, count: int) -> list
 def arrival_times(arrival: ArrivalProcess, durations_s: Sequence[float], rng: np.random.Generator) -> list[float]:
     """Seconds after the shard's start, ascending, the first 0.0; one for each recording, in their order.
 
-    Closed loop: all 0.0. Poisson: exponential gaps of mean ``mean(durations) / load``, so that ``load`` seconds of
-    audio are offered each second. Real time: when each begins to be spoken; ``streams`` begin within the first 3 s,
-    and the next one begins when one of them has been spoken to its end.
+    Offline and closed loop: all 0.0. Poisson: exponential gaps of mean ``mean(durations) / load``, so that ``load``
+    seconds of audio are offered each second. Real time: when each begins to be spoken; ``streams`` begin within the
+    first 3 s, and the next one begins when one of them has been spoken to its end.
     """
     if arrival.streams is not None:
         return _begins(min(arrival.streams, len(durations_s)), durations_s, rng)

@@ -32,12 +32,13 @@ __all__ = [
     "profile_schema_text",
 ]
 
-Arrival = Literal["closed", "open", "realtime"]
-"""How a workload's recordings arrive. ``closed``: the next one starts when a worker is free. ``open``: each is whole at
-its ``arrival_s``, whatever happens. ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
-Loop = Literal["closed", "open"]
+Arrival = Literal["offline", "closed", "open", "realtime"]
+"""How a workload's recordings arrive. ``offline``: all are there (MLPerf's Offline scenario). ``closed``: the next one
+starts when the last one's text is there (SingleStream). ``open``: each is whole at its ``arrival_s``, whatever happens
+(Server). ``realtime``: each is spoken from its ``arrival_s`` on, block by block."""
+Loop = Literal["offline", "closed", "open"]
 """What a search space asks of an arrival: ``open`` where audio comes whatever the recognizer is doing, so that waiting
-for company may pay."""
+for company may pay. What it says of ``closed`` holds for ``offline`` as well."""
 Objective = Literal["throughput", "latency", "streams"]
 """What is made best: RTFx, the 95th percentile of latency, or the number of streams in real time."""
 
@@ -120,9 +121,10 @@ class SnrRange(Range):
 class ArrivalProcess(Document):
     """How recordings arrive: the kind of arrival, with its rate or number of streams."""
 
-    process: Literal["closed", "poisson", "realtime"]
-    """``closed``: the next one starts when a worker is free. ``poisson``: at random, whatever the server is doing.
-    ``realtime``: each is sent while it is spoken, several at once."""
+    process: Literal["offline", "closed", "poisson", "realtime"]
+    """``offline``: all are there at once. ``closed``: the next one starts when the last one's text is there.
+    ``poisson``: at random, whatever the server is doing. ``realtime``: each is sent while it is spoken, several at
+    once."""
     load: float | None = Field(default=None, gt=0)
     """Seconds of audio offered each second; must be given for ``poisson``, and only there."""
     streams: int | None = Field(default=None, ge=1, le=10_000)
@@ -143,7 +145,7 @@ class ArrivalProcess(Document):
     @property
     def loop(self) -> Loop:
         """The word by which a search space asks for this arrival."""
-        return "closed" if self.process == "closed" else "open"
+        return self.process if self.process in ("offline", "closed") else "open"
 
 
 class Slo(Document):

@@ -60,13 +60,23 @@ class Workload(Document):
     """Recordings that are transcribed before anything is measured."""
     source: AudioSource
     sha256: str
-    """Digest of ids, lengths, arrivals, texts and file contents; equal on all machines that have the same files."""
+    """Digest of ids, lengths, arrivals, texts and file contents of shards and warm-up; equal on all machines that have
+    the same files."""
     speech_share: float | None
     """Share of frames that Silero VAD calls speech, as the profile declares it; None for the user's own audio."""
     slo: Slo | None = None
     """What the audio profile promises; None: nothing."""
+    hearing: tuple[Recording, ...] = ()
+    """Recordings that are transcribed for their texts alone, all at once; they have no arrival. Empty: nothing is."""
+    hearing_sha256: str = ""
+    """As ``sha256``, of ``hearing``; empty where that is."""
 
     @property
     def audio_s(self) -> float:
         """Seconds of audio in all shards."""
         return sum(shard.audio_s for shard in self.shards)
+
+    @property
+    def judged(self) -> tuple[Recording, ...]:
+        """The recordings by whose texts deployments are judged: the hearing, or all timed ones where there is none."""
+        return self.hearing or tuple(recording for shard in self.shards for recording in shard.recordings)

@@ -64,9 +64,22 @@ class Drawn:
         return self.clip.speech_s / self.speed
 
 
-def mix_recording(profile: AudioProfile, duration_s: float, rng: np.random.Generator) -> Mixed:
-    """One recording of exactly ``round(duration_s × 16000)`` samples, drawn from ``rng``."""
-    drawn = draw_clips(embedded_clips(), profile.speech_share * duration_s, rng)
+def mix_recording(
+    profile: AudioProfile, duration_s: float, rng: np.random.Generator, clips: Sequence[str] = ()
+) -> Mixed:
+    """One recording of exactly ``round(duration_s × 16000)`` samples.
+
+    Args:
+        profile: its share of speech, pauses and noise.
+        duration_s: enough for the clips that are given.
+        rng: what everything is drawn from.
+        clips: ids of the embedded clips that it holds, in this order; empty: they are drawn as well.
+    """
+    if clips:
+        by_id = {clip.id: clip for clip in embedded_clips()}
+        drawn = [Drawn(by_id[clip], rng.uniform(*_SPEED)) for clip in clips]
+    else:
+        drawn = draw_clips(embedded_clips(), profile.speech_share * duration_s, rng)
     total = round(duration_s * SAMPLE_RATE_HZ)
     parts = _spoken_within(drawn, total)
     silence = total - sum(len(part) for part in parts)

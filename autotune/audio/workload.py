@@ -9,13 +9,14 @@ from pathlib import Path
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
 from autotune.audio.finding import FoundAudio, find_audio
+from autotune.audio.hearing import chosen_hearing, planned_hearing
 from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan
 from autotune.audio.recording import AudioSource, Recording, Shard, Workload
 from autotune.audio.workload_cache import Planned, Stored, synthesised
 from autotune.errors import AudioError, DocumentError
 
-__all__ = ["build_workload", "workload_from_audio"]
+__all__ = ["build_workload", "with_hearing", "workload_from_audio"]
 
 _WARMUP_S = 25.0
 """Seconds of the longest recording of a warm-up: enough for every window length that the search offers."""
@@ -62,6 +63,25 @@ def build_workload(
     return _workload(profile, seed, drawn, warmup, digests, source="embedded")
 
 
+def with_hearing(workload: Workload, profile: AudioProfile, cache: Path) -> Workload:
+    """The workload with a hearing of all embedded clips, each once; unchanged where it has a hearing already.
+
+    Args:
+        workload: as ``build_workload`` gave it; its seed decides the hearing, its shards don't.
+        profile: what it was drawn from.
+        cache: as for ``build_workload``.
+
+    Raises:
+        AudioError: the cache can't be written, or the disk is full.
+    """
+    if workload.hearing:
+        return workload
+    stored = synthesised(profile, planned_hearing(profile, workload.seed), cache)
+    hearing = tuple(_drawn(recording) for recording in stored)
+    digest = _sha256([hearing], {recording.id: recording.sha256 for recording in stored})
+    return workload.model_copy(update={"hearing": hearing, "hearing_sha256": digest})
+
+
 def workload_from_audio(
     audio: Path,
     profile: AudioProfile,
@@ -74,7 +94,8 @@ def workload_from_audio(
     """A workload of the user's own files, used in place and uncut, dealt into shards of like durations.
 
     There are fewer shards than asked for when the files don't suffice, and one shard of all files when there are fewer
-    than one shard needs; no file is in two shards. The warm-up is the shortest file, also where a shard holds it.
+    than one shard needs; no file is in two shards. The warm-up is the shortest file, also where a shard holds it. The
+    hearing is made of the files in shards and of others, see ``chosen_hearing``.
 
     Args:
         audio: a directory (searched recursively), a manifest (its transcripts become the recordings' texts), or one
@@ -98,9 +119,15 @@ def workload_from_audio(
     ]
     shortest = min(audio_files.scan.files, key=lambda info: (info.duration_s, str(info.path)))
     warmup = (_own(shortest, audio_files),)
-    used = {recording.id: Path(recording.path) for shard in drawn for recording in shard.recordings}
-    digests = {name: _file_sha256(path) for name, path in {**used, warmup[0].id: Path(warmup[0].path)}.items()}
-    return _workload(profile, seed, drawn, warmup, digests, source="user"), audio_files.scan
+    timed = [recording for shard in drawn for recording in shard.recordings]
+    dealt_paths = {info.path for files in dealt for info in files}
+    others = [_own(info, audio_files) for info in audio_files.scan.files if info.path not in dealt_paths]
+    hearing = chosen_hearing(timed, others, seed)
+    paths = {recording.id: Path(recording.path) for recording in (*timed, *warmup, *hearing)}
+    digests = {name: _file_sha256(path) for name, path in paths.items()}
+    workload = _workload(profile, seed, drawn, warmup, digests, source="user")
+    changes = {"hearing": hearing, "hearing_sha256": _sha256([hearing], digests)}
+    return workload.model_copy(update=changes), audio_files.scan
 
 
 def _workload(
@@ -119,7 +146,7 @@ def _workload(
         shards=tuple(shards),
         warmup=warmup,
         source=source,
-        sha256=_sha256(shards, warmup, digests),
+        sha256=_sha256([*(shard.recordings for shard in shards), warmup], digests),
         speech_share=profile.speech_share if source == "embedded" else None,
         slo=profile.slo,
     )
@@ -180,8 +207,7 @@ def _file_sha256(path: Path) -> str:
         raise AudioError(f"{path} must stay readable while the workload is made, but: {error}.") from error
 
 
-def _sha256(shards: Iterable[Shard], warmup: Iterable[Recording], digests: dict[str, str]) -> str:
-    groups = [*(shard.recordings for shard in shards), warmup]
+def _sha256(groups: Iterable[Sequence[Recording]], digests: dict[str, str]) -> str:
     content = [[_identity(recording, digests) for recording in group] for group in groups]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ class Planned:
     duration_s: float
     seeds: tuple[int, ...]
     """What its own random stream is seeded with."""
+    clips: tuple[str, ...] = ()
+    """Ids of the embedded clips that it holds; empty: they are drawn."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What its samples depend on, as JSON values."""
+        # Without clips as it was before there were any: what lies in the cache stays valid.
+        return (self.id, self.duration_s, self.seeds, *([self.clips] if self.clips else []))
 
 
 @dataclass(frozen=True)
@@ -85,7 +93,7 @@ def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) 
 def _content_key(profile: AudioProfile, planned: Sequence[Planned]) -> str:
     # Only what the samples depend on: when recordings arrive, and what is promised, may change around them.
     sound = profile.model_dump(mode="json", include={"pause_s", "noise_snr_db", "speech_share"})
-    parts = [SYNTHESIS_VERSION, clips_sha256(), sound, [astuple(plan) for plan in planned]]
+    parts = [SYNTHESIS_VERSION, clips_sha256(), sound, [plan.key for plan in planned]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -108,7 +116,7 @@ def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) ->
 
 
 def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:
-    mixed = mix_recording(profile, plan.duration_s, np.random.default_rng(plan.seeds))
+    mixed = mix_recording(profile, plan.duration_s, np.random.default_rng(plan.seeds), plan.clips)
     buffer = io.BytesIO()
     soundfile.write(buffer, mixed.samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
     data = buffer.getvalue()

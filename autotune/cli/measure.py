@@ -135,7 +135,8 @@ def _table(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def _rate(cer: CerRecord) -> str:
-    return f"{100 * cer.rate.value:.2f} % ({100 * cer.increase.value:+.2f}): {cer.verdict}"
+    compared = cer.baseline_increase or cer.increase
+    return f"{100 * cer.rate.value:.2f} % ({100 * compared.value:+.2f}): {cer.verdict}"
 
 
 def _cer(finalist: Finalist) -> CerRecord | None:

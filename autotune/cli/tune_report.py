@@ -149,9 +149,11 @@ def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
 
 
 def _rate(verdict: Verdict | None) -> str:
+    """The rate, and in brackets what it differs by from FunASR's default, or where unknown from fp32 PyTorch."""
     if verdict is None:
         return "–"
-    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * verdict.increase.value:+.2f})"
+    compared = verdict.baseline_increase or verdict.increase
+    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * compared.value:+.2f})"
     return f"{100 * verdict.rate.value:.2f} %{increase}"
 
 
@@ -163,21 +165,24 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
         console.print(f"  accuracy: {measured.accuracy}{why}")
         return
     exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
-    accuracy = verdict.accuracy
     console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
-    sees = (
-        f"  With {len(accuracy.clips)} distinct clips, an increase of {100 * verdict.visible:.2f} points would be "
-        "noticed (80 % power)"
+    audio = result.document.audio_profile
+    console.print(f"  {_noticed(verdict, audio.hearing_s or audio.audio_s)}", soft_wrap=True)
+
+
+def _noticed(verdict: Verdict, audio_s: float) -> str:
+    clips, more, own = len(verdict.accuracy.clips), verdict.more_audio, verdict.accuracy.extendable
+    noticed = (
+        f"With {'' if own else 'all '}{clips} distinct clips, an increase of {100 * verdict.visible:.2f} points would "
+        "be noticed (80 % power)"
     )
-    if verdict.more_audio is None:
-        console.print(f"{sees}.", soft_wrap=True)
-        return
-    audio_s = result.document.audio_profile.audio_s
-    console.print(
-        f"{sees}: the allowance of {100 * verdict.allowed:.2f} needs {verdict.more_audio:.1f} × as much audio, about "
-        f"{math.ceil(verdict.more_audio * audio_s / 60)} minutes with "
-        f"{math.ceil(verdict.more_audio * len(accuracy.clips))} distinct clips.",
-        soft_wrap=True,
+    if more is None:
+        return f"{noticed}."
+    if not own:
+        return f"{noticed}: a smaller one can only be seen with audio of your own (--audio)."
+    return (
+        f"{noticed}: the allowance of {100 * verdict.allowed:.2f} needs {more:.1f} × as much audio, about "
+        f"{math.ceil(more * audio_s / 60)} minutes with {math.ceil(more * clips)} distinct clips."
     )
 
 
@@ -253,5 +258,7 @@ def _accuracy_json(accuracy: Accuracy | None) -> dict[str, Any] | None:
         "rate": accuracy.rate,
         "reference": accuracy.reference_rate,
         "increase": accuracy.increase,
+        "baseline": accuracy.baseline_rate,
+        "baseline_increase": accuracy.baseline_increase,
         "summary": describe_accuracy(accuracy),
     }

@@ -19,7 +19,11 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     },
     "goal.p95_latency_s": "within so many seconds 95 % of the texts must be there; null for no limit",
     "goal.max_memory_bytes": "largest peak of resident memory; null for no limit",
-    "goal.max_cer_increase": "largest increase of the error rate over fp32 PyTorch, absolute; null for no limit",
+    "goal.max_cer_increase": "largest increase of the error rate over the reference, absolute; null for no limit",
+    "goal.accuracy_reference": {
+        "baseline": "FunASR's default, or fp32 PyTorch if that is less accurate",
+        "fp32": "fp32 PyTorch alone",
+    },
     "model.weights": {
         "pretrained": "published weights",
         "random": "seeded random weights: the real model's speed, but its text means nothing",
@@ -27,7 +31,9 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     },
     "audio_profile.audio_s": "seconds of audio in the workload",
     "audio_profile.shards": "parts of like composition that it is cut into",
+    "audio_profile.hearing_s": "seconds of audio by whose texts it was judged, untimed; 0: by those of the workload",
     "audio_profile.arrival": {
+        "offline": "all recordings at once; latency counts from the start of the whole",
         "closed": "one recording after another; latency is per recording",
         "open": "requests at scheduled times; latency counts from the scheduled arrival",
         "realtime": "streams at the speed of speech; latency counts from the last spoken sample",
@@ -69,6 +75,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.instances": "engines side by side, each with its own threads",
     "deployment.intra_op_num_threads": "threads inside one operator, of each instance",
     "deployment.inter_op_num_threads": "threads across operators, of each instance",
+    "deployment.readers": "threads that decode, find speech and compute features, each for a recording",
     "deployment.pinning": {
         True: "each instance's threads keep to CPUs of their own",
         False: "the system places threads",
@@ -147,11 +154,13 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "wer": "word error rate against transcripts",
         "disagreement": "no transcripts: errors against the text of fp32 PyTorch on the same audio",
     },
+    "measurement.cer.baseline": "of FunASR's default on the same audio",
+    "measurement.cer.baseline_increase": "over FunASR's default, paired by clip",
     "measurement.cer.reference": "of fp32 PyTorch, batch 1, cut at the true boundaries",
-    "measurement.cer.increase": "over the reference, paired by clip",
+    "measurement.cer.increase": "over fp32 PyTorch, paired by clip",
     "measurement.cer.allowed": "largest increase; null for no limit",
     "measurement.cer.verdict": {
-        "passed": "the whole interval is allowed",
+        "passed": "the whole interval is allowed, over what goal.accuracy_reference names",
         "rejected": "the estimate itself is not allowed",
         "unclear": "the interval's upper end is not allowed: this audio is too little to decide",
     },

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from autotune.accuracy import Guard
+from autotune.accuracy import Guard, ReferenceName
 from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
 from autotune.audio.profile import Arrival, Objective
@@ -83,6 +83,7 @@ class GoalRecord(Document):
     p95_latency_s: float | None = Field(gt=0)
     max_memory_bytes: int | None = Field(ge=1)
     max_cer_increase: float | None = Field(ge=0)
+    accuracy_reference: ReferenceName = "fp32"
 
     @classmethod
     def of(cls, goal: Goal) -> GoalRecord:
@@ -93,12 +94,14 @@ class GoalRecord(Document):
             p95_latency_s=goal.p95_latency_s,
             max_memory_bytes=goal.max_memory_bytes,
             max_cer_increase=None if allowed == math.inf else allowed,
+            accuracy_reference=goal.guard.reference,
         )
 
     def goal(self) -> Goal:
         """The ``Goal`` of this record."""
         allowed = math.inf if self.max_cer_increase is None else self.max_cer_increase
-        return Goal(self.objective, self.p95_latency_s, self.max_memory_bytes, Guard(allowed))
+        guard = Guard(allowed, self.accuracy_reference)
+        return Goal(self.objective, self.p95_latency_s, self.max_memory_bytes, guard)
 
 
 class AudioRecord(Document):
@@ -112,6 +115,7 @@ class AudioRecord(Document):
     arrival: Arrival
     source: str | None
     sha256: str | None
+    hearing_s: float = Field(default=0.0, ge=0)
 
 
 class HardwareRecord(Document):
@@ -157,10 +161,12 @@ class RateRecord(Document):
 
 
 class CerRecord(Document):
-    """Errors of the texts beside those of fp32 PyTorch, and what the guard makes of them."""
+    """Errors of the texts beside those of FunASR's default and of fp32 PyTorch, and what the guard makes of them."""
 
     unit: UnitName
     rate: RateRecord
+    baseline: float | None = Field(default=None, ge=0)
+    baseline_increase: RateRecord | None = None
     reference: float = Field(ge=0)
     increase: RateRecord
     allowed: float | None = Field(ge=0)

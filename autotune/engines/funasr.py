@@ -8,7 +8,7 @@ import importlib.metadata
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,7 +71,7 @@ class FunasrEngine:
         return self.load(self._request)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
-        """Transcribe the waveforms one by one; silence gives ``""``. There are no scores to return.
+        """Transcribe the waveforms in one call; silence gives ``""``. There are no scores to return.
 
         Raises:
             ValueError: the batch holds no waveforms, or scores are asked for.
@@ -86,7 +86,7 @@ class FunasrEngine:
         if not batch.waveforms:
             raise ValueError("The batch must hold waveforms, but it has none: engine funasr consumes waveforms.")
         with allocation_failures_as_memory_error():
-            texts = tuple(self._transcribe(waveform) for waveform in batch.waveforms)
+            texts = self._transcribe(batch.waveforms)
         self._verify_threads()
         return EngineOutput(texts=texts)
 
@@ -97,19 +97,25 @@ class FunasrEngine:
         if got != asked:
             raise TrialMismatch(f"FunASR must use ncpu={asked} threads, but it left torch with {got}.")
 
-    def _transcribe(self, waveform: Float32) -> str:
-        if not waveform.size:
-            # AutoModel divides by the duration.
-            return ""
+    def _transcribe(self, waveforms: Sequence[Float32]) -> tuple[str, ...]:
+        """The texts of waveforms, in one call as FunASR's users make it."""
         deployment = self._request.deployment
+        # AutoModel shares the memory, and torch warns of arrays that must not be written. It divides by the duration.
+        given = [item if item.flags.writeable else item.copy() for item in waveforms if item.size]
+        if not given:
+            return ("",) * len(waveforms)
         results = self._model.generate(
-            # AutoModel shares the memory, and torch warns of arrays that must not be written.
-            input=waveform if waveform.flags.writeable else waveform.copy(),
+            input=given,
             batch_size_s=int(deployment.batch.max_audio_s),
             language=deployment.language,
             use_itn=deployment.text_norm == "withitn",
         )
-        return str(results[0].get("text", "")) if results else ""
+        if len(results) != len(given):
+            raise TrialMismatch(
+                f"FunASR must give a result for each of {len(given)} recordings, but gave {len(results)}."
+            )
+        texts = iter(results)
+        return tuple(str(next(texts).get("text", "")) if waveform.size else "" for waveform in waveforms)
 
     def facts(self) -> EngineFacts:
         """What torch and FunASR reported after loading."""

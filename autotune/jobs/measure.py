@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from autotune.audio import Workload, builtin_profiles, load_profile
+from autotune.audio import AudioProfile, Workload, builtin_profiles, load_profile
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord, read_deployment_file
 from autotune.deployment import Deployment
 from autotune.errors import AudioError, DocumentError, TrialError
@@ -15,7 +15,7 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
 from autotune.jobs.load_model import measured_artifact, measured_model
 from autotune.jobs.options import MeasureOptions
-from autotune.jobs.preparing import draw_workload, judge_of, reference_request
+from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import installed_packages
 from autotune.models import Artifact, ModelInfo
@@ -31,6 +31,8 @@ __all__ = [
     "SideBySide",
     "interval_text",
     "recheck",
+    "recorded_profile",
+    "recorded_workload",
     "side_by_side",
 ]
 
@@ -127,13 +129,15 @@ class _MeasureSetup:
         reporter.note(hardware.describe())
         reporter.working("looking for the model")
         model = measured_model(document)
-        workload = _workload(files[0], options, reporter, exact=exact)
+        profile = recorded_profile(files[0], options)
+        workload = draw_hearing(recorded_workload(files[0], profile, options, reporter, exact=exact), profile, model)
         artifacts = _artifacts(files, model, reporter)
         request = reference_request(model, workload, hardware, ["cpu"], document.deployment)
-        judge = judge_of(request, reporter)
+        baseline = document.baseline.deployment
+        judge = judge_of(request, baseline, reporter)
         reporter.working("")
-        subject = TrialSubject(model, workload, hardware, judge)
         count, most = (BLOCKS, MOST_BLOCKS) if options.blocks is None else (options.blocks, options.blocks)
+        subject = TrialSubject(model, workload, hardware, judge, block_shares=count, baseline=baseline)
         blocks = Blocks(count, most, goal=document.goal.goal())
         return cls(hardware, _FileRunner(subject, reporter, artifacts), reporter, blocks)
 
@@ -168,27 +172,38 @@ def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Report
     return artifacts
 
 
-def _workload(file: MeasuredFile, options: MeasureOptions, reporter: Reporter, *, exact: bool) -> Workload:
-    """The workload that the file was recorded on, drawn again; ``exact``: raise DocumentError for any other."""
+def recorded_profile(file: MeasuredFile, options: MeasureOptions) -> AudioProfile:
+    """The audio profile that the file was recorded on; raises DocumentError if that is not at hand."""
     recorded = file.document.audio_profile
     if options.audio_profile is None and recorded.name not in builtin_profiles():
         raise DocumentError(
             f"{file.path} was recorded on the audio profile {recorded.name!r}, which is not built in. Pass its file "
             "with --audio-profile."
         )
+    return load_profile(options.audio_profile or recorded.name)
+
+
+def recorded_workload(
+    file: MeasuredFile, profile: AudioProfile, options: MeasureOptions, reporter: Reporter, *, exact: bool
+) -> Workload:
+    """The workload that the file was recorded on, drawn again; ``exact``: raise AudioError for any other."""
+    recorded = file.document.audio_profile
     if options.audio is None and recorded.source == "user":
         raise DocumentError(
             f"{file.path} was recorded on audio of your own, whose place it doesn't hold. Pass it with --audio, as "
             f"when it was recorded: {file.document.provenance.command}"
         )
     workload = draw_workload(
-        load_profile(options.audio_profile or recorded.name),
+        profile,
         options.audio,
         reporter,
         seed=recorded.seed,
         shards=recorded.shards,
         recordings_per_shard=recorded.recordings // recorded.shards,
     )
+    if options.audio_profile is None:
+        # ``long`` had one recording after the other once, and a file is measured as it was.
+        workload = workload.model_copy(update={"arrival": recorded.arrival})
     if workload.sha256 == recorded.sha256:
         return workload
     difference = (

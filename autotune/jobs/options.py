@@ -72,11 +72,18 @@ class TuneOptions:
     max_cer_increase: Annotated[
         float,
         Option(
-            "Largest increase of the error rate over fp32 PyTorch, absolute: 0.005 is half a percentage point; "
-            "inf: no limit."
+            "Largest increase of the error rate over the reference, absolute: 0.005 is half a percentage point; inf: "
+            "no limit."
         ),
     ] = 0.005
     """``inf``: texts are judged, but nothing is rejected."""
+    accuracy_reference: Annotated[
+        str,
+        Option(
+            "What must not be lost against: baseline (FunASR's default, or fp32 PyTorch if that is less accurate) or "
+            "fp32 (fp32 PyTorch alone)."
+        ),
+    ] = "baseline"
     out: Annotated[Path, Option("File for the recommended deployment.")] = Path("deploy.yaml")
     command: str = ""
     """The command line, for the file's provenance."""

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.accuracy import Judge
-from autotune.audio import AudioProfile, Workload, build_workload, workload_from_audio
+from autotune.audio import AudioProfile, Workload, build_workload, with_hearing, workload_from_audio
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile
-from autotune.measure import ReferenceRequest, reference_texts
+from autotune.measure import ReferenceRequest, baseline_texts, reference_texts
 from autotune.models import ModelInfo
 from autotune.reporting import Reporter, progress
 
-__all__ = ["HOPELESS", "draw_workload", "judge_of", "reference_request"]
+__all__ = ["HOPELESS", "draw_hearing", "draw_workload", "judge_of", "reference_request"]
 
 HOPELESS = 0.5
 """Error rate of the reference above which a loss of accuracy says little about the deployment."""
@@ -64,6 +65,15 @@ def draw_workload(
     return workload
 
 
+def draw_hearing(workload: Workload, profile: AudioProfile, model: ModelInfo) -> Workload:
+    """The workload with what its deployments are judged by; random weights give no text to judge.
+
+    Raises:
+        AudioError: the cache can't be written.
+    """
+    return workload if model.weights == "random" else with_hearing(workload, profile, cache_dir() / "workloads")
+
+
 def reference_request(
     model: ModelInfo,
     workload: Workload,
@@ -82,35 +92,49 @@ def reference_request(
     )
 
 
-def judge_of(request: ReferenceRequest, reporter: Reporter) -> Judge | None:
-    """Have the reference transcribe the audio, unless its texts are known; None where there is nothing to judge by.
+def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter) -> Judge | None:
+    """Have fp32 PyTorch and FunASR's default transcribe the hearing, unless their texts are known.
+
+    Args:
+        request: the audio, the model, and fp32 PyTorch's prompts.
+        baseline: FunASR's default, whose prompts may be others.
+        reporter: gets what the texts are like.
+
+    Returns:
+        None where there is nothing to judge by.
 
     Raises:
-        TrialError: the reference could not transcribe it.
+        TrialError: the audio could not be transcribed.
     """
     if request.model.weights == "random":
         reporter.note("accuracy: not checked, since random weights give no meaningful text")
         return None
+    users = replace(request, language=baseline.language, text_norm=baseline.text_norm)
     try:
         reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
+        default, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
     except TrialError as error:
         raise TrialError(
-            f"fp32 PyTorch must transcribe the audio, since every text is compared with its, but: {error}",
+            "fp32 PyTorch and FunASR's default must transcribe the audio, since every text is compared with theirs, "
+            f"but: {error}",
             stderr_tail=error.stderr_tail,
         ) from error
-    judge = Judge(request.workload, reference)
+    judge = Judge(request.workload, reference, default)
     if not judge.length:
         reporter.note(
             "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
         )
         return None
+    _report(judge, reporter)
+    return judge
+
+
+def _report(judge: Judge, reporter: Reporter) -> None:
     size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
     if judge.unit == "disagreement":
         reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
-    else:
-        reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
-        if judge.reference_rate > HOPELESS:
-            reporter.note(
-                "Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True
-            )
-    return judge
+        return
+    baseline = "" if judge.baseline_rate is None else f", FunASR's default {judge.baseline_rate:.2%}"
+    reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%}{baseline} ({size})")
+    if judge.reference_rate > HOPELESS:
+        reporter.note("Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True)

@@ -1,30 +1,49 @@
-"""TrialRunner: a deployment becomes a measurement, with what it needs exported before and its texts judged after."""
+"""TrialRunner: a deployment becomes a measurement, with what it needs exported before and its texts judged after.
+
+Texts are those of the workload's hearing, which is cut into shares. A trial transcribes one share, so that it takes no
+longer for it; a block of finalists transcribes the share of its number, so that a proof's blocks together transcribe
+every recording once.
+"""
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotune.accuracy import Judge
-from autotune.audio import Shard, Workload
+from autotune.accuracy import Accuracy, Judge
+from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
-from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
-__all__ = ["Repeater", "TrialRunner", "TrialSubject"]
+__all__ = ["OFFLINE_SHARDS", "Repeater", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
-"""Seconds that are measured at least in a closed loop: the kernel's counters are too coarse for less."""
+"""Seconds that are measured at least, offline and in a closed loop: the kernel's counters are too coarse for less."""
+AT_ONCE = 4
+"""Recordings for each usable core that are there at once, offline: with fewer, the end of a measurement, where some
+cores have nothing left to do, would weigh too much."""
+OFFLINE_SHARDS = 4
+"""Shards of an offline workload that trials hear, again and again if a machine's cores want more; the finalists' blocks
+hear the others."""
+TRIAL_SHARES = 4
+"""A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
 
 class _Run(Protocol):
     def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement: ...
+
+
+class _Transcribe(Protocol):
+    def __call__(self, request: HearingRequest, hardware: HardwareProfile) -> dict[str, tuple[str, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,10 @@ class TrialSubject:
     """Counts the errors of texts; None: texts are not checked."""
     shards_per_trial: int = 1
     """Shards of the workload that a trial transcribes, the first ones."""
+    block_shares: int = 4
+    """Blocks of finalists that together transcribe the whole hearing."""
+    baseline: Deployment | None = None
+    """The deployment of FunASR's own path whose texts the judge knows."""
 
 
 class TrialRunner:
@@ -53,14 +76,18 @@ class TrialRunner:
         *,
         pause: Callable[[float], None] = time.sleep,
         run: _Run = run_trial,
+        transcribe: _Transcribe = hear,
     ) -> None:
-        """Remember what is measured; ``pause`` waits before a repeat, ``run`` measures: tests replace both."""
+        """Remember what is measured; ``pause`` waits, ``run`` measures, ``transcribe`` hears: tests replace them."""
         self._subject = subject
         self._reporter = reporter
         self._run = run
+        self._transcribe = transcribe
         self._repeater = Repeater(reporter, pause)
         self._failed: dict[tuple[ArtifactSpec, str], AutotuneError] = {}
-        self._baseline_wall_s = 0.0
+        self._baseline_share = 0.0
+        """Wall seconds of the slower baseline for each second of its audio."""
+        self._trials: Counter[Deployment] = Counter()
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
@@ -68,11 +95,17 @@ class TrialRunner:
 
         Args:
             deployment: what is measured.
-            block: which part of the audio: the finalists' blocks hear one shard after the other, so that what is said
-                of them rests on more audio than they were chosen by.
+            block: which part of the audio: the finalists' blocks transcribe one shard after the other, so that what is
+                said of them rests on more audio than they were chosen by.
         """
-        shards = self._subject.workload.shards
-        return self._measured(deployment, [shards[block % len(shards)]], hopeless_below=0.0)
+        shares = self._subject.block_shares
+        hearing = self._share(block % shares, shares)
+        shards: Sequence[Shard] = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            shards = self._at_once(deployment, self._later_shards, block)
+        else:
+            shards = [shards[block % len(shards)]]
+        return self._measured(deployment, shards, hearing, hopeless_below=0.0)
 
     def trial(self, deployment: Deployment, hopeless_below: float) -> Measurement:
         """Measure a trial's shards, of a hopeless deployment only the first; raises what exporting and the trial raise.
@@ -81,11 +114,66 @@ class TrialRunner:
             deployment: what is measured.
             hopeless_below: RTFx; 0 for none. See ``Measurement.cut_short``.
         """
-        shards = self._subject.workload.shards[: self._subject.shards_per_trial]
-        return self._measured(deployment, shards, hopeless_below)
+        # What is measured again transcribes other recordings, as long as there are any: the same are no new evidence.
+        times = self._trials[deployment]
+        hearing = self._share(times, TRIAL_SHARES) if times < TRIAL_SHARES else ()
+        self._trials[deployment] += 1
+        shards: Sequence[Shard] = self._subject.workload.shards
+        if self._subject.workload.arrival == "offline":
+            shards = self._at_once(deployment, self._first_shards, 0)
+        else:
+            shards = shards[: self._subject.shards_per_trial]
+        return self._measured(deployment, shards, hearing, hopeless_below)
 
-    def _measured(self, deployment: Deployment, shards: Sequence[Shard], hopeless_below: float) -> Measurement:
+    @property
+    def _first_shards(self) -> Sequence[Shard]:
+        shards = self._subject.workload.shards
+        return shards[: min(OFFLINE_SHARDS, max(1, len(shards) // 2))]
+
+    @property
+    def _later_shards(self) -> Sequence[Shard]:
+        return self._subject.workload.shards[len(self._first_shards) :] or self._first_shards
+
+    def _at_once(self, deployment: Deployment, shards: Sequence[Shard], start: int) -> list[Shard]:
+        """As many of ``shards`` as an offline measurement transcribes at once, from the ``start``-th on and around.
+
+        FunASR's own path takes one recording after the other, so it is as fast with one shard, whose composition is
+        that of all, and it is slow.
+        """
+        wanted = math.ceil(AT_ONCE * self._subject.hardware.usable_cores / len(shards[0].recordings))
+        count = 1 if deployment.engine == "funasr" else wanted
+        return [shards[(start + place) % len(shards)] for place in range(count)]
+
+    def hear(self, deployment: Deployment) -> Accuracy | None:
+        """Errors in the whole hearing, untimed; None where nothing is judged; raises what exporting and it raise."""
+        subject, judge = self._subject, self._subject.judge
+        if judge is None:
+            return None
+        recordings = subject.workload.judged
+        if self._has_texts(deployment):
+            return judge.assess_baseline({recording.id for recording in recordings})
+        artifact = self.artifact_of(deployment)
+        request = HearingRequest(
+            deployment=deployment,
+            model_path=subject.model.path,
+            artifact_path=artifact.path if artifact else None,
+            recordings=recordings,
+            together=True,
+        )
+        texts = self._transcribe(request, subject.hardware)
+        return judge.assess({name: pieces[0] for name, pieces in texts.items()})
+
+    def _share(self, index: int, shares: int) -> tuple[Recording, ...]:
+        """One recording of the hearing in ``shares``; none where nothing is judged, or nothing said in these."""
+        judge, hearing = self._subject.judge, self._subject.workload.judged[index::shares]
+        said = judge is not None and judge.expects([recording.id for recording in hearing])
+        return hearing if said else ()
+
+    def _measured(
+        self, deployment: Deployment, shards: Sequence[Shard], hearing: tuple[Recording, ...], hopeless_below: float
+    ) -> Measurement:
         subject = self._subject
+        has_texts = self._has_texts(deployment)
         artifact = self.artifact_of(deployment)
         request = TrialRequest(
             deployment=deployment,
@@ -93,14 +181,29 @@ class TrialRunner:
             artifact_path=artifact.path if artifact else None,
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
+            together=len(shards) if subject.workload.arrival == "offline" else 1,
             repeats=1,
-            keep_texts=True,
+            keep_texts=False,
+            hearing=() if has_texts else hearing,
             at_least_s=AT_LEAST_S,
             hopeless_below=hopeless_below,
         )
-        audio_s = sum(shard.audio_s for shard in shards)
-        measurement = self._repeater.measured(lambda: self._attempt(request, audio_s))
-        return self._judged(measurement, shards)
+        # No deployment that anyone would want takes longer for audio than it lasts.
+        audio_s = sum(shard.audio_s for shard in shards) + sum(item.audio_s for item in request.hearing)
+        hearings: list[Measurement] = []
+
+        def attempt() -> Measurement:
+            # A disturbance spoils times, not texts: once is enough for these.
+            measurement = self._attempt(request.model_copy(update={"hearing": ()}) if hearings else request, audio_s)
+            if measurement.texts:
+                hearings.append(measurement)
+            return measurement
+
+        measurement = self._repeater.measured(attempt)
+        if hearings:
+            update = {"texts": hearings[0].texts, "hearing_s": hearings[0].hearing_s}
+            measurement = measurement.model_copy(update=update)
+        return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, has_texts=has_texts)})
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
         deployment = request.deployment
@@ -110,19 +213,30 @@ class TrialRunner:
             return self._run(request, hardware=self._subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
         finally:
             if deployment.engine == "funasr":
-                self._baseline_wall_s = max(self._baseline_wall_s, time.monotonic() - started)
+                share = (time.monotonic() - started) / audio_s
+                self._baseline_share = max(self._baseline_share, share)
             self._reporter.working("")
 
-    def _judged(self, measurement: Measurement, shards: Sequence[Shard]) -> Measurement:
-        """The measurement with the errors of its texts, in the shards that were measured."""
-        if self._subject.judge is None:
-            return measurement
-        measured_shards = {sample.shard for sample in measurement.shards}
-        recordings = {
-            recording.id for shard in shards if shard.index in measured_shards for recording in shard.recordings
-        }
-        accuracy = self._subject.judge.assess(measurement.texts, recordings)
-        return measurement.model_copy(update={"accuracy": accuracy})
+    def _has_texts(self, deployment: Deployment) -> bool:
+        """Whether the judge has the deployment's texts already: neither threads nor devices change FunASR's."""
+        baseline = self._subject.baseline
+        if baseline is None or deployment.engine != "funasr":
+            return False
+        return (deployment.language, deployment.text_norm) == (baseline.language, baseline.text_norm)
+
+    def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, has_texts: bool) -> Accuracy | None:
+        """Errors in the share; None where nothing is judged, or the trial was cut short before it was transcribed.
+
+        Where the judge has the texts already, in the whole hearing: it costs nothing.
+        """
+        judge, recordings = self._subject.judge, {recording.id for recording in hearing}
+        if judge is None:
+            return None
+        if has_texts:
+            return judge.assess_baseline({recording.id for recording in self._subject.workload.judged})
+        if not recordings or not measurement.texts:
+            return None
+        return judge.assess(measurement.texts, recordings)
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""
@@ -159,9 +273,9 @@ class TrialRunner:
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
         """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
-        if deployment.engine == "funasr" or not self._baseline_wall_s:
+        if deployment.engine == "funasr" or not self._baseline_share:
             return BASELINE_TIMEOUT_S + audio_s
-        return 60.0 + 3 * self._baseline_wall_s
+        return 60.0 + 3 * self._baseline_share * audio_s
 
 
 PAUSES_S = (5.0, 20.0)

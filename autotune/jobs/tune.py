@@ -11,11 +11,12 @@ from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.trial_runner import TrialRunner, TrialSubject
+from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.jobs.winners import remember, starts
 from autotune.proof.comparison import Comparison
+from autotune.proof.contested import hear_out
 from autotune.proof.held_back import HeldBack, held_back
 from autotune.proof.proof import ProofPlan, confirm
 from autotune.reporting import Reporter
@@ -76,7 +77,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
     started = time.monotonic()
     job = prepare(options, reporter)
     reporter.note(f"looking for: {job.goal.describe()}")
-    runner = TrialRunner(TrialSubject(job.model, job.workload, job.hardware, job.judge, job.effort.shards), reporter)
+    runner = TrialRunner(job.subject, reporter)
     transfers = _transfers(job, reporter)
     with TuningStudy.open(
         open_storage(job.storage, fresh=options.fresh),
@@ -92,6 +93,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
         with study.finalists() as other:
             if other:
                 return SharedPart(result, other, study.where, time.monotonic() - started)
+            result = hear_out(result, job.effort.finalists, runner.hear, reporter)
             document, comparison, held = _proven(job, result, runner, reporter)
             write_deployment_file(options.out, document)
     if options.history:

@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from autotune.accuracy import Guard, Judge
+from autotune.accuracy import Guard, Judge, ReferenceName
 from autotune.audio import AudioProfile, Workload, load_profile
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.preparing import draw_workload, judge_of, reference_request
+from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
@@ -51,9 +52,22 @@ class Job:
     judge: Judge | None
 
     @property
+    def subject(self) -> TrialSubject:
+        """What all trials have in common."""
+        return TrialSubject(
+            self.model,
+            self.workload,
+            self.hardware,
+            self.judge,
+            shards_per_trial=self.effort.shards,
+            block_shares=self.effort.prove,
+            baseline=self.baselines[0],
+        )
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What must be equal for two runs to be one study, as JSON values."""
-        return {
+        identity = {
             "model": self.model.sha256,
             "workload": self.workload.sha256,
             "hardware": self.hardware.fingerprint,
@@ -61,6 +75,8 @@ class Job:
             "devices": list(self.devices),
             "texts": self.judge.sha256 if self.judge else None,
         }
+        # Left out where nothing is judged: such studies go on from before there was a hearing.
+        return identity | ({"hearing": self.workload.hearing_sha256} if self.judge else {})
 
     @cached_property
     def study(self) -> str:
@@ -112,11 +128,13 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         options.audio,
         reporter,
         seed=options.seed,
-        shards=effort.workload_shards,
+        shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
         recordings_per_shard=effort.recordings_per_shard,
     )
-    prompts = next(iter(space.experts()), baseline_deployment(ncpu=hardware.usable_cores))
-    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), reporter)
+    workload = draw_hearing(workload, profile, model)
+    baselines = _baselines(target, hardware, devices)
+    prompts = next(iter(space.experts()), baselines[0])
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), baselines[0], reporter)
     reporter.working("")
     return Job(
         options=options,
@@ -129,7 +147,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         model=model,
         workload=workload,
         space=space,
-        baselines=_baselines(target, hardware, devices),
+        baselines=baselines,
         judge=judge,
     )
 
@@ -168,6 +186,13 @@ def _goal(options: TuneOptions, profile: AudioProfile) -> Goal:
             f"--objective streams must go with audio that is spoken in real time, but the profile {profile.name} has "
             f"arrival {profile.arrival.process}. Use --audio-profile streaming, or another objective."
         )
+    if profile.arrival.kind == "offline" and (options.slo is not None or objective == "latency"):
+        asked = "--slo" if options.slo is not None else "--objective latency"
+        raise DocumentError(
+            f"{asked} must go with recordings that somebody waits for, but those of the profile {profile.name} are all "
+            "there at once (arrival offline), so a latency only says how many there are. Use a profile whose arrival "
+            "is closed (one after the other) or open (poisson: requests at their own times), such as short or mixed."
+        )
     promised = None if profile.slo is None else profile.slo.p95_latency_s
     slo = promised if options.slo is None else options.slo
     return Goal(
@@ -185,7 +210,13 @@ def _guard(options: TuneOptions) -> Guard:
             f"--max-cer-increase must be in 0..1, or inf for no limit, but got {allowed:g}. It is a fraction: 0.005 "
             "allows half a percentage point."
         )
-    return Guard(allowed)
+    names: tuple[ReferenceName, ...] = get_args(ReferenceName)
+    reference = next((name for name in names if name == options.accuracy_reference), None)
+    if reference is None:
+        raise DocumentError(
+            f"--accuracy-reference must be one of {', '.join(names)}, but got {options.accuracy_reference!r}."
+        )
+    return Guard(allowed, reference)
 
 
 def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
@@ -208,7 +239,7 @@ def _space(
             return ResolvedSpace(space.name, ())
         return resolve(space, hardware, devices=devices, arrival=profile.arrival.loop)
     except DocumentError as error:
-        if target.takes_whole and profile.arrival.loop == "closed":
+        if target.takes_whole and profile.arrival.loop != "open":
             raise DocumentError(
                 f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
                 f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"

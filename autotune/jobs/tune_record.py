@@ -104,6 +104,7 @@ def _audio(workload: Workload) -> AudioRecord:
         arrival=workload.arrival,
         source=workload.source,
         sha256=workload.sha256,
+        hearing_s=sum(recording.audio_s for recording in workload.hearing),
     )
 
 
@@ -133,6 +134,8 @@ def cer_record(verdict: Verdict | None) -> CerRecord | None:
     return CerRecord(
         unit=accuracy.unit,
         rate=RateRecord.of(verdict.rate),
+        baseline=accuracy.baseline_rate,
+        baseline_increase=None if verdict.baseline_increase is None else RateRecord.of(verdict.baseline_increase),
         reference=accuracy.reference_rate,
         increase=RateRecord.of(verdict.increase),
         allowed=None if limit == math.inf else limit,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autotune.hardware import cgroup_cpu_quota, cgroup_cpu_quotas
+from autotune.measure.canary import Canary
 from autotune.measure.gpu_counters import GpuMeter
 
 __all__ = [
@@ -97,8 +98,10 @@ class _Moment:
 class NoiseMeter:
     """Notes what else the machine did between ``start`` and ``stop``; used by one thread."""
 
-    def __init__(self, device: str = "cpu", files: KernelFiles = SYSTEM) -> None:
+    def __init__(self, device: str = "cpu", files: KernelFiles = SYSTEM, canary: Canary | None = None) -> None:
+        """Remember what is read; without a canary nobody looks whether a CPU was away."""
         self._files = files
+        self._canary = canary
         self._gpu = GpuMeter(device)
         self._cpus: Collection[int] = ()
         self._start: _Moment | None = None
@@ -108,25 +111,44 @@ class NoiseMeter:
         # Of the process: the calling thread may have been bound to fewer.
         self._cpus = os.sched_getaffinity(os.getpid()) if hasattr(os, "sched_getaffinity") else ()
         self._gpu.start()
+        # Under a quota a thread on every CPU at once would be throttled, and no thread has to stay on a busy CPU.
+        if self._canary is not None and not self._spare_share():
+            self._canary.start(self._cpus)
         self._start = self._now()
+
+    def between(self) -> None:
+        """Let the canary look, where it is time to; call it outside of what is timed."""
+        if self._canary is not None:
+            self._canary.between()
+
+    @property
+    def looks_cpu_s(self) -> float:
+        """CPU seconds that this process spent in ``between``."""
+        return 0.0 if self._canary is None else self._canary.between_cpu_s
 
     def stop(self) -> dict[str, float]:
         """The facts that docs/measuring.md lists, by name; one that isn't known is left out, outside Linux all are."""
-        # NVML is read outside of the two moments, so that the time for it isn't the trial's.
+        # NVML and the canary come outside of the two moments, so that the time for them isn't the trial's.
         end = self._now()
-        gpu = self._gpu.stop()
+        outside = self._gpu.stop()
+        away = None if self._canary is None else self._canary.stop()
+        if away is not None:
+            outside["core_away_share"] = away
         if self._start is None or end is None:
-            return gpu
+            return outside
         start = self._start
-        quota = cgroup_cpu_quota(self._files.cgroups, self._files.membership)
-        spare = 0.0 if quota is None or not self._cpus else max(0.0, 1 - quota / len(self._cpus))
         own_s, wall_s = end.times.own_s - start.times.own_s, max(1e-9, end.wall_s - start.wall_s)
         return {
-            **noise_between(start.times, end.times, spare_share=spare),
+            **noise_between(start.times, end.times, spare_share=self._spare_share()),
             **throttling_between(start.throttling, end.throttling, own_s, wall_s),
             "load_average": os.getloadavg()[0],
-            **gpu,
+            **outside,
         }
+
+    def _spare_share(self) -> float:
+        """Share of the CPUs, 0..1, that a quota keeps this process from using."""
+        quota = cgroup_cpu_quota(self._files.cgroups, self._files.membership)
+        return 0.0 if quota is None or not self._cpus else max(0.0, 1 - quota / len(self._cpus))
 
     def _now(self) -> _Moment | None:
         times = CpuTimes.now(self._cpus, self._files)

@@ -59,6 +59,12 @@ _RULES = (
         "use a machine with dedicated CPUs, or measure at another time",
     ),
     _Rule(
+        "core_away_share",
+        0.05,
+        lambda share: f"a CPU was away for {100 * share:.0f} % of the time (another machine or process had it)",
+        "use a machine with dedicated CPUs, or measure at another time",
+    ),
+    _Rule(
         "quota_others_share",
         0.05,
         lambda share: f"other processes of this container used {100 * share:.0f} % of its CPU quota",

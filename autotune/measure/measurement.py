@@ -52,20 +52,22 @@ class Measurement(Document):
     batches: int
     new_shapes: NewShapes
     texts: dict[str, str]
-    """Recording id → text of the first time it was transcribed."""
+    """Recording id → text: of the hearing, and if asked for, of the shards' recordings the first time."""
     engine: dict[str, Any]
     """``EngineFacts`` of the first instance, as read back from the runtime."""
     noise: dict[str, float]
     """What else the machine did during the measured shards: see docs/measuring.md. Facts that aren't known are left
     out."""
     accuracy: Accuracy | None = None
-    """Errors of its texts; None where there is nothing to judge them by."""
+    """Errors of its texts in the hearing; None where none was transcribed, or there is nothing to judge by."""
     warmup_passes_s: tuple[float, ...] = ()
     """Wall seconds of each pass of the warm-up; ``warmup_s`` is their sum. Empty in measurements of older versions."""
     steady: bool = True
     """Whether the warm-up ended because its last passes agreed."""
     cut_short: bool = False
     """The first shard was hopelessly slow, so the others were not measured."""
+    hearing_s: float = 0.0
+    """Wall seconds in which the hearing was transcribed, after everything that is timed; 0: none was."""
 
     @property
     def audio_s(self) -> float:

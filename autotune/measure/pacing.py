@@ -1,13 +1,14 @@
-"""Pacing: a shard's recordings one after another, at their arrival times, or as they are spoken."""
+"""Pacing: recordings all at once, one after another, at their arrival times, or as they are spoken."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +24,14 @@ __all__ = [
     "Clock",
     "Spoken",
     "SpokenStream",
+    "Together",
     "Transcribed",
     "Transcriber",
     "WarmUp",
     "busy_seconds",
     "closed_loop",
     "is_steady",
+    "offline",
     "open_loop",
     "realtime",
     "replay",
@@ -61,6 +64,20 @@ class SpokenStream(Protocol):
         """End the recording; the future gives a Spoken, or raises what the recognizer raised."""
 
 
+class Together(Protocol):
+    """Recordings that are transcribed together."""
+
+    @property
+    def done_s(self) -> float:
+        """Seconds of audio whose texts are there."""
+
+    def result(self) -> Sequence[Spoken]:
+        """Transcribe them; raises CancelledError after ``abandon``, or what the recognizer raised."""
+
+    def abandon(self) -> None:
+        """Give up, from any thread."""
+
+
 class Busy(Protocol):
     """What this module needs of a recognizer's counters."""
 
@@ -74,6 +91,9 @@ class Transcriber(Protocol):
 
     def transcribe(self, audio: Sequence[Path]) -> Sequence[Spoken]:
         """The transcripts of recordings, in order. Raises AudioError for a file that can't be read."""
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        """The same, calling ``on_transcript`` with each recording's place and its Spoken once that is there."""
 
     def submit(self, audio: Path) -> Future[Any]:
         """Queue one recording; the future gives a Spoken. (Future is invariant, so it cannot be typed as that.)"""
@@ -110,16 +130,50 @@ class Transcribed:
 
     texts: tuple[str, ...]
     latencies_s: tuple[float, ...]
-    """Seconds to each recording's text: from its start (closed loop), from its *scheduled* arrival (open loop), or from
-    the moment when its last sample was to be spoken (real time)."""
+    """Seconds to each recording's text: from the start of the whole (offline), from its own start (closed loop), from
+    its *scheduled* arrival (open loop), or from the moment when its last sample was to be spoken (real time)."""
     processing_s: float
     """Wall seconds during which the recognizer had something to do: at least one recording was being read, waiting or
     running; in real time, at least one batch was running, or samples were being taken in."""
+    cut_short_s: float | None = None
+    """Seconds of audio that were transcribed before it was given up, without texts; None: all was."""
 
 
-def replay(recognizer: Transcriber, recordings: Sequence[Recording], arrival: Arrival) -> Transcribed:
-    """Transcribe ``recordings`` at the pace that ``arrival`` says; what the recognizer raises is passed on."""
+def replay(
+    recognizer: Transcriber, recordings: Sequence[Recording], arrival: Arrival, give_up_s: float = math.inf
+) -> Transcribed:
+    """Transcribe ``recordings`` at the pace that ``arrival`` says; what the recognizer raises is passed on.
+
+    Recordings that are all there are given up after ``give_up_s`` seconds.
+    """
+    if arrival == "offline":
+        return offline(recognizer, recordings, give_up_s)
     return {"closed": closed_loop, "open": open_loop, "realtime": realtime}[arrival](recognizer, recordings)
+
+
+def offline(recognizer: Transcriber, recordings: Sequence[Recording], give_up_s: float = math.inf) -> Transcribed:
+    """All recordings at once, as for whoever has an archive: MLPerf's Offline scenario."""
+    at = [0.0] * len(recordings)
+    started = time.perf_counter()
+
+    def stamp(place: int, _: Spoken) -> None:
+        at[place] = time.perf_counter() - started
+
+    work = recognizer.transcription([Path(recording.path) for recording in recordings], stamp)
+    timer = threading.Timer(min(give_up_s, threading.TIMEOUT_MAX), work.abandon)
+    timer.daemon = True
+    timer.start()
+    try:
+        transcripts = work.result()
+        texts, cut_short_s = tuple(transcript.text for transcript in transcripts), None
+    except CancelledError:
+        texts, cut_short_s = (), work.done_s
+    finally:
+        timer.cancel()
+    took_s = time.perf_counter() - started
+    # A text is stamped by the thread that made it, which may be after ``result`` has seen it. One that isn't there when
+    # the whole is given up would have come later still.
+    return Transcribed(texts, tuple(moment or took_s for moment in at), took_s, cut_short_s)
 
 
 def closed_loop(recognizer: Transcriber, recordings: Sequence[Recording]) -> Transcribed:
@@ -306,8 +360,8 @@ def warm_up(
 ) -> WarmUp:
     """Pass over ``recordings`` until the last three agree within 5 %, at most 8 passes or 20 s, at least once.
 
-    In an open loop all recordings of a pass are submitted at once, so that batches form as they will later; in real
-    time they go through streams, one behind the other without a pause.
+    Offline and in an open loop all recordings of a pass are there at once, so that batches form as they will later; in
+    real time they go through streams, one behind the other without a pause.
 
     Args:
         recognizer: what is warmed up.
@@ -330,9 +384,9 @@ def warm_up(
 
 
 def _pass(recognizer: Transcriber, paths: Sequence[Path], arrival: Arrival) -> None:
-    if arrival == "closed":
-        for path in paths:
-            recognizer.transcribe([path])
+    if arrival in ("offline", "closed"):
+        for together in [paths] if arrival == "offline" else [[path] for path in paths]:
+            recognizer.transcribe(together)
         return
     send = recognizer.submit if arrival == "open" else functools.partial(spoken_at_once, recognizer)
     for future in [send(path) for path in paths]:

@@ -58,9 +58,9 @@ class Pooled:
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
-        """Errors and lengths of each clip added up; None unless the texts of every measurement were checked."""
+        """Errors and lengths of each clip added up; None if the texts of no measurement were checked."""
         checked = [measurement.accuracy for measurement in self.measurements if measurement.accuracy is not None]
-        return pooled(checked) if len(checked) == len(self.measurements) else None
+        return pooled(checked) if checked else None
 
     @property
     def load_s(self) -> float:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from autotune.audio import Workload
+from autotune.audio import Recording, Workload
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
-from autotune.errors import TrialMismatch
+from autotune.errors import TrialMismatch, TrialTimeout
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
 from autotune.isolation.stillness import STILL_S
+from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
@@ -29,10 +31,20 @@ if TYPE_CHECKING:
     from autotune.isolation.child import Emit
     from autotune.recognizer import RecognizerStats
 
-__all__ = ["MAX_REPEATS", "TrialRequest", "measure", "measure_task", "run_trial", "shared_imports"]
+__all__ = [
+    "MAX_REPEATS",
+    "TrialRequest",
+    "measure",
+    "measure_task",
+    "require_texts",
+    "run_trial",
+    "shared_imports",
+]
 
 MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
+GIVE_UP_S = 1.0
+"""Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
 
 
 class Measurable(Transcriber, Protocol):
@@ -59,15 +71,23 @@ class TrialRequest(Document):
     workload: Workload
     shards: tuple[int, ...] = Field(min_length=1)
     """Indices of the workload's shards to measure, in this order."""
+    together: int = Field(default=1, ge=1)
+    """How many consecutive ones of ``shards`` are there at once, in an offline workload."""
     repeats: int = Field(ge=1)
     """How often the whole sequence of shards is measured."""
     keep_texts: bool
-    """Whether the measurement holds the texts."""
+    """Whether the measurement holds the texts of the shards."""
+    hearing: tuple[Recording, ...] = ()
+    """Recordings that are transcribed after the shards, all at once and untimed, for their texts alone. A trial that is
+    cut short transcribes none of them."""
     at_least_s: float = Field(default=0.0, ge=0)
-    """In a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are measured. Other
-    arrivals have a clock of their own and are not."""
+    """Offline and in a closed loop the sequence is repeated, beyond ``repeats``, until this many wall seconds are
+    measured. Other arrivals have a clock of their own and are not."""
     hopeless_below: float = Field(default=0.0, ge=0)
-    """If the first shard's RTFx is below this, no other shard is measured."""
+    """If the first shard's RTFx is below this, no other shard is measured; offline, the first shards are given up as
+    soon as they can only be slower."""
+    best_times: str | None = None
+    """The file of the best known times of the canary's loop; null: only those of this measurement are known."""
 
     @model_validator(mode="after")
     def _shards_exist(self) -> Self:
@@ -95,8 +115,8 @@ def run_trial(
         request: relative paths of model and artifact count from this process's working directory.
         hardware: whose ``cpus`` the child is bound to.
         timeout_s: for everything: start, load, warm-up and measurement.
-        on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady} and ``shard`` {shard, repeat, audio_s,
-            processing_s} as they happen; what it raises ends the trial.
+        on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady}, ``shard`` {shard, repeat, audio_s,
+            processing_s} and ``heard`` {recordings, hearing_s} as they happen; what it raises ends the trial.
         still_s: after how long a load or a batch that stands still is a hang.
 
     Raises:
@@ -107,6 +127,7 @@ def run_trial(
     for key in ("model_path", "artifact_path"):
         if payload[key] is not None:
             payload[key] = str(Path(payload[key]).absolute())
+    payload["best_times"] = str(best_times_path(hardware.fingerprint))
     deployment = request.deployment
     result = run_task(
         "autotune.measure.trial:measure_task",
@@ -149,47 +170,58 @@ def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return measure(recognizer, request, emit, load_s).model_dump(mode="json")
 
 
-def measure(recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float) -> Measurement:
+def measure(
+    recognizer: Measurable, request: TrialRequest, emit: Emit, load_s: float, canary: Canary | None = None
+) -> Measurement:
     """Warm ``recognizer`` up and measure it in this process.
 
     Args:
         recognizer: loaded, and not used for anything else meanwhile.
         request: what is measured.
-        emit: gets ``warm`` and ``shard``, see ``run_trial``.
+        emit: gets ``warm``, ``shard`` and ``heard``, see ``run_trial``.
         load_s: seconds that loading took.
+        canary: looks whether a CPU is away; None: one that keeps its best times where ``request`` says.
 
     Raises:
         TrialMismatch: FunASR's own path gave no text at all. What the recognizer raises is passed on.
     """
     workload = request.workload
-    warmth = warm_up(recognizer, workload.warmup, workload.arrival)
+    # Of recordings that come together, one for each engine: a single one would leave the others cold.
+    copies = request.deployment.instances if workload.arrival == "offline" else 1
+    warmth = warm_up(recognizer, workload.warmup * copies, workload.arrival)
     emit("warm", {"passes_s": warmth.passes_s, "steady": warmth.steady})
-    noise = NoiseMeter(request.deployment.device)
+    canary = canary or Canary(None if request.best_times is None else Path(request.best_times))
+    noise = NoiseMeter(request.deployment.device, canary=canary)
     noise.start()
     # The warm-up's batches are forgotten, but not its shapes: an engine that has planned them has them for good.
     recognizer.reset_stats()
     started = time.perf_counter()
-    transcribed = _transcribe(recognizer, request, emit)
+    transcribed = _transcribe(recognizer, request, emit, noise.between)
     measured_s = time.perf_counter() - started
     stats = recognizer.stats()
     noise_facts = noise.stop()
-    _require_texts(request.deployment, transcribed.texts)
+    peak_bytes = peak_memory_bytes()
+    if request.deployment.engine == "funasr":
+        require_texts(transcribed.texts)
+    # After everything was read: so many recordings at once are not what is measured.
+    texts, hearing_s = _hear(recognizer, () if transcribed.cut_short else request.hearing, emit)
     return Measurement(
         shards=tuple(transcribed.samples),
         load_s=load_s,
         warmup_s=sum(warmth.passes_s),
         measured_s=measured_s,
-        peak_memory_bytes=peak_memory_bytes(),
-        stages_s=stats.stages_s,
+        peak_memory_bytes=peak_bytes,
+        stages_s=_stages_s(stats, noise.looks_cpu_s),
         padding_share=_padding_share(stats),
         batches=stats.batches,
         new_shapes=_new_shapes(stats),
-        texts=transcribed.texts if request.keep_texts else {},
+        texts=(transcribed.texts if request.keep_texts else {}) | texts,
         engine=dataclasses.asdict(recognizer.facts()),
         noise=noise_facts,
         warmup_passes_s=warmth.passes_s,
         steady=warmth.steady,
         cut_short=transcribed.cut_short,
+        hearing_s=hearing_s,
     )
 
 
@@ -203,39 +235,72 @@ class _Transcribed:
     cut_short: bool = False
 
 
-def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit) -> _Transcribed:
+def _transcribe(recognizer: Measurable, request: TrialRequest, emit: Emit, between: Callable[[], None]) -> _Transcribed:
     """Transcribe the shards as often as asked, and until enough is measured; only the first if that is hopeless."""
     transcribed = _Transcribed()
     started = time.perf_counter()
     repeat = 0
+    groups = [request.shards[at : at + request.together] for at in range(0, len(request.shards), request.together)]
     while _goes_on(request, repeat, time.perf_counter() - started):
-        for index in request.shards:
-            _transcribe_shard(recognizer, request, index, transcribed)
+        for group in groups:
+            if transcribed.samples:
+                between()
+            _transcribe_shards(recognizer, request, group, transcribed)
             sample = transcribed.samples[-1]
             emit("shard", {"repeat": repeat, **sample.model_dump(mode="json", exclude={"latencies_s"})})
             first = len(transcribed.samples) == 1
-            if first and len(request.shards) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
+            if first and len(groups) > 1 and sample.audio_s < request.hopeless_below * sample.processing_s:
                 transcribed.cut_short = True
+            if transcribed.cut_short:
                 return transcribed
         repeat += 1
     return transcribed
 
 
-def _transcribe_shard(recognizer: Measurable, request: TrialRequest, index: int, transcribed: _Transcribed) -> None:
-    shard = next(shard for shard in request.workload.shards if shard.index == index)
-    done = replay(recognizer, shard.recordings, request.workload.arrival)
+def _transcribe_shards(
+    recognizer: Measurable, request: TrialRequest, group: Sequence[int], transcribed: _Transcribed
+) -> None:
+    by_index = {shard.index: shard for shard in request.workload.shards}
+    recordings = [recording for index in group for recording in by_index[index].recordings]
+    audio_s = sum(by_index[index].audio_s for index in group)
+    first = not transcribed.samples and request.hopeless_below > 0
+    give_up_s = max(GIVE_UP_S, audio_s / request.hopeless_below) if first else math.inf
+    done = replay(recognizer, recordings, request.workload.arrival, give_up_s)
+    if done.cut_short_s is not None:
+        audio_s, transcribed.cut_short = done.cut_short_s, True
+        if not audio_s:
+            raise TrialTimeout(f"no text within {done.processing_s:.1f} s, in which the best deployment would be done")
     transcribed.samples.append(
-        ShardSample(shard=index, audio_s=shard.audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
+        ShardSample(shard=group[0], audio_s=audio_s, processing_s=done.processing_s, latencies_s=done.latencies_s)
     )
-    for recording, text in zip(shard.recordings, done.texts, strict=True):
-        transcribed.texts.setdefault(recording.id, text)
+    if not transcribed.cut_short:
+        transcribed.texts |= {recording.id: text for recording, text in zip(recordings, done.texts, strict=True)}
 
 
 def _goes_on(request: TrialRequest, repeats: int, measured_s: float) -> bool:
     if repeats < request.repeats:
         return True
-    too_short = request.workload.arrival == "closed" and measured_s < request.at_least_s
+    too_short = request.workload.arrival in ("offline", "closed") and measured_s < request.at_least_s
     return too_short and repeats < MAX_REPEATS
+
+
+def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -> tuple[dict[str, str], float]:
+    """The texts of recordings that are all there at once, and the wall seconds that they took."""
+    if not recordings:
+        return {}, 0.0
+    started = time.perf_counter()
+    transcripts = recognizer.transcribe([Path(recording.path) for recording in recordings])
+    hearing_s = time.perf_counter() - started
+    emit("heard", {"recordings": len(recordings), "hearing_s": hearing_s})
+    return {item.id: transcript.text for item, transcript in zip(recordings, transcripts, strict=True)}, hearing_s
+
+
+def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:
+    # ``engine`` is all CPU time that no other stage used, so the canary's is in it.
+    return {
+        name: max(0.0, seconds - looks_cpu_s) if name == "engine" else seconds
+        for name, seconds in stats.stages_s.items()
+    }
 
 
 def _padding_share(stats: RecognizerStats) -> float:
@@ -252,12 +317,12 @@ def _new_shapes(stats: RecognizerStats) -> NewShapes:
     return NewShapes(share=shapes.new / count if count else 0.0, cost=cost)
 
 
-def _require_texts(deployment: Deployment, texts: dict[str, str]) -> None:
+def require_texts(texts: Mapping[str, str]) -> None:
     """Raise TrialMismatch for a baseline without any text.
 
     FunASR gives nothing, and quickly, for audio that its VAD takes for silence: that would be a fast baseline.
     """
-    if deployment.engine == "funasr" and not any(text.strip() for text in texts.values()):
+    if not any(text.strip() for text in texts.values()):
         raise TrialMismatch(
             f"The baseline must transcribe speech, but FunASR gave no text for any of {len(texts)} recordings. "
             "Check that the audio holds speech (Silero VAD finds none), or pass other audio."

@@ -104,9 +104,9 @@ def _notes(document: DeploymentFile, demand: Demand) -> list[str]:
         )
     else:
         notes.append("The demand is an average: if it comes in peaks, give the rate of the peak.")
-    if document.audio_profile.arrival == "closed" and demand.kind == "streams":
+    if document.audio_profile.arrival in ("closed", "offline") and demand.kind == "streams":
         notes.append(
-            f'The audio profile "{document.audio_profile.name}" was measured with one recording after another, '
+            f'The audio profile "{document.audio_profile.name}" was measured with recordings that were all there, '
             "not with requests or streams that arrive at their own times."
         )
     notes.append("Audio like the profile's, on machines like the measured one, is assumed.")

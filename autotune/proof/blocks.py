@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from autotune.deployment import Deployment
 from autotune.intervals import geometric_interval
 from autotune.measure import Measurement, Pooled
-from autotune.proof.comparison import Comparison, Finalist
+from autotune.proof.comparison import Comparison, Finalist, Ranking
 from autotune.study.goal import Goal
 
-__all__ = ["PRECISION", "BlockRunner", "Blocks", "FinalistEvent", "compare"]
+__all__ = ["PRECISION", "BlockRunner", "Blocks", "FinalistEvent", "compare", "rank"]
 
 PRECISION = 0.015
 """Relative half-width of a speed-up's interval at which the blocks end."""
@@ -94,21 +94,27 @@ def compare(
     """
     distinct = [item for item in dict.fromkeys(candidates) if item != baseline]
     rounds = _Rounds(baseline, distinct, runner, on_event, blocks)
-    generator = random.Random(blocks.seed)
-    interrupted = False
-    try:
-        for block in range(blocks.limit):
-            if block >= blocks.count and rounds.precise:
-                break
-            rounds.run(block, generator)
-    except KeyboardInterrupt:
-        interrupted = True
-    return rounds.comparison(interrupted)
+    ranking = rounds.run_all()
+    return Comparison(**vars(ranking), baseline=rounds.finalist(baseline))
+
+
+def rank(
+    candidates: Sequence[Deployment],
+    runner: BlockRunner,
+    *,
+    blocks: Blocks,
+    on_event: Callable[[FinalistEvent], None],
+) -> Ranking:
+    """Measure every candidate once a block, in random order, and compare them with each other; else as ``compare``.
+
+    Choosing among candidates doesn't need the baseline, which takes longer than all of them.
+    """
+    return _Rounds(None, list(dict.fromkeys(candidates)), runner, on_event, blocks).run_all()
 
 
 @dataclass
 class _Rounds:
-    baseline: Deployment
+    baseline: Deployment | None
     alive: list[Deployment]
     runner: BlockRunner
     on_event: Callable[[FinalistEvent], None]
@@ -116,10 +122,28 @@ class _Rounds:
     complete: list[dict[Deployment, Measurement]] = field(default_factory=list)
     reasons: dict[Deployment, str] = field(default_factory=dict)
 
+    def run_all(self) -> Ranking:
+        generator = random.Random(self.blocks.seed)
+        interrupted = False
+        try:
+            for block in range(self.blocks.limit):
+                if block >= self.blocks.count and self.precise:
+                    break
+                self.run(block, generator)
+        except KeyboardInterrupt:
+            interrupted = True
+        stayed = [self.finalist(deployment) for deployment in self.alive] if len(self.complete) >= 2 else []
+        return Ranking(
+            candidates=tuple(sorted(stayed, key=lambda finalist: -finalist.speedup.median)),
+            dropped=tuple(self.finalist(deployment) for deployment in self.reasons),
+            blocks=len(self.complete),
+            interrupted=interrupted,
+        )
+
     def run(self, block: int, generator: random.Random) -> None:
         expected = self.blocks.count if block < self.blocks.count else self.blocks.limit
         # Anew in each block: what drifts within a block then favours no deployment in all of them.
-        order = [self.baseline, *self.alive]
+        order = [*self.alive] if self.baseline is None else [self.baseline, *self.alive]
         generator.shuffle(order)
         measured: dict[Deployment, Measurement] = {}
         for deployment in order:
@@ -130,7 +154,7 @@ class _Rounds:
                 self.alive.remove(deployment)
                 self.reasons[deployment] = reason
             self.on_event(FinalistEvent(block, expected, deployment, measurement, reason))
-        if self.baseline in measured:
+        if self.baseline in measured or (self.baseline is None and measured):
             self.complete.append(measured)
 
     @property
@@ -138,7 +162,7 @@ class _Rounds:
         """Whether more blocks would not be worth their time; true where no candidate is left to measure."""
         if not self.alive:
             return True
-        ratios = self._finalist(self.alive[0]).ratios
+        ratios = self.finalist(self.alive[0]).ratios
         if len(ratios) < 2:
             return False
         # Half of the interval's width on the log scale, where it doesn't depend on where its middle is.
@@ -154,23 +178,22 @@ class _Rounds:
             return None, f"{type(error).__name__}: {error}"
         return measurement, ""
 
-    def comparison(self, interrupted: bool) -> Comparison:
-        stayed = [self._finalist(deployment) for deployment in self.alive] if len(self.complete) >= 2 else []
-        return Comparison(
-            baseline=self._finalist(self.baseline),
-            candidates=tuple(sorted(stayed, key=lambda finalist: -finalist.speedup.median)),
-            dropped=tuple(self._finalist(deployment) for deployment in self.reasons),
-            blocks=len(self.complete),
-            interrupted=interrupted,
-        )
-
-    def _finalist(self, deployment: Deployment) -> Finalist:
-        score = self.blocks.goal.score
-        pairs = [(block[deployment], block[self.baseline]) for block in self.complete if deployment in block]
+    def finalist(self, deployment: Deployment) -> Finalist:
+        own = [block for block in self.complete if deployment in block]
         return Finalist(
             deployment=deployment,
-            measurements=tuple(own for own, _ in pairs),
-            ratios=tuple(score(Pooled((own,))) / score(Pooled((base,))) for own, base in pairs),
+            measurements=tuple(block[deployment] for block in own),
+            ratios=tuple(self._score(block[deployment]) / self._compared_with(block) for block in own),
             dropped=self.reasons.get(deployment, ""),
             goal=self.blocks.goal,
         )
+
+    def _score(self, measurement: Measurement) -> float:
+        return self.blocks.goal.score(Pooled((measurement,)))
+
+    def _compared_with(self, block: dict[Deployment, Measurement]) -> float:
+        """The score that a block's others are compared with: the baseline's, or the candidates' geometric mean."""
+        if self.baseline is not None:
+            return self._score(block[self.baseline])
+        logs = [math.log(self._score(block[deployment])) for deployment in self.alive if deployment in block]
+        return math.exp(sum(logs) / len(logs)) if logs else math.nan

@@ -12,7 +12,7 @@ from autotune.intervals import Interval, geometric_interval
 from autotune.measure import Measurement, Pooled
 from autotune.study.goal import Goal, Limit
 
-__all__ = ["NEAR_TIE", "Comparison", "Finalist", "non_default_knobs", "preferred", "ranked"]
+__all__ = ["NEAR_TIE", "Comparison", "Finalist", "Ranking", "non_default_knobs", "preferred", "ranked"]
 
 NEAR_TIE = 1.05
 """Deployments whose medians differ by less may be tied; beyond it a wide interval is noise, not a tie."""
@@ -27,7 +27,8 @@ class Finalist:
     deployment: Deployment
     measurements: tuple[Measurement, ...]
     ratios: tuple[float, ...]
-    """For each block, its score over the baseline's: RTFx, or 1 / p95 latency, as the goal says."""
+    """For each block, its score over the baseline's, or over the mean of all candidates' in a ranking: RTFx, or
+    1 / p95 latency, as the goal says."""
     dropped: str = ""
     """Why it left the comparison, empty if it stayed."""
     goal: Goal = field(default_factory=Goal)
@@ -75,26 +76,32 @@ class Finalist:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The baseline and the candidates as the blocks measured them, and the recommendation that follows."""
+class Ranking:
+    """Candidates as the blocks measured them, compared with each other: each ratio is to the mean of its block."""
 
-    baseline: Finalist
     candidates: tuple[Finalist, ...]
     """Candidates that never failed, best median speed-up first; empty without two complete blocks."""
     dropped: tuple[Finalist, ...]
     """Candidates that left because they failed."""
     blocks: int
-    """Complete blocks: those in which the baseline and every candidate that stayed were measured."""
+    """Complete blocks: those in which the baseline, if there is one, and every candidate that stayed were measured."""
     interrupted: bool
-    chosen: Deployment | None = None
-    """The candidate that earlier blocks have chosen: it wins if it may be recommended, however the others did."""
-    earlier: tuple[Finalist, ...] = ()
-    """Faster candidates that guard or limits held back in comparisons before this one."""
 
     @property
     def conclusive(self) -> bool:
         """Whether there are two complete blocks; without them there is no interval, and nothing can be recommended."""
         return self.blocks >= 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Ranking):
+    """The baseline and the candidates beside it, and the recommendation that follows."""
+
+    baseline: Finalist
+    chosen: Deployment | None = None
+    """The candidate that earlier blocks have chosen: it wins if it may be recommended, however the others did."""
+    earlier: tuple[Finalist, ...] = ()
+    """Faster candidates that guard or limits held back in comparisons before this one."""
 
     @property
     def winner(self) -> Finalist:

@@ -58,19 +58,21 @@ def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
     proven = {finalist.deployment for finalist in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
     # By trials on both sides, also for what was proven in blocks: both were then measured alike.
     bar = _relative(result, comparison.winner.deployment)
+    # Trials are relative to the study's anchor, and a ratio is to the baseline.
+    baseline = _relative(result, comparison.baseline.deployment)
     for candidate in result.candidates:
         if candidate.deployment in proven or candidate.relative <= bar:
             continue
-        entry = _of(candidate)
+        entry = _of(candidate, baseline)
         if entry.limits or entry.inaccurate:
             held.append(entry)
     return sorted(held, key=lambda one: -one.ratio)
 
 
-def _of(candidate: Candidate) -> HeldBack:
+def _of(candidate: Candidate, baseline: float) -> HeldBack:
     goal, figures = candidate.goal, candidate.pooled
     verdict, missed = goal.guard.verdict(figures.accuracy), tuple(goal.missed(figures))
-    return HeldBack(candidate.deployment, figures.rtfx, candidate.relative, verdict, missed)
+    return HeldBack(candidate.deployment, figures.rtfx, candidate.relative / baseline, verdict, missed)
 
 
 def _relative(result: StudyResult, deployment: Deployment) -> float:

@@ -85,7 +85,7 @@ def _of_finalist(finalist: Finalist) -> tuple[_Shortfall, ...]:
     verdict = finalist.verdict
     if verdict is None or finalist.accurate:
         return _over(finalist.missed)
-    high, allowed = verdict.increase.high, verdict.allowed
+    high, allowed = verdict.nearest.high, verdict.allowed
     # An allowance of 0 is no unit to measure in: then the loss itself is the excess.
     excess = high / allowed - 1 if allowed else high
     return (*_over(finalist.missed), *_inaccurate(excess, verdict.describe()))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from autotune.accuracy import Accuracy
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.measure import Pooled
-from autotune.proof.blocks import BlockRunner, Blocks, FinalistEvent, compare
+from autotune.proof.blocks import PRECISION, BlockRunner, Blocks, FinalistEvent, compare, rank
 from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_default_knobs, ranked
+from autotune.proof.contested import full_hearings, judged_by
 from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
 from autotune.reporting import Reporter
@@ -117,6 +120,8 @@ def _doubt(figures: Pooled, goal: Goal) -> int:
     constraints = goal.constraints(figures)
     if max(constraints.values()) > 0:
         return 2
+    if figures.accuracy is None and any(measurement.cut_short for measurement in figures.measurements):
+        return 1  # given up before its texts were judged
     return 0 if constraints.get("accuracy", -1.0) <= -0.5 or goal.guard.passes(figures.accuracy) else 1
 
 
@@ -144,7 +149,9 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
         InfeasibleSloError: neither a candidate nor the baseline keeps the limits that were asked for.
         KeyboardInterrupt: stopped before two blocks of the proof were complete.
     """
-    prover = _Prover(better_baseline(result), runner, reporter, result.goal, plan)
+    baseline = better_baseline(result)
+    hearings, precision = full_hearings(result), _precision(result, baseline)
+    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, precision)
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
@@ -160,6 +167,18 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
     return prover.prove(queue)
 
 
+def _precision(result: StudyResult, baseline: Deployment) -> float:
+    """The relative half-width of a speed-up's interval that is worth its time, by the speed-up that the search saw.
+
+    A twentieth of it on the log scale: nobody decides otherwise because 14.7 may be 13 or 16, and 1.02 may not be 1.05.
+    Fixed before the proof, so that the proof's own luck doesn't decide when it ends.
+    """
+    best = next(iter(result.best(1)), None)
+    before = next(item.relative for item in result.baselines if item.deployment == baseline)
+    seen = 0.0 if best is None else math.log(best.relative / before)
+    return max(PRECISION, math.expm1(abs(seen) / 20))
+
+
 @dataclass(frozen=True)
 class _Prover:
     baseline: Deployment
@@ -167,22 +186,31 @@ class _Prover:
     reporter: Reporter
     goal: Goal
     plan: ProofPlan
+    hearings: Mapping[Deployment, Accuracy]
+    """Full hearings from before the blocks."""
+    precision: float = PRECISION
 
     def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
         """Deployments in the order in which they are proven, without those that failed; whether the user stopped it."""
         plan, unchanged = self.plan, [*line.finalists, *line.reserve]
         if plan.select < 2 or len(line.finalists) < 2:
             return unchanged, False
-        comparison = self._compare(line.finalists, Blocks(plan.select, seed=plan.seed, goal=self.goal), "selection")
-        failed = [finalist.deployment for finalist in comparison.dropped]
-        if not comparison.conclusive:
+        blocks = Blocks(plan.select, seed=plan.seed, goal=self.goal)
+        ranking = rank(line.finalists, self.runner, blocks=blocks, on_event=self._reported("selection"))
+        failed = [finalist.deployment for finalist in ranking.dropped]
+        if not ranking.conclusive:
             # Stopped too early to rank: what the study expects is then the best order there is.
-            return [deployment for deployment in unchanged if deployment not in failed], comparison.interrupted
+            return [deployment for deployment in unchanged if deployment not in failed], ranking.interrupted
         groups: list[list[Finalist]] = [[], [], []]
-        for finalist in comparison.candidates:
-            groups[_doubt(finalist.pooled, self.goal)].append(finalist)
+        for finalist in ranking.candidates:
+            groups[_doubt(self._figures(finalist), self.goal)].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
-        return [*order, *line.reserve], comparison.interrupted
+        return [*order, *line.reserve], ranking.interrupted
+
+    def _figures(self, finalist: Finalist) -> Pooled:
+        """Its blocks' figures; its texts by a full hearing if there was one, of which the blocks heard a part."""
+        hearing = self.hearings.get(finalist.deployment)
+        return finalist.pooled if hearing is None else Pooled(judged_by(finalist.measurements, hearing))
 
     def prove(self, queue: Sequence[Deployment]) -> Comparison:
         """Prove the first two of ``queue``, or the next two while guard or limits hold those back."""
@@ -207,16 +235,17 @@ class _Prover:
     def _proof(self, pair: Sequence[Deployment]) -> Comparison:
         plan = self.plan
         # Blocks number on from the selection's: the proof hears audio by which nothing was chosen.
-        blocks = Blocks(plan.prove, plan.most, seed=plan.seed + 1, goal=self.goal, first=plan.select)
-        return replace(self._compare(pair, blocks, "proof"), chosen=pair[0] if pair else None)
+        blocks = Blocks(plan.prove, plan.most, self.precision, seed=plan.seed + 1, goal=self.goal, first=plan.select)
+        comparison = compare(pair, self.baseline, self.runner, blocks=blocks, on_event=self._reported("proof"))
+        return replace(comparison, chosen=pair[0] if pair else None)
 
-    def _compare(self, candidates: Sequence[Deployment], blocks: Blocks, phase: str) -> Comparison:
+    def _reported(self, phase: str) -> Callable[[FinalistEvent], None]:
         def on_event(event: FinalistEvent) -> None:
             result = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
             text = f"{event.deployment.describe()}: {result:.200}"
             self.reporter.step(f"{phase}, block", event.block + 1, event.blocks, text)
 
-        return compare(candidates, self.baseline, self.runner, blocks=blocks, on_event=on_event)
+        return on_event
 
 
 def _may_go_on(comparison: Comparison) -> bool:

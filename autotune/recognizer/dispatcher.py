@@ -37,6 +37,8 @@ class SegmentJob:
     """Whose segment it is: ``put`` limits how much of one owner waits, ``withdraw`` takes back all of it."""
     before_s: float = 0.0
     """Seconds of its recording that lie before it and arrived together with it."""
+    together: bool = False
+    """Whether all that waits of its owner is one batch, whatever the policy says: FunASR's users pass lists."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,11 @@ class Dispatcher:
                     # Woken early by whatever changes the queue: a batch that is now full must not wait on.
                     self._changed.wait(max(0.0, decision.until_s - now))
                     continue
-                taken = set(decision.indices)
                 jobs = [self._queue[index] for index in decision.indices]
-                self._queue = [job for index, job in enumerate(self._queue) if index not in taken]
+                if jobs[0].together:
+                    jobs = [job for job in self._queue if job.owner is jobs[0].owner]
+                taken = set(map(id, jobs))
+                self._queue = [job for job in self._queue if id(job) not in taken]
                 self._running[number] = now
                 self._stats.batch_started()
                 self._changed.notify_all()  # there is room now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
 from autotune.recognizer.request import Request
 from autotune.recognizer.stats import Stats
 
-__all__ = ["AudioInput", "Intake", "IntakePath", "check_samples", "queue_limit_s"]
+__all__ = ["AudioInput", "Intake", "IntakePath", "Reader", "check_samples", "queue_limit_s"]
 
 AudioInput = Path | str | Float32
 """A file's path, or float32 samples [samples], 16 kHz mono, in −1..1."""
@@ -38,8 +39,11 @@ def queue_limit_s(deployment: Deployment) -> float:
     """Most seconds of audio that wait for an engine while files are transcribed; a longer segment waits alone.
 
     Four full batches for each instance, which is enough to sort by length, at most 600 s; but always two of the
-    largest batches, or the deployment's ``max_audio_s`` would not be what is measured.
+    largest batches, or the deployment's ``max_audio_s`` would not be what is measured. FunASR's own path gets whole
+    lists of whole recordings.
     """
+    if deployment.engine == "funasr":
+        return math.inf
     batch_s = deployment.batch.max_audio_s
     return max(min(BATCHES_AHEAD * deployment.instances * batch_s, LIMIT_S), 2 * batch_s)
 
@@ -58,26 +62,60 @@ class IntakePath:
 
 
 class Intake:
-    """Brings recordings to the dispatcher in lots of half the queue: whole batches, and the next lot while they run.
+    """Recordings of one caller on their way to the dispatcher. Thread-safe; each reading thread has a ``reader``."""
 
-    The first lot is half as large, one batch for each engine: until it is there, they have nothing to do. Features
-    are computed here too, so they are ready when an engine is. For one thread, but ``abandon`` is for any.
-    """
+    def __init__(self, path: IntakePath, limit_s: float, *, readers: int = 1, together: bool = False) -> None:
+        """Take nothing yet.
 
-    def __init__(self, path: IntakePath, limit_s: float) -> None:
-        self._path = path
-        self._limit_s = limit_s
-        self._full_s = limit_s / BATCHES_AHEAD
-        self._lot: list[SegmentJob] = []
-        self._lot_s = 0.0
+        Args:
+            path: what the recordings pass.
+            limit_s: most seconds of their audio that wait for an engine.
+            readers: number of threads that will read them; the room is shared among their lots.
+            together: see ``SegmentJob``.
+        """
+        self.path = path
+        self.limit_s = limit_s
+        self.gone = False
+        """Whether nobody wants the recordings any more."""
+        self.lot_s = limit_s / 2 / readers
+        self._together = together
         self._requests: list[Request] = []
-        self._gone = False
 
     def begin(self, arrival_s: float) -> Request:
-        """Open a request for one recording, to be filled by ``take``; ``arrival_s`` as for ``Request``."""
-        request = Request(arrival_s, owner=self)
+        """Open a request for one recording, to be filled by a reader; ``arrival_s`` as for ``Request``."""
+        request = Request(arrival_s, owner=self, together=self._together)
         self._requests.append(request)
         return request
+
+    def reader(self) -> Reader:
+        """What one thread reads recordings with."""
+        return Reader(self)
+
+    @property
+    def done_s(self) -> float:
+        """Seconds of audio whose texts are there."""
+        return sum(request.done_s for request in self._requests)
+
+    def abandon(self) -> None:
+        """Withdraw what waits of every recording, and take no more; futures raise ``CancelledError``."""
+        self.gone = True
+        self.path.dispatcher.withdraw(self)
+        for request in list(self._requests):
+            request.fail(CancelledError())
+
+
+class Reader:
+    """Brings recordings to the dispatcher in lots, whole batches, and the next lot while they run. For one thread.
+
+    The first lot is half as large as the others, one batch for each engine: until it is there, they have nothing to
+    do. Features are computed here too, so they are ready when an engine is.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake, self._path = intake, intake.path
+        self._full_s = intake.lot_s / 2
+        self._lot: list[SegmentJob] = []
+        self._lot_s = 0.0
 
     def take(self, audio: AudioInput, request: Request) -> None:
         """Read and cut one recording, queueing lots as they fill.
@@ -95,7 +133,7 @@ class Intake:
                 clock.lap("read")
                 total += len(block)
                 self._cut(request, chunker, block, clock)
-                if request.future.done() or self._gone:
+                if request.future.done() or self._intake.gone:
                     break  # a segment failed, and with it the recording; or nobody wants it any more
             clock.lap("read")
         self._cut(request, chunker, None, clock)
@@ -106,14 +144,7 @@ class Intake:
         """Queue what is left, waiting for room."""
         lot, self._lot, self._lot_s = self._lot, [], 0.0
         if lot:
-            self._path.dispatcher.put(lot, limit_s=self._limit_s, gone=lambda: self._gone)
-
-    def abandon(self) -> None:
-        """Withdraw what waits of every recording taken, and take no more; futures raise ``CancelledError``."""
-        self._gone = True
-        self._path.dispatcher.withdraw(self)
-        for request in list(self._requests):
-            request.fail(CancelledError())
+            self._path.dispatcher.put(lot, limit_s=self._intake.limit_s, gone=lambda: self._intake.gone)
 
     def _cut(self, request: Request, chunker: Chunker, block: Float32 | None, clock: _Clock) -> None:
         with self._path.turns:
@@ -126,7 +157,7 @@ class Intake:
             self._lot_s += self._lot[-1].audio_s
             if self._lot_s >= self._full_s:
                 self.flush()
-                self._full_s = self._limit_s / 2
+                self._full_s = self._intake.lot_s
                 clock.lap("wait")
 
 

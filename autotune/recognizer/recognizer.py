@@ -30,6 +30,7 @@ from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_lim
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
+from autotune.recognizer.transcription import OnTranscript, Transcription
 
 __all__ = ["Recognizer", "warmup_shapes"]
 
@@ -93,23 +94,27 @@ class Recognizer:
     def transcribe(self, audio: Sequence[AudioInput]) -> list[Transcript]:
         """Transcribe recordings together, as fast as the deployment can; one transcript each, in order.
 
-        Files are read while their segments are recognised, no further ahead than ``queue_limit_s``, so memory doesn't
-        grow with their length (except for chunking method ``none`` and FunASR's own path, which need whole
-        recordings).
+        Files are read by the deployment's readers while their segments are recognised, no further ahead than
+        ``queue_limit_s``, so memory doesn't grow with their length or number (except for chunking method ``none``,
+        which needs whole recordings, and FunASR's own path, which gets them all in one list).
 
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
         """
-        intake = Intake(self._path, queue_limit_s(self.deployment))
-        try:
-            requests = [intake.begin(OFFLINE) for _ in audio]
-            for item, request in zip(audio, requests, strict=True):
-                intake.take(item, request)
-            intake.flush()
-        except BaseException:
-            intake.abandon()
-            raise
-        return [request.future.result() for request in requests]
+        return self.transcription(audio).result()
+
+    def transcription(self, audio: Sequence[AudioInput], on_transcript: OnTranscript | None = None) -> Transcription:
+        """What ``transcribe`` runs, for whoever wants each transcript as soon as it is there, or may give up.
+
+        Args:
+            audio: files or samples, all there.
+            on_transcript: called with each recording's place and transcript once it is there, in whatever order, by a
+                thread that has other work to do.
+        """
+        readers = max(1, min(self.deployment.readers, len(audio)))
+        whole = self.deployment.engine == "funasr"
+        intake = Intake(self._path, queue_limit_s(self.deployment), readers=readers, together=whole)
+        return Transcription(intake, audio, readers, on_transcript)
 
     def submit(self, audio: AudioInput) -> Future[Transcript]:
         """Queue one recording now; it is batched with what else is waiting, as ``deployment.batch`` says.

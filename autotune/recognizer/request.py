@@ -24,19 +24,26 @@ class Request:
     """
 
     def __init__(
-        self, arrival_s: float, *, owner: object = None, on_segment: Callable[[Segment], None] | None = None
+        self,
+        arrival_s: float,
+        *,
+        owner: object = None,
+        together: bool = False,
+        on_segment: Callable[[Segment], None] | None = None,
     ) -> None:
         """Open a request without any segment.
 
         Args:
             arrival_s: ``time.perf_counter()`` when the recording arrived, or ``batching.OFFLINE``.
             owner: the owner of its segments, see ``SegmentJob``; None: the request itself.
+            together: see ``SegmentJob``.
             on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
                 segments don't overlap. By a dispatcher's thread, so it must be quick.
         """
         self.future: Future[Transcript] = Future()
         self._arrival_s = arrival_s
         self._owner = self if owner is None else owner
+        self._together = together
         self._on_segment = on_segment
         self._handed_out = 0
         """Segments that ``on_segment`` has been called with, or is being called with."""
@@ -70,6 +77,7 @@ class Request:
             owner=self._owner,
             # A spoken segment arrived when it had been spoken: what lies before it must not put it off once more.
             before_s=start_s if arrival_s is None else 0.0,
+            together=self._together,
         )
 
     def seal(self, samples: int) -> None:
@@ -77,6 +85,17 @@ class Request:
         with self._lock:
             self._audio_s = samples / SAMPLE_RATE_HZ
         self._resolve()
+
+    @property
+    def done_s(self) -> float:
+        """Seconds of the recording before the first segment without a text; all of it once the transcript is there."""
+        with self._lock:
+            if self.future.done() and self._audio_s is not None:
+                return self._audio_s
+            missing = next((at for at in range(len(self._places)) if at not in self._decoded), None)
+            if missing is not None:
+                return self._places[missing].start_s
+            return self._places[-1].end_s if self._places else 0.0
 
     def fail(self, error: BaseException) -> None:
         """Give up: the future raises ``error``, unless it is settled already."""

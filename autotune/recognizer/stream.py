@@ -105,6 +105,7 @@ class RecordingRequest:
 
     def __init__(self, path: IntakePath, limit_s: float) -> None:
         self._intake = Intake(path, limit_s)
+        self._reader = self._intake.reader()
         self._request = self._intake.begin(time.perf_counter())
 
     @property
@@ -119,8 +120,8 @@ class RecordingRequest:
             AudioError: it cannot be read; names it.
         """
         try:
-            self._intake.take(audio, self._request)
-            self._intake.flush()
+            self._reader.take(audio, self._request)
+            self._reader.flush()
         except BaseException:
             self.abandon()
             raise

@@ -163,12 +163,12 @@ def knee(document: DeploymentFile) -> float:
 
     Little's law: in flight = throughput × time in the system. While it was busy, the recognizer took RTFx seconds of
     audio a second, which is RTFx / (mean seconds of a recording) recordings a second; each was in the system for its
-    latency (the median), a stream for as long as it was spoken as well. A profile with ``closed`` arrival is measured
-    with one recording at a time, whose own segments keep the machine busy: there the law gives 1.
+    latency (the median), a stream for as long as it was spoken as well. A profile with ``closed`` or ``offline``
+    arrival is measured with one recording for each reader, whose segments keep the machine busy: no law is needed.
     """
     audio, measured = document.audio_profile, document.measurement
-    if audio.arrival == "closed":
-        return 1.0
+    if audio.arrival in ("closed", "offline"):
+        return float(document.deployment.readers)
     recording_s = audio.audio_s / audio.recordings
     inside_s = measured.latency_s.p50 + (recording_s if audio.arrival == "realtime" else 0.0)
     return max(1.0, measured.rtfx.median / recording_s * inside_s)
@@ -201,8 +201,8 @@ def memory_note(document: DeploymentFile) -> str:
 def knee_note(document: DeploymentFile) -> str:
     """A sentence that says where ``target_in_flight_milli`` comes from."""
     audio, measured = document.audio_profile, document.measurement
-    law = "one recording at a time keeps it busy"
-    if audio.arrival != "closed":
+    law = "one recording for each reader keeps it busy"
+    if audio.arrival not in ("closed", "offline"):
         spoken = f" + {audio.audio_s / audio.recordings:.1f} s spoken" if audio.arrival == "realtime" else ""
         law = (
             f"Little's law, RTFx {measured.rtfx.median:.1f} / {audio.audio_s / audio.recordings:.1f} s a recording × "

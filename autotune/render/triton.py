@@ -52,7 +52,7 @@ def render_triton(document: DeploymentFile, options: TritonOptions) -> Rendering
         DocumentError: Triton can't express the deployment (every lost choice is named), or an option is wrong.
     """
     # What is longer than a request should be comes cut already, so it is tuned for requests.
-    refuse_lost(document, TARGET, profile="short" if document.audio_profile.arrival == "closed" else "")
+    refuse_lost(document, TARGET, profile="short" if document.audio_profile.arrival in ("closed", "offline") else "")
     if re.fullmatch(r"/[\w./-]*", options.repository) is None:
         raise DocumentError(f"repository must be an absolute path, but got {options.repository!r}.")
     if options.helpers < 1:

@@ -118,6 +118,10 @@ class _Task:
             return f"it is for CPUs without {' or '.join(needed.unless_isa)}"
         return None
 
+    def _arrives(self, asked: Loop | None) -> bool:
+        # Recordings that are there one after the other or all at once: waiting for company pays for neither.
+        return asked in (None, self.arrival) or (asked, self.arrival) == ("closed", "offline")
+
     def _devices_of(self, device: str) -> tuple[str, ...]:
         if device == "cuda":
             return tuple(name for name in self.devices if name.startswith("cuda:"))
@@ -127,7 +131,7 @@ class _Task:
         """None if a parameter that is always needed has no choice left; ``otherwise`` goes into ``fixed``."""
         parameters: dict[str, ResolvedParameter] = {}
         for path, parameter in branch.parameters.items():
-            if parameter.arrival not in (None, self.arrival):
+            if not self._arrives(parameter.arrival):
                 if parameter.otherwise is not None:
                     fixed[path] = parameter.otherwise
                 continue
@@ -153,7 +157,7 @@ class _Task:
     def _choices(self, branch: str, path: str, parameter: Parameter) -> tuple[Value, ...]:
         values: list[Value] = []
         for choice in parameter.values:
-            if choice.arrival not in (None, self.arrival):
+            if not self._arrives(choice.arrival):
                 continue
             reason = self._lacks(choice)
             if reason is not None:
@@ -166,9 +170,7 @@ class _Task:
         return tuple(sorted(set(values), key=float)) if ordinal else tuple(values)
 
     def _expert(self, choices: Sequence[Choice]) -> tuple[Value, ...]:
-        fitting = [
-            choice for choice in choices if choice.arrival in (None, self.arrival) and self._lacks(choice) is None
-        ]
+        fitting = [choice for choice in choices if self._arrives(choice.arrival) and self._lacks(choice) is None]
         return self._numbers(tuple(choice.value for choice in fitting))
 
     def _numbers(self, values: tuple[Any, ...]) -> tuple[Value, ...]:

@@ -33,8 +33,10 @@ def _prompts(text_norm: str) -> list[Capability]:
 
 
 _UNPINNED = Capability("pinning", (False,), "it doesn't bind its threads")
+_ONE_READER = Capability("readers", (1,), "it reads each request in the thread that transcribes it")
 _UNPADDED = Capability("batch.pad_to_s", (0.0,), "it pads a batch to its longest segment alone")
 _FUNASR = (
+    _ONE_READER,
     _UNPINNED,
     _UNPADDED,
     Capability("fp32_share", (0.0,), "FunASR's own export quantises every matrix product"),
@@ -161,6 +163,7 @@ _AUTOMODEL = TargetEngine(
 _TRITON = TargetEngine(
     (
         Capability("engine", ("onnxruntime",), "the network runs on its ONNX Runtime backend"),
+        _ONE_READER,
         _UNPINNED,
         _UNPADDED,
         Capability("graph", ("funasr",), "FunASR's scoring model reads the scores of FunASR's own export"),

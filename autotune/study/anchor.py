@@ -1,4 +1,4 @@
-"""The anchor: the baseline, measured again every few trials, shows whether the machine's speed has changed."""
+"""The anchor: one fast deployment, measured again every few trials, shows whether the machine's speed has changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["ANCHOR_AGE_S", "DRIFT", "EVERY", "PAUSE_S", "changed", "describe_dri
 EVERY = 10
 """Trials between two measurements of the anchor."""
 DRIFT = 0.05
-"""Share by which the baseline's score may move before trials on both sides are no longer compared directly."""
+"""Share by which the anchor's score may move before trials on both sides are no longer compared directly."""
 PAUSE_S = 30.0
 """Seconds before the anchor is measured once more, in which a disturbance that passes by itself should have passed."""
 ANCHOR_AGE_S = 600.0
@@ -26,15 +26,15 @@ _BEYOND_NOISE = 2.5
 
 
 def changed(looks: Sequence[float], score: float) -> bool:
-    """Whether a score of the baseline is further from its earlier ones' median than it may be, up or down."""
+    """Whether a score of the anchor is further from its earlier ones' median than it may be, up or down."""
     return abs(_shift(looks, [score])) > math.log(1 + DRIFT)
 
 
 def shift_of(before: Sequence[float], after: Sequence[float], noise: float) -> float:
-    """By how much the baseline's log score has moved.
+    """By how much the anchor's log score has moved.
 
     Args:
-        before: scores of the baseline while nothing had changed, at least one.
+        before: scores of the anchor while nothing had changed, at least one.
         after: scores since something may have, at least one.
         noise: standard deviation of one log score, see ``noise_of``.
 
@@ -62,10 +62,13 @@ def noise_of(repeats: Iterable[Sequence[float]]) -> float:
 
 
 def describe_drift(looks: Sequence[float], score: float) -> str:
-    """One line for the terminal: by how much the baseline's speed has changed."""
+    """One line for the terminal: by how much the anchor's speed has changed."""
     share = abs(math.expm1(_shift(looks, [score])))
     how = "faster" if _shift(looks, [score]) > 0 else "slower"
-    return f"The baseline is now {100 * share:.0f} % {how} than before. Looking once more in {PAUSE_S:.0f} s."
+    return (
+        f"The study's anchor, measured again, is {100 * share:.0f} % {how} than before. Looking once more in "
+        f"{PAUSE_S:.0f} s."
+    )
 
 
 def _shift(before: Sequence[float], after: Sequence[float]) -> float:

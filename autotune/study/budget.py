@@ -37,7 +37,7 @@ class Effort:
     prove: int
     """Interleaved blocks in which the chosen one is proven; only these are reported."""
     most: int
-    """Most blocks of the proof: it goes on while its interval is wider than ±1.5 %."""
+    """Most blocks of the proof: it goes on while its interval is wider than is worth its time (``proof.confirm``)."""
     recordings_per_shard: int | None = None
     """Recordings of one shard; None: as many as the audio profile says."""
 
@@ -48,7 +48,7 @@ class Effort:
 
 
 EFFORTS: dict[str, Effort] = {
-    "quick": Effort(trials=12, shards=1, finalists=3, select=2, prove=3, most=3),
+    "quick": Effort(trials=12, shards=1, finalists=3, select=2, prove=4, most=4),
     "standard": Effort(trials=30, shards=2, finalists=5, select=2, prove=4, most=8),
     "thorough": Effort(trials=100, shards=3, finalists=5, select=4, prove=6, most=16),
 }

@@ -179,24 +179,24 @@ def _fitted(trials: tuple[tuple[Deployment, float], ...]) -> Surrogate:
 def in_doubt(trials: Sequence[TrialRecord]) -> dict[int, float]:
     """Numbers of the trials during which the machine changed, each with the factor by which it became slower.
 
-    They lie between the last look at the baseline that agreed with the anchor and the two that moved it: nobody knows
-    on which side of the change.
+    They lie between the last look that agreed with the anchor and the two that moved it, the first of these included:
+    nobody knows on which side of the change.
     """
     doubtful: dict[int, float] = {}
     for node in {trial.node for trial in trials}:
         before, since = list[int](), list[int]()
-        anchor: float | None = None
+        anchor, last = None, -1
         for trial in trials:
             if trial.node != node or trial.measurement is None:
                 continue
-            if not trial.of_the_baseline:
+            if not trial.is_look:
                 since.append(trial.number)
                 continue
             if anchor is not None and trial.role == "anchor" and trial.anchor != anchor:
                 # The look that moves it follows the one that gave rise to it.
-                doubtful |= dict.fromkeys([*before, *since], anchor / trial.anchor)
+                doubtful |= dict.fromkeys([*before, *since, last], anchor / trial.anchor)
             before, since = since, []
-            anchor = trial.anchor
+            anchor, last = trial.anchor, trial.number
     return doubtful
 
 

@@ -70,7 +70,8 @@ class Goal:
     def constraints(self, figures: Pooled | None) -> dict[str, float]:
         """Optuna's constraints, each ≤0 where it is kept: ``ran``, ``accuracy``, ``p95_latency_s``, ``memory``.
 
-        Accuracy counts by its point estimate. ``figures`` is None for a deployment that did not run.
+        Accuracy counts by its point estimate, and not at all where no text was judged. ``figures`` is None for a
+        deployment that did not run.
         """
         if figures is None:
             return {"ran": 1.0}
@@ -92,6 +93,8 @@ class Goal:
     def key(self) -> str:
         """Equal for equal goals; part of the study's name, since Optuna's constraints of a finished trial are final."""
         parts = [f"{self.guard.allowed:g}"]
+        if self.guard.reference == "baseline":
+            parts.append("baseline")
         if self.objective == "latency":
             parts.append("latency")
         if self.p95_latency_s is not None:
@@ -109,4 +112,6 @@ class Goal:
             parts.append(f"memory ≤ {self.max_memory_bytes / 2**20:.0f} MiB")
         if self.guard.allowed == math.inf:
             parts.append("any loss of accuracy")
+        elif self.guard.reference == "fp32":
+            parts.append("as accurate as fp32 PyTorch")
         return ", ".join(parts)

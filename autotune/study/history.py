@@ -110,29 +110,29 @@ class History:
         return sum((baselines or not record.of_the_baseline) and self.settled(record.deployment) for record in first)
 
     def anchor(self, node: str) -> float | None:
-        """Score of the baseline that trials of a node are relative to now; None before there is one."""
-        records = [record for record in self.records if record.node == node and record.of_the_baseline]
+        """Score of the anchor that trials of a node are relative to now; None before there is one."""
+        records = [record for record in self.records if record.node == node and record.is_look]
         return next((record.anchor for record in reversed(records) if record.measurement), None)
 
-    def looks(self, node: str, baseline: Deployment) -> list[float]:
-        """Scores of a baseline on a node since the anchor was last moved, oldest first."""
+    def looks(self, node: str, anchored: Deployment) -> list[float]:
+        """Scores of the anchor's deployment on a node since the anchor was last moved, oldest first."""
         anchor = self.anchor(node)
         records = [
-            record for record in self._of.get(baseline.key, ()) if record.node == node and record.anchor == anchor
+            record for record in self._of.get(anchored.key, ()) if record.node == node and record.anchor == anchor
         ]
         return [self._goal.score(record.pooled) for record in records if record.pooled]
 
-    def noise(self, node: str, baseline: Deployment) -> float:
+    def noise(self, node: str, anchored: Deployment) -> float:
         """Standard deviation of one log score, by what was measured more than once."""
-        looks = [math.log(score) for score in self.looks(node, baseline)]
+        looks = [math.log(score) for score in self.looks(node, anchored)]
         return noise_of([looks, *(candidate.logs for candidate in self.candidates)])
 
     def since_anchor(self, node: str) -> int:
-        """Trials of a node since it last measured a baseline."""
+        """Trials of a node since it last looked at its anchor."""
         count = 0
         for record in reversed(self.records):
             if record.node == node:
-                if record.of_the_baseline:
+                if record.is_look:
                     return count
                 count += 1
         return count

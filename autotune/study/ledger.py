@@ -128,6 +128,22 @@ class Ledger:
             self._study.set_user_attr("transfers", [deployment.model_dump(mode="json") for deployment in offered])
         return [Deployment.model_validate(deployment) for deployment in self._study.user_attrs["transfers"]]
 
+    def anchor(self) -> Deployment | None:
+        """The deployment that shows how fast each machine of the study is; None before it is chosen."""
+        return self._storage.patiently(self._anchor, None)
+
+    def set_anchor(self, deployment: Deployment) -> Deployment:
+        """Choose the anchor, unless another node has; returns the one that counts."""
+        anchor = self._storage.patiently(self._anchor, deployment)
+        assert anchor is not None
+        return anchor
+
+    def _anchor(self, chosen: Deployment | None) -> Deployment | None:
+        if chosen is not None and "anchor" not in self._study.user_attrs:
+            self._study.set_user_attr("anchor", chosen.model_dump(mode="json"))
+        attribute = self._study.user_attrs.get("anchor")
+        return None if attribute is None else Deployment.model_validate(attribute)
+
     def taken(self) -> set[str]:
         """Keys of the deployments that other nodes are measuring."""
         if self._storage.alone:

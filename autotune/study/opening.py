@@ -58,8 +58,9 @@ def _adopt(study: optuna.Study, storage: BaseStorage, base: str, goal: Goal) -> 
 
 
 def _copy(source: optuna.Study, study: optuna.Study, goal: Goal) -> None:
-    if "identity" in source.user_attrs:
-        study.set_user_attr("identity", source.user_attrs["identity"])
+    for name in ("identity", "anchor"):
+        if name in source.user_attrs:
+            study.set_user_attr(name, source.user_attrs[name])
     for trial in source.get_trials(deepcopy=False):
         copied = _copied(trial, goal)
         if copied is not None:

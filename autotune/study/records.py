@@ -16,8 +16,8 @@ from autotune.measure import Measurement, Pooled
 __all__ = ["INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
 
 Role = Literal["baseline", "anchor", "expert", "transfer", "search", "recheck", "repeat"]
-"""Why a trial exists. ``anchor``: the baseline once more, to see whether the machine has changed; ``transfer``: it won
-in an earlier study; ``recheck``: a leader once more; ``repeat``: answered from what is known, never measured."""
+"""Why a trial exists. ``anchor``: the study's anchor, to see whether the machine has changed; ``transfer``: it won in
+an earlier study; ``recheck``: a leader once more; ``repeat``: answered from what is known, never measured."""
 State = Literal["complete", "pruned", "fail"]
 """``pruned``: the configuration's own failure; ``fail``: not its fault, it is tried again."""
 
@@ -30,7 +30,6 @@ _STATES: dict[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "fail",
 }
-_OF_THE_BASELINE = ("baseline", "anchor")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class TrialRecord:
     """The error's class: ``TrialOutOfMemory``, ``OSError``, …; empty if it didn't fail."""
     stderr_tail: str = ""
     anchor: float = 1.0
-    """Score of the baseline that this trial is relative to: the last one measured before it on the same machine."""
+    """Score of the study's anchor that this trial is relative to, as it stood on the same machine."""
     node: str = ""
     """The machine that measured it, where several share a study."""
     ended_s: float = 0.0
@@ -64,7 +63,12 @@ class TrialRecord:
     @property
     def of_the_baseline(self) -> bool:
         """Whether it measured FunASR's own path."""
-        return self.role in _OF_THE_BASELINE
+        return self.deployment.engine == "funasr"
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it shows how fast the machine is: the anchor's, or a baseline's where that is the anchor."""
+        return self.role in ("anchor", "baseline")
 
 
 def read_record(trial: FrozenTrial) -> TrialRecord | None:

@@ -1,4 +1,4 @@
-"""The steps of one run of a study: baselines, the anchor, and one deployment after the other."""
+"""The steps of one run of a study: the anchor, baselines, and one deployment after the other."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ hopeless and needs no more shards; 0: all of them."""
 
 OnStudyEvent = Callable[[StudyEvent], None]
 Shift = Callable[[float], float]
-"""A score of the baseline → by how much it moves the anchor, on the log scale."""
+"""A score of the anchor's deployment → by how much it moves the anchor, on the log scale."""
 
 HOPELESS = 0.9
 """A deployment whose first shard is slower than this share of the best's speed gets no further shard."""
@@ -65,14 +65,34 @@ class Steps:
     def _history(self) -> History:
         return self._ledger.history
 
-    def measure_baselines(self, baselines: Sequence[Deployment]) -> bool:
-        """Measure what is missing of the baselines; whether this node has one that ran, without which nothing follows.
+    def measure_anchor(self) -> None:
+        """Choose the study's anchor if nobody has, and measure it on this node if that hasn't been done.
 
-        Baselines that failed get another chance while none has run.
+        It is the first expert, on a GPU if there is one: it takes seconds where FunASR's own path takes a minute. It is
+        chosen before anything is measured, since all trials are relative to it. A study that began with a baseline
+        keeps that, and so does one whose first expert doesn't run.
         """
         own = [record for record in self._history.records if record.node == self._node]
         # By the clock of the day: the last run may lie before a reboot, where a monotonic clock begins anew.
         self._rested = bool(own) and time.time() - own[-1].ended_s > ANCHOR_AGE_S
+        experts = sorted(self._chooser.space.experts(), key=lambda expert: expert.device == "cpu")
+        anchored = self._ledger.anchor()
+        if anchored is None:
+            if not experts or any(record.role == "baseline" for record in self._history.records):
+                return
+            anchored = self._ledger.set_anchor(experts[0])
+        for _ in range(ATTEMPTS):
+            if self._history.measured(anchored, self._node) or anchored in self._history.crashed:
+                break
+            self._measure(Suggestion.of(self._chooser.space, anchored), "anchor")
+        if self._history.measured(anchored, self._node):
+            self._anchored = anchored
+
+    def measure_baselines(self, baselines: Sequence[Deployment]) -> bool:
+        """Measure what is missing of the baselines; whether this node has one that ran, without which nothing follows.
+
+        Baselines that failed get another chance while none has run. The better one is the anchor if there is no other.
+        """
         again = not any(self._history.measured(baseline, self._node) for baseline in baselines)
         for baseline in dict.fromkeys(baselines):
             if self._history.measured(baseline, self._node) or (self._history.settled(baseline) and not again):
@@ -85,8 +105,9 @@ class Steps:
             record for record in self._history.records if record.role == "baseline" and record.node == self._node
         ]
         scores = {record.deployment: self._goal.score(record.pooled) for record in records if record.pooled}
-        self._anchored = max(scores, key=lambda deployment: scores[deployment], default=None)
-        return self._anchored is not None
+        if self._anchored is None:
+            self._anchored = max(scores, key=lambda deployment: scores[deployment], default=None)
+        return bool(scores)
 
     def spent(self, budget: Budget) -> bool:
         """Whether the budget allows no further trial."""
@@ -142,7 +163,7 @@ class Steps:
         return None
 
     def _check_anchor(self) -> None:
-        """Measure the baseline again; if it has moved, pause, look once more, and compare with what it is now."""
+        """Measure the anchor again; if it has moved, pause, look once more, and compare with what it is now."""
         assert self._anchored is not None
         anchor, before = self._history.anchor(self._node), self._history.looks(self._node, self._anchored)
         noise = self._history.noise(self._node, self._anchored)
@@ -155,13 +176,13 @@ class Steps:
         now = self._history.anchor(self._node)
         moved = (
             "The second look agrees: the machine's speed has changed (heat, clocks or neighbours). Later trials are "
-            "compared with the baseline's present speed, and the leader is measured again."
+            "compared with the anchor's present speed, and the leader is measured again."
         )
         text = moved if now != anchor else "The second look doesn't confirm it: the machine counts as unchanged."
         self._on_event(self.event("drifted", "anchor", text=text))
 
     def _look(self, shift: Shift) -> float | None:
-        """The baseline's score now, which moves the anchor by ``shift``, on the log scale."""
+        """The score of the anchor's deployment now, which moves the anchor by ``shift``, on the log scale."""
         assert self._anchored is not None
         record = self._measure(Suggestion.outside(self._anchored), "anchor", shift)
         return None if record is None or record.pooled is None else self._goal.score(record.pooled)
@@ -191,11 +212,11 @@ class Steps:
         return record
 
     def _anchor_after(self, role: Role, score: float, shift: Shift | None) -> float:
-        """What a trial is relative to; for the baseline itself, what trials after it are relative to."""
+        """What a trial is relative to; for the anchor itself, what trials after it are relative to."""
         before = self._history.anchor(self._node)
         if before is None:
             return score
-        if role == "baseline":
+        if role == "baseline" and self._anchored is None:
             return max(before, score)
         return before * math.exp(shift(score)) if shift else before
 

@@ -114,7 +114,7 @@ class TuningStudy:
         transfers: Sequence[Deployment] = (),
         pause: Callable[[float], None] = time.sleep,
     ) -> StudyResult:
-        """Measure baselines, experts and transfers, then what TPE and local search suggest, until something ends it.
+        """Measure anchor, baselines, experts and transfers, then what TPE and local search suggest, until it ends.
 
         1. It ends when the budget is spent, nothing clearly better was found for ``Budget.patience`` deployments, or
            all of the space is measured.
@@ -124,7 +124,7 @@ class TuningStudy:
         3. A suggestion that has been measured is answered from its record and costs no budget; after three in a row
            an unmeasured neighbour is measured.
         4. The best so far is measured twice before anything is searched around it.
-        5. Every ten trials the better baseline is measured again: see ``anchor``.
+        5. Every ten trials the anchor, the first expert that runs, is measured again: see ``anchor``.
         6. If every baseline fails, nothing is searched: see ``StudyResult.baselines_failed``.
         7. What the goal's limits rule out is a result, but never the best; Optuna gets by how much as a constraint.
         8. KeyboardInterrupt ends the run; what was running is measured again on resume.
@@ -138,6 +138,7 @@ class TuningStudy:
         steps = Steps(self._ledger, chooser, runner, on_event, pause)
         ended: EventKind | None = None
         try:
+            steps.measure_anchor()
             if steps.measure_baselines(baselines):
                 while ended is None and not steps.spent(budget):
                     ended = steps.step(budget)

@@ -203,7 +203,7 @@ def measure_model(
     for group in groups:
         workload = workload_of(group, load_profile(options.audio_profile))
         prompts = baseline_deployment(ncpu=hardware.usable_cores)
-        judge = judge_of(reference_request(model, workload, hardware, ["cpu"], prompts), Silent())
+        judge = judge_of(reference_request(model, workload, hardware, ["cpu"], prompts), prompts, Silent())
         subject = Subject(model, workload, hardware, options.device, judge, options.trial_timeout, artifacts)
         entry: dict[str, Any] = {"model": name, "group": group, **conditions, "parameters": model.parameters}
         entry |= {"audio_s": workload.audio_s, "rows": [], "not_run": []}

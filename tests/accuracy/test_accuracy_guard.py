@@ -22,6 +22,16 @@ def accuracy(rows: list[tuple[int, int, int]], *, unit: str = "cer", times: int 
     )
 
 
+def compared(rows: list[tuple[int, int, int, int]], **changes: object) -> Accuracy:
+    """One clip a row: errors, the baseline's, fp32's, length."""
+    clips = [
+        ClipCount(f"c{index:03d}", errors, reference, length, baseline)
+        for index, (errors, baseline, reference, length) in enumerate(rows)
+    ]
+    plain = {"unit": "cer", "tokens": "characters", "utterances": len(rows), "clips": clips, "worst": ()}
+    return Accuracy.model_validate(plain | changes)
+
+
 def test_rates() -> None:
     one = accuracy([(2, 1, 10), (0, 1, 30)])
     assert one.rate == 2 / 40
@@ -172,3 +182,103 @@ def test_one_clip_alone_tells_nothing() -> None:
     assert (verdict.increase.low, verdict.increase.high) == (-1, 1)
     assert verdict.more_audio is None
     assert "one clip alone decides nothing" in verdict.describe()
+
+
+WORSE_BASELINE = compared([(2, 2 + index % 2, 1, 20) for index in range(100)])
+"""Half a character in twenty better than FunASR's default, a whole one worse than fp32 PyTorch."""
+BETTER_BASELINE = compared([(2, 1, 2 + index % 2, 20) for index in range(100)])
+
+
+def test_what_is_no_worse_than_funasrs_default_passes_unless_fp32_is_demanded() -> None:
+    verdict = Guard().verdict(WORSE_BASELINE)
+    assert verdict is not None
+    assert verdict.outcome == "passed"
+    assert verdict.nearest is verdict.baseline_increase
+    assert Guard().passes(WORSE_BASELINE)
+    assert Guard().constraint(WORSE_BASELINE) == pytest.approx(-0.025 / 0.005 - 1)
+    strict = Guard(reference="fp32").verdict(WORSE_BASELINE)
+    assert strict is not None
+    assert strict.outcome == "rejected"
+    assert not Guard(reference="fp32").passes(WORSE_BASELINE)
+    assert Guard(reference="fp32").constraint(WORSE_BASELINE) == pytest.approx(0.05 / 0.005 - 1)
+    for one in (verdict, strict):
+        assert "-2.50 points from FunASR's default" in one.describe()
+        assert "+5.00 points from fp32 PyTorch" in one.describe()
+    assert "0.50 allowed over fp32 PyTorch: rejected" in strict.describe()
+
+
+def test_fp32_suffices_where_funasrs_default_is_more_accurate() -> None:
+    assert Guard().passes(BETTER_BASELINE)
+    assert Guard().constraint(BETTER_BASELINE) == pytest.approx(-0.025 / 0.005 - 1)
+
+
+def test_what_loses_against_both_is_rejected() -> None:
+    verdict = Guard().verdict(compared([(2, 1, 1, 20)] * 100))
+    assert verdict is not None
+    assert verdict.outcome == "rejected"
+
+
+def test_records_of_older_versions_are_judged_by_fp32_alone() -> None:
+    stored = '{"unit":"cer","tokens":"characters","utterances":50,"clips":[%s],"worst":[]}'
+    old = Accuracy.model_validate_json(stored % ",".join(f'["c{index:03d}",2,1,20]' for index in range(50)))
+    assert old.baseline_errors is None
+    assert old.baseline_increase is None
+    verdict = Guard().verdict(old)
+    assert verdict is not None
+    assert (verdict.outcome, verdict.baseline_increase) == ("rejected", None)
+    assert Guard().constraint(old) == Guard(reference="fp32").constraint(old) == pytest.approx(9)
+    assert "FunASR" not in verdict.describe()
+    assert verdict.complete
+
+
+def test_pooled_counts_of_the_baseline_add_up_or_stay_unknown() -> None:
+    one = compared([(1, 2, 1, 20), (0, 1, 0, 10)], available=2, extendable=False)
+    twice = pooled([one, one])
+    assert twice.baseline_errors == [4, 2]
+    assert (twice.available, twice.extendable) == (2, False)
+    assert pooled([one, accuracy([(1, 1, 20)])]).baseline_errors is None
+    assert Accuracy.model_validate_json(one.model_dump_json()) == one
+    assert one.model_dump(mode="json")["clips"][0] == ["c000", 1, 1, 20, 2]
+
+
+def test_audio_that_nobody_has_is_not_asked_for() -> None:
+    rows = [(1, 1, 1, 20)] * 9 + [(2, 1, 1, 30)]
+    embedded = Guard().verdict(compared(rows, available=10, extendable=False))
+    share = Guard().verdict(compared(rows, available=40, extendable=False))
+    users = Guard().verdict(compared(rows, available=10))
+    assert embedded is not None
+    assert share is not None
+    assert users is not None
+    assert embedded.outcome == share.outcome == users.outcome == "unclear"
+    assert embedded.describe().endswith("all 10 clips were heard, too few to decide")
+    assert share.describe().endswith("10 of 40 clips were heard, too few to decide")
+    assert "× as much" in users.describe()
+
+
+def test_more_audio_is_for_the_comparison_that_may_pass() -> None:
+    """0.4 points above the default, 2.5 above fp32 PyTorch: more audio can only show the former."""
+    rows = [(2, 2, 1, 20)] * 8 + [(3, 2, 3, 21)] + [(1, 2, 1, 20)] + [(4, 2, 3, 20)]
+    verdict = Guard(0.02).verdict(compared(rows))
+    assert verdict is not None
+    assert verdict.outcome == "unclear"
+    assert verdict.baseline_increase is not None
+    room = 0.02 - verdict.baseline_increase.value
+    assert verdict.more_audio is not None
+    assert verdict.more_audio >= (1.96 * verdict.baseline_increase.standard_error / room) ** 2 * 0.999
+
+
+def test_the_two_chances_together_are_no_more_than_one() -> None:
+    """Deployments that lose exactly what is allowed against both, by independent draws of clips: 2.5 % may pass."""
+    generator = np.random.default_rng(5)
+    rounds, passed, either = 150, 0, 0
+    for _ in range(rounds):
+        # The default's errors and fp32's fall on different clips, so that the two increases go apart.
+        errors, baseline, reference = (generator.poisson(mean, 160) for mean in (0.7, 0.6, 0.6))
+        judged = compared([(int(a), int(b), int(c), 20) for a, b, c in zip(errors, baseline, reference, strict=True)])
+        passed += Guard(0.005).passes(judged)
+        strict = Guard(0.005, reference="fp32")
+        over_baseline = accuracy([(int(a), int(b), 20) for a, b in zip(errors, baseline, strict=True)])
+        either += strict.passes(judged) or strict.passes(over_baseline)
+    # 2.5 % and two standard errors of 150 rounds.
+    assert passed <= 7
+    assert either > passed

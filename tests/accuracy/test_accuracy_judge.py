@@ -121,3 +121,43 @@ def test_other_transcripts_are_another_question() -> None:
 
     assert digest("停止") == digest("停止。")
     assert digest("停止") != digest("停下")
+
+
+BASELINE = {"one": "打开客厅灯播放一手歌打开客厅的灯", "two": "停止播放一首歌"}
+
+
+def test_errors_of_funasrs_default_stand_beside_the_others() -> None:
+    reference = heard({"one": [LAMP[1], "播放一手歌", LAMP[1]], "two": [STOP[1], SONG[1]]})
+    both = Judge(workload(ONE, TWO), reference, BASELINE)
+    accuracy = both.assess({"one": ONE.text or "", "two": "停止播放一首歌呀"})
+    assert {count.clip: count.baseline_errors for count in accuracy.clips} == {"lamp": 1, "song": 1, "stop": 0}
+    assert accuracy.rate == 1 / 24
+    assert accuracy.increase == 0
+    assert accuracy.baseline_rate == both.baseline_rate == 2 / 24
+    assert accuracy.baseline_increase == pytest.approx(-1 / 24)
+    assert counts(accuracy) == counts(judge().assess({"one": ONE.text or "", "two": "停止播放一首歌呀"}))
+
+
+def test_funasrs_default_needs_no_hearing() -> None:
+    reference = heard({"one": [LAMP[1], "播放一手歌", LAMP[1]], "two": [STOP[1], SONG[1]]})
+    both = Judge(workload(ONE, TWO), reference, BASELINE)
+    share = both.assess_baseline({"two"})
+    assert share is not None
+    assert (share.baseline_increase, len(share.clips), share.available) == (0, 2, 3)
+    assert judge().assess_baseline({"two"}) is None
+
+
+def test_the_hearing_is_judged_and_the_timed_shards_are_not() -> None:
+    own = workload(ONE).model_copy(update={"hearing": (TWO,)})
+    accuracy = Judge(own, heard({"two": [STOP[1], SONG[1]]})).assess({"two": "停止播放一首歌", "one": "什么"})
+    assert {count.clip for count in accuracy.clips} == {"stop", "song"}
+    assert (accuracy.available, accuracy.extendable) == (2, True)
+    embedded = own.model_copy(update={"source": "embedded"})
+    assert not Judge(embedded, heard({"two": [STOP[1], SONG[1]]})).assess({"two": "停"}).extendable
+
+
+def test_recordings_in_which_nothing_is_said_can_not_be_judged() -> None:
+    silent = Judge(workload(recording("a", text="停止"), recording("b", text="")), heard({"a": "停止", "b": ""}))
+    assert silent.expects(["a", "b"])
+    assert not silent.expects(["b"])
+    assert not silent.expects(["unknown"])

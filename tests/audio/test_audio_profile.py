@@ -21,7 +21,7 @@ def test_built_in_profiles_load() -> None:
     assert (short.duration_s.low, short.duration_s.high) == (1, 8)
     assert (short.arrival.process, short.arrival.load, short.shard.recordings) == ("poisson", 12, 24)
     assert (long.duration_s.low, long.duration_s.high) == (120, 600)
-    assert (long.arrival.process, long.arrival.load, long.shard.recordings) == ("closed", None, 2)
+    assert (long.arrival.process, long.arrival.load, long.shard.recordings) == ("offline", None, 2)
     assert (long.pause_s.low, long.pause_s.high) == (0.3, 6.0)
     assert (mixed.duration_s.low, mixed.duration_s.high, mixed.arrival.process) == (1, 180, "poisson")
     assert (streaming.arrival.process, streaming.arrival.streams, streaming.objective) == ("realtime", 8, "streams")

@@ -122,7 +122,7 @@ def test_the_profile_describes_the_files(survey: Survey, tmp_path: Path) -> None
     assert profile.duration_s.quantile(0.0) == pytest.approx(1.0, abs=0.01)
     assert profile.duration_s.quantile(1.0) == pytest.approx(9.5, abs=0.01)
     assert profile.speech_share == pytest.approx(survey.speech_share, abs=1e-3)
-    assert (profile.arrival.process, profile.slo) == ("closed", None)
+    assert (profile.arrival.process, profile.slo) == ("offline", None)
     assert profile.shard.recordings == 24
 
 

@@ -63,9 +63,9 @@ def test_what_a_workload_says_of_its_files_is_true(built: dict[str, Workload]) -
         assert workload.audio_s == pytest.approx(sum(shard.audio_s for shard in workload.shards))
 
 
-def test_short_is_open_loop_and_long_is_closed(built: dict[str, Workload]) -> None:
+def test_short_is_open_loop_and_long_is_offline(built: dict[str, Workload]) -> None:
     short, long = built["short"], built["long"]
-    assert (short.arrival, long.arrival, short.source) == ("open", "closed", "embedded")
+    assert (short.arrival, long.arrival, short.source) == ("open", "offline", "embedded")
     for shard in short.shards:
         arrivals = [recording.arrival_s for recording in shard.recordings]
         assert arrivals[0] == 0.0

@@ -33,7 +33,9 @@ def remeasured(document: DeploymentFile, rtfx: float, baseline_rtfx: float, *, o
     return Recheck(
         MeasuredFile(Path("deploy.yaml"), document),
         here.model_copy(update={"cpu": "Abacus 1"}) if other else here,
-        Comparison(base, (mine,) if document.speedup else (), (), 4, False),
+        Comparison(
+            baseline=base, candidates=(mine,) if document.speedup else (), dropped=(), blocks=4, interrupted=False
+        ),
         {},
     )
 
@@ -46,10 +48,10 @@ def compared(objective: Objective, ratio: float) -> SideBySide:
     return SideBySide(
         (MeasuredFile(Path("a.yaml"), first), MeasuredFile(Path("b.yaml"), second)),
         Comparison(
-            finalist(first, first.deployment, 50.0, 1.0),
-            (finalist(first, second.deployment, 50.0 * ratio, ratio),),
-            (),
-            4,
-            False,
+            baseline=finalist(first, first.deployment, 50.0, 1.0),
+            candidates=(finalist(first, second.deployment, 50.0 * ratio, ratio),),
+            dropped=(),
+            blocks=4,
+            interrupted=False,
         ),
     )

@@ -24,7 +24,7 @@ from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.measure import Measurement, ReferenceRequest, reference_texts
+from autotune.measure import Measurement, ReferenceRequest, baseline_texts, reference_texts
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.proof.comparison import Comparison
 from autotune.proof.held_back import held_back
@@ -139,7 +139,15 @@ class Demo:
             load_profile(str(folder / "demo.yaml")), seed=0, shards=1, recordings_per_shard=None, cache=cache_dir()
         )
         coarsen(Path(ensure_artifact(model, ArtifactSpec("onnx-int8", "u8"))[0].path))
-        subject = TrialSubject(model, workload, self.hardware, judge(model, workload, self.hardware))
+        # One share: every recording is judged, as in all blocks of a proof together.
+        subject = TrialSubject(
+            model,
+            workload,
+            self.hardware,
+            judge(model, workload, self.hardware),
+            block_shares=1,
+            baseline=self.baseline,
+        )
         self.measured: dict[Deployment, Measurement] = {}
         self._measure: Callable[[Deployment], Measurement] = TrialRunner(subject, Silent(), pause=lambda _: None)
 
@@ -164,10 +172,8 @@ class Demo:
 
 
 def judge(model: ModelInfo, workload: Workload, hardware: HardwareProfile) -> Judge:
-    reference, _ = reference_texts(
-        ReferenceRequest(model, workload, hardware, device="cpu", language="auto", text_norm="woitn")
-    )
-    return Judge(workload, reference)
+    request = ReferenceRequest(model, workload, hardware, device="cpu", language="auto", text_norm="woitn")
+    return Judge(workload, reference_texts(request)[0], baseline_texts(request)[0])
 
 
 def coarsen(path: Path) -> None:
@@ -217,6 +223,8 @@ def test_the_guard_rejects_both_shortcuts(demo: Demo) -> None:
         assert one.verdict is not None
         assert one.verdict.outcome == "rejected"
         assert one.verdict.increase.low > 0
+        assert one.verdict.baseline_increase is not None
+        assert one.verdict.baseline_increase.low > 0
         assert len(one.verdict.accuracy.worst) == 3
         assert all(text.got != text.expected for text in one.verdict.accuracy.worst)
 

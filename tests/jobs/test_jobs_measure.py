@@ -98,7 +98,13 @@ def test_what_failed_is_told() -> None:
     failed = Finalist(second.deployment, (), (), dropped="TrialCrashed: killed by SIGSEGV", goal=Goal())
     found = SideBySide(
         (MeasuredFile(Path("a.yaml"), first), MeasuredFile(Path("b.yaml"), second)),
-        Comparison(finalist(first, first.deployment, 50.0, 1.0), (), (failed,), 4, False),
+        Comparison(
+            baseline=finalist(first, first.deployment, 50.0, 1.0),
+            candidates=(),
+            dropped=(failed,),
+            blocks=4,
+            interrupted=False,
+        ),
     )
     assert found.describe() == ["b.yaml failed: TrialCrashed: killed by SIGSEGV"]
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.audio import Recording
-from autotune.measure.pacing import Busy, SpokenStream, busy_seconds, closed_loop, open_loop, replay
+from autotune.measure.pacing import (
+    Busy,
+    SpokenStream,
+    Together,
+    busy_seconds,
+    closed_loop,
+    offline,
+    open_loop,
+    replay,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,9 @@ class OneWorker:
 
     def transcribe(self, audio: Sequence[Path]) -> list[Text]:
         return [self._one(path.name) for path in audio]
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        raise NotImplementedError("it takes one after the other")
 
     def submit(self, audio: Path) -> Future[Text]:
         self._read(audio.name)
@@ -64,6 +77,51 @@ def test_closed_loop_takes_one_after_another() -> None:
     assert done.texts == ("text of 0", "text of 1", "text of 2")
     assert all(latency >= 0.02 for latency in done.latencies_s)
     assert done.processing_s == sum(done.latencies_s)
+
+
+class AllAtOnce(OneWorker):
+    """Gives the texts of a list one by one, each after the seconds that ``service`` takes."""
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        return OneByOne(self, audio, on_transcript)
+
+
+class OneByOne:
+    def __init__(self, worker: OneWorker, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> None:
+        self._worker, self._audio, self._on_transcript = worker, audio, on_transcript
+        self._gone = False
+        self.done_s = 0.0
+
+    def result(self) -> list[Text]:
+        texts = []
+        for place, path in enumerate(self._audio):
+            texts += self._worker.transcribe([path])
+            if self._gone:
+                raise CancelledError
+            self._on_transcript(place, texts[-1])
+            self.done_s += 1.0
+        return texts
+
+    def abandon(self) -> None:
+        self._gone = True
+
+
+def test_offline_counts_the_whole() -> None:
+    done = replay(AllAtOnce(sleeping(0.02)), recordings(0, 0, 0), "offline")
+    assert done.texts == ("text of 0", "text of 1", "text of 2")
+    assert list(done.latencies_s) == sorted(done.latencies_s)
+    assert done.latencies_s[2] >= 0.06 > done.latencies_s[0]
+    assert done.processing_s >= done.latencies_s[2]
+    assert done.cut_short_s is None
+
+
+def test_what_is_hopeless_offline_is_given_up() -> None:
+    done = offline(AllAtOnce(sleeping(0.05)), recordings(*[0] * 100), give_up_s=0.12)
+    assert done.texts == ()
+    assert done.cut_short_s is not None
+    assert 1.0 <= done.cut_short_s < 100.0
+    assert len(done.latencies_s) == 100
+    assert done.latencies_s[99] == done.processing_s >= 0.12
 
 
 def test_open_loop_latency_counts_from_the_scheduled_arrival() -> None:

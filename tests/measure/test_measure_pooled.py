@@ -160,8 +160,9 @@ def test_errors_and_lengths_of_each_clip_add_up(several: tuple[Measurement, ...]
 
 
 @given(several)
-def test_texts_that_were_not_all_checked_are_not_judged(several: tuple[Measurement, ...]) -> None:
-    assert Pooled((*several, measured(10))).accuracy is None
+def test_measurements_without_a_hearing_add_nothing(several: tuple[Measurement, ...]) -> None:
+    assert Pooled((*several, measured(10))).accuracy == Pooled(several).accuracy
+    assert Pooled((measured(10), measured(11))).accuracy is None
 
 
 def test_nothing_and_what_was_counted_differently_have_no_figures() -> None:

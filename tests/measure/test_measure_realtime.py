@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import soundfile
 
 from autotune.arrays import Float32
 from autotune.audio import Recording, read_audio
-from autotune.measure.pacing import LEAD_S, realtime, replay
+from autotune.measure.pacing import LEAD_S, Together, realtime, replay
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer
 
@@ -57,6 +57,9 @@ class Listener:
     streams: list[Stream] = field(default_factory=list)
 
     def transcribe(self, audio: Sequence[Path]) -> Sequence[Text]:
+        raise NotImplementedError("it only listens")
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
         raise NotImplementedError("it only listens")
 
     def submit(self, audio: Path) -> Future[Text]:

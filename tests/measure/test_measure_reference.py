@@ -12,8 +12,8 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.errors import ModelError
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
-from autotune.measure import ReferenceRequest, reference_texts
-from autotune.measure.reference import CONTEXT_S, turn_spans
+from autotune.measure import ReferenceRequest, baseline_texts, reference_texts
+from autotune.measure.hearing import CONTEXT_S, turn_spans
 from autotune.models import ModelInfo, resolve_model
 from tests.accuracy.workloads import workload
 
@@ -54,7 +54,7 @@ def request(model: ModelInfo, recording: Recording, *, sha256: str, language: st
 def test_turns_are_transcribed_one_by_one_and_once(model: ModelInfo, spoken: Recording) -> None:
     heard: list[str] = []
     asked = request(model, spoken, sha256="1" * 64)
-    assert asked.recipe.startswith("turns")
+    assert asked.recipe == "turns"
     texts, known = reference_texts(asked, on_event=lambda _, data: heard.append(str(data.get("text"))))
     assert not known
     assert list(texts) == ["spoken"]
@@ -73,11 +73,12 @@ def test_turns_are_transcribed_one_by_one_and_once(model: ModelInfo, spoken: Rec
 @pytest.mark.slow
 def test_files_of_the_user_are_cut_as_the_baseline_does(model: ModelInfo, spoken: Recording) -> None:
     own = request(model, spoken.model_copy(update={"turns": ()}), sha256="2" * 64)
-    assert own.recipe.startswith("baseline")
+    assert own.recipe == "baseline"
     texts, known = reference_texts(own)
     assert not known
     assert len(texts["spoken"]) == 1
     assert texts["spoken"][0].strip()
+    assert baseline_texts(own) == ({"spoken": texts["spoken"][0]}, True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3000), st.integers(500, 9000)), max_size=8), st.integers(0, 3000))

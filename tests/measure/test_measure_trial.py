@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -27,11 +28,14 @@ from autotune.errors import (
     TrialOutOfMemory,
     TrialTimeout,
 )
-from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.hardware import HardwareProfile, cgroup_cpu_quota, probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
+from autotune.measure.canary import best_times_path, read_best_times
+from autotune.measure.pacing import Together
 from autotune.measure.trial import MAX_REPEATS, measure
 from autotune.recognizer import RecognizerStats, Transcript
 from autotune.recognizer.stream import RecognizerStream
+from tests.measure.scripted_loops import ScriptedLoops
 
 MakeWorkload = Callable[..., Workload]
 MakeDeployment = Callable[..., Deployment]
@@ -85,6 +89,21 @@ def test_a_trial_measures_what_was_asked(arrival: str, request_of: Any, hardware
         (1, 1),
         (1, 0),
     ]
+
+
+def test_a_hearing_is_transcribed_after_everything_that_is_measured(request_of: Any, hardware: HardwareProfile) -> None:
+    events: list[str] = []
+    hearing = request_of().workload.shards[1].recordings
+    request = request_of(hearing=hearing)
+    found = run_trial(request, hardware=hardware, timeout_s=60, on_event=lambda name, _: events.append(name))
+    assert sorted(found.texts) == [f"s1-r{number}" for number in range(3)]
+    assert found.batches == 3
+    assert [sample.shard for sample in found.shards] == [0]
+    assert found.hearing_s > 0
+    assert events == ["loaded", "warm", "shard", "heard"]
+    both = run_trial(request_of(hearing=hearing, keep_texts=True), hardware=hardware, timeout_s=60)
+    assert {name: both.texts[name] for name in found.texts} == found.texts
+    assert len(both.texts) == 6
 
 
 def test_stages_and_batches_leave_the_warm_up_out(request_of: Any, hardware: HardwareProfile) -> None:
@@ -240,6 +259,9 @@ class Silent:
     def transcribe(self, audio: Sequence[Path]) -> list[Transcript]:
         return [self._transcript] * len(audio)
 
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        raise NotImplementedError("it takes one after the other")
+
     def submit(self, audio: Path) -> Future[Transcript]:
         future: Future[Transcript] = Future()
         future.set_result(self._transcript)
@@ -260,6 +282,45 @@ class Silent:
 
 def _measured(request: TrialRequest, text: str) -> Measurement:
     return measure(Silent(text), request, lambda event, data: None, 1.0)
+
+
+class _Counted(Silent):
+    """Used 100 s in its engine and 1 s for reading; another ten seconds pass with each recording."""
+
+    def __init__(self, loops: ScriptedLoops) -> None:
+        super().__init__("字")
+        self._loops = loops
+
+    def transcribe(self, audio: Sequence[Path]) -> list[Transcript]:
+        self._loops.now_s += 10
+        return super().transcribe(audio)
+
+    def stats(self) -> RecognizerStats:
+        stages_s = {"read": 1.0, "engine": 100.0}
+        return RecognizerStats(stages_s=stages_s, audio_s=0.0, padded_s=0.0, batches=0, busy_s=0.0)
+
+
+def test_what_the_canary_used_between_shards_is_not_the_engines(request_of: Any) -> None:
+    loops = ScriptedLoops({0: 0.004}, cpu_s=0.02)
+    found = measure(_Counted(loops), request_of(shards=(0, 1), repeats=2), lambda *_: None, 1.0, loops.canary())
+    # Four shards: three looks between them. The first and the last look are outside of what is counted.
+    assert 100 - 0.2 < found.stages_s["engine"] <= 100 - 3 * 0.02
+    assert found.stages_s["read"] == 1.0
+    assert found.noise["core_away_share"] == 0.0
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or (cgroup_cpu_quota() or math.inf) < len(os.sched_getaffinity(0)),
+    reason="the canary looks only on Linux, and not under a quota",
+)
+def test_a_trial_keeps_its_machines_best_times(request_of: Any, hardware: HardwareProfile) -> None:
+    path = best_times_path(hardware.fingerprint)
+    path.unlink(missing_ok=True)
+    found = run_trial(request_of(), hardware=hardware, timeout_s=60)
+    assert 0 <= found.noise["core_away_share"] <= 1
+    best_s = read_best_times(path)
+    assert sorted(best_s) == list(hardware.cpus)
+    assert all(0.0005 < time_s < 1 for time_s in best_s.values())
 
 
 def test_a_baseline_without_any_text_is_no_result(request_of: Any) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from autotune.arrays import Float32
 from autotune.audio import Recording
 from autotune.audio.profile import Arrival
-from autotune.measure.pacing import Busy, is_steady, warm_up
+from autotune.measure.pacing import Busy, Together, is_steady, warm_up
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Scripted:
         for path in audio:
             self.take(path)
         return [Text()] * len(audio)
+
+    def transcription(self, audio: Sequence[Path], on_transcript: Callable[[int, Any], None]) -> Together:
+        raise NotImplementedError("a warm-up needs no text before the others")
 
     def submit(self, audio: Path) -> Future[Text]:
         self.take(audio)
@@ -85,7 +89,7 @@ def recordings(count: int) -> list[Recording]:
         ([0, 0, 0], 3, True),
     ],
 )
-@pytest.mark.parametrize("arrival", ["closed", "open"])
+@pytest.mark.parametrize("arrival", ["offline", "closed", "open"])
 def test_it_stops_when_steady_or_after_eight_passes_or_20_s(
     seconds: list[float], passes: int, steady: bool, arrival: Arrival
 ) -> None:
@@ -95,7 +99,7 @@ def test_it_stops_when_steady_or_after_eight_passes_or_20_s(
     assert warmth.steady is steady
 
 
-@pytest.mark.parametrize("arrival", ["closed", "open"])
+@pytest.mark.parametrize("arrival", ["offline", "closed", "open"])
 def test_a_pass_is_every_recording_once(arrival: Arrival) -> None:
     recognizer = Scripted([1, 2] * 3)
     warmth = warm_up(recognizer, recordings(2), arrival, now=lambda: recognizer.clock)

@@ -151,7 +151,8 @@ def test_limits_are_kept_or_missed_by_pooled_figures_wherever_they_are_judged(
         (trial(0, "baseline", BASE, base), *(trial(number, "search", A, trials[number - 1]) for number in (1, 2))), goal
     )
     finalist = Finalist(A, trials, (3.0, 3.0), goal=goal)
-    comparison = Comparison(Finalist(BASE, (base, base), (1.0, 1.0), goal=goal), (), (), 2, False)
+    proven = Finalist(BASE, (base, base), (1.0, 1.0), goal=goal)
+    comparison = Comparison(baseline=proven, candidates=(), dropped=(), blocks=2, interrupted=False)
     (candidate,) = study.candidates
     assert candidate.feasible == (not missed)
     assert line_up(study, 1).finalists == (() if missed else (A,))
@@ -193,5 +194,6 @@ def test_what_is_held_back_is_compared_with_the_trials_that_the_study_ranks_by()
         trial(5, "search", B, figures([0.4], rtfx=25.0, wrong=40), anchor=10.0),
     )
     winner = Finalist(A, (figures([0.4], rtfx=30.0),) * 2, (3.0, 3.0))
-    comparison = Comparison(Finalist(BASE, (slow, slow), (1.0, 1.0)), (winner,), (), 2, False)
+    proven = Finalist(BASE, (slow, slow), (1.0, 1.0))
+    comparison = Comparison(baseline=proven, candidates=(winner,), dropped=(), blocks=2, interrupted=False)
     assert held_back(StudyResult(trials), comparison) == []

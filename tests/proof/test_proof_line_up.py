@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from autotune.accuracy import Guard
+from autotune.accuracy import Accuracy, Guard
+from autotune.accuracy.record import ClipCount
 from autotune.errors import TrialError
 from autotune.proof.proof import LineUp, confirm, line_up
 from autotune.reporting import Silent
@@ -115,3 +116,30 @@ def test_without_a_baseline_there_is_nothing_to_compare_with() -> None:
     found = StudyResult(tuple(trial for trial in bench().study().trials if trial.role != "baseline"))
     with pytest.raises(TrialError, match="no baseline could be measured"):
         confirm(found, bench(), Silent(), PLAN)
+
+
+def as_default(wrong: int, baseline_wrong: int) -> Accuracy:
+    """Clips of which fp32 PyTorch has one character wrong in each, the deployment and FunASR's default one more in so
+    many."""
+    counts = tuple(
+        ClipCount(f"c{index:03d}", 1 + (index < wrong), 1, 10, 1 + (index < baseline_wrong)) for index in range(200)
+    )
+    return Accuracy(unit="cer", tokens="characters", utterances=200, clips=counts, worst=())
+
+
+def test_a_finalist_is_judged_against_what_would_be_deployed_otherwise() -> None:
+    """2 % worse than fp32 PyTorch, 0.5 % better than FunASR's default."""
+    bench = Bench({BASELINES[1]: (20.0, as_default(50, 50)), FINE: (70.0, as_default(40, 50))})
+    result = outcome(bench)
+    assert result.document.deployment == FINE
+    cer = result.document.measurement.cer
+    assert cer is not None
+    assert cer.baseline_increase is not None
+    assert cer.baseline_increase.value == pytest.approx(-0.005)
+    assert cer.increase.value == pytest.approx(0.02)
+    assert "-0.50 points from FunASR's default" in result.document.reason
+    assert result.document.goal.accuracy_reference == "baseline"
+    strict = outcome(bench, Guard(reference="fp32"))
+    assert strict.document.recommended == "baseline"
+    assert [held.verdict.outcome for held in strict.held_back if held.verdict] == ["rejected"]
+    assert strict.document.goal.goal().guard == Guard(reference="fp32")

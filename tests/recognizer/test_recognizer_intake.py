@@ -112,8 +112,9 @@ def test_reading_waits_while_the_queue_is_full() -> None:
     done = threading.Event()
 
     def read() -> None:
-        intake.take(np.zeros(60 * 16000, np.float32), intake.begin(OFFLINE))
-        intake.flush()
+        own = intake.reader()
+        own.take(np.zeros(60 * 16000, np.float32), intake.begin(OFFLINE))
+        own.flush()
         done.set()
 
     reader = threading.Thread(target=read, daemon=True)
@@ -134,9 +135,10 @@ def test_a_segment_longer_than_the_queue_still_goes_through() -> None:
     ours = dispatcher(gate, Batch(max_size=1, max_audio_s=1, max_wait_s=0))
     intake = Intake(path_to(ours, Chunking(method="none")), 10.0)
     requests = [intake.begin(OFFLINE) for _ in range(3)]
+    reader = intake.reader()
     for request in requests:
-        intake.take(np.zeros(30 * 16000, np.float32), request)
-    intake.flush()
+        reader.take(np.zeros(30 * 16000, np.float32), request)
+    reader.flush()
     assert [request.future.result(timeout=30).audio_s for request in requests] == [30.0] * 3
     ours.close()
 

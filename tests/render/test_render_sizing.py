@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune.audio.profile import Arrival
 from autotune.deploy_yaml import AudioRecord, DeploymentFile, HardwareRecord, LatencyRecord, MeasurementRecord
 from autotune.render.serving import IN_FLIGHT_HEADROOM, cpu_list, knee, knee_note, target_in_flight_milli
 from tests.deployment_example import example_file
@@ -26,9 +27,10 @@ def with_cpus(*cpus: int) -> DeploymentFile:
     return example_file(hardware=HardwareRecord(**example_file().hardware.model_dump() | {"cpus": cpus}))
 
 
-def test_one_recording_at_a_time_keeps_a_machine_busy() -> None:
-    assert knee(measured("closed", p50_s=30.0)) == 1.0
-    assert "one recording at a time" in knee_note(measured("closed", p50_s=30.0))
+@pytest.mark.parametrize("arrival", ["closed", "offline"])
+def test_one_recording_for_each_reader_keeps_a_machine_busy(arrival: Arrival) -> None:
+    assert knee(measured(arrival, p50_s=30.0)) == 1.0
+    assert "one recording for each reader" in knee_note(measured(arrival, p50_s=30.0))
 
 
 def test_requests_in_flight_are_throughput_times_latency() -> None:

@@ -31,7 +31,7 @@ machines = st.builds(
     isa=st.sets(st.sampled_from(sorted(set(ISA_FLAGS.values())))).map(sorted),
     gpus=st.integers(0, 2),
 )
-arrivals = st.sampled_from(["closed", "open"])
+arrivals = st.sampled_from(["offline", "closed", "open"])
 
 
 def check(space: ResolvedSpace, deployment: Deployment, cores: int) -> None:

@@ -84,7 +84,8 @@ def changes(
     backend: TargetEngine, everything: set[tuple[str, Any]], base: Deployment
 ) -> Iterator[tuple[str, Deployment]]:
     """The deployment with one field at a value that the table doesn't allow, and what that value needs."""
-    more = {("engine", "fake"), ("device", "cuda:0"), ("inter_op_num_threads", 2), ("batch.pad_to_s", 1.0)}
+    more = {("engine", "fake"), ("device", "cuda:0"), ("inter_op_num_threads", 2), ("readers", 2)}
+    more |= {("batch.pad_to_s", 1.0)}
     for path, value in everything | more:
         if not backend.allows(path, value):
             together = UNCUT if value == "none" else TOGETHER.get(path, {})

@@ -102,7 +102,7 @@ def test_records_survive_the_journal(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "s1.journal")
     with TuningStudy.open(storage, name="test", space=SPACE, seed=1, identity={"model": "x"}) as study:
         assert study.records == result.trials
-        assert study.name.endswith("-0.005")
+        assert study.name.endswith("-0.005-baseline")
 
 
 class Machine:

@@ -36,10 +36,11 @@ pause_s: {{low: {pause_low}, high: {pause_high}}}  # {pause_comment}
 noise_snr_db: {{low: {snr_low}, high: {snr_high}}}  # {snr_comment}
 speech_share: {share}  # {share_comment}
 # How they arrive can't be measured from files. Set what is true for you:
-#   {{process: closed}}                  all there already: the next one starts when a worker is free
+#   {{process: offline}}                 all there already, as in an archive
+#   {{process: closed}}                  the next one comes when the last one's text is there
 #   {{process: poisson, load: 12}}       at random; load: seconds of audio offered each second
 #   {{process: realtime, streams: 8}}    sent while they are spoken, so many at once
-arrival: {{process: closed}}
+arrival: {{process: offline}}
 shard: {{recordings: {recordings}}}  # about {shard_s:.0f} s of audio
 objective: throughput  # or latency, streams
 slo: null  # or {{p95_latency_s: 1.0}}
