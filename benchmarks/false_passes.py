@@ -3,8 +3,8 @@
     python benchmarks/false_passes.py                   # 1000 rounds of each case, a few minutes on one core
 
 Errors of deployment, FunASR's default and fp32 PyTorch are drawn clip by clip (320 clips, about as long as the embedded
-ones); the deployment's true rate is above *both* by exactly the allowance, the limit of what may pass, or by a tenth
-more. The last column is what would pass at the limit if either comparison were made on its own. Prints lines for
+ones); the deployment's true rate is above *both* by exactly the allowance, the limit of what may pass, or by half as
+much again. The last column is what would pass at the limit if either comparison were made on its own. Prints lines for
 docs/accuracy.md.
 """
 
@@ -61,10 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1000)
     options = parser.parse_args()
-    print("| where | at the allowance | a tenth above | at it, with separate intervals |\n|---|---|---|---|")
+    print("| where | at the allowance | half as much again | at it, with separate intervals |\n|---|---|---|---|")
     for name, (common, gap) in CASES.items():
         shares = []
-        for loss, passes in ((1.0, Guard().passes), (1.1, Guard().passes), (1.0, alone)):
+        for loss, passes in ((1.0, Guard().passes), (1.5, Guard().passes), (1.0, alone)):
             generator = np.random.default_rng(0)
             rounds = (draw(generator, common, gap, loss * ALLOWED_INCREASE) for _ in range(options.rounds))
             shares.append(sum(map(passes, rounds)) / options.rounds)
