@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["LogSilence", "Silence"]
+__all__ = ["FIRST_S", "LogSilence", "Silence"]
 
 FIRST_S = 10.0
 """Seconds without a line after which a user wonders whether anything is going on."""

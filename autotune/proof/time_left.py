@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from autotune.proof.blocks import FinalistEvent
     from autotune.proof.proof import ProofPlan
 
-__all__ = ["TimeLeft"]
+__all__ = ["LEADERS_AGAIN", "PROVEN", "TimeLeft"]
 
 RECENT = 10
 """Last trials of candidates that count: later ones are of better deployments, and stop earlier where they are not."""
