@@ -40,7 +40,8 @@ class Silence:
     def line(self, now_s: float) -> str:
         """``FunASR AutoModel, ncpu=4, cpu: measuring (20 s so far)``."""
         work = f"{self._text}: {self._detail}" if self._detail else self._text
-        return f"{work} ({now_s - self._begun_s:.0f} s so far)"
+        since_s = now_s - self._begun_s
+        return f"{work} ({since_s:.0f} s so far)" if since_s >= 1 else work
 
 
 class LogSilence:

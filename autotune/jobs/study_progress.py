@@ -52,7 +52,7 @@ class StudyProgress:
 
     def _add(self, record: TrialRecord) -> None:
         self._records.append(record)
-        self._time_left.measured(record.wall_s, baseline=record.of_the_baseline)
+        self._time_left.measured(record.wall_s, record.measurement, baseline=record.of_the_baseline)
 
     def _better_baseline(self, best: Candidate) -> Candidate | None:
         """The baseline that speed-ups are quoted against; None before every baseline has had its turn."""

@@ -249,7 +249,7 @@ class _Prover:
     def _left(self, event: FinalistEvent, phase: Literal["selection", "proof"], candidates: int) -> Remaining | None:
         if self.time_left is None:
             return None
-        self.time_left.measured(event.wall_s, baseline=event.deployment == self.baseline)
+        self.time_left.measured(event.wall_s, event.measurement, baseline=event.deployment == self.baseline)
         if phase == "selection":
             return self.time_left.of_selection(event, candidates)
         return self.time_left.of_proof(event, candidates, self.plan)

@@ -10,6 +10,7 @@ from autotune.reporting import Remaining, Silent
 from autotune.study.budget import EFFORTS, Budget
 from autotune.study.candidates import StudyEvent
 from tests.proof.machine import BASE, PLAN, A, B, C, Machine
+from tests.study.synthetic_search import measured
 
 QUICK, STANDARD = EFFORTS["quick"], EFFORTS["standard"]
 CANDIDATE_S, BASELINE_S = 10.0, 60.0
@@ -37,18 +38,18 @@ def measured_time_left(effort: str = "quick", *, timeout_s: float | None = None,
     budget = Budget(EFFORTS[effort].trials, timeout_s)
     time_left = TimeLeft(budget, EFFORTS[effort], space_size=space_size, baselines=2)
     for wall_s in (40.0, BASELINE_S, 80.0):
-        time_left.measured(wall_s, baseline=True)
+        time_left.measured(wall_s, None, baseline=True)
     for wall_s in (CANDIDATE_S, 9.0, 200.0):
-        time_left.measured(wall_s, baseline=False)
+        time_left.measured(wall_s, None, baseline=False)
     return time_left
 
 
 def test_nothing_is_said_before_a_candidate_and_a_baseline_have_run() -> None:
     time_left = TimeLeft(Budget(12), QUICK, space_size=1000, baselines=2)
     assert time_left.of_search(after(0, candidates=0)) is None
-    time_left.measured(CANDIDATE_S, baseline=False)
+    time_left.measured(CANDIDATE_S, None, baseline=False)
     assert time_left.of_search(after(1, candidates=1)) is None
-    time_left.measured(BASELINE_S, baseline=True)
+    time_left.measured(BASELINE_S, None, baseline=True)
     assert time_left.of_search(after(2, candidates=1)) is not None
 
 
@@ -71,7 +72,7 @@ def test_a_baseline_that_is_missing_is_counted_as_one_and_not_as_a_candidate() -
 def test_recent_candidates_count_and_earlier_ones_do_not() -> None:
     time_left = measured_time_left()
     for _ in range(10):
-        time_left.measured(2 * CANDIDATE_S, baseline=False)
+        time_left.measured(2 * CANDIDATE_S, None, baseline=False)
     left = time_left.of_search(after(12))
     assert left == Remaining(*[2 * 3 * 20.0 + 4 * (2 * 20.0 + BASELINE_S)] * 2)
 
@@ -86,6 +87,16 @@ def test_the_earliest_end_is_that_of_a_search_without_progress_and_of_the_shorte
     assert near.most_s - near.least_s == pytest.approx(
         CANDIDATE_S * 1.1 * (20 * (1 + LEADERS_AGAIN) - 2) + (8 - 4) * (2 * CANDIDATE_S + BASELINE_S)
     )
+
+
+def test_exports_and_repeats_are_in_the_latest_end_alone() -> None:
+    time_left = TimeLeft(Budget(12), QUICK, space_size=1000, baselines=2)
+    alone_s = 3.0  # what ``measured`` says of loading, warming up and measuring
+    time_left.measured(50.0, measured(10.0), baseline=False)
+    time_left.measured(100.0, measured(10.0), baseline=True)
+    left = time_left.of_search(after(12))
+    assert left is not None
+    assert left == Remaining((6 + 8 + 4) * alone_s, (6 + 8) * 50.0 + 4 * 100.0)
 
 
 def test_a_small_space_and_a_timeout_end_the_search() -> None:
