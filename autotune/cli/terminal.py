@@ -12,6 +12,7 @@ from typing import Any, Self
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from autotune.cli.silence import FIRST_S, LogSilence
 from autotune.reporting import Remaining
@@ -25,6 +26,7 @@ _LOG_WIDTH = 2000
 LEFT_CHANGED = 0.1
 """Share by which the time left must have changed to be printed in a log again, before ``LEFT_EVERY_S``."""
 LEFT_EVERY_S = 30.0
+_REST = Column(ratio=1, no_wrap=True, overflow="ellipsis")
 
 
 class TerminalReporter:
@@ -42,13 +44,15 @@ class TerminalReporter:
         self._json_lines = json_lines
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[text]}", style="dim", markup=False),
+            # What is long has what the others leave: a grid takes the width of long cells from every column.
+            TextColumn("{task.fields[text]}", style="dim", markup=False, table_column=_REST),
             console=self._console,
+            expand=True,
             transient=True,
             disable=not self._live,
         )
@@ -91,8 +95,7 @@ class TerminalReporter:
         if text != self._work:
             self._progress.reset(self._working)
         self._work = text
-        description = f"{text}: {detail}" if detail else text
-        self._progress.update(self._working, description=description, visible=bool(text))
+        self._progress.update(self._working, text=f"{text}: {detail}" if detail else text, visible=bool(text))
 
     def step(self, phase: str, done: int, total: int | None, text: str, left: Remaining | None = None) -> None:
         """Move the phase's bar; in a log, one line a step."""

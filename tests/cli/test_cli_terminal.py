@@ -42,6 +42,19 @@ def test_a_log_has_the_time_left_where_it_has_changed(capsys: pytest.CaptureFixt
     assert [seconds_left(line) for line in lines] == ["", "about 10 min left", "", "about 9 min left", ""]
 
 
+def test_a_terminal_of_80_columns_shows_the_time_left_beside_long_texts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("COLUMNS", "80"), ("FORCE_COLOR", "1"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    with TerminalReporter() as reporter:
+        reporter.working("[cpu] onnx-int8:s7:fused · onnxruntime · cpu · 2×1 threads · batch 1", "measuring")
+        reporter.step("trials", 3, 12, "onnx-fp32 · onnxruntime · cpu: [Errno 2]" * 9, Remaining(230, 420))
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert re.search(r"trials .* 3/12 +0:00:00 4–7 min left onnx-fp32", shown)
+    assert re.search(r"0:00:00 +\[cpu\] onnx-int8", shown)
+
+
 def test_an_interim_result_is_a_line_of_text_or_one_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"event": "best", "deployment": {"format": ":s7:" * 200, "path": "[/models]"}}
     for json_lines in (False, True):
