@@ -24,7 +24,7 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     from autotune.jobs.tune import SharedPart
     from autotune.jobs.tune import tune as run
 
-    with TerminalReporter() as reporter:
+    with TerminalReporter(json_lines=json_) as reporter:
         result = run(replace(options, command=command_line()), reporter)
     if isinstance(result, SharedPart):
         print(json.dumps(shared_json(result))) if json_ else print_shared(result)

@@ -19,6 +19,7 @@ from autotune.audio import Recording, Shard, Workload
 from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
+from autotune.isolation import OnEvent
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
@@ -38,8 +39,14 @@ TRIAL_SHARES = 4
 """A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
 
+_PHASES = {"loaded": "warming up", "warm": "measuring", "shard": "measuring"}
+"""What a trial does after each of its events."""
+
+
 class _Run(Protocol):
-    def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement: ...
+    def __call__(
+        self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float, on_event: OnEvent
+    ) -> Measurement: ...
 
 
 class _Transcribe(Protocol):
@@ -206,11 +213,16 @@ class TrialRunner:
         return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, has_texts=has_texts)})
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:
-        deployment = request.deployment
-        self._reporter.working(deployment.describe())
+        deployment, work = request.deployment, request.deployment.describe()
+        self._reporter.working(work, "loading")
         started = time.monotonic()
         try:
-            return self._run(request, hardware=self._subject.hardware, timeout_s=self._timeout_s(deployment, audio_s))
+            return self._run(
+                request,
+                hardware=self._subject.hardware,
+                timeout_s=self._timeout_s(deployment, audio_s),
+                on_event=lambda name, _: self._reporter.working(work, _PHASES.get(name, name)),
+            )
         finally:
             if deployment.engine == "funasr":
                 share = (time.monotonic() - started) / audio_s
@@ -251,8 +263,9 @@ class TrialRunner:
                 self._subject.model,
                 spec,
                 device=deployment.device,
-                calibration=self._calibrated() if spec.calibrated else None,
+                # Reported first: reading the audio of a calibration takes seconds as well.
                 on_event=progress(self._reporter, f"exporting {spec.label}"),
+                calibration=self._calibrated() if spec.calibrated else None,
             )
         except AutotuneError as error:
             self._failed[key] = error

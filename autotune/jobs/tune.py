@@ -11,6 +11,7 @@ from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
 from autotune.jobs.options import TuneOptions
+from autotune.jobs.study_progress import StudyProgress
 from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import TuneRecord, deployment_file
@@ -19,7 +20,8 @@ from autotune.proof.comparison import Comparison
 from autotune.proof.contested import hear_out
 from autotune.proof.held_back import HeldBack, held_back
 from autotune.proof.proof import ProofPlan, confirm
-from autotune.reporting import Reporter
+from autotune.proof.time_left import TimeLeft
+from autotune.reporting import Remaining, Reporter
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult
 from autotune.study.storage import open_storage
@@ -79,6 +81,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
     reporter.note(f"looking for: {job.goal.describe()}")
     runner = TrialRunner(job.subject, reporter)
     transfers = _transfers(job, reporter)
+    time_left = TimeLeft(job.budget, job.effort, space_size=job.space.size, baselines=len(job.baselines))
     with TuningStudy.open(
         open_storage(job.storage, fresh=options.fresh),
         name=job.study,
@@ -88,13 +91,13 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
         goal=job.goal,
     ) as study:
         begun, before_s = time.monotonic(), sum(trial.wall_s for trial in study.records)
-        result = _search(job, study, runner, transfers, reporter)
+        result = _search(job, study, runner, transfers, time_left, reporter)
         searched = time.monotonic()
         with study.finalists() as other:
             if other:
                 return SharedPart(result, other, study.where, time.monotonic() - started)
             result = hear_out(result, job.effort.finalists, runner.hear, reporter)
-            document, comparison, held = _proven(job, result, runner, reporter)
+            document, comparison, held = _proven(job, result, runner, time_left, reporter)
             write_deployment_file(options.out, document)
     if options.history:
         _remember(document, reporter)
@@ -109,13 +112,25 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
 
 
 def _search(
-    job: Job, study: TuningStudy, runner: TrialRunner, transfers: Sequence[Deployment], reporter: Reporter
+    job: Job,
+    study: TuningStudy,
+    runner: TrialRunner,
+    transfers: Sequence[Deployment],
+    time_left: TimeLeft,
+    reporter: Reporter,
 ) -> StudyResult:
+    progress = StudyProgress(study.records, len(job.baselines), time_left, reporter)
+
+    def on_event(event: StudyEvent) -> None:
+        left = progress.left(event)
+        _report(reporter, event, job.budget, left)
+        progress.report_best(event, left)
+
     return study.run(
         runner.trial,
         job.budget,
         baselines=job.baselines,
-        on_event=lambda event: _report(reporter, event, job.budget),
+        on_event=on_event,
         transfers=transfers,
     )
 
@@ -148,9 +163,9 @@ def _remember(document: DeploymentFile, reporter: Reporter) -> None:
 
 
 def _proven(
-    job: Job, result: StudyResult, runner: TrialRunner, reporter: Reporter
+    job: Job, result: StudyResult, runner: TrialRunner, time_left: TimeLeft, reporter: Reporter
 ) -> tuple[DeploymentFile, Comparison, tuple[HeldBack, ...]]:
-    comparison = confirm(result, runner, reporter, ProofPlan.of(job.effort, job.options.seed))
+    comparison = confirm(result, runner, reporter, ProofPlan.of(job.effort, job.options.seed), time_left)
     held = tuple(held_back(result, comparison))
     record = TuneRecord(
         model=job.model,
@@ -168,7 +183,7 @@ def _proven(
     return deployment_file(record), comparison, held
 
 
-def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
+def _report(reporter: Reporter, event: StudyEvent, budget: Budget, left: Remaining | None) -> None:
     record = event.record
     if event.kind == "exhausted":
         reporter.note("every deployment of the search space has been measured")
@@ -176,6 +191,8 @@ def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
         reporter.note(f"nothing clearly better in the last {budget.patience} deployments: the search ends here")
     if event.kind == "drifted":
         reporter.note(event.text, loud=True)
+    if event.kind == "waiting":
+        reporter.working("waiting for the trials of other machines")
     if event.kind != "finished" or record is None:
         return
     measurement = record.measurement
@@ -183,5 +200,6 @@ def _report(reporter: Reporter, event: StudyEvent, budget: Budget) -> None:
     if measurement and measurement.accuracy:
         result += f", {describe_accuracy(measurement.accuracy)}"
     best = f" (best so far {event.best.pooled.rtfx:.1f})" if event.best else ""
-    again = " again" if record.role in ("recheck", "anchor") else ""
-    reporter.step("trials", event.done, budget.trials, f"{record.deployment.describe()}{again}: {result:.200}{best}")
+    again = " again" if record.role == "recheck" or (record.role == "anchor" and record.number) else ""
+    text = f"{record.deployment.describe()}{again}: {result:.200}{best}"
+    reporter.step("trials", event.done, budget.trials, text, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -69,6 +70,10 @@ class FinalistEvent:
     measurement: Measurement | None
     reason: str
     """Why there is no measurement; empty if there is one."""
+    wall_s: float
+    """What it took, start and repeats included."""
+    to_come: tuple[Deployment, ...]
+    """What is still to be measured in this block."""
 
 
 def compare(
@@ -146,14 +151,17 @@ class _Rounds:
         order = [*self.alive] if self.baseline is None else [self.baseline, *self.alive]
         generator.shuffle(order)
         measured: dict[Deployment, Measurement] = {}
-        for deployment in order:
+        for place, deployment in enumerate(order, start=1):
+            begun = time.monotonic()
             measurement, reason = self._measure(deployment, self.blocks.first + block)
+            wall_s = time.monotonic() - begun
             if measurement is not None:
                 measured[deployment] = measurement
             elif deployment != self.baseline:
                 self.alive.remove(deployment)
                 self.reasons[deployment] = reason
-            self.on_event(FinalistEvent(block, expected, deployment, measurement, reason))
+            to_come = tuple(order[place:])
+            self.on_event(FinalistEvent(block, expected, deployment, measurement, reason, wall_s, to_come))
         if self.baseline in measured or (self.baseline is None and measured):
             self.complete.append(measured)
 

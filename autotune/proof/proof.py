@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from autotune.accuracy import Accuracy
 from autotune.deployment import Deployment
@@ -15,15 +16,14 @@ from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_defaul
 from autotune.proof.contested import full_hearings, judged_by
 from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
-from autotune.reporting import Reporter
+from autotune.proof.time_left import PROVEN, TimeLeft
+from autotune.reporting import Remaining, Reporter
 from autotune.study.budget import Effort
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.goal import Goal
 
 __all__ = ["LineUp", "ProofPlan", "better_baseline", "confirm", "line_up"]
 
-PROVEN = 2
-"""Candidates in a proof: the chosen one, and the one that is recommended if the proof fails it."""
 MORE_PROOFS = 2
 """Most further proofs, each of the next two candidates, where guard or limits hold back all that are faster."""
 STOPPED_BLOCKS = 2
@@ -134,7 +134,13 @@ def _simplest_near_tie(allowed: Sequence[Candidate]) -> Deployment | None:
     return simplest if non_default_knobs(simplest) < non_default_knobs(best.deployment) else None
 
 
-def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: ProofPlan) -> Comparison:
+def confirm(
+    result: StudyResult,
+    runner: BlockRunner,
+    reporter: Reporter,
+    plan: ProofPlan,
+    time_left: TimeLeft | None = None,
+) -> Comparison:
     """Interleaved blocks of fresh processes: finalists against the better baseline, down the list if need be.
 
     1. The finalists are compared in ``plan.select`` blocks, and one of them is chosen.
@@ -143,6 +149,7 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
     3. If guard or limits hold both back, the next two are proven, twice at most.
 
     A study that was stopped proves its best alone, in two blocks; so does a first KeyboardInterrupt in step 1.
+    ``time_left`` learns from each measurement; None: no time left is reported.
 
     Raises:
         TrialError: no baseline, or too few complete blocks for an interval.
@@ -151,7 +158,7 @@ def confirm(result: StudyResult, runner: BlockRunner, reporter: Reporter, plan: 
     """
     baseline = better_baseline(result)
     hearings, precision = full_hearings(result), _precision(result, baseline)
-    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, precision)
+    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, precision, time_left)
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
@@ -189,6 +196,7 @@ class _Prover:
     hearings: Mapping[Deployment, Accuracy]
     """Full hearings from before the blocks."""
     precision: float = PRECISION
+    time_left: TimeLeft | None = None
 
     def select(self, line: LineUp) -> tuple[list[Deployment], bool]:
         """Deployments in the order in which they are proven, without those that failed; whether the user stopped it."""
@@ -196,7 +204,8 @@ class _Prover:
         if plan.select < 2 or len(line.finalists) < 2:
             return unchanged, False
         blocks = Blocks(plan.select, seed=plan.seed, goal=self.goal)
-        ranking = rank(line.finalists, self.runner, blocks=blocks, on_event=self._reported("selection"))
+        on_event = self._reported("selection", len(line.finalists))
+        ranking = rank(line.finalists, self.runner, blocks=blocks, on_event=on_event)
         failed = [finalist.deployment for finalist in ranking.dropped]
         if not ranking.conclusive:
             # Stopped too early to rank: what the study expects is then the best order there is.
@@ -236,16 +245,26 @@ class _Prover:
         plan = self.plan
         # Blocks number on from the selection's: the proof hears audio by which nothing was chosen.
         blocks = Blocks(plan.prove, plan.most, self.precision, seed=plan.seed + 1, goal=self.goal, first=plan.select)
-        comparison = compare(pair, self.baseline, self.runner, blocks=blocks, on_event=self._reported("proof"))
+        on_event = self._reported("proof", len(pair))
+        comparison = compare(pair, self.baseline, self.runner, blocks=blocks, on_event=on_event)
         return replace(comparison, chosen=pair[0] if pair else None)
 
-    def _reported(self, phase: str) -> Callable[[FinalistEvent], None]:
+    def _reported(self, phase: Literal["selection", "proof"], candidates: int) -> Callable[[FinalistEvent], None]:
         def on_event(event: FinalistEvent) -> None:
             result = f"RTFx {event.measurement.rtfx:.1f}" if event.measurement else event.reason
             text = f"{event.deployment.describe()}: {result:.200}"
-            self.reporter.step(f"{phase}, block", event.block + 1, event.blocks, text)
+            left = self._left(event, phase, candidates)
+            self.reporter.step(f"{phase}, block", event.block + 1, event.blocks, text, left)
 
         return on_event
+
+    def _left(self, event: FinalistEvent, phase: Literal["selection", "proof"], candidates: int) -> Remaining | None:
+        if self.time_left is None:
+            return None
+        self.time_left.measured(event.wall_s, event.measurement, baseline=event.deployment == self.baseline)
+        if phase == "selection":
+            return self.time_left.of_selection(event, candidates)
+        return self.time_left.of_proof(event, candidates, self.plan)
 
 
 def _may_go_on(comparison: Comparison) -> bool:

@@ -19,7 +19,7 @@ __all__ = ["Candidate", "EventKind", "StudyEvent", "StudyResult", "candidates_of
 ENOUGH = 8
 """Candidates from which on what is expected of one also draws on the trials of similar ones."""
 
-EventKind = Literal["started", "finished", "repeated", "drifted", "early", "exhausted"]
+EventKind = Literal["started", "finished", "repeated", "drifted", "waiting", "early", "exhausted"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class StudyEvent:
 
     kind: EventKind
     """``repeated``: Optuna suggested a measured deployment again; ``drifted``: the baseline's speed has changed,
-    see ``text``; ``early``: there was no progress for long; ``exhausted``: all of the space is measured."""
+    see ``text``; ``waiting``: other nodes measure what is left of the budget; ``early``: there was no progress for
+    long; ``exhausted``: all of the space is measured."""
     number: int
     role: Role
     deployment: Deployment | None
@@ -79,6 +80,12 @@ class StudyEvent:
     best: Candidate | None
     """The best candidate so far that the goal allows, baselines excluded."""
     text: str = ""
+    candidates_done: int = 0
+    """Those of ``done`` that are no baselines."""
+    without_progress: int = 0
+    """Deployments since what is now the best, or as good, was first measured."""
+    spent_s: float = 0.0
+    """Wall seconds of all trials so far."""
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,7 @@ class Steps:
             return "exhausted"
         taken = self._ledger.taken()
         if budget.trials is not None and self._history.done(baselines=True) + self._begun(taken) >= budget.trials:
+            self._on_event(self.event("waiting", "search"))
             self._pause(WAIT_S)  # another node measures what is left; should it die, this one takes over
             return None
         choice = self._chooser.planned(self._history, self._node, taken)
@@ -237,5 +238,17 @@ class Steps:
         text: str = "",
     ) -> StudyEvent:
         """A step as an event for the progress display."""
-        done = self._history.done(baselines=True)
-        return StudyEvent(kind, number, role, deployment, record, done, self._history.best, text)
+        history = self._history
+        return StudyEvent(
+            kind,
+            number,
+            role,
+            deployment,
+            record,
+            history.done(baselines=True),
+            history.best,
+            text,
+            candidates_done=history.done(baselines=False),
+            without_progress=history.without_progress(),
+            spent_s=history.wall_s,
+        )

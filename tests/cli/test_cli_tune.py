@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -67,6 +68,12 @@ def tuned(workplace: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     assert "broken.wav" in done.stderr
     assert "1 of 4 files skipped" in done.stderr
+    bests = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert {(best["event"], best["proven"]) for best in bests} == {("best", False)}
+    assert bests[-1]["speedup"] > 1
+    assert bests[-1]["left_s"]["most"] > 0
+    assert re.search(r"trials 3/3: .* left$", done.stderr, flags=re.MULTILINE)
+    assert re.search(r"proof, block 3/\d: .* left$", done.stderr, flags=re.MULTILINE)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

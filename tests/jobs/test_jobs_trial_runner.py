@@ -11,6 +11,7 @@ from autotune.deployment import Batch, baseline_deployment
 from autotune.errors import TrialCrashed
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.isolation import OnEvent
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import HearingRequest, Measurement, Pooled, TrialRequest
 from autotune.measure.measurement import ShardSample
@@ -73,7 +74,9 @@ class Scripted:
         self._noises = list(noises)
         self.requests: list[TrialRequest] = []
 
-    def __call__(self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float) -> Measurement:
+    def __call__(
+        self, request: TrialRequest, *, hardware: HardwareProfile, timeout_s: float, on_event: OnEvent
+    ) -> Measurement:
         self.requests.append(request)
         noise = self._noises.pop(0)
         if noise is None:
@@ -198,3 +201,21 @@ def test_a_failure_of_a_repeat_is_a_failure(workload: Workload) -> None:
     runner = TrialRunner(subject(workload, 1), Silent(), pause=no_pause, run=Scripted([{"steal_share": 0.5}, None]))
     with pytest.raises(TrialCrashed):
         runner(fake_deployment())
+
+
+class Phases(Silent):
+    """Remembers what is being done."""
+
+    def __init__(self) -> None:
+        self.seen = list[tuple[str, str]]()
+
+    def working(self, text: str, detail: str = "") -> None:
+        self.seen.append((text, detail))
+
+
+def test_a_trial_reports_what_its_process_is_doing(workload: Workload) -> None:
+    reporter = Phases()
+    TrialRunner(subject(workload, 1), reporter, pause=no_pause).trial(fake_deployment(), hopeless_below=0.0)
+    phases = [detail for text, detail in reporter.seen if text == fake_deployment().describe()]
+    assert list(dict.fromkeys(phases)) == ["loading", "warming up", "measuring"]
+    assert reporter.seen[-1] == ("", "")

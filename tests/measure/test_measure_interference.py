@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from autotune.jobs.trial_runner import Repeater
 from autotune.measure import Measurement
 from autotune.measure.interference import disturbances, severity, verdict
+from autotune.reporting import Remaining
 from tests.study.synthetic_search import measured
 
 OTHERS = {"other_cpu_share": 0.31}
@@ -31,10 +32,13 @@ class Told:
         assert loud, text
         self.loud.append(text)
 
-    def working(self, text: str) -> None:
+    def interim(self, text: str, facts: Mapping[str, Any]) -> None:
+        raise NotImplementedError("repeating has no result of its own")
+
+    def working(self, text: str, detail: str = "") -> None:
         raise NotImplementedError("repeating shows no work of its own")
 
-    def step(self, phase: str, done: int, total: int | None, text: str) -> None:
+    def step(self, phase: str, done: int, total: int | None, text: str, left: Remaining | None = None) -> None:
         raise NotImplementedError("repeating counts no steps")
 
 
