@@ -319,7 +319,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="measure nothing, write the table of what --out holds")
     options = parser.parse_args()
     hardware, space, entries = probe_hardware(), load_space("all"), read_entries(options.out)
-    resolved = resolve(space, hardware, devices=None, arrival="closed")
+    resolved = resolve(space, hardware, devices=None, arrival="offline")
     if options.table:
         write_table(space, resolved, entries)
         return

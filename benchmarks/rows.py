@@ -37,7 +37,7 @@ def rows_of(hardware: HardwareProfile, batch_sizes: tuple[int, ...]) -> list[Row
     Candidates are every graph × {one instance on all cores, one for each core} × batch size; the rest is as an expert
     would have it. Of int8 with a part in fp32 the largest share alone is a row.
     """
-    space = resolve(load_space("cpu"), hardware, devices=["cpu"], arrival="closed")
+    space = resolve(load_space("cpu"), hardware, devices=["cpu"], arrival="offline")
     placements = ((1, hardware.usable_cores), (hardware.usable_cores, 1))
     rows: dict[str, Row] = {}
     for branch in space.branches:

@@ -136,7 +136,7 @@ def check_load(options: LoadOptions, profile: AudioProfile) -> None:
         raise DocumentError(f"--streams must be in 1..{MOST_STREAMS}, but got {options.streams}.")
     if options.trace is not None and options.find_capacity:
         raise DocumentError("--find-capacity must vary the load, but a --trace fixes it. Give --rate or --streams.")
-    if not given and profile.arrival.process == "closed" and not options.find_capacity:
+    if not given and profile.arrival.process in ("offline", "closed") and not options.find_capacity:
         raise DocumentError(
             f"A load must be given, since recordings of the audio profile {profile.name} are all there already. "
             "Give --rate, --streams, --trace or --find-capacity."

@@ -78,15 +78,15 @@ def tuned(workplace: Path) -> dict[str, Any]:
     return result
 
 
-def test_it_measures_baselines_first_and_recommends_what_is_faster(tuned: dict[str, Any]) -> None:
+def test_it_measures_anchor_and_baselines_first_and_recommends_what_is_faster(tuned: dict[str, Any]) -> None:
     roles = [trial["role"] for trial in tuned["trials"]]
-    assert roles[0] == "baseline"
-    assert set(roles) <= {"baseline", "expert", "search"}
+    assert roles[:2] == ["anchor", "baseline"]
+    assert set(roles) <= {"anchor", "baseline", "expert", "search"}
     assert {trial["state"] for trial in tuned["trials"]} == {"complete"}
     assert tuned["recommended"] == "tuned"
     assert tuned["deployment"]["engine"] == "onnxruntime"
     assert tuned["speedup"]["low"] > 1
-    assert tuned["measurement"]["blocks"] == 3
+    assert tuned["measurement"]["blocks"] == 4
     assert tuned["measurement"]["accuracy"] == "not checked"
     assert tuned["model"]["weights"] == "random"
     assert tuned["artifact"]["parity"]["frames"] > 0
