@@ -350,7 +350,7 @@ def test_identity_is_kept(tmp_path: Path) -> None:
         )
     with open_study(tmp_path, shipped_space(4)) as other:
         assert other.records == ()
-        assert other.name == f"test-{shipped_space(4).hash}-0.005"
+        assert other.name == f"test-{shipped_space(4).hash}-0.005-baseline"
 
 
 def test_nonsense_measurements_are_no_results(tmp_path: Path) -> None:
