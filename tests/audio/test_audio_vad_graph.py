@@ -15,17 +15,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import soxr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from autotune.arrays import Float32
 from autotune.audio import Workload, read_audio
-from autotune.audio.embedded import embedded_clips
 from autotune.audio.vad import BLOCK_FRAMES, FRAME_SAMPLES, SileroStream, SileroVad, silero_model_path
 from autotune.audio.vad_graph import GRAPH_NAME, lean_graph, lean_session
 from autotune.recognizer.speech import LIVE_BLOCK_FRAMES, SpeechRules, SpeechSpans
+from benchmarks.sounds import SOUNDS, Sound, narrow_band, noise, silence, voices
 
 RATE_HZ = 16_000
 
@@ -57,52 +56,6 @@ def shipped_probabilities(waveform: Float32) -> Float32:
     return np.concatenate([stream.push(waveform), stream.finish()])
 
 
-@cache
-def speech() -> Float32:
-    return np.concatenate([clip.waveform for clip in embedded_clips()[:12]])
-
-
-def voices(samples: int, generator: np.random.Generator) -> Float32:
-    return np.roll(speech(), int(generator.integers(RATE_HZ)))[:samples]
-
-
-def narrow_band(samples: int, generator: np.random.Generator) -> Float32:
-    """Speech of the telephone: 8 kHz there and back."""
-    telephone = soxr.resample(voices(samples, generator), RATE_HZ, 8000)
-    return np.asarray(soxr.resample(telephone, 8000, RATE_HZ), np.float32)
-
-
-def noise(samples: int, generator: np.random.Generator) -> Float32:
-    return generator.standard_normal(samples, np.float32) * np.float32(generator.uniform(1e-4, 0.3))
-
-
-def music(samples: int, generator: np.random.Generator) -> Float32:
-    """Chords with harmonics and vibrato, a new one every half second."""
-    seconds = np.arange(samples) / RATE_HZ
-    chords = generator.uniform(80, 800, (3, samples // 8000 + 1)).repeat(8000, axis=1)[:, :samples]
-    phases = 2 * np.pi * np.cumsum(chords, axis=1) / RATE_HZ + 0.3 * np.sin(2 * np.pi * 5 * seconds)
-    tones = sum(np.sin(harmonic * phases).sum(axis=0) / harmonic for harmonic in range(1, 8))
-    return (0.05 * np.asarray(tones)).astype(np.float32)
-
-
-def noisy_voices(samples: int, generator: np.random.Generator) -> Float32:
-    clean = voices(samples, generator)
-    return clean + noise(len(clean), generator)
-
-
-def clipped_voices(samples: int, generator: np.random.Generator) -> Float32:
-    return np.clip(30 * voices(samples, generator), -1, 1)
-
-
-def faint_voices(samples: int, generator: np.random.Generator) -> Float32:
-    return voices(samples, generator) * np.float32(1e-3)
-
-
-def silence(samples: int, _generator: np.random.Generator) -> Float32:
-    return np.zeros(samples, np.float32)
-
-
-SOUNDS = [voices, narrow_band, noise, music, noisy_voices, clipped_voices, faint_voices, silence]
 lengths = st.one_of(st.sampled_from([1, 63, 64, 511, 512, 513, 576, 577]), st.integers(1, 5 * RATE_HZ))
 
 
@@ -111,7 +64,7 @@ lengths = st.one_of(st.sampled_from([1, 63, 64, 511, 512, 513, 576, 577]), st.in
 @example([(narrow_band, 17 * RATE_HZ)], 0)
 @example([(silence, RATE_HZ), (voices, 3 * RATE_HZ), (silence, 3 * RATE_HZ)], 0)
 @given(st.lists(st.tuples(st.sampled_from(SOUNDS), lengths), min_size=1, max_size=4), st.integers(0, 1 << 32))
-def test_probabilities_are_the_shipped_graphs(parts: list[tuple[Callable[..., Float32], int]], seed: int) -> None:
+def test_probabilities_are_the_shipped_graphs(parts: list[tuple[Sound, int]], seed: int) -> None:
     generator = np.random.default_rng(seed)
     waveform = np.concatenate([sound(samples, generator) for sound, samples in parts])
     got = vad().probabilities(waveform)
@@ -142,7 +95,8 @@ def test_spans_are_the_shipped_graphs(built: dict[str, Workload], name: str) -> 
 @settings(max_examples=20)
 @given(sizes=st.lists(st.integers(0, 30_000), max_size=20))
 def test_pushes_of_any_size_give_the_same_bits(block_frames: int, sizes: list[int]) -> None:
-    waveform, whole, pieces, at = speech()[: 19 * RATE_HZ + 5], vad().stream(block_frames), [], 0
+    waveform = voices(19 * RATE_HZ + 5, np.random.default_rng(0))
+    whole, pieces, at = vad().stream(block_frames), [], 0
     stream = vad().stream(block_frames)
     for size in [*sizes, len(waveform)]:
         pieces.append(stream.push(waveform[at : at + size]))
