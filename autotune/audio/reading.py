@@ -145,10 +145,14 @@ def _block_frames(file: soundfile.SoundFile) -> int:
 
 def _read_block(path: Path, file: soundfile.SoundFile) -> Float32:
     """The next frames as mono, fewer than a block only at the end."""
+    # The same bits as libsndfile's own conversion, in a third of its time; FLAC must be decoded anyway.
+    whole = file.format in ("WAV", "WAVEX") and file.subtype == "PCM_16"
     try:
-        frames = file.read(_block_frames(file), dtype="float32", always_2d=True)
+        frames = file.read(_block_frames(file), dtype="int16" if whole else "float32", always_2d=True)
     except _DECODE_ERRORS as error:
         raise AudioError(_unreadable(path, error)) from error
+    if whole:
+        frames = np.multiply(frames, np.float32(2**-15), dtype=np.float32)
     mono: Float32 = frames[:, 0] if frames.shape[1] == 1 else frames.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise AudioError(f"{path} must hold finite samples, but some are NaN or infinite. Re-export it.")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autotune.arrays import Float32
+from autotune.audio.vad_graph import STATE_SHAPE, lean_session
 from autotune.errors import EngineUnavailableError
 
 __all__ = ["BLOCK_FRAMES", "FRAME_SAMPLES", "SileroStream", "SileroVad", "silero_model_path"]
@@ -20,7 +21,6 @@ BLOCK_FRAMES = 512
 """Frames of one call, 16.4 s: longer calls are no faster, and each frame takes 2.3 kB and every layer's activations."""
 
 _CONTEXT_SAMPLES = 64
-_STATE_SHAPE = (1, 1, 128)
 _MODEL_NAME = "silero_vad_16k_sequence.onnx"
 
 
@@ -59,9 +59,11 @@ class SileroVad:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+
+        def open_session(model: str | bytes) -> Any:
+            return onnxruntime.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+
+        self._session = lean_session(path, open_session)
 
     def probabilities(self, waveform: Float32) -> Float32:
         """Speech probability of each frame of 512 samples, the last one zero-padded.
@@ -96,8 +98,8 @@ class SileroStream:
     def __init__(self, session: Any, block_frames: int) -> None:
         self._session = session
         self._block = block_frames * FRAME_SAMPLES
-        self._hidden = np.zeros(_STATE_SHAPE, np.float32)
-        self._cell = np.zeros(_STATE_SHAPE, np.float32)
+        self._hidden = np.zeros(STATE_SHAPE, np.float32)
+        self._cell = np.zeros(STATE_SHAPE, np.float32)
         # The last samples before what waits, then what waits for its block to be full.
         self._waiting: list[Float32] = [np.zeros(_CONTEXT_SAMPLES, np.float32)]
         self._count = 0

@@ -12,7 +12,16 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.vad import BLOCK_FRAMES, FRAME_SAMPLES, SileroStream, SileroVad
 from autotune.deployment import SILERO, Chunking
 
-__all__ = ["Span", "SpeechRules", "SpeechSpans", "SpeechTrack", "VadModel", "deepest_pause", "open_vad"]
+__all__ = [
+    "LIVE_BLOCK_FRAMES",
+    "Span",
+    "SpeechRules",
+    "SpeechSpans",
+    "SpeechTrack",
+    "VadModel",
+    "deepest_pause",
+    "open_vad",
+]
 
 
 @dataclass(frozen=True)

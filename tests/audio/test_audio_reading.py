@@ -72,6 +72,15 @@ def test_channels_are_averaged(tmp_path: Path, channels: int) -> None:
     assert audio_info(tmp_path / "a.wav").channels == channels
 
 
+@pytest.mark.parametrize(("form", "channels"), [("WAV", 1), ("WAV", 2), ("WAVEX", 3), ("FLAC", 2), ("AIFF", 1)])
+def test_samples_of_16_bits_are_libsndfiles_to_the_bit(tmp_path: Path, form: str, channels: int) -> None:
+    samples = np.random.default_rng(0).integers(-32768, 32768, (4000, channels)).astype(np.int16)
+    samples[:2] = [[-32768], [32767]]
+    soundfile.write(tmp_path / "a", samples, 16_000, format=form, subtype="PCM_16")
+    expected = soundfile.read(tmp_path / "a", dtype="float32", always_2d=True)[0].mean(axis=1)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a"), expected)
+
+
 def test_16_khz_mono_is_not_touched(tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(-32768, 32767, 4000).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", samples, 16_000)

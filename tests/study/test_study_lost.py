@@ -119,7 +119,7 @@ def summary(trials: tuple[TrialRecord, ...]) -> list[tuple[str, str, Deployment]
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> tuple[list[tuple[str, str, Deployment]], list[Deployment]]:
     trials, measured, _ = run(cluster, "undisturbed")
-    assert {role for role, _, _ in trials} >= {"baseline", "expert", "search", "recheck"}
+    assert {role for role, _, _ in trials} >= {"anchor", "baseline", "search", "recheck"}
     assert {state for _, state, _ in trials} == {"complete", "pruned"}
     return trials, measured
 
