@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -22,12 +24,22 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.recording import Turn
 from autotune.audio.synthesis import SYNTHESIS_VERSION, mix_recording
 from autotune.errors import AudioError
+from autotune.isolation import OnEvent, Stop, run_task, side_by_side
 
-__all__ = ["Planned", "Stored", "synthesised"]
+if TYPE_CHECKING:
+    from autotune.isolation.child import Emit
+
+__all__ = ["Planned", "Stored", "synthesised", "write_task"]
 
 _MANIFEST = "recordings.json"
 _WAV_HEADER_BYTES = 44
 _SPARE_BYTES = 1 << 20
+
+
+_EACH_S = 400.0
+"""Seconds of audio that are worth a child of their own: it needs two seconds to import, and makes so much in two."""
+_START_S = 120.0
+_TASK = "autotune.audio.workload_cache:write_task"
 
 
 @dataclass(frozen=True)
@@ -80,7 +92,7 @@ def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) 
             stored = _read(directory, planned)
             if stored is None:
                 _make(profile, planned, directory)
-    except OSError as error:
+    except (OSError, AudioError) as error:
         raise AudioError(
             f"a workload must be written to {cache}, but: {error}. Free disk space there, or set XDG_CACHE_HOME."
         ) from error
@@ -104,7 +116,7 @@ def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) ->
     _check_space(planned, directory.parent)
     part = Path(tempfile.mkdtemp(prefix=prefix, dir=directory.parent))
     try:
-        entries = [_write(profile, plan, part) for plan in planned]
+        entries = _written(profile, planned, part)
         (part / _MANIFEST).write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
         part.chmod(0o755)
         if directory.exists():  # damaged from outside: something in it was deleted or cut
@@ -113,6 +125,40 @@ def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) ->
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
+
+
+def _written(profile: AudioProfile, planned: Sequence[Planned], part: Path) -> list[dict[str, Any]]:
+    """The manifest's entries, in the order of ``planned``; long workloads are made by a child for each usable CPU."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seconds = sum(plan.duration_s for plan in planned)
+    count = min(cpus, len(planned), int(seconds / _EACH_S))
+    if count < 2:
+        return [_write(profile, plan, part) for plan in planned]
+    document = profile.model_dump(mode="json", by_alias=True)
+    payloads = [
+        {"profile": document, "planned": [asdict(plan) for plan in planned[first::count]], "folder": str(part)}
+        for first in range(count)
+    ]
+    jobs = [partial(_made_by_child, payload, _START_S + seconds) for payload in payloads]
+    entries = {entry["id"]: entry for result in side_by_side(jobs) for entry in result["entries"]}
+    return [entries[plan.id] for plan in planned]
+
+
+def _made_by_child(payload: dict[str, Any], timeout_s: float, on_event: OnEvent, stop: Stop) -> dict[str, Any]:
+    return run_task(_TASK, payload, timeout_s=timeout_s, on_event=on_event, stop=stop)
+
+
+def write_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
+    """The child's side: takes a profile, planned recordings and a folder, returns their ``entries`` in the manifest."""
+    del emit
+    profile = AudioProfile.model_validate(payload["profile"])
+    planned = [
+        Planned(**plan | {"seeds": tuple(plan["seeds"]), "clips": tuple(plan["clips"])}) for plan in payload["planned"]
+    ]
+    try:
+        return {"entries": [_write(profile, plan, Path(payload["folder"])) for plan in planned]}
+    except OSError as error:
+        raise AudioError(str(error)) from error
 
 
 def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:

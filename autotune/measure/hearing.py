@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import queue
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.documents import Document, parse_document
 from autotune.hardware import HardwareProfile
-from autotune.isolation import OnEvent, Stop, run_task
+from autotune.isolation import OnEvent, Stop, run_task, side_by_side
 from autotune.isolation.stillness import STILL_S
 from autotune.measure.gpu_counters import gpu_watch
 
@@ -91,33 +89,23 @@ def hear_side_by_side(
         on_event: gets ``recording`` {text} after each one, in this thread.
     """
     parts = _dealt(request.recordings, _processes(request.deployment, hardware, model_bytes))
-    events: queue.SimpleQueue[Future[dict[str, tuple[str, ...]]] | None] = queue.SimpleQueue()
-    stops = [Stop() for _ in parts]
-    texts: dict[str, tuple[str, ...]] = {}
-    done, running = 0, len(parts)
-    with contextlib.ExitStack() as last, ThreadPoolExecutor(len(parts)) as pool:
-        for stop in stops:
-            last.callback(stop.close)
-        try:
-            for part, stop in zip(parts, stops, strict=True):
-                own = request.model_copy(update={"recordings": part})
-                future = pool.submit(hear, own, hardware, on_event=lambda *_: events.put(None), stop=stop)
-                future.add_done_callback(events.put)
-            while running:
-                # Progress is reported by this thread: reporters needn't expect any other.
-                event = events.get()
-                if event is not None:
-                    texts |= event.result()
-                    running -= 1
-                    continue
-                done += 1
-                if on_event is not None:
-                    on_event("recording", {"text": f"{done} of {len(request.recordings)} recordings"})
-        finally:
-            # Of no effect on those that have ended; after an error or Ctrl-C the others must not go on.
-            for stop in stops:
-                stop.set()
+    done = 0
+
+    def heard(_: str, __: dict[str, Any]) -> None:
+        nonlocal done
+        done += 1
+        if on_event is not None:
+            on_event("recording", {"text": f"{done} of {len(request.recordings)} recordings"})
+
+    jobs = [partial(_part, request.model_copy(update={"recordings": part}), hardware) for part in parts]
+    texts = {name: pieces for result in side_by_side(jobs, heard) for name, pieces in result.items()}
     return {recording.id: texts[recording.id] for recording in request.recordings}
+
+
+def _part(
+    request: HearingRequest, hardware: HardwareProfile, on_event: OnEvent, stop: Stop
+) -> dict[str, tuple[str, ...]]:
+    return hear(request, hardware, on_event=on_event, stop=stop)
 
 
 def _processes(deployment: Deployment, hardware: HardwareProfile, model_bytes: int) -> int:

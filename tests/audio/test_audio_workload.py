@@ -273,3 +273,15 @@ def test_all_bad_is_an_error(tiny: AudioProfile, tmp_path: Path) -> None:
 def test_a_workload_survives_json(built: dict[str, Workload]) -> None:
     for workload in built.values():
         assert Workload.model_validate(json.loads(workload.model_dump_json())) == workload
+
+
+def test_several_processes_make_what_one_makes(tmp_path: Path) -> None:
+    """Two long recordings are made here, four by children."""
+    long = load_profile("long")
+    alone, shared = build(long, tmp_path / "one", shards=1), build(long, tmp_path / "more", shards=2)
+    assert contents(alone.shards[0]) == contents(shared.shards[0])
+    assert alone.shards[0].recordings[0].turns == shared.shards[0].recordings[0].turns
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(AudioError, match="must be written to"):
+        build(long, blocked / "cache")
