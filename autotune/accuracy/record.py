@@ -67,6 +67,11 @@ class Accuracy(Document):
         return [count if count.baseline_errors is not None else count[:4] for count in clips]
 
     @property
+    def complete(self) -> bool:
+        """Whether it is of every clip of the hearing; False where it isn't known how many there are."""
+        return self.available is not None and len(self.clips) >= self.available
+
+    @property
     def length(self) -> int:
         """Characters or words that should have been there in all clips together."""
         return sum(count.length for count in self.clips)

@@ -192,12 +192,12 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
         return
     without = held.verdict.accuracy.unit == "disagreement"
     for text in held.verdict.accuracy.worst:
-        lines = [("reference" if without else "said", text.expected), ("here", text.got)]
+        lines = [("reference" if without else "said", text.expected), ("this deployment", text.got)]
         if not without:
             lines.append(("fp32 PyTorch", text.reference_got))
         console.print(f"    {text.clip}:", markup=False)
         for name, words in lines:
-            console.print(f"      {name + ':':14}{words or '(nothing)'}", markup=False, soft_wrap=True)
+            console.print(f"      {name + ':':17}{words or '(nothing)'}", markup=False, soft_wrap=True)
 
 
 def _print_failures(result: TuneResult, console: Console) -> None:

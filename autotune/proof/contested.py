@@ -1,7 +1,8 @@
-"""Contested deployments: what the guard can't decide by a trial's share of the hearing is heard in full."""
+"""Contested deployments: what a trial's share of the hearing doesn't reject for certain is heard in full."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,9 +25,9 @@ Hear = Callable[[Deployment], Accuracy | None]
 def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) -> StudyResult:
     """The study with full hearings of those deployments that may be among the first ``count`` finalists.
 
-    A trial hears a share, by which a deployment may look worse than it is, or be too little known to pass. So from the
-    best on, whatever the share leaves open is heard in full, until ``count`` deployments are allowed for certain or
-    were heard. What the share settles, and what the other limits rule out, is left as it is.
+    A trial hears a share, by which a deployment may look worse than it is, or better. So from the best on, whatever the
+    share doesn't reject for certain is heard in full, until ``count`` deployments pass: a proof, which takes minutes,
+    would only find out that one doesn't. What the other limits rule out is left as it is.
 
     Args:
         result: a study; one that was interrupted is returned as it is.
@@ -54,7 +55,7 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
                 result = _with(result, candidate.deployment, accuracy)
                 settled += candidate.goal.guard.passes(accuracy)
         else:
-            settled += candidate.feasible
+            settled += candidate.feasible and candidate.goal.guard.passes(candidate.pooled.accuracy)
     return result
 
 
@@ -66,7 +67,7 @@ def _open(candidate: Candidate) -> bool:
     verdict = goal.guard.verdict(figures.accuracy)
     if verdict is None:
         return any(measurement.cut_short for measurement in figures.measurements)
-    return not verdict.complete and verdict.outcome != "passed" and verdict.nearest.low <= verdict.allowed
+    return not verdict.complete and verdict.nearest.low <= verdict.allowed < math.inf
 
 
 def _with(result: StudyResult, deployment: Deployment, accuracy: Accuracy) -> StudyResult:
@@ -93,6 +94,6 @@ def full_hearings(result: StudyResult) -> dict[Deployment, Accuracy]:
     accuracies = {}
     for candidate in result.candidates:
         accuracy = candidate.pooled.accuracy
-        if accuracy is not None and accuracy.available is not None and len(accuracy.clips) >= accuracy.available:
+        if accuracy is not None and accuracy.complete:
             accuracies[candidate.deployment] = accuracy
     return accuracies

@@ -122,7 +122,10 @@ def _doubt(figures: Pooled, goal: Goal) -> int:
         return 2
     if figures.accuracy is None and any(measurement.cut_short for measurement in figures.measurements):
         return 1  # given up before its texts were judged
-    return 0 if constraints.get("accuracy", -1.0) <= -0.5 or goal.guard.passes(figures.accuracy) else 1
+    passes = goal.guard.passes(figures.accuracy)
+    if figures.accuracy is not None and figures.accuracy.complete:
+        return 0 if passes else 1  # all clips there are: no block will say anything else
+    return 0 if constraints.get("accuracy", -1.0) <= -0.5 or passes else 1
 
 
 def _simplest_near_tie(allowed: Sequence[Candidate]) -> Deployment | None:

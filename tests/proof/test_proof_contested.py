@@ -45,10 +45,10 @@ def bench() -> Bench:
 def test_what_looked_worse_by_a_share_is_first_after_a_full_hearing() -> None:
     study = bench().study()
     assert line_up(study, 2) == LineUp((THIRD,), ())
-    listener = Listener({FAST: share(5, clips=ALL), SLOW: share(0, clips=ALL)})
+    listener = Listener({FAST: share(5, clips=ALL), THIRD: share(0, clips=ALL)})
     result = hear_out(study, 2, listener, Silent())
-    # The third is settled, and then there are two; the next was rejected for certain.
-    assert listener.asked == [FAST]
+    # The next was rejected for certain, and with the third there are two that pass.
+    assert listener.asked == [FAST, THIRD]
     assert line_up(result, 2) == LineUp((FAST, THIRD), ())
     candidate = next(item for item in result.candidates if item.deployment == FAST)
     assert candidate.pooled.accuracy == share(5, clips=ALL)
@@ -56,11 +56,23 @@ def test_what_looked_worse_by_a_share_is_first_after_a_full_hearing() -> None:
 
 
 def test_it_ends_when_enough_is_settled() -> None:
-    listener = Listener({FAST: share(40, clips=ALL), SLOW: share(40, clips=ALL)})
+    listener = Listener({FAST: share(40, clips=ALL), THIRD: share(0, clips=ALL), SLOW: share(40, clips=ALL)})
     hear_out(bench().study(), 1, listener, Silent())
-    assert listener.asked == [FAST]
+    assert listener.asked == [FAST, THIRD]
     hear_out(bench().study(), 2, listener, Silent())
-    assert listener.asked == [FAST, FAST, SLOW]
+    assert listener.asked == [FAST, THIRD, FAST, THIRD, SLOW]
+
+
+def test_what_passes_by_a_share_alone_is_found_out_before_the_proof() -> None:
+    """The fastest loses nothing in the clips of its trial, but too much in all of them: it is no finalist."""
+    study = Bench({FAST: (90.0, share(0)), NEXT: (80.0, share(0)), THIRD: (70.0, share(0))}).study()
+    whole = {FAST: share(12, clips=ALL), NEXT: share(0, clips=ALL), THIRD: share(0, clips=ALL)}
+    assert Guard().constraint(whole[FAST]) < 0
+    assert not Guard().passes(whole[FAST])
+    listener = Listener(dict(whole))
+    result = hear_out(study, 2, listener, Silent())
+    assert listener.asked == [FAST, NEXT, THIRD]
+    assert line_up(result, 2) == LineUp((NEXT, THIRD), (FAST,))
 
 
 def test_it_ends_when_many_were_heard_in_vain() -> None:
