@@ -13,7 +13,7 @@ from autotune.measure import Measurement
 from autotune.reporting import Reporter
 from autotune.study.candidates import Candidate, StudyResult
 
-__all__ = ["MORE_HEARINGS", "Hear", "full_hearings", "hear_out", "judged_by"]
+__all__ = ["MORE_HEARINGS", "Hear", "full_hearings", "hear_out", "judged_by", "unlikely"]
 
 MORE_HEARINGS = 2
 """Full hearings are at most so many times the finalists: each takes as long as some trials."""
@@ -27,7 +27,8 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
 
     A trial hears a share, by which a deployment may look worse than it is, or better. So from the best on, whatever the
     share doesn't reject for certain is heard in full, until ``count`` deployments pass: a proof, which takes minutes,
-    would only find out that one doesn't. What the other limits rule out is left as it is.
+    would only find out that one doesn't. One whose texts are all but those of a deployment that didn't pass is passed
+    over, so that hearings reach other formats. What the other limits rule out is left as it is.
 
     Args:
         result: a study; one that was interrupted is returned as it is.
@@ -39,6 +40,8 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
     for candidate in [] if result.interrupted else result.candidates:
         if settled >= count or hearings >= MORE_HEARINGS * count:
             break
+        if candidate.deployment in unlikely(result):
+            continue
         if _open(candidate):
             reporter.working(f"{candidate.deployment.describe()}: transcribes the whole hearing")
             hearings += 1
@@ -57,6 +60,26 @@ def hear_out(result: StudyResult, count: int, hear: Hear, reporter: Reporter) ->
         else:
             settled += candidate.feasible and candidate.goal.guard.passes(candidate.pooled.accuracy)
     return result
+
+
+def unlikely(result: StudyResult) -> set[Deployment]:
+    """Candidates that won't pass: by a full hearing of their own or, without one, of another with the same texts."""
+    hearings, guard = full_hearings(result), result.goal.guard
+    failed = {deployment for deployment, accuracy in hearings.items() if not guard.passes(accuracy)}
+    alike = {_texts(deployment) for deployment in failed} - {
+        _texts(deployment) for deployment in hearings.keys() - failed
+    }
+    unheard = {candidate.deployment for candidate in result.candidates} - hearings.keys()
+    return failed | {deployment for deployment in unheard if _texts(deployment) in alike}
+
+
+def _texts(deployment: Deployment) -> tuple[object, ...]:
+    """What texts depend on: threads and graphs change their sums' last bits at most; int8 also sees its batch."""
+    return (
+        *(deployment.format, deployment.weights, deployment.fp32_share, deployment.engine, deployment.device),
+        *(deployment.session_options.get(name) for name in ("precision", "inference_precision")),
+        *(deployment.chunking, deployment.batch.max_size),
+    )
 
 
 def _open(candidate: Candidate) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +13,7 @@ from autotune.errors import TrialError
 from autotune.measure import Pooled
 from autotune.proof.blocks import PRECISION, BlockRunner, Blocks, FinalistEvent, compare, rank
 from autotune.proof.comparison import NEAR_TIE, Comparison, Finalist, non_default_knobs, ranked
-from autotune.proof.contested import full_hearings, judged_by
+from autotune.proof.contested import full_hearings, judged_by, unlikely
 from autotune.proof.held_back import HeldBack
 from autotune.proof.misses import check_admissible, check_feasible
 from autotune.proof.time_left import PROVEN, TimeLeft
@@ -102,12 +102,12 @@ def line_up(result: StudyResult, count: int) -> LineUp:
     the upper half of the allowance is one. Beside the first ``count``, the simplest of those within 5 % of the best is
     a finalist if it is simpler than the best: a tie is its to win.
     """
-    allowed = result.best(len(result.trials))
-    likely: list[Deployment] = []
-    doubtful: list[Deployment] = []
+    allowed, rejected = result.best(len(result.trials)), unlikely(result)
+    groups: list[list[Deployment]] = [[], [], []]
     for candidate in allowed:
-        (doubtful if _doubt(candidate.pooled, result.goal) else likely).append(candidate.deployment)
-    ordered = [*likely, *doubtful]
+        doubt = 2 if candidate.deployment in rejected else _doubt(candidate.pooled, result.goal)
+        groups[doubt].append(candidate.deployment)
+    ordered = [deployment for group in groups for deployment in group]
     finalists = ordered[:count]
     simplest = _simplest_near_tie(allowed)
     if simplest is not None and simplest not in finalists:
@@ -116,7 +116,7 @@ def line_up(result: StudyResult, count: int) -> LineUp:
 
 
 def _doubt(figures: Pooled, goal: Goal) -> int:
-    """0: the guard is expected to pass figures like these; 1: it may; 2: they are not what was asked for."""
+    """0: the guard is expected to pass figures like these; 1: it may; 2: it won't, or a limit is broken."""
     constraints = goal.constraints(figures)
     if max(constraints.values()) > 0:
         return 2
@@ -124,7 +124,7 @@ def _doubt(figures: Pooled, goal: Goal) -> int:
         return 1  # given up before its texts were judged
     passes = goal.guard.passes(figures.accuracy)
     if figures.accuracy is not None and figures.accuracy.complete:
-        return 0 if passes else 1  # all clips there are: no block will say anything else
+        return 0 if passes else 2  # all clips there are: no block will say anything else
     return 0 if constraints.get("accuracy", -1.0) <= -0.5 or passes else 1
 
 
@@ -160,8 +160,9 @@ def confirm(
         KeyboardInterrupt: stopped before two blocks of the proof were complete.
     """
     baseline = better_baseline(result)
-    hearings, precision = full_hearings(result), _precision(result, baseline)
-    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, precision, time_left)
+    hearings, rejected = full_hearings(result), unlikely(result)
+    precision = _precision(result, baseline)
+    prover = _Prover(baseline, runner, reporter, result.goal, plan, hearings, rejected, precision, time_left)
     check_feasible(result)
     line = line_up(result, plan.finalists)
     queue, stopped = [*line.finalists, *line.reserve], result.interrupted
@@ -198,6 +199,8 @@ class _Prover:
     plan: ProofPlan
     hearings: Mapping[Deployment, Accuracy]
     """Full hearings from before the blocks."""
+    rejected: Collection[Deployment]
+    """Deployments that won't pass the guard, by full hearings."""
     precision: float = PRECISION
     time_left: TimeLeft | None = None
 
@@ -215,7 +218,8 @@ class _Prover:
             return [deployment for deployment in unchanged if deployment not in failed], ranking.interrupted
         groups: list[list[Finalist]] = [[], [], []]
         for finalist in ranking.candidates:
-            groups[_doubt(self._figures(finalist), self.goal)].append(finalist)
+            doubt = 2 if finalist.deployment in self.rejected else _doubt(self._figures(finalist), self.goal)
+            groups[doubt].append(finalist)
         order = [finalist.deployment for group in groups for finalist in ranked(group)]
         return [*order, *line.reserve], ranking.interrupted
 

@@ -28,9 +28,7 @@ PLAN = ProofPlan(finalists=2, select=0, prove=3, most=3, seed=1)
 
 def variant(size: int) -> Deployment:
     """Deployments that differ in their batch size."""
-    # Validated, not copied: a copy would keep the original's cached key.
-    batch = EXPERT.batch.model_dump() | {"max_size": size}
-    return Deployment.model_validate(EXPERT.model_dump() | {"batch": batch})
+    return EXPERT.model_copy(update={"batch": EXPERT.batch.model_copy(update={"max_size": size})})
 
 
 def heard(wrong: int | None, *, clips: int = 200, unit: str = "cer") -> Accuracy | None:

@@ -8,7 +8,7 @@ from autotune.accuracy import Accuracy, Guard
 from autotune.accuracy.record import ClipCount
 from autotune.deployment import Deployment
 from autotune.errors import TrialCrashed
-from autotune.proof.contested import MORE_HEARINGS, Hear, hear_out
+from autotune.proof.contested import MORE_HEARINGS, Hear, hear_out, unlikely
 from autotune.proof.proof import LineUp, ProofPlan, confirm, line_up
 from autotune.reporting import Silent
 from tests.proof.outcomes import Bench, variant
@@ -73,6 +73,27 @@ def test_what_passes_by_a_share_alone_is_found_out_before_the_proof() -> None:
     result = hear_out(study, 2, listener, Silent())
     assert listener.asked == [FAST, NEXT, THIRD]
     assert line_up(result, 2) == LineUp((NEXT, THIRD), (FAST,))
+
+
+def test_what_has_the_same_texts_is_not_heard_in_vain() -> None:
+    """Three deployments differ in readers and graph alone: one hearing rejects all, and the next format is heard."""
+    twins = [FAST, *(FAST.model_copy(update=change) for change in ({"readers": 2}, {"graph": "lean"}))]
+    study = Bench(
+        {twin: (90.0 - place, share(0)) for place, twin in enumerate(twins)} | {NEXT: (70.0, share(0))}
+    ).study()
+    listener = Listener({FAST: share(12, clips=ALL), NEXT: share(0, clips=ALL)})
+    result = hear_out(study, 1, listener, Silent())
+    assert listener.asked == [FAST, NEXT]
+    assert unlikely(result) == set(twins)
+    assert line_up(result, 2) == LineUp((NEXT, FAST), tuple(twins[1:]))
+
+
+def test_a_passing_twin_is_no_reason_to_pass_over_others() -> None:
+    twin = FAST.model_copy(update={"readers": 2})
+    study = Bench(
+        {FAST: (90.0, share(12, clips=ALL)), twin: (80.0, share(0, clips=ALL)), SLOW: (60.0, share(0))}
+    ).study()
+    assert unlikely(study) == {FAST}
 
 
 def test_it_ends_when_many_were_heard_in_vain() -> None:
