@@ -58,10 +58,10 @@ class Silent:
     """A reporter for programs that want no output."""
 
     def note(self, text: str, *, loud: bool = False) -> None:
-        """Drop the line."""
+        """Print nothing of the line."""
 
     def interim(self, text: str, facts: Mapping[str, Any]) -> None:
-        """Drop the result."""
+        """Print nothing of the result that may still change."""
 
     def working(self, text: str, detail: str = "") -> None:
         """Show nothing of what is being done."""

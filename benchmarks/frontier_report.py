@@ -20,6 +20,7 @@ from benchmarks.frontier_figures import (
     stages,
     winner,
 )
+from benchmarks.published import publish
 
 __all__ = ["write_document"]
 
@@ -29,10 +30,8 @@ LINKS = "![RTFx of every row](frontier.png)\n\n[Raw figures](benchmarks/frontier
 
 
 def write_document(cases: Sequence[CaseResult], path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
     measured = "\n\n".join([LINKS, *("\n".join(case_lines(case, cases)) for case in cases)])
-    text = re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{measured}\n{END}", text, flags=re.DOTALL)
-    path.write_text(text, encoding="utf-8")
+    publish(path, BEGIN, END, measured)
 
 
 def case_lines(case: CaseResult, cases: Sequence[CaseResult]) -> Iterator[str]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +41,7 @@ from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace
 from autotune.space.resolving import core_counts, resolve
 from autotune.space.vocabulary import CORES, flatten
+from benchmarks.published import publish
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "search-space.md"
@@ -290,9 +290,7 @@ def spelt(value: Any) -> str:
 
 
 def write_table(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> None:
-    text = TABLE.read_text(encoding="utf-8")
-    table = f"{BEGIN}\n{table_of(space, resolved, entries)}\n{END}"
-    TABLE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    publish(TABLE, BEGIN, END, table_of(space, resolved, entries))
 
 
 def workload_of(seconds: float, rounds: int) -> Workload:

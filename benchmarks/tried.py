@@ -15,7 +15,6 @@ import importlib.util
 import json
 import logging
 import multiprocessing
-import re
 import sys
 import tempfile
 import time
@@ -39,6 +38,7 @@ from autotune.hardware import DOT_PRODUCTS, probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.export import NOT_QUANTIZED
+from benchmarks.published import publish
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "frontier.md"
@@ -277,12 +277,6 @@ def table_of(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_table(result: dict[str, Any]) -> None:
-    text = TABLE.read_text(encoding="utf-8")
-    table = f"{BEGIN}\n{table_of(result)}\n{END}"
-    TABLE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small", help="a SenseVoice model")
@@ -311,7 +305,7 @@ def main() -> None:
             "rows": rows,
         }
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_table(json.loads(options.out.read_text(encoding="utf-8")))
+    publish(TABLE, BEGIN, END, table_of(json.loads(options.out.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

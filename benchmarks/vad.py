@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import random
-import re
 import statistics
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.recognizer.fsmn_vad import FsmnVad
 from autotune.recognizer.speech import SpeechRules, SpeechSpans
+from benchmarks.published import publish
 from benchmarks.sounds import SOUNDS, voices
 from benchmarks.vad_variants import FSMN, OURS, SHIPPED, fsmn_vad, variants
 
@@ -157,12 +157,6 @@ def table_of(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_table(result: dict[str, Any]) -> None:
-    text = TABLE.read_text(encoding="utf-8")
-    table = f"{BEGIN}\n{table_of(result)}\n{END}"
-    TABLE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -172,7 +166,7 @@ def main() -> None:
     if not options.table:
         result = measure(options.rounds)
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    write_table(json.loads(options.out.read_text(encoding="utf-8")))
+    publish(TABLE, BEGIN, END, table_of(json.loads(options.out.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from autotune.audio.vad import BLOCK_FRAMES, FRAME_SAMPLES, silero_model_path
 from autotune.audio.vad_graph import STATE_SHAPE, lean_graph
 from autotune.recognizer.fsmn_vad import FsmnVad
 from autotune.recognizer.speech import LIVE_BLOCK_FRAMES
+from benchmarks.fsmn_config import fsmn_config
 
 __all__ = ["FSMN", "OURS", "SHIPPED", "Variant", "fsmn_vad", "variants"]
 
@@ -29,21 +30,9 @@ OURS = "our graph"
 SHIPPED = "Silero's own graph"
 FSMN = "FSMN-VAD by FunASR's own class (published shapes, random weights)"
 CONTEXT, PLACES, BINS = 64, 4, 129
-FSMN_CONFIG = """
-model: FsmnVADStreaming
-model_conf: {sample_rate: 16000, detect_mode: 1, snr_mode: 0, max_end_silence_time: 800, max_start_silence_time: 3000,
-  window_size_ms: 200, sil_to_speech_time_thres: 150, speech_to_sil_time_thres: 150, speech_2_noise_ratio: 1.0,
-  do_extend: 1, lookback_time_start_point: 200, lookahead_time_end_point: 100, max_single_segment_time: 60000,
-  snr_thres: -100.0, noise_frame_num_used_for_snr: 100, decibel_thres: -100.0, speech_noise_thres: 0.6,
-  fe_prior_thres: 0.0001, silence_pdf_num: 1, sil_pdf_ids: [0], output_frame_probs: false, frame_in_ms: 10,
-  frame_length_ms: 25}
-encoder: FSMN
-encoder_conf: {input_dim: 400, input_affine_dim: 140, fsmn_layers: 4, linear_dim: 250, proj_dim: 128, lorder: 20,
-  rorder: 0, lstride: 1, rstride: 0, output_affine_dim: 140, output_dim: 248, use_softmax: true}
-frontend: WavFrontendOnline
-frontend_conf: {fs: 16000, window: hamming, n_mels: 80, frame_length: 25, frame_shift: 10, dither: 0.0, lfr_m: 5,
-  lfr_n: 1}
-"""
+FSMN_CONFIG = fsmn_config(
+    input_affine_dim=140, fsmn_layers=4, linear_dim=250, proj_dim=128, output_affine_dim=140, output_dim=248
+)
 FSMN_WEIGHTS = """
 import sys, torch, yaml
 from funasr.models.fsmn_vad_streaming.model import FsmnVADStreaming

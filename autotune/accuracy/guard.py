@@ -94,7 +94,7 @@ class Verdict:
     @property
     def complete(self) -> bool:
         """Whether every clip of the hearing was judged."""
-        return self.accuracy.available is None or len(self.accuracy.clips) >= self.accuracy.available
+        return self.accuracy.available is None or self.accuracy.complete
 
     def describe(self) -> str:
         """One sentence: rate, paired increases with their intervals, what was allowed, and what follows."""

@@ -141,13 +141,13 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
     )
 
 
-def added(one: ClipCount, other: ClipCount) -> ClipCount:
+def added(first: ClipCount, second: ClipCount) -> ClipCount:
     """The counts of one clip that occurs twice."""
-    both = one.baseline_errors is not None and other.baseline_errors is not None
+    both = first.baseline_errors is not None and second.baseline_errors is not None
     return ClipCount(
-        one.clip,
-        one.errors + other.errors,
-        one.reference_errors + other.reference_errors,
-        one.length + other.length,
-        (one.baseline_errors or 0) + (other.baseline_errors or 0) if both else None,
+        first.clip,
+        first.errors + second.errors,
+        first.reference_errors + second.reference_errors,
+        first.length + second.length,
+        (first.baseline_errors or 0) + (second.baseline_errors or 0) if both else None,
     )

@@ -55,7 +55,7 @@ class LogSilence:
         self._thread = threading.Thread(target=self._run, name="log-silence", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread that prints; before that, what is noted counts already."""
         self._thread.start()
 
     def working(self, text: str, detail: str) -> None:

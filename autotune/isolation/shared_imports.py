@@ -39,13 +39,13 @@ class Forked(Handle):
         server.children += 1
 
     def signal_group(self, number: signal.Signals) -> None:
-        """See ``Handle``."""
+        """Have the server signal the group."""
         # By the server, which alone can tell whether the child is reaped.
         with contextlib.suppress(OSError):
             self._control.send(str(int(number)).encode())
 
     def reap(self) -> None:
-        """See ``Handle``."""
+        """Have the server reap it, which is its parent, and take the exit code from the answer."""
         try:
             self._control.send(b"reap")
             answer = self._control.recv(64)
@@ -57,7 +57,7 @@ class Forked(Handle):
         self.exit_code = None if answer == b"running" else int(answer or -signal.SIGKILL)
 
     def close(self) -> None:
-        """See ``Handle``."""
+        """Release what is held here, by which the server knows that nobody asks for the child any more."""
         super().close()
         self._control.close()
         self._server.children -= 1

@@ -105,12 +105,12 @@ class Spawned(Handle):
         self._process = process
 
     def signal_group(self, number: signal.Signals) -> None:
-        """See ``Handle``."""
+        """Signal the group by its number, which is the child's own until it is reaped."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
     def reap(self) -> None:
-        """See ``Handle``."""
+        """Wait for its exit code for a moment; leave a child that can't be killed alone."""
         # A process stuck in a driver can't be killed; the study goes on without it.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.exit_code = self._process.wait(0.1)

@@ -20,11 +20,12 @@ from autotune.deployment import ArtifactSpec, Deployment
 from autotune.errors import AutotuneError
 from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
+from autotune.jobs.repeater import Repeater
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
 from autotune.reporting import Reporter, progress
 
-__all__ = ["OFFLINE_SHARDS", "Repeater", "TrialRunner", "TrialSubject"]
+__all__ = ["OFFLINE_SHARDS", "TrialRunner", "TrialSubject"]
 
 BASELINE_TIMEOUT_S = 1200.0
 AT_LEAST_S = 1.0
@@ -289,44 +290,3 @@ class TrialRunner:
         if deployment.engine == "funasr" or not self._baseline_share:
             return BASELINE_TIMEOUT_S + audio_s
         return 60.0 + 3 * self._baseline_share * audio_s
-
-
-PAUSES_S = (5.0, 20.0)
-"""Seconds before each repeat: most of what disturbs is over soon."""
-NOISY_IN_A_ROW = 2
-"""Deployments in a row that stayed disturbed, after which nothing is repeated until the machine is quiet."""
-
-
-class Repeater:
-    """Measures again what was disturbed, unless the machine is never quiet; used by one thread."""
-
-    def __init__(self, reporter: Reporter, pause: Callable[[float], None] = time.sleep) -> None:
-        self._reporter = reporter
-        self._pause = pause
-        self._noisy = 0
-
-    def measured(self, attempt: Callable[[], Measurement]) -> Measurement:
-        """The first undisturbed of at most three attempts, or the least disturbed; what an attempt raises is raised.
-
-        After two calls in a row without an undisturbed attempt the machine counts as noisy, which is reported once.
-        Calls then make one attempt each, until one is undisturbed.
-        """
-        measurements = [attempt()]
-        for pause_s in PAUSES_S if self._noisy < NOISY_IN_A_ROW else ():
-            if not measurements[-1].disturbances:
-                break
-            why = "; ".join(disturbance.describe() for disturbance in measurements[-1].disturbances)
-            self._reporter.note(f"measured again in {pause_s:g} s: {why}", loud=True)
-            self._pause(pause_s)
-            measurements.append(attempt())
-        best = min(measurements, key=lambda measurement: measurement.severity)
-        self._noisy = self._noisy + 1 if best.disturbances else 0
-        if self._noisy == NOISY_IN_A_ROW:
-            causes = "; ".join(disturbance.text for disturbance in best.disturbances)
-            self._reporter.note(
-                f"This machine is not quiet: {NOISY_IN_A_ROW} deployments in a row were disturbed in every attempt "
-                f"({causes}). Nothing is measured again until a "
-                "measurement is undisturbed; figures are less certain.",
-                loud=True,
-            )
-        return best

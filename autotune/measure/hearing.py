@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from autotune.audio import Recording, Turn, read_audio
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
-from autotune.documents import Document, parse_document
+from autotune.documents import parse_document
 from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent, Stop, run_task, side_by_side
 from autotune.isolation.stillness import STILL_S
 from autotune.measure.gpu_counters import gpu_watch
+from autotune.measure.model_request import ModelRequest
 
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
@@ -29,14 +30,9 @@ _MOST_PROCESSES = 16
 """Most children side by side: each of them holds the model."""
 
 
-class HearingRequest(Document):
+class HearingRequest(ModelRequest):
     """Recordings, and the deployment that transcribes them."""
 
-    deployment: Deployment
-    model_path: str
-    """The FunASR model directory."""
-    artifact_path: str | None = None
-    """The exported file; null for formats that run from the model directory."""
     recordings: tuple[Recording, ...]
     by_turns: bool = False
     """Whether each turn is cut out at its true boundaries and transcribed alone."""
@@ -59,20 +55,15 @@ def hear(
         TrialError: the child failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    payload = request.model_dump(mode="json")
-    for key in ("model_path", "artifact_path"):
-        if payload[key] is not None:
-            payload[key] = str(Path(payload[key]).absolute())
-    deployment = request.deployment
     answer = run_task(
         "autotune.measure.hearing:hear_task",
-        payload,
+        request.for_child(),
         timeout_s=_START_S + _SLOWEST * sum(recording.audio_s for recording in request.recordings),
         on_event=on_event,
         cpus=hardware.cpus,
-        threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+        threads=request.threads,
         stop=stop,
-        watch=gpu_watch(deployment.device, STILL_S),
+        watch=gpu_watch(request.deployment.device, STILL_S),
     )
     return {str(name): tuple(map(str, pieces)) for name, pieces in answer["texts"].items()}
 
@@ -91,14 +82,14 @@ def hear_side_by_side(
     parts = _dealt(request.recordings, _processes(request.deployment, hardware, model_bytes))
     done = 0
 
-    def heard(_: str, __: dict[str, Any]) -> None:
+    def count(_: str, __: dict[str, Any]) -> None:
         nonlocal done
         done += 1
         if on_event is not None:
             on_event("recording", {"text": f"{done} of {len(request.recordings)} recordings"})
 
     jobs = [partial(_part, request.model_copy(update={"recordings": part}), hardware) for part in parts]
-    texts = {name: pieces for result in side_by_side(jobs, heard) for name, pieces in result.items()}
+    texts = {name: pieces for result in side_by_side(jobs, count) for name, pieces in result.items()}
     return {recording.id: texts[recording.id] for recording in request.recordings}
 
 

@@ -84,7 +84,7 @@ class Loops:
         return loop_times({worker.cpu: worker.result() for worker in self._workers})
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads, which would else wait for rounds until the process ends."""
         for worker in self._workers:
             worker.end()
 

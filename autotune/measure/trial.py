@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from autotune.audio import Recording, Workload
 from autotune.deployment import Deployment
-from autotune.documents import Document, parse_document
+from autotune.documents import parse_document
 from autotune.errors import TrialMismatch, TrialTimeout
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
@@ -24,6 +24,7 @@ from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
+from autotune.measure.model_request import ModelRequest
 from autotune.measure.pacing import Transcriber, replay, warm_up
 
 if TYPE_CHECKING:
@@ -60,14 +61,9 @@ class Measurable(Transcriber, Protocol):
         """The settings that the runtime reports as in force."""
 
 
-class TrialRequest(Document):
+class TrialRequest(ModelRequest):
     """A deployment, and the shards of a workload that it is measured on."""
 
-    deployment: Deployment
-    model_path: str
-    """The FunASR model directory."""
-    artifact_path: str | None
-    """The exported file; null for formats that run from the model directory."""
     workload: Workload
     shards: tuple[int, ...] = Field(min_length=1)
     """Indices of the workload's shards to measure, in this order."""
@@ -116,26 +112,21 @@ def run_trial(
         hardware: whose ``cpus`` the child is bound to.
         timeout_s: for everything: start, load, warm-up and measurement.
         on_event: gets ``loaded`` {load_s}, ``warm`` {passes_s, steady}, ``shard`` {shard, repeat, audio_s,
-            processing_s} and ``heard`` {recordings, hearing_s} as they happen; what it raises ends the trial.
+            processing_s} and ``hearing`` {recordings, hearing_s} as they happen; what it raises ends the trial.
         still_s: after how long a load or a batch that stands still is a hang.
 
     Raises:
         TrialError: the trial failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    payload = request.model_dump(mode="json")
-    for key in ("model_path", "artifact_path"):
-        if payload[key] is not None:
-            payload[key] = str(Path(payload[key]).absolute())
-    payload["best_times"] = str(best_times_path(hardware.fingerprint))
     deployment = request.deployment
     result = run_task(
         "autotune.measure.trial:measure_task",
-        payload,
+        request.for_child() | {"best_times": str(best_times_path(hardware.fingerprint))},
         timeout_s=timeout_s,
         on_event=on_event,
         cpus=hardware.cpus,
-        threads=None if deployment.engine == "funasr" else deployment.intra_op_num_threads,
+        threads=request.threads,
         imports=shared_imports(deployment),
         watch=gpu_watch(deployment.device, still_s),
     )
@@ -291,7 +282,7 @@ def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -
     started = time.perf_counter()
     transcripts = recognizer.transcribe([Path(recording.path) for recording in recordings])
     hearing_s = time.perf_counter() - started
-    emit("heard", {"recordings": len(recordings), "hearing_s": hearing_s})
+    emit("hearing", {"recordings": len(recordings), "hearing_s": hearing_s})
     return {item.id: transcript.text for item, transcript in zip(recordings, transcripts, strict=True)}, hearing_s
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from autotune.files import atomic_write
+from benchmarks.published import publish
 
 __all__ = ["line_of", "merged", "save", "tables", "write_tables"]
 
@@ -87,9 +87,7 @@ def texts(row: Entry) -> str:
 
 def write_tables(document: Path, page: Path) -> None:
     """Between the page's markers."""
-    found = tables(json.loads(document.read_text(encoding="utf-8")))
-    text = page.read_text(encoding="utf-8")
-    page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{found}\n{END}", text, flags=re.DOTALL), "utf-8")
+    publish(page, BEGIN, END, tables(json.loads(document.read_text(encoding="utf-8"))))
 
 
 def tables(entries: Sequence[Entry]) -> str:

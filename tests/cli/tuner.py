@@ -7,5 +7,5 @@ __all__ = ["AUTOTUNE"]
 AUTOTUNE = (
     sys.executable,
     "-c",
-    "from autotune.jobs import trial_runner; trial_runner.PAUSES_S = (); from autotune.cli import main; main()",
+    "from autotune.jobs import repeater; repeater.PAUSES_S = (); from autotune.cli import main; main()",
 )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.jobs.trial_runner import Repeater
+from autotune.jobs.repeater import Repeater
 from autotune.measure import Measurement
 from autotune.measure.interference import disturbances, severity, verdict
 from autotune.reporting import Remaining

@@ -100,7 +100,7 @@ def test_a_hearing_is_transcribed_after_everything_that_is_measured(request_of: 
     assert found.batches == 3
     assert [sample.shard for sample in found.shards] == [0]
     assert found.hearing_s > 0
-    assert events == ["loaded", "warm", "shard", "heard"]
+    assert events == ["loaded", "warm", "shard", "hearing"]
     both = run_trial(request_of(hearing=hearing, keep_texts=True), hardware=hardware, timeout_s=60)
     assert {name: both.texts[name] for name in found.texts} == found.texts
     assert len(both.texts) == 6

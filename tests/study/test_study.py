@@ -53,14 +53,8 @@ def run(folder: Path, runner: Runner, *, space: ResolvedSpace, budget: Budget, s
 
 def measured_once(result: StudyResult) -> list[TrialRecord]:
     """The trials but those that look at a leader or at the anchor once more."""
-    seen = set[Deployment]()
-    once = []
-    for trial in result.trials:
-        if trial.state == "fail" or trial.deployment not in seen:
-            once.append(trial)
-        if trial.state != "fail":
-            seen.add(trial.deployment)
-    return once
+    first = {trial.deployment: trial for trial in reversed(result.trials) if trial.state != "fail"}
+    return [trial for trial in result.trials if trial.state == "fail" or first[trial.deployment] is trial]
 
 
 def keys(result: StudyResult) -> list[str]:
