@@ -40,7 +40,7 @@ TRIAL_SHARES = 4
 """A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
 
-_PHASES = {"loaded": "warming up", "warm": "measuring", "shard": "measuring", "heard": "measuring"}
+_PHASES = {"loaded": "warming up", "warm": "measuring", "shard": "measuring", "hearing": "measuring"}
 """What a trial does after each of its events."""
 
 

@@ -169,7 +169,7 @@ def measure(
     Args:
         recognizer: loaded, and not used for anything else meanwhile.
         request: what is measured.
-        emit: gets ``warm``, ``shard`` and ``heard``, see ``run_trial``.
+        emit: gets ``warm``, ``shard`` and ``hearing``, see ``run_trial``.
         load_s: seconds that loading took.
         canary: looks whether a CPU is away; None: one that keeps its best times where ``request`` says.
 
