@@ -34,7 +34,7 @@ class Row:
 def rows_of(hardware: HardwareProfile, batch_sizes: tuple[int, ...]) -> list[Row]:
     """All rows that the shipped search space has for this machine's CPU.
 
-    Candidates are every graph × {one instance on all cores, one for each core} × batch size; the rest is as an expert
+    Candidates are {one instance on all cores, one for each core} × batch size; the rest, the graph too, is as an expert
     would have it. Of int8 with a part in fp32 the largest share alone is a row.
     """
     space = resolve(load_space("cpu"), hardware, devices=["cpu"], arrival="offline")
@@ -54,7 +54,7 @@ def candidates_of(
 ) -> Iterator[Deployment]:
     searched = {parameter.path: parameter for parameter in branch.parameters}
     size = searched["batch.max_size"]
-    varied = [path for path in (*OF_A_ROW, "graph") if path in searched]
+    varied = [path for path in OF_A_ROW if path in searched]
     expert = flatten(branch.expert_deployment())
     shares = searched["fp32_share"].choices[1:-1] if "fp32_share" in searched else ()
     for chosen in itertools.product(*(searched[path].choices for path in varied)):
