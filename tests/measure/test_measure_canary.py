@@ -321,12 +321,13 @@ def test_a_cpu_that_is_taken_away_from_outside_is_seen(tmp_path: Path) -> None:
         alone = real_looks(tmp_path / "best.json")
         with neighbour(cpu):
             shared = real_looks(tmp_path / "best.json")
-        if max(alone.values()) <= 2:
-            break
+        # Beside other tests a look may fall where the neighbour itself had to wait.
+        if max(alone.values()) <= 2 and shared[cpu] >= 8:
+            return
         time.sleep(1)
-    assert shared[cpu] >= 8
     if max(alone.values()) > 2:
         pytest.skip(f"this machine's CPUs are away without our neighbour: {alone} of 10 looks, {ATTEMPTS} times")
+    pytest.fail(f"with a busy neighbour on CPU {cpu} it was away in only {shared[cpu]} of 10 looks, {ATTEMPTS} times")
 
 
 @linux
