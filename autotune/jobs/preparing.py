@@ -112,6 +112,13 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
     users = replace(request, language=baseline.language, text_norm=baseline.text_norm)
     try:
         reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
+        judge = Judge(request.workload, reference)
+        if not judge.length:
+            reporter.note(
+                "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
+            )
+            return None
+        _report(judge, reporter)
         default, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
     except TrialError as error:
         raise TrialError(
@@ -120,12 +127,8 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
             stderr_tail=error.stderr_tail,
         ) from error
     judge = Judge(request.workload, reference, default)
-    if not judge.length:
-        reporter.note(
-            "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
-        )
-        return None
-    _report(judge, reporter)
+    if judge.unit != "disagreement":
+        reporter.note(f"accuracy: FunASR's default has {judge.unit.upper()} {judge.baseline_rate:.2%}")
     return judge
 
 
@@ -134,7 +137,6 @@ def _report(judge: Judge, reporter: Reporter) -> None:
     if judge.unit == "disagreement":
         reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
         return
-    baseline = "" if judge.baseline_rate is None else f", FunASR's default {judge.baseline_rate:.2%}"
-    reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%}{baseline} ({size})")
+    reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
     if judge.reference_rate > HOPELESS:
         reporter.note("Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True)
