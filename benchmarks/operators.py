@@ -4,8 +4,8 @@
     python benchmarks/operators.py --model random:sensevoice-small --artifact onnx-fp32:fused
 
 One segment of 10 s and a batch of four of 15 s, each run ten times after a warm-up, by ONNX Runtime's own profiler,
-which makes small operators look a little larger than they are. Writes ``docs/benchmarks/operators.json``, by CPU, model and
-artifact, and the table in ``docs/frontier.md``. Run it alone on the machine.
+which makes small operators look a little larger than they are. Writes ``docs/benchmarks/operators.json``, by CPU, model
+and artifact, and the table in ``docs/frontier.md``. Run it alone on the machine.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def table_of(entry: dict[str, Any]) -> str:
     ]
     lines = [
         f"`python benchmarks/operators.py`; `{entry['model']}`, `{entry['artifact']}`, one thread; "
-        f"{entry['hardware']}; {entry['date']}; onnxruntime {entry['versions']['onnxruntime-gpu']}. Milliseconds of a run:",
+        f"{entry['hardware']}; {entry['date']}; onnxruntime {entry['versions']['onnxruntime-gpu']}. "
+        "Milliseconds of a run:",
         "",
         f"| operator | {' | '.join(SHAPES)} |",
         f"|---|{'---|' * len(SHAPES)}",
