@@ -186,7 +186,7 @@ def bound(case: Case, layers: list[Layer], precision: str) -> Contender:
     name = f"GEMM bound {precision}"
     threads = case.hardware.usable_cores
     setup = {**case.common, "side": "gemm", "layers": layers, "precision": precision, "threads": threads}
-    knobs = "ONNX Runtime MatMulInteger" if precision == "int8" else f"torch.mm, {precision}"
+    knobs = {"int8": "ONNX Runtime MatMulInteger", "fp32": "torch.mm or ONNX Runtime MatMul"}.get(precision, "torch.mm")
     return Contender(name, "bound", precision, [Candidate(knobs, lambda: SideSpec(name, OURS, setup, threads=threads))])
 
 

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,11 @@ def flop_per_audio_second(layers: Sequence[Layer]) -> float:
 
 def seconds_per_audio_second(layers: Sequence[Layer], precision: str, threads: int) -> float:
     """What the layers' products take for a second of audio; its reciprocal is the bound of RTFx."""
-    product = int8_product if precision == "int8" else torch_product
     return sum(
-        rows * min(fastest(product(size, inputs, outputs, precision, threads)) / size for size in ROWS)
+        rows
+        * min(
+            fastest(product(size, inputs, outputs, threads)) / size for size in ROWS for product in PRODUCTS[precision]
+        )
         for inputs, outputs, rows in layers
     )
 
@@ -74,29 +77,35 @@ def fastest(run: Callable[[], object]) -> float:
     return min(taken)
 
 
-def torch_product(rows: int, inputs: int, outputs: int, precision: str, threads: int) -> Callable[[], object]:
+def torch_product(kind: str, rows: int, inputs: int, outputs: int, threads: int) -> Callable[[], object]:
     import torch
 
     torch.set_num_threads(threads)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
     left, weight = torch.randn(rows, inputs, dtype=dtype), torch.randn(outputs, inputs, dtype=dtype)
     out = torch.empty(rows, outputs, dtype=dtype)
     return lambda: torch.mm(left, weight.t(), out=out)
 
 
-def int8_product(rows: int, inputs: int, outputs: int, precision: str, threads: int) -> Callable[[], object]:
-    """ONNX Runtime's MatMulInteger, unsigned activations × signed weights of 7 bits, into a buffer that is there."""
+def onnx_product(operator: str, rows: int, inputs: int, outputs: int, threads: int) -> Callable[[], object]:
+    """ONNX Runtime's MatMul, or its MatMulInteger of unsigned activations × signed weights of 7 bits; into a buffer
+    that is there."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     generator = np.random.default_rng(0)
-    weight = generator.integers(-64, 64, (inputs, outputs), dtype=np.int8)
-    left = generator.integers(0, 256, (rows, inputs), dtype=np.uint8)
+    weight: Any = generator.standard_normal((inputs, outputs), np.float32)
+    left: Any = generator.standard_normal((rows, inputs), np.float32)
+    types, result = (TensorProto.FLOAT, TensorProto.FLOAT), np.float32
+    if operator == "MatMulInteger":
+        weight = generator.integers(-64, 64, (inputs, outputs), dtype=np.int8)
+        left = generator.integers(0, 256, (rows, inputs), dtype=np.uint8)
+        types, result = (TensorProto.UINT8, TensorProto.INT32), np.int32
     graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["left", "weight"], ["out"])],
+        [helper.make_node(operator, ["left", "weight"], ["out"])],
         "product",
-        [helper.make_tensor_value_info("left", TensorProto.UINT8, [rows, inputs])],
-        [helper.make_tensor_value_info("out", TensorProto.INT32, [rows, outputs])],
+        [helper.make_tensor_value_info("left", types[0], [rows, inputs])],
+        [helper.make_tensor_value_info("out", types[1], [rows, outputs])],
         [numpy_helper.from_array(weight, "weight")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -105,6 +114,14 @@ def int8_product(rows: int, inputs: int, outputs: int, precision: str, threads: 
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
     binding.bind_cpu_input("left", left)
-    out = onnxruntime.OrtValue.ortvalue_from_shape_and_type([rows, outputs], np.int32)
+    out = onnxruntime.OrtValue.ortvalue_from_shape_and_type([rows, outputs], result)
     binding.bind_ortvalue_output("out", out)
     return lambda: session.run_with_iobinding(binding)
+
+
+PRODUCTS: dict[str, list[Callable[[int, int, int, int], Callable[[], object]]]] = {
+    "fp32": [partial(torch_product, "fp32"), partial(onnx_product, "MatMul")],
+    "bf16": [partial(torch_product, "bf16")],
+    "int8": [partial(onnx_product, "MatMulInteger")],
+}
+"""Precision → what multiplies matrices; the fastest is the bound."""
