@@ -24,9 +24,10 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
-from autotune.recognizer.dispatcher import Dispatcher, QueueFacts, SegmentJob, instance_cpus, placed_on
+from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, placed_on
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
+from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
