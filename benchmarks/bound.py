@@ -4,8 +4,10 @@
     python benchmarks/bound.py --rounds 5 --deployment deploy.yaml
 
 The bound is usable cores / Σ core-seconds of all stages for a second of audio, taken from the same deployment with one
-instance, one thread and one reader: there no thread waits for another of its stage. Each round measures both in random
-order, each in a fresh process. Writes ``docs/benchmarks/bound.json``. Run it alone on the machine.
+instance, one thread and one reader: there no thread waits for another of its stage. What a deployment misses of it is
+CPU time that it leaves unused, or that its stages take longer side by side, which the core-seconds of both show. Each
+round measures both in random order, each in a fresh process. Writes ``docs/benchmarks/bound.json``. Run it alone on the
+machine.
 """
 
 from __future__ import annotations
@@ -66,14 +68,17 @@ def main() -> None:
         )
         return run_trial(request, hardware=hardware, timeout_s=1200)
 
+    sides = {"whole": whole, "alone": whole.model_copy(update=ALONE)}
     rounds: list[dict[str, Any]] = []
     for number in range(options.rounds):
-        sides = {"whole": whole, "alone": whole.model_copy(update=ALONE)}
         found = {name: measured(sides[name]) for name in random.Random(number).sample(list(sides), len(sides))}
-        stages = {name: 1000 * seconds / found["alone"].audio_s for name, seconds in found["alone"].stages_s.items()}
-        bound = 1000 * hardware.usable_cores / sum(stages.values())
+        core_ms = {
+            side: {name: 1000 * seconds / one.audio_s for name, seconds in one.stages_s.items()}
+            for side, one in found.items()
+        }
+        bound = 1000 * hardware.usable_cores / sum(core_ms["alone"].values())
         away = max(one.noise.get("core_away_share", 0.0) for one in found.values())
-        rounds.append({"rtfx": found["whole"].rtfx, "bound": bound, "core_ms": stages, "core_away_share": away})
+        rounds.append({"rtfx": found["whole"].rtfx, "bound": bound, "core_ms": core_ms, "core_away_share": away})
         print(f"round {number + 1}: {rounds[-1]}", file=sys.stderr, flush=True)
     share = geometric_interval([one["rtfx"] / one["bound"] for one in rounds])
     told = {
@@ -82,13 +87,16 @@ def main() -> None:
         "rounds": rounds,
     }
     OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    spent = {name: statistics.median(one["core_ms"][name] for one in rounds) for name in rounds[0]["core_ms"]}
-    listed = ", ".join(f"{name} {value:.2f}" for name, value in spent.items())
     print(
         f"{whole.describe()}: RTFx {statistics.median(one['rtfx'] for one in rounds):.0f}, "
         f"{share.median:.1%} ({share.low:.1%} to {share.high:.1%}) of the bound "
-        f"{statistics.median(one['bound'] for one in rounds):.0f}; core-ms a second of audio: {listed}"
+        f"{statistics.median(one['bound'] for one in rounds):.0f}. Core-ms a second of audio:"
     )
+    for side in sides:
+        stages = rounds[0]["core_ms"][side]
+        spent = {name: statistics.median(one["core_ms"][side][name] for one in rounds) for name in stages}
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in spent.items())
+        print(f"{side:6} {sum(spent.values()):.3f}: {listed}")
 
 
 if __name__ == "__main__":

@@ -123,29 +123,36 @@ def passes(candidate: Candidate, segments: Segments, fastest_s: float) -> Tried:
 
 
 class Pool:
-    """Sides that are open. Where memory doesn't suffice for all, the one used longest ago is closed and comes back
-    later: loading is never timed."""
+    """Sides that are open. Where memory doesn't suffice for all, the one whose next turn is furthest away is closed and
+    comes back later: loading is never timed."""
 
-    def __init__(self, warmup: Sequence[int], needs_bytes: int) -> None:
+    def __init__(self, warmup: Sequence[int], guess_bytes: int) -> None:
         self._open: dict[str, Side] = {}
         self._warmup = warmup
         """Segments that a side hears before it is given out."""
-        self._needs_bytes = needs_bytes
-        """Of the largest side seen so far."""
+        self._guess_bytes = guess_bytes
+        self._needs_bytes: dict[str, int] = {}
+        """Of each side that has run."""
 
-    def get(self, name: str, spec: Callable[[], SideSpec]) -> Side:
-        """The side of this name, ready. Raises AutotuneError, SideError."""
+    def get(self, name: str, spec: Callable[[], SideSpec], later: Sequence[str]) -> Side:
+        """The side of this name, ready. Raises AutotuneError, SideError.
+
+        Args:
+            name: of the side.
+            spec: what it is started from.
+            later: the sides whose turns follow, in order.
+        """
         if name in self._open:
-            self._open[name] = self._open.pop(name)  # the last is the one used last
             return self._open[name]
-        while self._open and psutil.virtual_memory().available < self._needs_bytes + SPARE_BYTES:
-            self.drop(next(iter(self._open)))
+        needed = self._needs_bytes.get(name, max([self._guess_bytes, *self._needs_bytes.values()])) + SPARE_BYTES
+        while self._open and psutil.virtual_memory().available < needed:
+            self.drop(max(self._open, key=lambda one: later.index(one) if one in later else len(later)))
         side = self._open[name] = started(spec())
         side.run(self._warmup)
         return side
 
-    def saw(self, memory_bytes: int) -> None:
-        self._needs_bytes = max(self._needs_bytes, memory_bytes)
+    def saw(self, name: str, memory_bytes: int) -> None:
+        self._needs_bytes[name] = max(self._needs_bytes.get(name, 0), memory_bytes)
 
     def drop(self, name: str) -> None:
         side = self._open.pop(name, None)
@@ -160,21 +167,24 @@ class Pool:
 def run_rounds(measured: list[Measured], segments: Segments, pool: Pool) -> None:
     """Every list after the first, by everyone, in random order."""
     generator = random.Random(0)
-    for number in range(1, len(segments.lists)):
-        for one in generator.sample(measured, len(measured)):
+    rounds = [generator.sample(measured, len(measured)) for _ in segments.lists[1:]]
+    names = [one.contender.name for order in rounds for one in order]
+    for number, order in enumerate(rounds, start=1):
+        for one in order:
+            names.pop(0)
             if one.error is None and one.chosen is not None:
-                run_list(one, segments.lists[number], pool)
+                run_list(one, segments.lists[number], pool, names)
         told = ", ".join(
             f"{one.contender.name} {segments.audio_s(number) / one.seconds[-1]:.1f}" for one in measured if one.seconds
         )
-        log(f"round {number}/{len(segments.lists) - 1}: RTFx {told}")
+        log(f"round {number}/{len(rounds)}: RTFx {told}")
 
 
-def run_list(one: Measured, indices: tuple[int, ...], pool: Pool) -> None:
+def run_list(one: Measured, indices: tuple[int, ...], pool: Pool, later: Sequence[str]) -> None:
     assert one.chosen is not None
     name = one.contender.name
     try:
-        side = pool.get(name, one.chosen.spec)
+        side = pool.get(name, one.chosen.spec, later)
         time.sleep(PAUSE_S)
         answer: dict[str, Any] = side.run(indices)
         if one.contender.kind != "bound":
@@ -188,7 +198,7 @@ def run_list(one: Measured, indices: tuple[int, ...], pool: Pool) -> None:
     one.memory_bytes = max(one.memory_bytes, answer["memory_bytes"])
     if "stages_s" in answer:
         one.stages_s.append(answer["stages_s"])
-    pool.saw(answer["memory_bytes"])
+    pool.saw(name, answer["memory_bytes"])
 
 
 def log(text: str) -> None:

@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
+
+import numpy as np
 
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.intake import AudioInput, Intake
@@ -20,8 +23,9 @@ OnTranscript = Callable[[int, Transcript], None]
 class Transcription:
     """Recordings that are transcribed together; made by ``Recognizer.transcription``.
 
-    Each reading thread takes one whole recording after the other, in the order of the list, so that as many are in
-    flight as there are readers, and their order among the results is that of the list.
+    Each reading thread takes one whole recording after the other, so that as many are in flight as there are readers.
+    Several readers take the largest first: were one begun last, the others would have nothing to do meanwhile. The
+    order of the results is that of the list.
     """
 
     def __init__(
@@ -29,7 +33,8 @@ class Transcription:
     ) -> None:
         self._intake = intake
         self._requests = [intake.begin(OFFLINE) for _ in audio]
-        self._waiting = deque(zip(audio, self._requests, strict=True))
+        waiting = list(zip(audio, self._requests, strict=True))
+        self._waiting = deque(waiting if readers == 1 else sorted(waiting, key=lambda one: -_size(one[0])))
         self._readers = readers
         if on_transcript is not None:
             for place, request in enumerate(self._requests):
@@ -81,6 +86,16 @@ class Transcription:
         except BaseException:
             self.abandon()
             raise
+
+
+def _size(audio: AudioInput) -> int:
+    """Bytes, without reading a file; one that isn't there is told of when it is its turn."""
+    if not isinstance(audio, (str, Path)):
+        return audio.nbytes if isinstance(audio, np.ndarray) else 0
+    try:
+        return Path(audio).stat().st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _hand_over(on_transcript: OnTranscript, place: int, future: Future[Transcript]) -> None:
