@@ -88,9 +88,7 @@ class Dispatcher:
         """
         owner, needed_s = jobs[0].owner, sum(job.audio_s for job in jobs)
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closed or gone() or self._scheduler.has_room(owner, needed_s, limit_s)
-            )
+            self._changed.wait_for(lambda: self._closed or gone() or self._scheduler.has_room(owner, needed_s, limit_s))
             if self._closed:
                 raise RuntimeError("the recognizer must be open to take audio, but it is closed")
             if not gone():

@@ -1,7 +1,7 @@
 """What waits for engines and which of them run: a state machine on any clock.
 
-Threads drive it in the recognizer (``dispatcher``), virtual time drives it in simulations: which batches form, and when,
-is decided here alone. One scheduler is one stage: what an engine gives may wait for the engines of another.
+Threads drive it in the recognizer (``dispatcher``), virtual time drives it in simulations: which batches form, and
+when, is decided here alone. One scheduler is one stage: what an engine gives may wait for the engines of another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Waiting(Protocol):
     """What the scheduler needs of a segment that waits."""
 
     @property
-    def audio_s(self) -> float: ...
+    def audio_s(self) -> float:
+        """Seconds of audio."""
 
     @property
     def arrival_s(self) -> float:

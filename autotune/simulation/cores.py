@@ -75,6 +75,4 @@ class Cores:
         # Engines that want more cores than there are were measured so: that is in ``slowed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share
         crowd = (self._running - 1) / (self._engines - 1) if self._engines > 1 else 1.0
-        return [
-            share if task.slowed is None else of_engines * (1 + (task.slowed - 1) * crowd) for task in self._tasks
-        ]
+        return [share if task.slowed is None else of_engines * (1 + (task.slowed - 1) * crowd) for task in self._tasks]

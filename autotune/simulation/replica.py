@@ -1,4 +1,4 @@
-"""One recognizer on virtual time: readers, the recognizer's own scheduler and lots, engines that take what was measured."""
+"""One recognizer on virtual time: readers, its own scheduler and lots, and engines that take what was measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from autotune.deployment import Batch
 from autotune.recognizer.batching import Wait
@@ -50,11 +49,8 @@ class BatchTime:
     """How fast it is while all engines run, relative to that; 0 < slowed."""
 
 
-class Work(Protocol):
-    """What batches take, as measured, with its noise."""
-
-    def __call__(self, size: int, padded_s: float) -> BatchTime:
-        """A batch of ``size`` segments, each padded to ``padded_s`` seconds."""
+Work = Callable[[int, float], BatchTime]
+"""What a batch takes, as measured, with its noise: of so many segments, each padded to so many seconds."""
 
 
 @dataclass(frozen=True)
@@ -276,4 +272,3 @@ class Replica:
     def _text(self, underway: Underway) -> None:
         self.inside -= 1
         self._done(underway.number, self.now_s)
-

@@ -77,7 +77,7 @@ class ServiceTimes(Document):
         return found
 
     @property
-    def coefficients(self) -> tuple[float, float, float, float]:
+    def coefficients(self) -> tuple[float, ...]:
         """c0 … c3 of one busy engine."""
         return self._alone.coefficients
 
@@ -108,7 +108,7 @@ class _Curve:
         seconds = np.array([point.seconds for point in points])
         # Each equation divided by its own time: a millisecond of a short batch counts as much as ten of a long one.
         found, _ = nnls(terms / seconds[:, None], np.ones(len(points)))
-        self.coefficients: tuple[float, float, float, float] = tuple(float(value) for value in found)
+        self.coefficients: tuple[float, ...] = tuple(float(value) for value in found)
         self._over = [point.seconds / self._model(point.size, point.padded_s) for point in points]
 
     def at(self, size: int, padded_s: float) -> float:
@@ -141,7 +141,7 @@ class NoisyWork:
         self._times, self._generator, self._process = times, generator, process
 
     def __call__(self, size: int, padded_s: float) -> BatchTime:
-        """See ``Work``."""
+        """What this batch takes, see ``replica.Work``."""
         plain = self._times.batch(size, padded_s)
         spread = self._times.spread
         place = self._generator.random() * (len(spread) - 1)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from autotune.audio import Arrival
+from autotune.audio.profile import Arrival
 from autotune.simulation.replica import Batched, Machine, Replica, SimulatedRecording, Work
 
 __all__ = ["Balance", "Simulated", "simulate"]
@@ -133,13 +133,17 @@ class _Traffic:
         stream = self._replicas[place].begin_stream(number, recording)
         self._watch(place)
         for piece in recording.pieces:
-            self._at(now_s + piece.settled_s, partial(self._of_stream, place, partial(self._replicas[place].settle, stream, piece)))
+            self._at(
+                now_s + piece.settled_s,
+                partial(self._of_stream, place, partial(self._replicas[place].settle, stream, piece)),
+            )
         assert recording.spoken_s is not None
-        self._at(now_s + recording.spoken_s, partial(self._of_stream, place, partial(self._replicas[place].end_stream, stream)))
+        self._at(
+            now_s + recording.spoken_s,
+            partial(self._of_stream, place, partial(self._replicas[place].end_stream, stream)),
+        )
 
     def _of_stream(self, place: int, happen: Callable[[], None], now_s: float) -> None:
         self._replicas[place].advance(now_s)
         happen()
         self._watch(place)
-
-

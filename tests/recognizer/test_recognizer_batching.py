@@ -56,7 +56,9 @@ few_lengths = st.lists(
 ).map(lambda found: [Queued(index, arrival, audio, before) for index, (arrival, audio, before) in enumerate(found)])
 
 
-@given(st.one_of(queues, few_lengths), policies, st.floats(0, 200), st.integers(1, 8), st.randoms(use_true_random=False))
+@given(
+    st.one_of(queues, few_lengths), policies, st.floats(0, 200), st.integers(1, 8), st.randoms(use_true_random=False)
+)
 def test_decisions_are_those_of_the_policy_spelled_out(
     queue: list[Queued], policy: Batch, now: float, idle: int, shuffle: random.Random
 ) -> None:
