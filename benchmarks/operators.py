@@ -30,6 +30,15 @@ ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "operators.json"
 PAGE = ROOT / "docs" / "frontier.md"
 BEGIN, END = "<!-- operators: begin -->", "<!-- operators: end -->"
+SPECS = {
+    spec.label: spec
+    for spec in (
+        ArtifactSpec("onnx-fp32", None, "fused"),
+        ArtifactSpec("onnx-int8", "u8", "fused"),
+        ArtifactSpec("onnx-int8", "s8", "fused"),
+        ArtifactSpec("onnx-int8", "s7", "fused"),
+    )
+}
 RUNS = 10
 LISTED = 0.01
 """Share of the time from which an operator is listed by itself."""
@@ -38,12 +47,12 @@ LISTED = 0.01
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small", help="a SenseVoice model")
-    parser.add_argument("--artifact", help="of ONNX Runtime; default: int8 with the best weights for this CPU, fused")
+    parser.add_argument("--artifact", choices=[*SPECS], help="default: int8 with the best weights for this CPU, fused")
     options = parser.parse_args()
     info = resolve_model(options.model)
     spec = ArtifactSpec("onnx-int8", "s8" if DOT_PRODUCTS & set(probe_hardware().isa) else "s7", "fused")
     if options.artifact:
-        spec = spec_of(options.artifact)
+        spec = SPECS[options.artifact]
     entry = {
         "model": info.id,
         "artifact": spec.label,
@@ -56,12 +65,6 @@ def main() -> None:
     OUT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     publish(PAGE, BEGIN, END, "\n\n".join(map(table_of, kept)))
     print(table_of(entry))
-
-
-def spec_of(label: str) -> ArtifactSpec:
-    """``onnx-fp32:fused``, ``onnx-int8:s8:fused``."""
-    parts = label.split(":")
-    return ArtifactSpec(parts[0], parts[1], parts[2]) if len(parts) == 3 else ArtifactSpec(parts[0], None, parts[1])
 
 
 def spent(info: ModelInfo, spec: ArtifactSpec, feed: Feed) -> dict[str, float]:

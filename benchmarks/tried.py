@@ -40,6 +40,8 @@ from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.export import NOT_QUANTIZED
 from benchmarks.published import publish
 
+__all__ = ["SHAPES", "Feed", "feeds"]
+
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "frontier.md"
 BEGIN, END = "<!-- tried: begin -->", "<!-- tried: end -->"
