@@ -17,6 +17,7 @@ FLOORS = [
     ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],
     ["models", "recognizer", "space"],
+    ["simulation"],
     ["measure"],
     ["study"],
     ["deploy_yaml", "proof"],

@@ -1,4 +1,4 @@
-"""The dispatcher: one queue, one batching policy, one thread for each engine instance."""
+"""The dispatcher: threads that drive one scheduler by the wall clock, one for each engine instance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from autotune.arrays import Float32
 from autotune.deployment import Batch, Deployment
 from autotune.engines import Engine, engine_class
 from autotune.errors import DocumentError, TrialMismatch
-from autotune.recognizer.batching import OFFLINE, Queued, Wait, decide
+from autotune.recognizer.batching import OFFLINE, Wait
 from autotune.recognizer.decoding import Decoded
+from autotune.recognizer.scheduling import QueueFacts, Scheduler
 from autotune.recognizer.stats import BatchFacts, Stats
 
-__all__ = ["Cpus", "Dispatcher", "QueueFacts", "SegmentJob", "instance_cpus", "keep_on", "placed_on"]
+__all__ = ["Cpus", "Dispatcher", "SegmentJob", "instance_cpus", "keep_on", "placed_on"]
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,8 @@ class SegmentJob:
     """Whether all that waits of its owner is one batch, whatever the policy says: FunASR's users pass lists."""
 
 
-@dataclass(frozen=True)
-class QueueFacts:
-    """How much waits for an engine, and for how long the oldest batch has been running."""
-
-    segments: int
-    audio_s: float
-    oldest_s: float
-    """Age of the segment that has waited longest; 0 where none waits, or all audio was there already."""
-    running_s: float
-    """Seconds since the oldest running batch was started; 0 while none runs."""
-
-
 class Dispatcher:
-    """Feeds engines from one queue by ``batching.decide``. Thread-safe; owns its threads until ``close``."""
+    """Feeds engines as a ``Scheduler`` says. Thread-safe; owns its threads until ``close``."""
 
     def __init__(
         self,
@@ -71,9 +60,8 @@ class Dispatcher:
         self._stats = stats
         # One condition for engines and for whoever queues: notify() could wake one of those for whom nothing changed.
         self._changed = threading.Condition()
-        self._queue: list[SegmentJob] = []
-        self._running: dict[int, float] = {}
-        """Engine's number → ``time.perf_counter()`` when its batch was started."""
+        # Its clock is ``time.perf_counter``.
+        self._scheduler: Scheduler[SegmentJob] = Scheduler(policy, len(engines))
         self._closed = False
         places = cpus or [None] * len(engines)
         self._threads = [
@@ -92,7 +80,7 @@ class Dispatcher:
 
         Args:
             jobs: at least one; a single lot that is longer than the limit is queued when nothing else of it waits.
-            limit_s: others' segments don't count, or a long recording would never get in among many short ones.
+            limit_s: see ``Scheduler.has_room``.
             gone: whether the owner was withdrawn meanwhile; then nothing is queued.
 
         Raises:
@@ -100,38 +88,30 @@ class Dispatcher:
         """
         owner, needed_s = jobs[0].owner, sum(job.audio_s for job in jobs)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or gone() or self._has_room(owner, needed_s, limit_s))
+            self._changed.wait_for(lambda: self._closed or gone() or self._scheduler.has_room(owner, needed_s, limit_s))
             if self._closed:
                 raise RuntimeError("the recognizer must be open to take audio, but it is closed")
             if not gone():
-                self._queue.extend(jobs)
+                self._scheduler.put(jobs)
                 self._changed.notify_all()
 
     def withdraw(self, owner: object) -> None:
         """Remove an owner's waiting segments from the queue without calling their ``done``."""
         with self._changed:
-            self._queue = [job for job in self._queue if job.owner is not owner]
+            self._scheduler.withdraw(owner)
             self._changed.notify_all()
 
     def queue(self) -> QueueFacts:
         """How much waits and runs now."""
         with self._changed:
-            now = time.perf_counter()
-            arrivals = [job.arrival_s for job in self._queue if job.arrival_s > OFFLINE]
-            return QueueFacts(
-                segments=len(self._queue),
-                audio_s=sum(job.audio_s for job in self._queue),
-                oldest_s=now - min(arrivals, default=now),
-                running_s=now - min(self._running.values(), default=now),
-            )
+            return self._scheduler.facts(time.perf_counter())
 
     def close(self) -> None:
         """Let running batches finish, fail what still waits, end the threads; idempotent."""
         with self._changed:
             self._closed = True
-            waiting, self._queue = self._queue, []
             self._changed.notify_all()
-            for job in waiting:
+            for job in self._scheduler.drain():
                 job.done(job.position, RuntimeError("the recognizer was closed before this segment ran"))
         for thread in self._threads:
             if thread is not threading.current_thread():
@@ -140,49 +120,37 @@ class Dispatcher:
     def _work(self, number: int, engine: Engine, place: Cpus | None) -> None:
         # In the thread itself: binding goes by thread, and those that it starts inherit it.
         keep_on(place)
-        while (jobs := self._next(number)) is not None:
+        while (taken := self._next(number)) is not None:
+            jobs, busy = taken
             results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
                 results = [error] * len(jobs)
-            self._finish(number, jobs, results)
+            self._finish(number, jobs, results, busy)
 
-    def _next(self, number: int) -> list[SegmentJob] | None:
-        """Wait for and take the next batch; None when closed."""
+    def _next(self, number: int) -> tuple[list[SegmentJob], int] | None:
+        """Wait for and take the next batch, and how many engines run with it; None when closed."""
         with self._changed:
             while not self._closed:
-                if not self._queue:
-                    self._changed.wait()
-                    continue
-                # The policy sees no audio and no callbacks: it is the same function for trials, servers and planning.
-                queue = [
-                    Queued(index, job.arrival_s, job.audio_s, job.before_s) for index, job in enumerate(self._queue)
-                ]
                 now = time.perf_counter()
-                # The engine that asks is among the idle ones: it isn't in ``_running`` before it has jobs.
-                idle = len(self._threads) - len(self._running)
-                decision = decide(queue, now, self._policy, idle=idle)
-                if isinstance(decision, Wait):
+                decision = self._scheduler.next(number, now)
+                if decision is None or isinstance(decision, Wait):
                     # Woken early by whatever changes the queue: a batch that is now full must not wait on.
-                    self._changed.wait(max(0.0, decision.until_s - now))
+                    self._changed.wait(None if decision is None else max(0.0, decision.until_s - now))
                     continue
-                jobs = [self._queue[index] for index in decision.indices]
-                if jobs[0].together:
-                    jobs = [job for job in self._queue if job.owner is jobs[0].owner]
-                taken = set(map(id, jobs))
-                self._queue = [job for job in self._queue if id(job) not in taken]
-                self._running[number] = now
                 self._stats.batch_started()
                 self._changed.notify_all()  # there is room now
-                return jobs
+                return decision, self._scheduler.running
             return None
 
-    def _finish(self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
+    def _finish(
+        self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException], busy: int
+    ) -> None:
         longest_s = max(job.audio_s for job in jobs)
         with self._changed:
             # Idle from here on: handing results out below may take a while, and idle engines share what waits.
-            started = self._running.pop(number)
+            started = self._scheduler.finished(number)
         arrivals = [job.arrival_s for job in jobs if job.arrival_s > OFFLINE]
         self._stats.batch_ended(
             BatchFacts(
@@ -191,16 +159,13 @@ class Dispatcher:
                 padded_s=len(jobs) * self._policy.padded_s(longest_s),
                 waited_s=started - min(arrivals, default=started),
                 wall_s=time.perf_counter() - started,
+                busy=busy,
             )
         )
         # Engines take turns here, or a request's segments could be handed on in another order than settled.
         with self._changed:
             for job, result in zip(jobs, results, strict=True):
                 job.done(job.position, result)
-
-    def _has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
-        waiting_s = [job.audio_s for job in self._queue if job.owner is owner]
-        return not waiting_s or sum(waiting_s) + needed_s <= limit_s
 
 
 Cpus = tuple[int, ...]

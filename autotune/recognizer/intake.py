@@ -20,6 +20,7 @@ from autotune.errors import AudioError
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
 from autotune.recognizer.request import Request
+from autotune.recognizer.scheduling import Lots
 from autotune.recognizer.stats import Stats
 
 __all__ = ["AudioInput", "Intake", "IntakePath", "Reader", "check_samples", "queue_limit_s"]
@@ -105,17 +106,14 @@ class Intake:
 
 
 class Reader:
-    """Brings recordings to the dispatcher in lots, whole batches, and the next lot while they run. For one thread.
+    """Brings recordings to the dispatcher in lots, and the next lot while they run. For one thread.
 
-    The first lot is half as large as the others, one batch for each engine: until it is there, they have nothing to
-    do. Features are computed here too, so they are ready when an engine is.
+    Features are computed here too, so they are ready when an engine is.
     """
 
     def __init__(self, intake: Intake) -> None:
         self._intake, self._path = intake, intake.path
-        self._full_s = intake.lot_s / 2
-        self._lot: list[SegmentJob] = []
-        self._lot_s = 0.0
+        self._lots: Lots[SegmentJob] = Lots(intake.lot_s)
 
     def take(self, audio: AudioInput, request: Request) -> None:
         """Read and cut one recording, queueing lots as they fill.
@@ -142,7 +140,9 @@ class Reader:
 
     def flush(self) -> None:
         """Queue what is left, waiting for room."""
-        lot, self._lot, self._lot_s = self._lot, [], 0.0
+        self._put(self._lots.rest())
+
+    def _put(self, lot: list[SegmentJob]) -> None:
         if lot:
             self._path.dispatcher.put(lot, limit_s=self._intake.limit_s, gone=lambda: self._intake.gone)
 
@@ -152,13 +152,10 @@ class Reader:
         clock.lap("chunk")
         for piece in pieces:
             with self._path.turns:
-                self._lot.append(request.add(piece, self._path.content(piece.samples)))
+                job = request.add(piece, self._path.content(piece.samples))
             clock.lap("features")
-            self._lot_s += self._lot[-1].audio_s
-            if self._lot_s >= self._full_s:
-                self.flush()
-                self._full_s = self._intake.lot_s
-                clock.lap("wait")
+            self._put(self._lots.add(job))
+            clock.lap("wait")
 
 
 @dataclass

@@ -24,9 +24,10 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
-from autotune.recognizer.dispatcher import Dispatcher, QueueFacts, SegmentJob, instance_cpus, placed_on
+from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
+from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
@@ -171,6 +172,44 @@ class Recognizer:
             jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
             with ThreadPoolExecutor(len(self._engines)) as pool:
                 list(pool.map(partial(self._run, jobs=jobs), self._engines))
+
+    def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
+        """Wall seconds of batches on the first instance, from padding to texts; before anything else is transcribed.
+
+        Args:
+            waveform: what each of the batch's segments holds; float32 [samples], 16 kHz mono.
+            size: segments in the batch.
+            busy: instances that run such batches all the while, the first among them.
+            repeats: batches that are timed, after one that isn't.
+        """
+        seconds = len(waveform) / SAMPLE_RATE_HZ
+        jobs = [SegmentJob(self._path.content(waveform), seconds, OFFLINE, _nobody, 0, self)] * size
+        places = instance_cpus(self.deployment)
+        enough = threading.Event()
+
+        def timed() -> list[float]:
+            keep_on(places[0])
+            taken = []
+            try:
+                for _ in range(1 + repeats):
+                    started = time.perf_counter()
+                    self._run(self._engines[0], jobs)
+                    taken.append(time.perf_counter() - started)
+            finally:
+                enough.set()
+            return taken[1:]
+
+        def beside(number: int) -> None:
+            keep_on(places[number])
+            while not enough.is_set():
+                self._run(self._engines[number], jobs)
+
+        with ThreadPoolExecutor(busy) as pool:
+            others = [pool.submit(beside, number) for number in range(1, busy)]
+            found = pool.submit(timed).result()
+            for other in others:
+                other.result()
+        return found
 
     def facts(self) -> EngineFacts:
         """The settings that the first instance's runtime reports as in force."""

@@ -1,13 +1,16 @@
 """The batching policy as a pure function."""
 
 import math
+import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.deployment import Batch
-from autotune.recognizer.batching import OFFLINE, Queued, Take, Wait, decide
+from autotune.recognizer import batching
+from autotune.recognizer.batching import OFFLINE, Queue, Queued, Take, Wait
 
 queues = st.lists(st.tuples(st.floats(0, 100), st.floats(0.1, 60)).map(lambda pair: pair), min_size=1, max_size=40).map(
     lambda pairs: [Queued(index, arrival, audio) for index, (arrival, audio) in enumerate(pairs)]
@@ -19,6 +22,56 @@ policies = st.builds(
     max_wait_s=st.floats(0, 2),
     pad_to_s=st.sampled_from([0.0, 0.5, 2.0]),
 )
+
+
+def decide(queue: Sequence[Queued], now_s: float, policy: Batch, *, idle: int = 1) -> Take | Wait:
+    return batching.decide(Queue(queue), now_s, policy, idle=idle)
+
+
+def spelled_out(queue: Sequence[Queued], now_s: float, policy: Batch, idle: int) -> Take | Wait:
+    """The policy as it is described, going through the whole queue."""
+    first = min(queue, key=lambda item: (item.due_s, -item.audio_s, item.index))
+    others = [item for item in queue if item is not first]
+    others.sort(key=lambda item: (abs(item.audio_s - first.audio_s), item.due_s, item.index))
+    chosen: list[Queued] = []
+    fits = True
+    for item in [first, *others, None]:
+        longest_s = max(one.audio_s for one in (*chosen, item or first))
+        fits = not chosen or (
+            len(chosen) < policy.max_size and policy.padded_s(longest_s) * (len(chosen) + 1) <= policy.max_audio_s
+        )
+        if item is None or not fits:
+            break
+        chosen.append(item)
+    if fits and now_s < first.arrival_s + policy.max_wait_s:
+        return Wait(first.arrival_s + policy.max_wait_s)
+    share = chosen[: math.ceil(len(queue) / idle)]
+    return Take(tuple(item.index for item in sorted(share, key=lambda item: (-item.audio_s, item.index))))
+
+
+few_lengths = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, OFFLINE]), st.sampled_from([1.0, 2.0, 3.0, 4.5]), st.sampled_from([0.0, 3.0])),
+    min_size=1,
+    max_size=30,
+).map(lambda found: [Queued(index, arrival, audio, before) for index, (arrival, audio, before) in enumerate(found)])
+
+
+@given(
+    st.one_of(queues, few_lengths), policies, st.floats(0, 200), st.integers(1, 8), st.randoms(use_true_random=False)
+)
+def test_decisions_are_those_of_the_policy_spelled_out(
+    queue: list[Queued], policy: Batch, now: float, idle: int, shuffle: random.Random
+) -> None:
+    waiting = Queue(shuffle.sample(queue, len(queue)))
+    while queue:
+        decision = batching.decide(waiting, now, policy, idle=idle)
+        assert decision == spelled_out(queue, now, policy, idle)
+        if isinstance(decision, Wait):
+            return
+        for index in decision.indices:
+            waiting.remove(index)
+        queue = [item for item in queue if item.index not in decision.indices]
+    assert not len(waiting)
 
 
 @given(queues, policies, st.floats(0, 200), st.integers(1, 8))

@@ -1,0 +1,149 @@
+"""A whole on virtual time: recordings arrive at replicas, and their texts come when the parts say so."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from autotune.audio.profile import Arrival
+from autotune.simulation.replica import Batched, Machine, Replica, SimulatedRecording, Work
+
+__all__ = ["Balance", "Simulated", "simulate"]
+
+Balance = Literal["round-robin", "least-in-flight"]
+"""Which replica gets what arrives: each in turn, or the one with the fewest recordings without a text."""
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What came of it."""
+
+    latencies_s: tuple[float, ...]
+    """Of each recording, in their order: from the beginning of the whole (offline), its own beginning (closed), its
+    arrival (open), or the end of its speech (real time)."""
+    ended_s: float
+    """When the last text was there."""
+    batches: tuple[Batched, ...]
+    """Of all replicas, in the order in which they ended."""
+
+    def busy_share(self, engines: int) -> float:
+        """Share of the time that engines ran, of ``engines`` of all replicas together."""
+        return sum(batch.ended_s - batch.began_s for batch in self.batches) / (engines * self.ended_s)
+
+
+def simulate(
+    recordings: Sequence[SimulatedRecording],
+    arrival: Arrival,
+    machine: Machine,
+    work: Sequence[Work],
+    *,
+    balance: Balance = "least-in-flight",
+    before_s: float = 0.0,
+    after_s: float = 0.0,
+) -> Simulated:
+    """Let recordings arrive and be recognised.
+
+    Args:
+        recordings: by arrival, ascending; at least one.
+        arrival: how they arrive. Offline and closed have one replica.
+        machine: what each replica runs on.
+        work: what batches take, of each replica: processes differ.
+        balance: which replica gets what arrives.
+        before_s: seconds from a recording's arrival until a recognizer has it: network, HTTP, decoding of the upload.
+        after_s: seconds from its text until the client has it.
+    """
+    ends: dict[int, float] = {}
+    replicas = [Replica(machine, one, ends.__setitem__) for one in work]
+    if arrival == "offline":
+        replicas[0].offline(list(enumerate(recordings)))
+        _run_out(replicas[0])
+        began = [0.0] * len(recordings)
+    elif arrival == "closed":
+        began = []
+        for number, recording in enumerate(recordings):
+            began.append(replicas[0].now_s)
+            replicas[0].offline([(number, recording)])
+            _run_out(replicas[0])
+    else:
+        _Traffic(replicas, balance).run(recordings, before_s)
+        began = [recording.arrival_s + (recording.spoken_s or 0.0) for recording in recordings]
+    latencies = [max(0.0, ends[number] + after_s - since_s) for number, since_s in enumerate(began)]
+    batches = sorted((batch for replica in replicas for batch in replica.batches), key=lambda batch: batch.ended_s)
+    return Simulated(tuple(latencies), max(ends.values()), tuple(batches))
+
+
+def _run_out(replica: Replica) -> None:
+    while replica.inside:
+        replica.advance(replica.next_event_s())
+
+
+class _Traffic:
+    """Recordings on their way to replicas, and whatever happens next in any of them."""
+
+    def __init__(self, replicas: Sequence[Replica], balance: Balance) -> None:
+        self._replicas, self._balance = replicas, balance
+        self._turns = itertools.cycle(range(len(replicas)))
+        self._outside: list[tuple[float, int, Callable[[float], None]]] = []
+        """Heap of what comes from outside: when, the order of equals, and what it does at that time."""
+        self._inside: list[tuple[float, int]] = []
+        """Heap of replicas by when something happens in them; an entry that isn't true any more is passed over."""
+        self._order = itertools.count()
+
+    def run(self, recordings: Sequence[SimulatedRecording], before_s: float) -> None:
+        """Until all have their texts."""
+        for number, recording in enumerate(recordings):
+            arrive = self._speak if recording.spoken_s is not None else self._request
+            self._at(recording.arrival_s + before_s, partial(arrive, number, recording))
+        while self._outside or any(replica.inside for replica in self._replicas):
+            while self._inside and self._inside[0][0] != self._replicas[self._inside[0][1]].next_event_s():
+                heapq.heappop(self._inside)
+            if self._outside and (not self._inside or self._outside[0][0] <= self._inside[0][0]):
+                at_s, _, happen = heapq.heappop(self._outside)
+                happen(at_s)
+            else:
+                at_s, place = heapq.heappop(self._inside)
+                self._replicas[place].advance(at_s)
+                self._watch(place)
+
+    def _at(self, at_s: float, happen: Callable[[float], None]) -> None:
+        heapq.heappush(self._outside, (at_s, next(self._order), happen))
+
+    def _watch(self, place: int) -> None:
+        heapq.heappush(self._inside, (self._replicas[place].next_event_s(), place))
+
+    def _chosen(self, now_s: float) -> int:
+        if self._balance == "round-robin":
+            place = next(self._turns)
+        else:
+            place = min(range(len(self._replicas)), key=lambda one: (self._replicas[one].inside, one))
+        self._replicas[place].advance(now_s)
+        return place
+
+    def _request(self, number: int, recording: SimulatedRecording, now_s: float) -> None:
+        place = self._chosen(now_s)
+        self._replicas[place].request(number, recording)
+        self._watch(place)
+
+    def _speak(self, number: int, recording: SimulatedRecording, now_s: float) -> None:
+        place = self._chosen(now_s)
+        stream = self._replicas[place].begin_stream(number, recording)
+        self._watch(place)
+        for piece in recording.pieces:
+            self._at(
+                now_s + piece.settled_s,
+                partial(self._of_stream, place, partial(self._replicas[place].settle, stream, piece)),
+            )
+        assert recording.spoken_s is not None
+        self._at(
+            now_s + recording.spoken_s,
+            partial(self._of_stream, place, partial(self._replicas[place].end_stream, stream)),
+        )
+
+    def _of_stream(self, place: int, happen: Callable[[], None], now_s: float) -> None:
+        self._replicas[place].advance(now_s)
+        happen()
+        self._watch(place)

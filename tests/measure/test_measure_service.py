@@ -1,0 +1,73 @@
+"""Service times from a child, with the fake engine, which takes the padded seconds of a batch over its speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.audio import Workload
+from autotune.deployment import Batch, Chunking, Deployment
+from autotune.errors import AudioError
+from autotune.hardware import probe_hardware
+from autotune.measure.service import REPEATS, ServiceRequest, measure_service_times, service_shapes
+from tests.fake_engine import fake_deployment
+
+MakeWorkload = Callable[..., Workload]
+OPTIONS = {"speed": "1000x", "fault": "none"}
+WINDOWS = Chunking(method="fixed", window_s=5).model_dump()
+
+
+def request_of(deployment: Deployment, model_path: Path, workload: Workload, **changes: Any) -> ServiceRequest:
+    return ServiceRequest(
+        deployment=deployment, model_path=str(model_path), recordings=workload.shards[0].recordings, **changes
+    )
+
+
+def test_all_lengths_come_with_one_row_first_then_with_more() -> None:
+    batch = Batch(max_size=6, max_audio_s=20, max_wait_s=0).model_dump()
+    shapes = service_shapes(fake_deployment(batch=batch, chunking=WINDOWS))
+    lengths = sorted({padded_s for _, padded_s in shapes})
+    assert (lengths[0], lengths[-1]) == (0.5, 5.0)
+    assert [padded_s for size, padded_s in shapes if size == 1] == lengths
+    assert [size for size, _ in shapes] == sorted((size for size, _ in shapes), key=lambda size: size > 1)
+    assert {size for size, padded_s in shapes if padded_s == 1.0} == {1, 2, 4, 6}
+    assert {size for size, padded_s in shapes if padded_s == 5.0} == {1, 2, 4}, "max_audio_s allows no more"
+
+
+def test_every_shape_is_timed_alone_and_beside_the_others(model_path: Path, make_workload: MakeWorkload) -> None:
+    batch = Batch(max_size=2, max_audio_s=60, max_wait_s=0).model_dump()
+    deployment = fake_deployment(session_options=OPTIONS, batch=batch, chunking=WINDOWS, instances=2)
+    events: list[tuple[str, dict[str, Any]]] = []
+    times = measure_service_times(
+        request_of(deployment, model_path, make_workload()),
+        probe_hardware(),
+        timeout_s=120,
+        on_event=lambda *event: events.append(event),
+    )
+    shapes = {(size, padded_s, busy) for size, padded_s in service_shapes(deployment) for busy in (1, 2)}
+    assert {(point.size, point.padded_s, point.busy) for point in times.points} == shapes
+    assert len([name for name, _ in events if name == "shape"]) == len(shapes)
+    assert {point.count for point in times.points} == {REPEATS}
+    for point in times.points:
+        assert point.seconds >= 0.95 * point.size * point.padded_s / 1000, "it sleeps for as long"
+    assert times.reading.features > 0
+    assert times.reading.read > 0
+
+
+def test_a_budget_that_ends_takes_the_dearest_shapes_away(model_path: Path, make_workload: MakeWorkload) -> None:
+    deployment = fake_deployment(session_options=OPTIONS, chunking=WINDOWS)
+    times = measure_service_times(
+        request_of(deployment, model_path, make_workload(), budget_s=0.0), probe_hardware(), timeout_s=120
+    )
+    assert {point.size for point in times.points} == {1}
+    assert max(point.padded_s for point in times.points) == 5.0
+
+
+def test_a_recording_that_is_not_there_is_named(model_path: Path, make_workload: MakeWorkload) -> None:
+    request = request_of(fake_deployment(session_options=OPTIONS), model_path, make_workload())
+    lost = request.recordings[0].model_copy(update={"path": "/nowhere.wav"})
+    with pytest.raises(AudioError, match="nowhere"):
+        measure_service_times(request.model_copy(update={"recordings": (lost,)}), probe_hardware(), timeout_s=120)
