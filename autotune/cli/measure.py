@@ -32,10 +32,15 @@ def measure(
 
     One file: its deployment and its baseline are measured on the audio that the file was recorded on. The exit status
     is 3 if the deployment is slower than recorded (the 95 % intervals don't overlap), or exceeds its limits. Several
-    files: their deployments are measured in interleaved blocks of fresh processes.
+    files: their deployments are measured in interleaved blocks of fresh processes. With --service-times, one file: what
+    its parts take is measured and kept in it.
     """
     from autotune.cli.terminal import TerminalReporter
     from autotune.jobs.measure import recheck, side_by_side
+
+    if options.service_times:
+        _service_times(files, options, json_=json_)
+        return
 
     try:
         with TerminalReporter() as reporter:
@@ -47,6 +52,40 @@ def measure(
         print("autotune: stopped before two blocks were complete: nothing can be said.", file=sys.stderr)
         raise SystemExit(130) from None
     tell(result, json_=json_)
+
+
+def _service_times(files: list[Path], options: MeasureOptions, *, json_: bool) -> None:
+    import json
+
+    from autotune.cli.terminal import TerminalReporter
+    from autotune.errors import DocumentError
+    from autotune.jobs.service_times import add_service_times
+
+    if len(files) > 1:
+        raise DocumentError(
+            f"--service-times must be asked of one file, but got {len(files)}. Time one after the other."
+        )
+    with TerminalReporter() as reporter:
+        document = add_service_times(files[0], options, reporter)
+    times = document.service_times
+    assert times is not None
+    if json_:
+        print(json.dumps(times.model_dump(mode="json")))
+        return
+    by_shape = {(point.size, point.padded_s, point.busy): point for point in times.points}
+    columns = {"alone": 1} | ({f"{times.engines} engines busy": times.engines} if times.engines > 1 else {})
+    rows = [
+        [f"{size} × {padded_s:g} s", *(f"{by_shape[size, padded_s, busy].seconds:.4g} s" for busy in columns.values())]
+        for size, padded_s in dict.fromkeys((point.size, point.padded_s) for point in times.points)
+    ]
+    print(f"{document.deployment.describe()}\n{_table(['batch', *columns], rows)}")
+    read, chunk, features = (
+        1000 * value for value in (times.reading.read, times.reading.chunk, times.reading.features)
+    )
+    print(
+        f"Before the engine, core-ms for a second of audio: reading {read:.3g}, cutting {chunk:.3g}, features "
+        f"{features:.3g}.\nKept in {files[0]}."
+    )
 
 
 def tell(result: Recheck | SideBySide, *, json_: bool) -> None:

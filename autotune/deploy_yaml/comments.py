@@ -188,6 +188,11 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "embedded": "autotune's own clips",
     },
     "artifact.calibration.sha256": "names the samples, kept in the cache: loading needs them to export again",
+    "service_times": "what the parts take on this machine, by autotune measure --service-times",
+    "service_times.engines": "deployment.instances",
+    "service_times.points": "rows, seconds of each with padding, busy engines, median wall seconds, how many batches",
+    "service_times.spread": "a batch's seconds over the median of its shape: quantiles from the least to the largest",
+    "service_times.reading": "core-seconds before the engine, for a second of audio",
     "artifact.parity": "largest score difference / largest score, against the PyTorch model",
 }
 """Dotted path → its comment, or a comment for each of its values where these differ in meaning."""

@@ -18,6 +18,7 @@ from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.redaction import RedactedCommand
+from autotune.simulation.service_times import ServiceTimes
 from autotune.study.goal import Goal
 
 __all__ = [
@@ -266,6 +267,7 @@ class DeploymentFile(Document):
     speedup: IntervalRecord | None
     artifact: ArtifactRecord | None
     provenance: ProvenanceRecord
+    service_times: ServiceTimes | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DeploymentFile:
@@ -285,4 +287,5 @@ class DeploymentFile(Document):
 
     def to_json(self) -> dict[str, Any]:
         """The structure of the YAML as JSON values, for ``--json``."""
-        return self.model_dump(mode="json", by_alias=True)
+        # Files without service times are as they were before there were any.
+        return self.model_dump(mode="json", by_alias=True, exclude=None if self.service_times else {"service_times"})

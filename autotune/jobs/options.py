@@ -103,6 +103,9 @@ class MeasureOptions:
     audio: Annotated[
         Path | None, Option("Your own audio, if the first file was recorded on it: the same path as then.")
     ] = None
+    service_times: Annotated[
+        bool, Option("Time the parts of one file's deployment, batches by rows and length, and keep them in the file.")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.blocks is not None and self.blocks < 2:

@@ -11,8 +11,8 @@ import yaml
 from autotune.audio import load_profile
 from autotune.cli import main
 from autotune.cli.measure import tell
-from autotune.deploy_yaml import DeploymentFile, write_deployment_file
-from autotune.deployment import Deployment
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_deployment_file
+from autotune.deployment import Deployment, baseline_deployment
 from autotune.hardware import probe_hardware
 from autotune.jobs.preparing import draw_workload
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
@@ -229,3 +229,46 @@ def test_files_that_can_not_be_compared_are_refused(
         main(["measure", "a.yaml", "--blocks", "1"])
     assert ended.value.code == 2
     assert "--blocks must be at least 2" in capsys.readouterr().err
+
+
+def test_service_times_are_kept_in_the_file(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(recorded, "a.yaml")
+    assert run(path, "--service-times") == 0
+    out = capsys.readouterr().out
+    assert "Kept in a.yaml." in out
+    timed = read_deployment_file(path)
+    times = timed.service_times
+    assert times is not None
+    assert {point.size for point in times.points} == {1, 2, 4}
+    assert all(f"{point.size} × {point.padded_s:g} s" in out for point in times.points)
+    assert all(point.seconds >= 0.95 * point.size * point.padded_s / 100 for point in times.points), "as it sleeps"
+    assert timed.model_copy(update={"service_times": None}) == recorded, "nothing else has changed"
+    assert run(path, "--service-times", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["engines"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hardware__fingerprint": "0" * 12}, "the machine that it was recorded on"),
+        ({"deployment": baseline_deployment(ncpu=4).model_dump(mode="json")}, "AutoModel"),
+    ],
+)
+def test_service_times_of_another_machine_or_of_automodel_are_refused(
+    changes: dict[str, Any], message: str, recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(recorded, "a.yaml", **changes)
+    before = path.read_bytes()
+    assert run(path, "--service-times") == 2
+    assert message in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_service_times_are_of_one_file(
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [written(recorded, name) for name in ("a.yaml", "b.yaml")]
+    assert run(*paths, "--service-times") == 2
+    assert "one file" in capsys.readouterr().err

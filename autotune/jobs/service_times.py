@@ -1,0 +1,69 @@
+"""Service times of a file's deployment: measured on the machine that it was recorded on, and kept in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_deployment_file
+from autotune.errors import DocumentError
+from autotune.files import check_writable
+from autotune.hardware import probe_hardware
+from autotune.jobs.load_model import measured_artifact, measured_model
+from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
+from autotune.jobs.options import MeasureOptions
+from autotune.measure.service import ServiceRequest, measure_service_times
+from autotune.reporting import Reporter, progress
+
+__all__ = ["add_service_times"]
+
+_TIMEOUT_S = 1800.0
+
+
+def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -> DeploymentFile:
+    """Time batches of a file's deployment shape by shape, write the times into the file, and return what it holds now.
+
+    Raises:
+        DocumentError: the file is none or can't be written, it was recorded on another machine, or its deployment is
+            FunASR's own path.
+        AudioError: the audio is not what was measured.
+        ModelError: the model is not there any more, or its weights have changed.
+        ArtifactError: what was measured can't be exported again.
+        TrialError: the deployment can't be measured any more.
+    """
+    file = MeasuredFile(path, read_deployment_file(path))
+    document, hardware = file.document, probe_hardware()
+    check_writable(path)
+    if document.deployment.engine == "funasr":
+        raise DocumentError(
+            f"{path} must hold a deployment of autotune's own recognizer, but it holds FunASR's AutoModel, which forms "
+            "no batches that could be timed."
+        )
+    if hardware.fingerprint != document.hardware.fingerprint:
+        raise DocumentError(
+            f"{path} must be timed on the machine that it was recorded on ({document.hardware.profile().describe()}), "
+            f"but this is {hardware.describe()}. Tune here first."
+        )
+    reporter.note(hardware.describe())
+    reporter.working("looking for the model")
+    model = measured_model(document)
+    profile = recorded_profile(file, options)
+    workload = recorded_workload(file, profile, options, reporter, exact=True)
+    artifact = measured_artifact(document, model, on_event=progress(reporter, f"artifact of {path}"))
+    request = ServiceRequest(
+        deployment=document.deployment,
+        model_path=model.path,
+        artifact_path=None if artifact is None else artifact.path,
+        recordings=workload.shards[0].recordings,
+    )
+
+    def told(name: str, data: dict[str, Any]) -> None:
+        shape = "" if name != "shape" else f"{data['size']} × {data['padded_s']:g} s, {data['busy']} busy"
+        reporter.working("timing batches", shape)
+
+    reporter.working("timing batches", "loading")
+    times = measure_service_times(request, hardware, timeout_s=_TIMEOUT_S, on_event=told)
+    reporter.working("")
+    timed = document.model_copy(update={"service_times": times})
+    write_deployment_file(path, timed)
+    return timed
