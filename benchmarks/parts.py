@@ -32,7 +32,7 @@ from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.intake import queue_limit_s
-from autotune.simulation.cutting import pieces_of
+from autotune.simulation.cutting import cut_recording, pieces_of
 from autotune.simulation.replica import Machine, SimulatedRecording
 from autotune.simulation.service_times import ServiceTimes
 from autotune.simulation.simulate import simulate
@@ -146,7 +146,9 @@ def predict(deployment: Deployment, workload: Workload, times: ServiceTimes, har
     recordings = workload.shards[0].recordings
     # Several readers take the largest first, as ``Transcription`` does.
     ordered = sorted(recordings, key=lambda one: -one.audio_s) if deployment.readers > 1 else recordings
-    simulated = [SimulatedRecording(OFFLINE, pieces_of(Path(one.path), chunkers, reading)) for one in ordered]
+    simulated = [
+        SimulatedRecording(OFFLINE, pieces_of(cut_recording(Path(one.path), chunkers), reading)) for one in ordered
+    ]
     machine = Machine(
         policy=deployment.batch,
         engines=deployment.instances,

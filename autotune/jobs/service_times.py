@@ -54,7 +54,8 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
         deployment=document.deployment,
         model_path=model.path,
         artifact_path=None if artifact is None else artifact.path,
-        recordings=workload.shards[0].recordings,
+        recordings=tuple(recording for shard in workload.shards for recording in shard.recordings),
+        live=workload.arrival == "realtime",
     )
 
     def told(name: str, data: dict[str, Any]) -> None:

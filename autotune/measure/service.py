@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from autotune.simulation.service_times import ReadingTimes, ServiceTimes, points
 if TYPE_CHECKING:
     from autotune.deployment import Deployment
     from autotune.isolation.child import Emit
+    from autotune.recognizer import Recognizer
 
 __all__ = ["ServiceRequest", "measure_service_times", "service_shapes", "service_task"]
 
@@ -28,6 +30,10 @@ REPEATS = 5
 """Batches of each shape that are timed."""
 BUDGET_S = 60.0
 """Seconds after which no further shape is begun, once every length has been measured with one row."""
+READ_S = 300.0
+"""Seconds of audio that are transcribed for what reading takes."""
+MOST_RECORDINGS = 64
+"""Recordings whose segments are kept."""
 _SHORTEST_S = 0.5
 
 
@@ -35,7 +41,9 @@ class ServiceRequest(ModelRequest):
     """A deployment, and the recordings whose audio its batches hold."""
 
     recordings: tuple[Recording, ...]
-    """Read one after the other for the seconds that reading takes; the first is what batches hold, again and again."""
+    """What is cut, and transcribed for the seconds that reading takes; batches hold the first, again and again."""
+    live: bool = False
+    """Whether they are cut as while they are spoken."""
     budget_s: float = BUDGET_S
 
 
@@ -70,6 +78,8 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side: takes a ServiceRequest as JSON, returns ServiceTimes as JSON."""
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer, warmup_shapes
+    from autotune.recognizer.chunking import Chunkers
+    from autotune.simulation.cutting import cut_recording
 
     request = parse_document(payload, ServiceRequest, where="the request for service times")
     deployment = request.deployment
@@ -89,13 +99,30 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             batches += [(size, padded_s, busy, one) for one in seconds]
             emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
     points, spread = points_of(batches)
-    recognizer.reset_stats()
-    recognizer.transcribe([Path(recording.path) for recording in request.recordings])
-    spent = recognizer.stats().stages_s
-    audio_s = sum(recording.audio_s for recording in request.recordings)
-    reading = ReadingTimes(**{name: spent[name] / audio_s for name in ("read", "chunk", "features")})
-    times = ServiceTimes(engines=deployment.instances, points=points, spread=spread, reading=reading)
+    chunkers = Chunkers(deployment.chunking)
+    times = ServiceTimes(
+        engines=deployment.instances,
+        points=points,
+        spread=spread,
+        reading=_reading(recognizer, request.recordings),
+        recordings=tuple(
+            cut_recording(Path(recording.path), chunkers, live=request.live)
+            for recording in request.recordings[:MOST_RECORDINGS]
+        ),
+    )
     return times.model_dump(mode="json")
+
+
+def _reading(recognizer: Recognizer, recordings: Sequence[Recording]) -> ReadingTimes:
+    heard: list[Recording] = []
+    for recording in recordings:
+        if heard and sum(one.audio_s for one in heard) >= READ_S:
+            break
+        heard.append(recording)
+    recognizer.reset_stats()
+    recognizer.transcribe([Path(recording.path) for recording in heard])
+    spent, audio_s = recognizer.stats().stages_s, sum(recording.audio_s for recording in heard)
+    return ReadingTimes(**{name: spent[name] / audio_s for name in ("read", "chunk", "features")})
 
 
 def service_shapes(deployment: Deployment) -> list[tuple[int, float]]:

@@ -1,4 +1,4 @@
-"""What recordings are cut into: the segments that a deployment's own chunker gives, with what reading each takes."""
+"""What recordings are cut into: the segments that a deployment's own chunker gives, and what reading each takes."""
 
 from __future__ import annotations
 
@@ -8,45 +8,55 @@ from pathlib import Path
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.recognizer.chunking import Chunkers
 from autotune.simulation.replica import Piece
-from autotune.simulation.service_times import ReadingTimes
+from autotune.simulation.service_times import CutRecording, ReadingTimes
 
-__all__ = ["pieces_of"]
+__all__ = ["cut_recording", "pieces_of"]
 
 _SPOKEN_SAMPLES = SAMPLE_RATE_HZ // 10
 """Samples that come at once while a recording is spoken."""
 
 
-def pieces_of(path: Path, chunkers: Chunkers, reading: ReadingTimes, *, live: bool = False) -> tuple[Piece, ...]:
-    """The segments of a recording, in order.
+def cut_recording(path: Path, chunkers: Chunkers, *, live: bool = False) -> CutRecording:
+    """The segments of a recording, to a millisecond.
 
     Args:
         path: a file that can be read; raises AudioError otherwise.
         chunkers: of the deployment.
+        live: cut it as while it is spoken.
+    """
+    found: list[tuple[float, float, float]] = []
+    with open_audio(path) as file:
+        chunker = chunkers.new(None if live else file.samples, live=live)
+        step = _SPOKEN_SAMPLES if live else None
+        come = 0
+        for block in itertools.chain(file.blocks, (None,)):
+            if block is None:
+                parts = [None]
+            else:
+                size = step or max(1, len(block))
+                parts = [block[first : first + size] for first in range(0, len(block), size)]
+            for part in parts:
+                come += 0 if part is None else len(part)
+                for piece in chunker.finish() if part is None else chunker.push(part):
+                    times = (piece.start, len(piece.samples), come)
+                    found.append(tuple(round(one / SAMPLE_RATE_HZ, 3) for one in times))  # type: ignore[arg-type]
+    return CutRecording(audio_s=round(come / SAMPLE_RATE_HZ, 3), pieces=tuple(found))
+
+
+def pieces_of(recording: CutRecording, reading: ReadingTimes, *, live: bool = False) -> tuple[Piece, ...]:
+    """The segments with what comes before the engine.
+
+    Args:
+        recording: as it was cut.
         reading: seconds that go by before the engines.
         live: it is spoken: speech detection goes on all the while, so it is no part of what a segment takes.
     """
-    found: list[Piece] = []
+    pieces = []
     read_to_s = 0.0
-    with open_audio(path) as file:
-        chunker = chunkers.new(None if live else file.samples, live=live)
-        come = 0
-        blocks = (
-            file.blocks
-            if not live
-            else (
-                block[first : first + _SPOKEN_SAMPLES]
-                for block in file.blocks
-                for first in range(0, len(block), _SPOKEN_SAMPLES)
-            )
-        )
-        for block in itertools.chain(blocks, (None,)):
-            come += 0 if block is None else len(block)
-            pieces = chunker.finish() if block is None else chunker.push(block)
-            for piece in pieces:
-                audio_s, start_s = len(piece.samples) / SAMPLE_RATE_HZ, piece.start / SAMPLE_RATE_HZ
-                read_s = reading.features * audio_s
-                if not live:
-                    read_s += (reading.read + reading.chunk) * (start_s + audio_s - read_to_s)
-                    read_to_s = start_s + audio_s
-                found.append(Piece(audio_s, read_s, 0.0 if live else start_s, come / SAMPLE_RATE_HZ))
-    return tuple(found)
+    for start_s, audio_s, settled_s in recording.pieces:
+        read_s = reading.features * audio_s
+        if not live:
+            read_s += (reading.read + reading.chunk) * (start_s + audio_s - read_to_s)
+            read_to_s = start_s + audio_s
+        pieces.append(Piece(audio_s, read_s, 0.0 if live else start_s, settled_s))
+    return tuple(pieces)

@@ -14,7 +14,7 @@ from pydantic import Field
 from autotune.documents import Document
 from autotune.simulation.replica import BatchTime
 
-__all__ = ["NoisyWork", "ReadingTimes", "ServicePoint", "ServiceTimes", "points_of"]
+__all__ = ["CutRecording", "NoisyWork", "ReadingTimes", "ServicePoint", "ServiceTimes", "points_of"]
 
 _QUANTILES = 41
 """Of the spread that is kept, from the least to the largest."""
@@ -51,6 +51,15 @@ class ReadingTimes(Document):
         return self.read + self.chunk + self.features
 
 
+class CutRecording(Document):
+    """A recording of the audio profile, as the deployment cuts it."""
+
+    audio_s: float = Field(gt=0)
+    pieces: tuple[tuple[float, float, float], ...]
+    """Of each segment: its first second, its seconds, and the second of the recording by which it is known to have
+    ended (while it is spoken) or has been read."""
+
+
 class ServiceTimes(Document):
     """What the parts of a deployment take on a machine, as measured."""
 
@@ -61,6 +70,8 @@ class ServiceTimes(Document):
     spread: tuple[float, ...] = Field(min_length=1)
     """Quantiles of a batch's seconds over the median of its shape, at equal steps from the least to the largest."""
     reading: ReadingTimes
+    recordings: tuple[CutRecording, ...] = ()
+    """Some of the recordings that the deployment was measured on."""
 
     def batch(self, size: int, padded_s: float) -> BatchTime:
         """What a batch of any shape takes, without noise.

@@ -244,6 +244,7 @@ def test_service_times_are_kept_in_the_file(
     assert {point.size for point in times.points} == {1, 2, 4}
     assert all(f"{point.size} × {point.padded_s:g} s" in out for point in times.points)
     assert all(point.seconds >= 0.95 * point.size * point.padded_s / 100 for point in times.points), "as it sleeps"
+    assert len(times.recordings) == recorded.audio_profile.recordings
     assert timed.model_copy(update={"service_times": None}) == recorded, "nothing else has changed"
     assert run(path, "--service-times", "--json") == 0
     assert json.loads(capsys.readouterr().out)["engines"] == 1

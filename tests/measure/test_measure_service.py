@@ -55,6 +55,8 @@ def test_every_shape_is_timed_alone_and_beside_the_others(model_path: Path, make
         assert point.seconds >= 0.95 * point.size * point.padded_s / 1000, "it sleeps for as long"
     assert times.reading.features > 0
     assert times.reading.read > 0
+    assert [one.audio_s for one in times.recordings] == [0.5, 1.0, 1.5]
+    assert times.recordings[0].pieces == ((0.0, 0.5, 0.5),)
 
 
 def test_a_budget_that_ends_takes_the_dearest_shapes_away(model_path: Path, make_workload: MakeWorkload) -> None:
