@@ -96,7 +96,8 @@ def onnx_product(operator: str, rows: int, inputs: int, outputs: int, threads: i
     generator = np.random.default_rng(0)
     weight: Any = generator.standard_normal((inputs, outputs), np.float32)
     left: Any = generator.standard_normal((rows, inputs), np.float32)
-    types, result = (TensorProto.FLOAT, TensorProto.FLOAT), np.float32
+    result: Any = np.float32
+    types = (TensorProto.FLOAT, TensorProto.FLOAT)
     if operator == "MatMulInteger":
         weight = generator.integers(-64, 64, (inputs, outputs), dtype=np.int8)
         left = generator.integers(0, 256, (rows, inputs), dtype=np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.recognizer.chunking import Chunkers
 from autotune.simulation.replica import Piece
@@ -30,9 +31,8 @@ def cut_recording(path: Path, chunkers: Chunkers, *, live: bool = False) -> CutR
         step = _SPOKEN_SAMPLES if live else None
         come = 0
         for block in itertools.chain(file.blocks, (None,)):
-            if block is None:
-                parts = [None]
-            else:
+            parts: list[Float32 | None] = [None]
+            if block is not None:
                 size = step or max(1, len(block))
                 parts = [block[first : first + size] for first in range(0, len(block), size)]
             for part in parts:
