@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from autotune.isolation.child import Emit
     from autotune.recognizer import Recognizer
 
-__all__ = ["ServiceRequest", "measure_service_times", "service_shapes", "service_task"]
+__all__ = ["REPEATS", "ServiceRequest", "measure_service_times", "service_shapes", "service_task"]
 
 REPEATS = 5
 """Batches of each shape that are timed."""

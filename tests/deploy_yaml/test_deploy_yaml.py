@@ -25,6 +25,7 @@ from autotune.documents import parse_document
 from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
+from autotune.simulation.service_times import ServiceTimes
 from tests.deployment_example import example_deployment, example_file
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +145,7 @@ def test_no_comment_is_for_a_key_that_does_not_exist() -> None:
     data = example_file().to_json()
     data["deployment"]["session_options"] = {key: "" for name in ENGINES for key in engine_class(name).SESSION_OPTIONS}
     data["artifact"]["calibration"] = CALIBRATION
+    data["service_times"] = ServiceTimes.model_fields
     for path in COMMENTS:
         here: Any = data
         for name in path.split("."):
