@@ -20,14 +20,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from autotune.audio import build_workload, load_profile
+from autotune.audio import Workload, build_workload, load_profile
 from autotune.deploy_yaml import read_deployment_file
 from autotune.deployment import Deployment
 from autotune.files import cache_dir
-from autotune.hardware import probe_hardware
+from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.measure import Measurement, TrialRequest, run_trial
-from autotune.models import ensure_artifact, resolve_model
+from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.space.loading import load_space
 from autotune.space.resolving import resolve
 from benchmarks.conditions import conditions_of
@@ -53,25 +53,13 @@ def main() -> None:
         load_profile("long"), seed=0, shards=shards, recordings_per_shard=None, cache=cache_dir() / "workloads"
     )
 
-    def measured(deployment: Deployment) -> Measurement:
-        spec = deployment.artifact
-        request = TrialRequest(
-            deployment=deployment,
-            model_path=model.path,
-            artifact_path=None if spec is None else ensure_artifact(model, spec)[0].path,
-            workload=workload,
-            shards=tuple(range(shards)),
-            together=shards,
-            repeats=1,
-            keep_texts=False,
-            at_least_s=2.0,
-        )
-        return run_trial(request, hardware=hardware, timeout_s=1200)
-
     sides = {"whole": whole, "alone": whole.model_copy(update=ALONE)}
     rounds: list[dict[str, Any]] = []
     for number in range(options.rounds):
-        found = {name: measured(sides[name]) for name in random.Random(number).sample(list(sides), len(sides))}
+        found = {
+            name: measured(sides[name], model, workload, hardware)
+            for name in random.Random(number).sample(list(sides), len(sides))
+        }
         core_ms = {
             side: {name: 1000 * seconds / one.audio_s for name, seconds in one.stages_s.items()}
             for side, one in found.items()
@@ -97,6 +85,23 @@ def main() -> None:
         spent = {name: statistics.median(one["core_ms"][side][name] for one in rounds) for name in stages}
         listed = ", ".join(f"{name} {value:.3f}" for name, value in spent.items())
         print(f"{side:6} {sum(spent.values()):.3f}: {listed}")
+
+
+def measured(deployment: Deployment, model: ModelInfo, workload: Workload, hardware: HardwareProfile) -> Measurement:
+    """All of the workload at once, for two seconds at least, in a fresh process."""
+    spec = deployment.artifact
+    request = TrialRequest(
+        deployment=deployment,
+        model_path=model.path,
+        artifact_path=None if spec is None else ensure_artifact(model, spec)[0].path,
+        workload=workload,
+        shards=tuple(shard.index for shard in workload.shards),
+        together=len(workload.shards),
+        repeats=1,
+        keep_texts=False,
+        at_least_s=2.0,
+    )
+    return run_trial(request, hardware=hardware, timeout_s=1200)
 
 
 if __name__ == "__main__":

@@ -48,23 +48,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="random:sensevoice-small", help="a SenseVoice model")
     parser.add_argument("--artifact", choices=[*SPECS], help="default: int8 with the best weights for this CPU, fused")
+    parser.add_argument("--table", action="store_true", help="measure nothing, only write the table of what is there")
     options = parser.parse_args()
-    info = resolve_model(options.model)
-    spec = ArtifactSpec("onnx-int8", "s8" if DOT_PRODUCTS & set(probe_hardware().isa) else "s7", "fused")
-    if options.artifact:
-        spec = SPECS[options.artifact]
-    entry = {
-        "model": info.id,
-        "artifact": spec.label,
-        **machine_conditions(),
-        "shapes": {name: spent(info, spec, feed) for name, feed in feeds().items()},
-    }
-    kept = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else []
-    same = ("model", "artifact", "hardware")
-    kept = [one for one in kept if any(one[key] != entry[key] for key in same)] + [entry]
-    OUT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    kept: list[dict[str, Any]] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else []
+    if not options.table:
+        spec = ArtifactSpec("onnx-int8", "s8" if DOT_PRODUCTS & set(probe_hardware().isa) else "s7", "fused")
+        entry = measured(resolve_model(options.model), SPECS.get(options.artifact, spec))
+        same = ("model", "artifact", "hardware")
+        kept = [*(one for one in kept if any(one[key] != entry[key] for key in same)), entry]
+        OUT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(table_of(entry))
     publish(PAGE, BEGIN, END, "\n\n".join(map(table_of, kept)))
-    print(table_of(entry))
+
+
+def measured(info: ModelInfo, spec: ArtifactSpec) -> dict[str, Any]:
+    """What is kept of one model and artifact on this machine."""
+    shapes = {name: spent(info, spec, feed) for name, feed in feeds().items()}
+    return {"model": info.id, "artifact": spec.label, **machine_conditions(), "shapes": shapes}
 
 
 def spent(info: ModelInfo, spec: ArtifactSpec, feed: Feed) -> dict[str, float]:

@@ -12,9 +12,7 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.documents import parse_document
 from autotune.hardware import HardwareProfile
-from autotune.isolation import OnEvent, Stop, run_task, side_by_side
-from autotune.isolation.stillness import STILL_S
-from autotune.measure.gpu_counters import gpu_watch
+from autotune.isolation import OnEvent, Stop, side_by_side
 from autotune.measure.model_request import ModelRequest
 
 if TYPE_CHECKING:
@@ -55,15 +53,12 @@ def hear(
         TrialError: the child failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    answer = run_task(
+    answer = request.run(
         "autotune.measure.hearing:hear_task",
-        request.for_child(),
+        hardware,
         timeout_s=_START_S + _SLOWEST * sum(recording.audio_s for recording in request.recordings),
         on_event=on_event,
-        cpus=hardware.cpus,
-        threads=request.threads,
         stop=stop,
-        watch=gpu_watch(request.deployment.device, STILL_S),
     )
     return {str(name): tuple(map(str, pieces)) for name, pieces in answer["texts"].items()}
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from autotune.deployment import Deployment
 from autotune.documents import Document
+from autotune.hardware import HardwareProfile
+from autotune.isolation import OnEvent, Stop, run_task
+from autotune.isolation.stillness import STILL_S
+from autotune.measure.gpu_counters import gpu_watch
 
 __all__ = ["ModelRequest"]
 
@@ -32,3 +37,37 @@ class ModelRequest(Document):
     def threads(self) -> int | None:
         """Threads of native libraries; None for FunASR's own path, which sets its threads itself, as for its users."""
         return None if self.deployment.engine == "funasr" else self.deployment.intra_op_num_threads
+
+    def run(
+        self,
+        task: str,
+        hardware: HardwareProfile,
+        *,
+        timeout_s: float,
+        on_event: OnEvent | None = None,
+        stop: Stop | None = None,
+        imports: Collection[str] = (),
+        still_s: float = STILL_S,
+    ) -> dict[str, Any]:
+        """What ``task`` makes of this request in a child of its own, bound to the usable CPUs; see ``run_task``.
+
+        Args:
+            task: ``module:function``.
+            hardware: whose ``cpus`` the child is bound to.
+            timeout_s: for everything.
+            on_event: gets the child's events; what it raises ends the child.
+            stop: lets another thread end it.
+            imports: modules that the child need not import for itself.
+            still_s: after how long a load or a batch that stands still is a hang.
+        """
+        return run_task(
+            task,
+            self.for_child(),
+            timeout_s=timeout_s,
+            on_event=on_event,
+            cpus=hardware.cpus,
+            threads=self.threads,
+            stop=stop,
+            imports=imports,
+            watch=gpu_watch(self.deployment.device, still_s),
+        )

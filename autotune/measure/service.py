@@ -13,9 +13,7 @@ from autotune.audio import Recording, read_audio
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.documents import parse_document
 from autotune.hardware import HardwareProfile
-from autotune.isolation import OnEvent, run_task
-from autotune.isolation.stillness import STILL_S
-from autotune.measure.gpu_counters import gpu_watch
+from autotune.isolation import OnEvent
 from autotune.measure.model_request import ModelRequest
 from autotune.simulation.service_times import ReadingTimes, ServiceTimes, points_of
 
@@ -62,15 +60,7 @@ def measure_service_times(
         TrialError: the child failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    result = run_task(
-        "autotune.measure.service:service_task",
-        request.for_child(),
-        timeout_s=timeout_s,
-        on_event=on_event,
-        cpus=hardware.cpus,
-        threads=request.threads,
-        watch=gpu_watch(request.deployment.device, STILL_S),
-    )
+    result = request.run("autotune.measure.service:service_task", hardware, timeout_s=timeout_s, on_event=on_event)
     return parse_document(result, ServiceTimes, where="the measured service times")
 
 
@@ -78,7 +68,6 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side: takes a ServiceRequest as JSON, returns ServiceTimes as JSON."""
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer, warmup_shapes
-    from autotune.recognizer.chunking import Chunkers
     from autotune.simulation.cutting import cut_recording
 
     request = parse_document(payload, ServiceRequest, where="the request for service times")
@@ -99,14 +88,13 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             batches += [(size, padded_s, busy, one) for one in seconds]
             emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
     points, spread = points_of(batches)
-    chunkers = Chunkers(deployment.chunking)
     times = ServiceTimes(
         engines=deployment.instances,
         points=points,
         spread=spread,
         reading=_reading(recognizer, request.recordings),
         recordings=tuple(
-            cut_recording(Path(recording.path), chunkers, live=request.live)
+            cut_recording(Path(recording.path), recognizer.chunkers, live=request.live)
             for recording in request.recordings[:MOST_RECORDINGS]
         ),
     )

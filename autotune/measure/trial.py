@@ -17,12 +17,10 @@ from autotune.deployment import Deployment
 from autotune.documents import parse_document
 from autotune.errors import TrialMismatch, TrialTimeout
 from autotune.hardware import HardwareProfile
-from autotune.isolation import run_task
 from autotune.isolation.clock import process_started_s
 from autotune.isolation.stillness import STILL_S
 from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
-from autotune.measure.gpu_counters import gpu_watch
 from autotune.measure.measurement import Measurement, NewShapes, ShardSample
 from autotune.measure.model_request import ModelRequest
 from autotune.measure.pacing import Transcriber, replay, warm_up
@@ -119,16 +117,14 @@ def run_trial(
         TrialError: the trial failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    deployment = request.deployment
-    result = run_task(
+    compared = request.model_copy(update={"best_times": str(best_times_path(hardware.fingerprint))})
+    result = compared.run(
         "autotune.measure.trial:measure_task",
-        request.for_child() | {"best_times": str(best_times_path(hardware.fingerprint))},
+        hardware,
         timeout_s=timeout_s,
         on_event=on_event,
-        cpus=hardware.cpus,
-        threads=request.threads,
-        imports=shared_imports(deployment),
-        watch=gpu_watch(deployment.device, still_s),
+        imports=shared_imports(request.deployment),
+        still_s=still_s,
     )
     return parse_document(result, Measurement, where="the trial's result")
 

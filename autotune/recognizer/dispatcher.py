@@ -120,17 +120,16 @@ class Dispatcher:
     def _work(self, number: int, engine: Engine, place: Cpus | None) -> None:
         # In the thread itself: binding goes by thread, and those that it starts inherit it.
         keep_on(place)
-        while (taken := self._next(number)) is not None:
-            jobs, busy = taken
+        while (jobs := self._next(number)) is not None:
             results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
                 results = [error] * len(jobs)
-            self._finish(number, jobs, results, busy)
+            self._finish(number, jobs, results)
 
-    def _next(self, number: int) -> tuple[list[SegmentJob], int] | None:
-        """Wait for and take the next batch, and how many engines run with it; None when closed."""
+    def _next(self, number: int) -> list[SegmentJob] | None:
+        """Wait for and take the next batch; None when closed."""
         with self._changed:
             while not self._closed:
                 now = time.perf_counter()
@@ -141,12 +140,10 @@ class Dispatcher:
                     continue
                 self._stats.batch_started()
                 self._changed.notify_all()  # there is room now
-                return decision, self._scheduler.running
+                return decision
             return None
 
-    def _finish(
-        self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException], busy: int
-    ) -> None:
+    def _finish(self, number: int, jobs: Sequence[SegmentJob], results: Sequence[Decoded | BaseException]) -> None:
         longest_s = max(job.audio_s for job in jobs)
         with self._changed:
             # Idle from here on: handing results out below may take a while, and idle engines share what waits.
@@ -159,7 +156,6 @@ class Dispatcher:
                 padded_s=len(jobs) * self._policy.padded_s(longest_s),
                 waited_s=started - min(arrivals, default=started),
                 wall_s=time.perf_counter() - started,
-                busy=busy,
             )
         )
         # Engines take turns here, or a request's segments could be handed on in another order than settled.

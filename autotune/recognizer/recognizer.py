@@ -211,6 +211,11 @@ class Recognizer:
                 other.result()
         return found
 
+    @property
+    def chunkers(self) -> Chunkers:
+        """What cuts its recordings."""
+        return self._path.chunkers
+
     def facts(self) -> EngineFacts:
         """The settings that the first instance's runtime reports as in force."""
         return self._engines[0].facts()

@@ -22,7 +22,7 @@ class Waiting(Protocol):
 
     @property
     def audio_s(self) -> float:
-        """Seconds of audio."""
+        """How long it is in seconds, padding not counted."""
 
     @property
     def arrival_s(self) -> float:
@@ -70,11 +70,6 @@ class Scheduler(Generic[Segment]):
         """The owner's identity → what waits of it, by number."""
         self._running: dict[int, float] = {}
         """Engine's number → when its batch was started."""
-
-    @property
-    def running(self) -> int:
-        """Engines that run."""
-        return len(self._running)
 
     def has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
         """Whether ``needed_s`` more seconds of an owner may wait; a lot longer than the limit waits alone.

@@ -46,8 +46,6 @@ class BatchFacts:
     """Seconds that its oldest segment waited for an engine; 0 where all audio was there already."""
     wall_s: float
     """Seconds from when an engine took it until all of its texts were there."""
-    busy: int
-    """Engines that ran when it was started, its own included."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Task:
     """Wall seconds that it would still take if it were alone on the machine."""
     threads: int
     """Cores that it keeps busy."""
-    slowed: float | None = None
+    crowded_speed: float | None = None
     """How fast it is while all engines run, relative to alone: they share memory and clock. None: not an engine."""
 
 
@@ -33,18 +33,10 @@ class Cores:
         """Cores that are busy with something else: open streams, a client on the same machine."""
         self.now_s = 0.0
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    @property
-    def running(self) -> int:
-        """Engines that run."""
-        return self._running
-
     def begin(self, task: Task) -> None:
         """Let a task run from now on."""
         self._tasks.append(task)
-        self._running += task.slowed is not None
+        self._running += task.crowded_speed is not None
 
     def next_end_s(self) -> float:
         """When the next task ends if nothing else happens before; infinite where none runs."""
@@ -65,14 +57,17 @@ class Cores:
         ended = [task for task in self._tasks if task.left_s <= 1e-12 * max(1.0, to_s)]
         if ended:
             self._tasks = [task for task in self._tasks if task not in ended]
-            self._running -= sum(task.slowed is not None for task in ended)
+            self._running -= sum(task.crowded_speed is not None for task in ended)
         return ended
 
     def _speeds(self) -> list[float]:
-        engines_want = sum(task.threads for task in self._tasks if task.slowed is not None)
-        want = engines_want + self.background + sum(task.threads for task in self._tasks if task.slowed is None)
+        engines_want = sum(task.threads for task in self._tasks if task.crowded_speed is not None)
+        want = engines_want + self.background + sum(task.threads for task in self._tasks if task.crowded_speed is None)
         share = min(1.0, self._cores / want) if want else 1.0
-        # Engines that want more cores than there are were measured so: that is in ``slowed``.
+        # Engines that want more cores than there are were measured so: that is in ``crowded_speed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share
         crowd = (self._running - 1) / (self._engines - 1) if self._engines > 1 else 1.0
-        return [share if task.slowed is None else of_engines * (1 + (task.slowed - 1) * crowd) for task in self._tasks]
+        return [
+            share if task.crowded_speed is None else of_engines * (1 + (task.crowded_speed - 1) * crowd)
+            for task in self._tasks
+        ]

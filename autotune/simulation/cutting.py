@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.arrays import Float32
@@ -28,19 +29,21 @@ def cut_recording(path: Path, chunkers: Chunkers, *, live: bool = False) -> CutR
     found: list[tuple[float, float, float]] = []
     with open_audio(path) as file:
         chunker = chunkers.new(None if live else file.samples, live=live)
-        step = _SPOKEN_SAMPLES if live else None
         come = 0
-        for block in itertools.chain(file.blocks, (None,)):
-            parts: list[Float32 | None] = [None]
-            if block is not None:
-                size = step or max(1, len(block))
-                parts = [block[first : first + size] for first in range(0, len(block), size)]
-            for part in parts:
-                come += 0 if part is None else len(part)
-                for piece in chunker.finish() if part is None else chunker.push(part):
-                    times = (piece.start, len(piece.samples), come)
-                    found.append(tuple(round(one / SAMPLE_RATE_HZ, 3) for one in times))  # type: ignore[arg-type]
+        for block in itertools.chain(_as_spoken(file.blocks) if live else file.blocks, (None,)):
+            come += 0 if block is None else len(block)
+            for piece in chunker.finish() if block is None else chunker.push(block):
+                start_s, audio_s, settled_s = (
+                    round(samples / SAMPLE_RATE_HZ, 3) for samples in (piece.start, len(piece.samples), come)
+                )
+                found.append((start_s, audio_s, settled_s))
     return CutRecording(audio_s=round(come / SAMPLE_RATE_HZ, 3), pieces=tuple(found))
+
+
+def _as_spoken(blocks: Iterator[Float32]) -> Iterator[Float32]:
+    for block in blocks:
+        for first in range(0, len(block), _SPOKEN_SAMPLES):
+            yield block[first : first + _SPOKEN_SAMPLES]
 
 
 def pieces_of(recording: CutRecording, reading: ReadingTimes, *, live: bool = False) -> tuple[Piece, ...]:

@@ -30,7 +30,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class SimulatedRecording:
-    """What arrives."""
+    """A recording as the simulation sees it: no audio, only when it arrives and what it is cut into."""
 
     arrival_s: float
     """When it is there, or begins to be spoken; ``OFFLINE``: all are there from the beginning."""
@@ -45,8 +45,8 @@ class BatchTime:
 
     alone_s: float
     """Wall seconds while no other engine runs."""
-    slowed: float
-    """How fast it is while all engines run, relative to that; 0 < slowed."""
+    crowded_speed: float
+    """How fast it is while all engines run, relative to that; above 0."""
 
 
 Work = Callable[[int, float], BatchTime]
@@ -94,7 +94,7 @@ class Underway:
 
 @dataclass(eq=False)
 class _Segment:
-    """See ``scheduling.Waiting``."""
+    """A piece that waits for an engine, as the scheduler sees it (``scheduling.Waiting``)."""
 
     audio_s: float
     arrival_s: float
@@ -138,7 +138,7 @@ class Replica:
 
     @property
     def now_s(self) -> float:
-        """The replica's clock."""
+        """Virtual seconds since the beginning, by which everything before has happened here."""
         return self.cores.now_s
 
     def next_event_s(self) -> float:
@@ -245,7 +245,7 @@ class Replica:
             engine = self._idle.popleft()
             padded_s = self._machine.policy.padded_s(max(segment.audio_s for segment in given))
             took = self._work(len(given), padded_s)
-            task = Task(took.alone_s, self._machine.threads, took.slowed)
+            task = Task(took.alone_s, self._machine.threads, took.crowded_speed)
             self._batches[task] = (engine, given, padded_s)
             self.cores.begin(task)
             self._unblock()

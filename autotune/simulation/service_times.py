@@ -45,11 +45,6 @@ class ReadingTimes(Document):
     chunk: float = Field(ge=0)
     features: float = Field(ge=0)
 
-    @property
-    def total(self) -> float:
-        """All of it."""
-        return self.read + self.chunk + self.features
-
 
 class CutRecording(Document):
     """A recording of the audio profile, as the deployment cuts it."""
@@ -159,7 +154,7 @@ class NoisyWork:
         below = int(place)
         above = min(below + 1, len(spread) - 1)
         noise = spread[below] + (spread[above] - spread[below]) * (place - below)
-        return BatchTime(plain.alone_s * noise * self._process, plain.slowed)
+        return BatchTime(plain.alone_s * noise * self._process, plain.crowded_speed)
 
 
 def points_of(batches: Iterable[tuple[int, float, int, float]]) -> tuple[tuple[ServicePoint, ...], tuple[float, ...]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,8 @@ from autotune.arrays import Float32
 from autotune.deployment import Batch, Chunking, Deployment
 from autotune.errors import AudioError
 from autotune.recognizer import Recognizer, Transcript
-from autotune.recognizer.intake import Intake
+from autotune.recognizer.intake import AudioInput, Intake, Reader
+from autotune.recognizer.request import Request
 from autotune.recognizer.transcription import Transcription
 from tests.fake_engine import fake_deployment
 from tests.recognizer.conftest import VAD
@@ -63,6 +65,36 @@ def test_recordings_are_read_side_by_side() -> None:
     recordings = [np.zeros(16000, np.float32)] * 2
     results = Transcription(Intake(path, 10.0, readers=2), recordings, 2, None).result()
     assert [result.audio_s for result in results] == [1.0, 1.0]
+    ours.close()
+
+
+@pytest.mark.parametrize("as_files", [False, True])
+@pytest.mark.parametrize(("readers", "order"), [(1, [1, 4, 2, 5, 3]), (2, [5, 4, 3, 2, 1])])
+def test_several_readers_take_the_largest_first_and_keep_the_order_of_results(
+    readers: int, order: list[int], as_files: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    take = Reader.take
+
+    def noted(self: Reader, audio: AudioInput, request: Request) -> None:
+        taken.append(soundfile.info(audio).duration if isinstance(audio, Path) else len(audio) / 16000)
+        if len(taken) <= readers:
+            begun.wait(30)
+        take(self, audio, request)
+
+    begun = threading.Barrier(readers)
+    monkeypatch.setattr(Reader, "take", noted)
+    ours = dispatcher(Gate(open_=True), Batch(max_size=1, max_audio_s=1, max_wait_s=0))
+    recordings: list[AudioInput] = [np.zeros(16000 * seconds, np.float32) for seconds in (1, 4, 2, 5, 3)]
+    if as_files:
+        for number, samples in enumerate(recordings):
+            soundfile.write(tmp_path / f"{number}.wav", samples, 16000)
+        recordings = [tmp_path / f"{number}.wav" for number in range(5)]
+    intake = Intake(path_to(ours, Chunking(method="none")), 100.0, readers=readers)
+    results = Transcription(intake, recordings, readers, None).result()
+    assert [result.audio_s for result in results] == [1, 4, 2, 5, 3]
+    assert set(taken[:readers]) == set(order[:readers])
+    assert readers > 1 or taken == order
     ours.close()
 
 

@@ -56,8 +56,8 @@ def test_between_shapes_the_utilisation_is_that_of_the_nearest() -> None:
 
 
 def test_engines_slow_each_other_down_as_measured() -> None:
-    assert times(engines=2).batch(2, 5.0).slowed == pytest.approx(0.8, rel=1e-6)
-    assert times().batch(2, 5.0).slowed == 1.0
+    assert times(engines=2).batch(2, 5.0).crowded_speed == pytest.approx(0.8, rel=1e-6)
+    assert times().batch(2, 5.0).crowded_speed == 1.0
 
 
 def test_one_shape_is_enough() -> None:

@@ -197,3 +197,14 @@ def test_what_lies_between_client_and_recognizer_is_added() -> None:
     (recording,) = poisson(1.0, 1, 9)
     found = simulate([recording], "open", machine(), [fixed(1.0)], before_s=0.25, after_s=0.5)
     assert found.latencies_s == pytest.approx((1.75,))
+
+
+def test_open_streams_keep_cores_busy_while_nobody_speaks() -> None:
+    """A stream that needs a whole core, and a batch that needs one: each gets half of the only core."""
+    busy = SimulatedRecording(0.0, (), spoken_s=4.0)
+    speaking = SimulatedRecording(0.0, (Piece(1.0, 0.0, 0.0, 0.0),), spoken_s=0.0)
+    ours = machine(cores=1, stream_cores=1.0)
+    alone = simulate([speaking], "realtime", ours, [fixed(1.0)])
+    beside = simulate([busy, speaking], "realtime", ours, [fixed(1.0)])
+    assert alone.latencies_s == pytest.approx((1.0,))
+    assert beside.latencies_s[1] == pytest.approx(2.0), "half of the core is the other stream's"
