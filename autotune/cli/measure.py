@@ -72,10 +72,10 @@ def _service_times(files: list[Path], options: MeasureOptions, *, json_: bool) -
     if json_:
         print(json.dumps(times.model_dump(mode="json")))
         return
-    by_shape = {(point.size, point.padded_s, point.busy): point for point in times.points}
+    by_shape = {(point.size, point.padded_s, point.busy): point.seconds for point in times.points}
     columns = {"alone": 1} | ({f"{times.engines} engines busy": times.engines} if times.engines > 1 else {})
     rows = [
-        [f"{size} × {padded_s:g} s", *(f"{by_shape[size, padded_s, busy].seconds:.4g} s" for busy in columns.values())]
+        [f"{size} × {padded_s:g} s", *(f"{1000 * by_shape[size, padded_s, busy]:.3g} ms" for busy in columns.values())]
         for size, padded_s in dict.fromkeys((point.size, point.padded_s) for point in times.points)
     ]
     print(f"{document.deployment.describe()}\n{_table(['batch', *columns], rows)}")

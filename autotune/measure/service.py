@@ -110,7 +110,7 @@ def _reading(recognizer: Recognizer, recordings: Sequence[Recording]) -> Reading
     recognizer.reset_stats()
     recognizer.transcribe([Path(recording.path) for recording in heard])
     spent, audio_s = recognizer.stats().stages_s, sum(recording.audio_s for recording in heard)
-    return ReadingTimes(**{name: spent[name] / audio_s for name in ("read", "chunk", "features")})
+    return ReadingTimes(**{name: round(spent[name] / audio_s, 9) for name in ("read", "chunk", "features")})
 
 
 def service_shapes(deployment: Deployment) -> list[tuple[int, float]]:

@@ -166,7 +166,7 @@ def points_of(batches: Iterable[tuple[int, float, int, float]]) -> tuple[tuple[S
     shapes: dict[tuple[int, float, int], list[float]] = defaultdict(list)
     for size, padded_s, busy, seconds in batches:
         shapes[size, round(padded_s, 3), busy].append(seconds)
-    medians = {shape: statistics.median(seconds) for shape, seconds in shapes.items()}
+    medians = {shape: _five_digits(statistics.median(seconds)) for shape, seconds in shapes.items()}
     points = tuple(
         ServicePoint(size=size, padded_s=padded_s, busy=busy, seconds=medians[size, padded_s, busy], count=len(found))
         for (size, padded_s, busy), found in sorted(shapes.items())
@@ -175,4 +175,9 @@ def points_of(batches: Iterable[tuple[int, float, int, float]]) -> tuple[tuple[S
     if not ratios:
         return points, (1.0,)
     steps = [place * (len(ratios) - 1) / (_QUANTILES - 1) for place in range(_QUANTILES)]
-    return points, tuple(ratios[round(step)] for step in steps)
+    return points, tuple(_five_digits(ratios[round(step)]) for step in steps)
+
+
+def _five_digits(value: float) -> float:
+    """As people keep it in a file: no clock is more precise."""
+    return float(f"{value:.5g}")
