@@ -59,7 +59,7 @@ def _service_times(files: list[Path], options: MeasureOptions, *, json_: bool) -
 
     from autotune.cli.terminal import TerminalReporter
     from autotune.errors import DocumentError
-    from autotune.jobs.service_times import add_service_times
+    from autotune.loadgen.service_times import add_service_times
 
     if len(files) > 1:
         raise DocumentError(

@@ -3,37 +3,124 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autotune.cli.options import JsonOption
+from autotune.cli.options import JsonOption, with_options
+from autotune.plan.options import PlanOptions
+
+if TYPE_CHECKING:
+    from autotune.plan.document import Estimate, Plan
 
 __all__ = ["plan"]
 
 
+@with_options
 def plan(
-    deployment: Annotated[Path, typer.Argument(help="The deploy.yaml to plan with.")],
-    demand: Annotated[str, typer.Option(help='Such as "5000 audio-hours/day" or "200 streams".')],
-    utilisation: Annotated[float, typer.Option(help="Share of the measured capacity to plan for, in (0, 1].")] = 0.6,
+    deployments: Annotated[
+        list[Path],
+        typer.Argument(metavar="A.yaml [B.yaml …]", help="The deploy.yaml to plan with; of several, the cheapest."),
+    ],
+    options: PlanOptions,
+    out: Annotated[Path | None, typer.Option(help="Write the plan as JSON, for render --target kubernetes.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw latency against load as a PNG picture; needs the extra [plot].")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """Compute the replicas for a demand, from the lower end of the measured RTFx interval."""
+    """Compute the machines that a demand needs, with latency, cost and what binds.
+
+    Where the file has service times (autotune measure FILE --service-times) and a latency is promised, the recognizer's
+    own scheduler is simulated; otherwise replicas = demand / (lower end of the measured RTFx × utilisation). The exit
+    status is 3 if nothing keeps the promise.
+    """
     import json
 
+    from autotune.audio.survey import check_can_draw
+    from autotune.cli.terminal import TerminalReporter
     from autotune.deploy_yaml import read_deployment_file
-    from autotune.plan import parse_demand
-    from autotune.plan import plan as plan_capacity
+    from autotune.files import check_writable, write_output
+    from autotune.plan.picture import draw_plan
+    from autotune.plan.planning import plan_fleets
 
-    document = read_deployment_file(deployment)
-    answer = plan_capacity(document, parse_demand(demand), utilisation=utilisation)
+    for path in (out, plot):
+        if path is not None:
+            check_writable(path)
+    if plot is not None:
+        check_can_draw()
+    files = [(str(path), read_deployment_file(path)) for path in deployments]
+    with TerminalReporter() as reporter:
+        answer = plan_fleets(files, options, reporter, curve=plot is not None)
+    if plot is not None:
+        write_output(plot, draw_plan(answer))
+    if out is not None:
+        write_output(out, json.dumps(answer.to_json(), ensure_ascii=False, indent=1).encode() + b"\n")
     if json_:
         print(json.dumps(answer.to_json()))
         return
-    print(f"{answer.replicas} replica{'s' if answer.replicas > 1 else ''} for {answer.demand.text}")
-    print(f"  one replica: RTFx {answer.rtfx_used:.1f} (lower end of the 95 % interval), {document.hardware.cpu}")
-    print(f"  each {answer.utilisation:.0%} busy (limit {answer.utilisation_limit:.0%}), ", end="")
-    print(f"room for {answer.spare_audio_s_per_s:.1f} more audio seconds a second")
-    print(f"  method: {answer.method}")
-    for note in answer.notes:
-        print(f"  note: {note}")
+    for line in _lines(answer, dict(files)[answer.file or ""].hardware.cpu):
+        print(line)
+
+
+def _lines(answer: Plan, cpu: str) -> list[str]:
+    simulation = answer.simulation
+    spare = f", {answer.spare_replicas} of them spare" if answer.spare_replicas else ""
+    peak = f" at a peak of {answer.peak:.3g} ×" if answer.peak != 1 else ""
+    lines = [f"{answer.replicas} replica{'s' if answer.replicas > 1 else ''}{spare} for {answer.demand.text}{peak}"]
+    if len(answer.compared):
+        lines.append(f"  with:            {answer.file} (the cheapest)")
+    if simulation is None:
+        lines += [
+            f"  one replica:     RTFx {answer.rtfx_used:.1f} (lower end of the 95 % interval, measured), {cpu}",
+            f"  each {answer.utilisation:.0%} busy (limit {answer.utilisation_limit:.0%}), room for "
+            f"{answer.spare_audio_s_per_s:.1f} more audio seconds a second",
+        ]
+    else:
+        unit, seconds = simulation.unit, simulation.latency_s
+        promised = ", ".join(promise.describe() for promise in answer.promises)
+        reported = "too few to show it" if simulation.reported is None else f"{simulation.reported:.4g}"
+        lines += [
+            f"  one machine:     carries {_span(simulation.capacity)} {unit} within {promised} "
+            f"({simulation.capacity_audio_s_per_s:.1f} s of audio a second); {cpu}",
+            f"                   a find-capacity search with runs of 60 s would report {reported}",
+            f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of the low end; "
+            f"engines {simulation.engines_busy:.0%} busy; room for {answer.spare_audio_s_per_s:.1f} more s of audio a "
+            "second",
+            f"  latency there:   p50 {_span(seconds.p50)} s, p95 {_span(seconds.p95)} s, p99 {_span(seconds.p99)} s; "
+            f"at least {simulation.alone_s:.3g} s without any load",
+            f"  what binds:      {_BINDS[simulation.binds]}",
+        ]
+    if answer.cost is not None:
+        from autotune.plan.options import Price
+
+        price = Price(answer.cost.per_machine_hour, answer.cost.currency)
+        scaled = answer.cost.scaled_per_month
+        less = "" if scaled is None else f"; {price.text(scaled)} if machines follow the day's curve"
+        lines.append(
+            f"  cost:            {price.text(answer.cost.per_audio_hour)} an hour of audio, "
+            f"{price.text(answer.cost.per_month)} a month (730 h){less}"
+        )
+    for other in answer.compared:
+        machines = "can't keep the promise" if other.machines is None else f"{other.machines} machines"
+        money = "" if other.per_month is None else f", {other.per_month:,.2f} a month"
+        lines.append(f"  instead:         {other.file}: {machines}{money}{' (a tie)' if other.tie else ''}")
+    lines.append(f"  method:          {answer.method}")
+    if answer.provenance:
+        lines.append(f"  from:            {', '.join(f'{name} {how}' for name, how in answer.provenance.items())}")
+    lines += [f"  note: {note}" for note in answer.notes]
+    if answer.test is not None:
+        lines.append(f"Test it on one machine: {answer.test}")
+    return lines
+
+
+_BINDS = {
+    "engines": "the engines, which are always busy at capacity",
+    "cores": "the cores: readers and engines together keep them busy at capacity",
+    "server thread": "the server's own thread, which receives requests one after the other",
+    "promise": "the promise: texts would come late while engines and cores have room",
+}
+
+
+def _span(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} ({estimate.low:.3g}–{estimate.high:.3g})"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from autotune.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from autotune.deploy_yaml import DeploymentFile
 
 __all__ = ["render"]
 
@@ -27,6 +30,10 @@ def render(
             "--set", help="An option of the target, NAME=VALUE, such as port=9000; may be repeated (docs/render.md)."
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="For kubernetes: take pods and autoscaling from a plan.json (autotune plan --out)."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Write the measured choices as another server's configuration.
@@ -41,13 +48,14 @@ def render(
     from autotune.errors import DocumentError
     from autotune.render import render as render_target
 
-    options: dict[str, str] = {}
+    document = read_deployment_file(deployment)
+    options: dict[str, Any] = {} if plan is None else _planned(plan, document, target)
     for text in option or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise DocumentError(f"--set must be NAME=VALUE, but got {text!r}.")
         options[name.replace("-", "_")] = value
-    rendering = render_target(read_deployment_file(deployment), target, **options)
+    rendering = render_target(document, target, **options)
     if out is not None:
         _write(out, rendering.files)
     if json_:
@@ -62,6 +70,27 @@ def render(
         print(text, end="" if text.endswith("\n") else "\n")
     for note in rendering.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def _planned(path: Path, document: DeploymentFile, target: str) -> dict[str, Any]:
+    """The options of target kubernetes that a plan gives."""
+    from autotune.documents import read_document
+    from autotune.errors import DocumentError
+    from autotune.plan.document import Plan
+    from autotune.render.serving import IN_FLIGHT_HEADROOM
+
+    if target != "kubernetes":
+        raise DocumentError(f"--plan must go with --target kubernetes, but got {target!r}.")
+    plan = read_document(path, Plan)
+    if plan.deployment not in (None, document.deployment.describe()) or plan.hardware != document.hardware.fingerprint:
+        raise DocumentError(
+            f"{path} must be a plan for the rendered deployment ({document.deployment.describe()}), but is one for "
+            f"{plan.deployment}. Plan with this file."
+        )
+    if plan.simulation is None:
+        return {"replicas": plan.replicas}
+    milli = max(1, int(1000 * IN_FLIGHT_HEADROOM * plan.simulation.in_flight))
+    return {"replicas": plan.replicas, "in_flight_milli": milli}
 
 
 def _write(out: Path, files: dict[str, str]) -> None:

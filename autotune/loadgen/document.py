@@ -9,9 +9,9 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.audio.recording import AudioSource
 from autotune.documents import Document
+from autotune.early_stopping import fewest
 from autotune.loadgen.capacity import Ended, RunOutcome
 from autotune.loadgen.client import ProtocolName, SentRequest
-from autotune.loadgen.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
 from autotune.loadgen.verdict import Reason, blames_client

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.audio import Recording
+from autotune.audio.arrivals import Due
+from autotune.early_stopping import Stopping
 from autotune.errors import LoadError
-from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Answer, Client, Endpoint, SentRequest
-from autotune.loadgen.early_stopping import Stopping
 from autotune.redaction import redacted
 from autotune.reporting import Reporter
 

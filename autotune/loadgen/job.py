@@ -23,7 +23,7 @@ from autotune.loadgen.verdict import CLIENT_KINDS, Reason, reasons_against
 from autotune.reporting import Reporter
 from autotune.version import __version__
 
-__all__ = ["load_server", "make_client"]
+__all__ = ["SHARDS", "load_server", "make_client"]
 
 SHARDS = 4
 """Shards of the workload: four times the profile's recordings are different ones."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autotune.audio import AudioProfile, Recording
+from autotune.audio.arrivals import Due, poisson, read_trace, spoken
+from autotune.early_stopping import Stopping
 from autotune.errors import DocumentError
-from autotune.loadgen.arrivals import Due, poisson, read_trace, spoken
 from autotune.loadgen.capacity import LoadRange
 from autotune.loadgen.document import Process
 from autotune.loadgen.driver import LoadPlan
-from autotune.loadgen.early_stopping import Stopping
 from autotune.loadgen.options import LoadOptions
 from autotune.loadgen.statistics import SHARE
 

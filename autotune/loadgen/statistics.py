@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from autotune.documents import Document
+from autotune.early_stopping import at_most, fewest
 from autotune.loadgen.client import SentRequest
 from autotune.loadgen.driver import Run
-from autotune.loadgen.early_stopping import at_most, fewest
 
 __all__ = ["SHARE", "Backlog", "Figures", "Percentiles", "Promise", "backlog", "figures", "nearest_rank"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from autotune.documents import Document
-from autotune.loadgen.early_stopping import fewest
+from autotune.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 
 __all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_against"]

@@ -14,8 +14,10 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.documents import parse_document
 from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
+from autotune.measure.canary import Canary, Look, best_times_path
 from autotune.measure.model_request import ModelRequest
-from autotune.simulation.service_times import ReadingTimes, ServiceTimes, points_of
+from autotune.simulation.cutting import cut_recording
+from autotune.simulation.service_times import CutRecording, ReadingTimes, ServiceTimes, points_of
 
 if TYPE_CHECKING:
     from autotune.deployment import Deployment
@@ -30,8 +32,12 @@ BUDGET_S = 60.0
 """Seconds after which no further shape is begun, once every length has been measured with one row."""
 READ_S = 300.0
 """Seconds of audio that are transcribed for what reading takes."""
-MOST_RECORDINGS = 64
-"""Recordings whose segments are kept."""
+MOST_RECORDINGS, MOST_PIECES = 64, 640
+"""Recordings whose segments are kept, and segments of all of them together: a file is for people, too."""
+ATTEMPTS = 4
+"""Times that a shape is timed while a CPU is away."""
+AWAY_PAUSE_S = 1.0
+"""Seconds until shapes that were disturbed are timed again."""
 _SHORTEST_S = 0.5
 
 
@@ -40,9 +46,11 @@ class ServiceRequest(ModelRequest):
 
     recordings: tuple[Recording, ...]
     """What is cut, and transcribed for the seconds that reading takes; batches hold the first, again and again."""
-    live: bool = False
-    """Whether they are cut as while they are spoken."""
     budget_s: float = BUDGET_S
+    best_times: str | None = None
+    """As for ``TrialRequest``."""
+    watched_cpus: tuple[int, ...] = ()
+    """CPUs that the canary looks at."""
 
 
 def measure_service_times(
@@ -60,7 +68,12 @@ def measure_service_times(
         TrialError: the child failed, see ``run_task``.
         AutotuneError: whatever loading or reading raised in the child.
     """
-    result = request.run("autotune.measure.service:service_task", hardware, timeout_s=timeout_s, on_event=on_event)
+    # Under a quota a thread on every CPU at once would be throttled.
+    watched = hardware.cpus if hardware.usable_cores == len(hardware.cpus) else ()
+    compared = request.model_copy(
+        update={"best_times": str(best_times_path(hardware.fingerprint)), "watched_cpus": watched}
+    )
+    result = compared.run("autotune.measure.service:service_task", hardware, timeout_s=timeout_s, on_event=on_event)
     return parse_document(result, ServiceTimes, where="the measured service times")
 
 
@@ -68,7 +81,6 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side: takes a ServiceRequest as JSON, returns ServiceTimes as JSON."""
     from autotune.model_directory import ModelDirectory
     from autotune.recognizer import Recognizer, warmup_shapes
-    from autotune.simulation.cutting import cut_recording
 
     request = parse_document(payload, ServiceRequest, where="the request for service times")
     deployment = request.deployment
@@ -76,29 +88,58 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     recognizer = Recognizer.load(deployment, ModelDirectory.open(Path(request.model_path)), artifact)
     recognizer.warm_up(warmup_shapes(deployment))
     emit("loaded", {})
-    audio = read_audio(Path(request.recordings[0].path))
-    batches = []
-    began_s = time.monotonic()
-    for size, padded_s in service_shapes(deployment):
-        if size > 1 and time.monotonic() - began_s > request.budget_s:
-            break
-        waveform = np.resize(audio, round(padded_s * SAMPLE_RATE_HZ))
-        for busy in dict.fromkeys((1, deployment.instances)):
-            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=REPEATS)
-            batches += [(size, padded_s, busy, one) for one in seconds]
-            emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
-    points, spread = points_of(batches)
+    points, spread = points_of(_timed(recognizer, request, emit))
     times = ServiceTimes(
         engines=deployment.instances,
         points=points,
         spread=spread,
         reading=_reading(recognizer, request.recordings),
-        recordings=tuple(
-            cut_recording(Path(recording.path), recognizer.chunkers, live=request.live)
-            for recording in request.recordings[:MOST_RECORDINGS]
-        ),
+        recordings=_cut(recognizer, request.recordings, live=False),
+        spoken=_cut(recognizer, request.recordings, live=True),
     )
     return times.model_dump(mode="json")
+
+
+def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[tuple[int, float, int, float]]:
+    """Batches as (rows, padded seconds, busy engines, wall seconds); again where a CPU was away meanwhile."""
+    deployment = recognizer.deployment
+    canary = Canary(None if request.best_times is None else Path(request.best_times))
+    canary.start(request.watched_cpus)
+    audio = read_audio(Path(request.recordings[0].path))
+    shapes = [
+        (size, padded_s, busy)
+        for size, padded_s in service_shapes(deployment)
+        for busy in dict.fromkeys((1, deployment.instances))
+    ]
+    found: dict[tuple[int, float, int], tuple[list[float], Look, Look]] = {}
+    began_s = time.monotonic()
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(AWAY_PAUSE_S)
+        for size, padded_s, busy in shapes:
+            if (size > 1 or attempt) and time.monotonic() - began_s > request.budget_s:
+                break
+            waveform = np.resize(audio, round(padded_s * SAMPLE_RATE_HZ))
+            before = canary.looks[-1]
+            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=REPEATS)
+            canary.look()
+            found[size, padded_s, busy] = seconds, before, canary.looks[-1]
+            emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
+        # By the best times of now: the first look ever had nothing to be compared with.
+        shapes = [shape for shape, (_, *looks) in found.items() if any(look.away(canary.best_s) for look in looks)]
+        if not shapes:
+            break
+    canary.stop()
+    return [(*shape, one) for shape, (seconds, *_) in found.items() for one in seconds]
+
+
+def _cut(recognizer: Recognizer, recordings: Sequence[Recording], *, live: bool) -> tuple[CutRecording, ...]:
+    found: list[CutRecording] = []
+    for recording in recordings[:MOST_RECORDINGS]:
+        if found and sum(len(one.pieces) for one in found) >= MOST_PIECES:
+            break
+        found.append(cut_recording(Path(recording.path), recognizer.chunkers, live=live))
+    return tuple(found)
 
 
 def _reading(recognizer: Recognizer, recordings: Sequence[Recording]) -> ReadingTimes:

@@ -42,6 +42,8 @@ class KubernetesOptions:
     """Fewest pods, ≥1; ``autotune plan`` says how many."""
     max_replicas: int | None = None
     """Most pods; four times ``replicas`` when None, no autoscaler if both are equal."""
+    in_flight_milli: int | None = None
+    """Thousandths of a request in flight, on average a pod, from which pods are added; None: by the measurement."""
     namespace: str | None = None
     """Left to ``kubectl`` when None."""
     cache_claim: str = ""
@@ -187,7 +189,7 @@ def _service(options: KubernetesOptions) -> dict[str, Any]:
 def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]:
     in_flight = {
         "metric": {"name": serving.IN_FLIGHT_METRIC},
-        "target": {"type": "AverageValue", "averageValue": f"{serving.target_in_flight_milli(document)}m"},
+        "target": {"type": "AverageValue", "averageValue": f"{_in_flight_milli(document, options)}m"},
     }
     return {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": options.name},
@@ -195,6 +197,10 @@ def _scaler(document: DeploymentFile, options: KubernetesOptions) -> dict[str, A
         "maxReplicas": _most(options),
         "metrics": [{"type": "Pods", "pods": in_flight}],
     }
+
+
+def _in_flight_milli(document: DeploymentFile, options: KubernetesOptions) -> int:
+    return serving.target_in_flight_milli(document) if options.in_flight_milli is None else options.in_flight_milli
 
 
 def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, ...]:
@@ -208,8 +214,11 @@ def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, .
         f"Without a secret {options.name}{KEY_SUFFIX} with the key api-key, anyone who reaches the Service may use it.",
     ]
     if _most(options) > options.replicas:
+        knee = serving.knee_note(document)
+        if options.in_flight_milli is not None:
+            knee = f"in flight: {options.in_flight_milli / 1000:.3g} a replica, as given (autotune plan simulates it)."
         notes += [
-            serving.knee_note(document),
+            knee,
             f"The autoscaler needs {serving.IN_FLIGHT_METRIC} of each pod in the custom metrics API: Prometheus and "
             "its adapter, for example.",
         ]
@@ -230,6 +239,8 @@ def _check(document: DeploymentFile, options: KubernetesOptions) -> None:
     serving.check_image(options.image)
     if options.replicas < 1:
         raise DocumentError(f"replicas must be at least 1, but got {options.replicas}.")
+    if options.in_flight_milli is not None and options.in_flight_milli < 1:
+        raise DocumentError(f"in_flight_milli must be at least 1, but got {options.in_flight_milli}.")
     if _most(options) < options.replicas:
         raise DocumentError(f"max_replicas must be at least replicas ({options.replicas}), but got {_most(options)}.")
     serving.check_one_gpu(document, "a pod")

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from autotune.errors import AudioError
-from autotune.serve.admission import Rejected
+from autotune.recognizer.admission import Rejected
 from autotune.serve.guard import BodyRules, RequestGuard
 from autotune.serve.openai_api import CONTENT_TYPES, PATH, openapi, written
 from autotune.serve.service import Service

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autotune.serve.admission import Rejected
+from autotune.recognizer.admission import Rejected
 
 __all__ = ["BodyRules", "RequestGuard"]
 

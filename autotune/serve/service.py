@@ -11,8 +11,9 @@ from pathlib import Path
 from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer import Transcript
-from autotune.serve.admission import Admission, Rejected, hang_s, interims_fit, limits_of
+from autotune.recognizer.admission import Admission, Rejected
 from autotune.serve.backend import Backend
+from autotune.serve.limits import hang_s, interims_fit, limits_of
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions
 from autotune.serve.worker_process import WorkerPlan

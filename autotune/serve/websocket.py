@@ -20,7 +20,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from autotune.errors import AudioError
 from autotune.recognizer import Segment
-from autotune.serve.admission import INTERIM_S, Rejected
+from autotune.recognizer.admission import Rejected
+from autotune.serve.limits import INTERIM_S
 from autotune.serve.live import StreamEvents
 from autotune.serve.service import Service
 from autotune.serve.wire import BackendError

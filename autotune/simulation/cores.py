@@ -27,47 +27,77 @@ class Cores:
         """No task runs; at most ``engines`` of them will be engines."""
         self._cores, self._engines = cores, engines
         self._tasks: list[Task] = []
-        self._running = 0
-        """Engines among the tasks."""
-        self.background = 0.0
-        """Cores that are busy with something else: open streams, a client on the same machine."""
+        self._running = self._engine_threads = self._other_threads = 0
+        """Engines among the tasks, their threads, and those of the other tasks."""
+        self._background = 0.0
+        self._speeds: list[float] = []
+        """Of the tasks, in their order; empty: to be computed."""
+        self._next_end_s = math.inf
         self.now_s = 0.0
+
+    @property
+    def background(self) -> float:
+        """Cores that are busy with something else: open streams, a client on the same machine."""
+        return self._background
+
+    @background.setter
+    def background(self, cores: float) -> None:
+        self._background = cores
+        self._speeds = []
 
     def begin(self, task: Task) -> None:
         """Let a task run from now on."""
         self._tasks.append(task)
-        self._running += task.crowded_speed is not None
+        self._count(task, 1)
 
     def next_end_s(self) -> float:
         """When the next task ends if nothing else happens before; infinite where none runs."""
-        speeds = self._speeds()
-        return min(
-            (self.now_s + task.left_s / speed for task, speed in zip(self._tasks, speeds, strict=True)),
-            default=math.inf,
-        )
+        if not self._tasks:
+            return math.inf
+        if not self._speeds:
+            self._share_out()
+            self._next_end_s = self.now_s + min(
+                [task.left_s / speed for task, speed in zip(self._tasks, self._speeds, strict=True)]
+            )
+        return self._next_end_s
 
     def advance(self, to_s: float) -> list[Task]:
         """Let time pass, no further than the next end; the tasks that have ended, in the order in which they began."""
         elapsed_s = to_s - self.now_s
-        if elapsed_s > 0:
-            for task, speed in zip(self._tasks, self._speeds(), strict=True):
-                task.left_s -= elapsed_s * speed
+        if elapsed_s <= 0 and self.next_end_s() > to_s:
+            return []
+        if not self._speeds:
+            self._share_out()
+        least_s = 1e-12 * max(1.0, to_s)
+        left: list[Task] = []
+        ended: list[Task] = []
+        for task, speed in zip(self._tasks, self._speeds, strict=True):
+            task.left_s -= elapsed_s * speed
+            # A rounding error of the clock must not leave a task with nothing left to do.
+            (left if task.left_s > least_s else ended).append(task)
         self.now_s = to_s
-        # A rounding error of the clock must not leave a task with nothing left to do.
-        ended = [task for task in self._tasks if task.left_s <= 1e-12 * max(1.0, to_s)]
         if ended:
-            self._tasks = [task for task in self._tasks if task not in ended]
-            self._running -= sum(task.crowded_speed is not None for task in ended)
+            self._tasks = left
+            for task in ended:
+                self._count(task, -1)
         return ended
 
-    def _speeds(self) -> list[float]:
-        engines_want = sum(task.threads for task in self._tasks if task.crowded_speed is not None)
-        want = engines_want + self.background + sum(task.threads for task in self._tasks if task.crowded_speed is None)
+    def _count(self, task: Task, change: int) -> None:
+        if task.crowded_speed is None:
+            self._other_threads += change * task.threads
+        else:
+            self._running += change
+            self._engine_threads += change * task.threads
+        self._speeds = []
+
+    def _share_out(self) -> None:
+        engines_want = self._engine_threads
+        want = engines_want + self._background + self._other_threads
         share = min(1.0, self._cores / want) if want else 1.0
         # Engines that want more cores than there are were measured so: that is in ``crowded_speed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share
         crowd = (self._running - 1) / (self._engines - 1) if self._engines > 1 else 1.0
-        return [
+        self._speeds = [
             share if task.crowded_speed is None else of_engines * (1 + (task.crowded_speed - 1) * crowd)
             for task in self._tasks
         ]

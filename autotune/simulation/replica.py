@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from autotune.deployment import Batch
+from autotune.recognizer.admission import Admission, Limits
 from autotune.recognizer.batching import Wait
 from autotune.recognizer.scheduling import Lots, Scheduler
 from autotune.simulation.cores import Cores, Task
@@ -37,6 +39,8 @@ class SimulatedRecording:
     pieces: tuple[Piece, ...]
     spoken_s: float | None = None
     """How long it is spoken; its latency counts from then on. None: it is there as a whole."""
+    audio_s: float = 0.0
+    """How long it is; what a server's limits and its receiving go by."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,16 @@ class Machine:
     """Offline, how many threads read; else each recording has one of its own."""
     stream_cores: float = 0.0
     """Cores that one open stream keeps busy beside its segments: speech detection goes on while nobody speaks."""
+    front_s: float = 0.0
+    """Seconds for each request of the server's own process, whose one thread receives them one after the other."""
+    front_audio_s: float = 0.0
+    """The same for each second of a request's audio."""
+    client_s: float = 0.0
+    """Core-seconds for each request of a client that runs on the same machine."""
+    background: float = 0.0
+    """Cores that something else keeps busy all the time."""
+    limits: Limits | None = None
+    """What is turned away; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +140,13 @@ class Replica:
         self._machine, self._work, self._done = machine, work, done
         self.scheduler: Scheduler[_Segment] = Scheduler(machine.policy, machine.engines)
         self.cores = Cores(machine.cores, machine.engines)
+        self.cores.background = machine.background
+        self._admission = None if machine.limits is None else Admission(machine.limits, rtfx=1.0)
+        self._held: dict[Underway, AbstractContextManager[None]] = {}
+        self._received: deque[Underway] = deque()
+        """Requests that the server's own thread has before it; it works on the first."""
+        self._receiving: Task | None = None
+        self._clients: set[Task] = set()
         self.batches: list[Batched] = []
         self._idle = deque(range(machine.engines))
         self._batches: dict[Task, tuple[int, list[_Segment], float]] = {}
@@ -152,6 +173,12 @@ class Replica:
                 self._batch_ended(task)
             elif task in self._reading:
                 self._piece_read(self._reading.pop(task))
+            elif task is self._receiving:
+                self._receiving = None
+                self._read(self._received.popleft())
+                self._receive()
+            elif task in self._clients:
+                self._clients.remove(task)
             else:
                 self.scheduler.put([self._featuring.pop(task)])
         self._feed_engines()
@@ -167,16 +194,20 @@ class Replica:
         self._feed_engines()
 
     def request(self, number: int, recording: SimulatedRecording) -> None:
-        """A recording that is there as a whole now, read by a thread of its own."""
-        lots: Lots[_Segment] = Lots(self._machine.limit_s / 2)
-        underway = self._arrived(number, recording)
-        self._read_on(_Reader(underway, lots, deque([underway])))
+        """A recording that is there as a whole now, read by a thread of its own. Raises Rejected."""
+        underway = self._admitted(number, recording, stream=False)
+        if self._machine.client_s:
+            self._clients.add(task := Task(self._machine.client_s, 1))
+            self.cores.begin(task)
+        self._received.append(underway)
+        self._receive()
         self._feed_engines()
 
     def begin_stream(self, number: int, recording: SimulatedRecording) -> Underway:
-        """A recording that begins to be spoken now; its pieces come by ``settle``."""
+        """A recording that begins to be spoken now; its pieces come by ``settle``. Raises Rejected."""
+        underway = self._admitted(number, recording, stream=True)
         self.cores.background += self._machine.stream_cores
-        return self._arrived(number, recording)
+        return underway
 
     def settle(self, stream: Underway, piece: Piece) -> None:
         """A stream's next segment has ended."""
@@ -187,13 +218,37 @@ class Replica:
 
     def end_stream(self, stream: Underway) -> None:
         """A stream has been spoken to its end."""
-        self.cores.background = max(0.0, self.cores.background - self._machine.stream_cores)
+        self.cores.background = max(self._machine.background, self.cores.background - self._machine.stream_cores)
         if not stream.recording.pieces:
             self._text(stream)
 
     def _arrived(self, number: int, recording: SimulatedRecording) -> Underway:
         self.inside += 1
         return Underway(number, recording, len(recording.pieces))
+
+    def _admitted(self, number: int, recording: SimulatedRecording, *, stream: bool) -> Underway:
+        if self._admission is None:
+            return self._arrived(number, recording)
+        place = self._admission.stream() if stream else self._admission.recording(recording.audio_s)
+        place.__enter__()
+        underway = self._arrived(number, recording)
+        self._held[underway] = place
+        return underway
+
+    def _receive(self) -> None:
+        """Let the server's own thread begin with the next request, if it has nothing else to do."""
+        machine = self._machine
+        while self._receiving is None and self._received:
+            front_s = machine.front_s + machine.front_audio_s * self._received[0].recording.audio_s
+            if front_s:
+                self._receiving = Task(front_s, 1)
+                self.cores.begin(self._receiving)
+            else:
+                self._read(self._received.popleft())
+
+    def _read(self, underway: Underway) -> None:
+        lots: Lots[_Segment] = Lots(self._machine.limit_s / 2)
+        self._read_on(_Reader(underway, lots, deque([underway])))
 
     def _read_on(self, reader: _Reader) -> None:
         """Begin with the reader's next piece, or its next recording, or end it."""
@@ -271,4 +326,6 @@ class Replica:
 
     def _text(self, underway: Underway) -> None:
         self.inside -= 1
+        if (place := self._held.pop(underway, None)) is not None:
+            place.__exit__(None, None, None)
         self._done(underway.number, self.now_s)

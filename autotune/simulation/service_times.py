@@ -14,7 +14,16 @@ from pydantic import Field
 from autotune.documents import Document
 from autotune.simulation.replica import BatchTime
 
-__all__ = ["CutRecording", "NoisyWork", "ReadingTimes", "ServicePoint", "ServiceTimes", "points_of"]
+__all__ = [
+    "Carried",
+    "CutRecording",
+    "NoisyWork",
+    "ReadingTimes",
+    "ServerTimes",
+    "ServicePoint",
+    "ServiceTimes",
+    "points_of",
+]
 
 _QUANTILES = 41
 """Of the spread that is kept, from the least to the largest."""
@@ -55,6 +64,31 @@ class CutRecording(Document):
     ended (while it is spoken) or has been read."""
 
 
+class ServerTimes(Document):
+    """What `autotune serve` adds to the parts, measured with one request at a time and with a few streams."""
+
+    front_s: float = Field(ge=0)
+    """CPU seconds of its own process's one thread for each request."""
+    front_audio_s: float = Field(ge=0)
+    """The same for each second of a request's audio."""
+    worker_s: float = Field(ge=0)
+    """CPU seconds of the recognizer's process for each request, beside those of its parts."""
+    wait_s: float = Field(ge=0)
+    """Seconds of a request's latency that no part and no CPU time explains."""
+    stream_cores: float = Field(ge=0)
+    """Cores that an open stream keeps busy beside its segments, speech detection included."""
+
+
+class Carried(Document):
+    """What one machine carries by simulation, on a slow day: the low end of the 90 % interval."""
+
+    p95_latency_s: float = Field(gt=0)
+    """Within which 95 % of the texts are there."""
+    requests_per_s: float = Field(ge=0)
+    """0: not even one now and then."""
+    streams: int = Field(ge=0)
+
+
 class ServiceTimes(Document):
     """What the parts of a deployment take on a machine, as measured."""
 
@@ -66,7 +100,13 @@ class ServiceTimes(Document):
     """Quantiles of a batch's seconds over the median of its shape, at equal steps from the least to the largest."""
     reading: ReadingTimes
     recordings: tuple[CutRecording, ...] = ()
-    """Some of the recordings that the deployment was measured on."""
+    """Some of the recordings that the deployment was measured on, cut as whole files."""
+    spoken: tuple[CutRecording, ...] = ()
+    """The same, cut as while they are spoken."""
+    server: ServerTimes | None = None
+    """None: not measured."""
+    carried: Carried | None = None
+    """What a server's limits and plans go by; None: not simulated."""
 
     def batch(self, size: int, padded_s: float) -> BatchTime:
         """What a batch of any shape takes, without noise.

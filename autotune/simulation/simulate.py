@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from autotune.audio.profile import Arrival
+from autotune.recognizer.admission import Rejected
 from autotune.simulation.replica import Batched, Machine, Replica, SimulatedRecording, Work
 
 __all__ = ["Balance", "Simulated", "simulate"]
@@ -24,7 +27,7 @@ class Simulated:
 
     latencies_s: tuple[float, ...]
     """Of each recording, in their order: from the beginning of the whole (offline), its own beginning (closed), its
-    arrival (open), or the end of its speech (real time)."""
+    arrival (open), or the end of its speech (real time); infinite where it was turned away."""
     ended_s: float
     """When the last text was there."""
     batches: tuple[Batched, ...]
@@ -71,9 +74,9 @@ def simulate(
     else:
         _Traffic(replicas, balance).run(recordings, before_s)
         began = [recording.arrival_s + (recording.spoken_s or 0.0) for recording in recordings]
-    latencies = [max(0.0, ends[number] + after_s - since_s) for number, since_s in enumerate(began)]
+    latencies = [max(0.0, ends.get(number, math.inf) + after_s - since_s) for number, since_s in enumerate(began)]
     batches = sorted((batch for replica in replicas for batch in replica.batches), key=lambda batch: batch.ended_s)
-    return Simulated(tuple(latencies), max(ends.values()), tuple(batches))
+    return Simulated(tuple(latencies), max(ends.values(), default=0.0), tuple(batches))
 
 
 def _run_out(replica: Replica) -> None:
@@ -125,13 +128,18 @@ class _Traffic:
 
     def _request(self, number: int, recording: SimulatedRecording, now_s: float) -> None:
         place = self._chosen(now_s)
-        self._replicas[place].request(number, recording)
+        with suppress(Rejected):
+            self._replicas[place].request(number, recording)
         self._watch(place)
 
     def _speak(self, number: int, recording: SimulatedRecording, now_s: float) -> None:
         place = self._chosen(now_s)
-        stream = self._replicas[place].begin_stream(number, recording)
-        self._watch(place)
+        try:
+            stream = self._replicas[place].begin_stream(number, recording)
+        except Rejected:
+            return
+        finally:
+            self._watch(place)
         for piece in recording.pieces:
             self._at(
                 now_s + piece.settled_s,

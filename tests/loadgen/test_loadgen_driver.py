@@ -11,11 +11,11 @@ from typing import Self
 import pytest
 
 from autotune.audio import Recording
+from autotune.audio.arrivals import Due
+from autotune.early_stopping import Stopping
 from autotune.errors import LoadError
-from autotune.loadgen.arrivals import Due
 from autotune.loadgen.client import Access, Answer, Client, endpoint
 from autotune.loadgen.driver import LoadPlan, Run, let_settle, run_plan, warm_up
-from autotune.loadgen.early_stopping import Stopping
 from autotune.loadgen.job import make_client
 from autotune.loadgen.statistics import figures, nearest_rank
 from autotune.reporting import Silent

@@ -2,7 +2,8 @@
 
 import pytest
 
-from autotune.serve.admission import Admission, Limits, Rejected, hang_s, interims_fit, limits_of
+from autotune.recognizer.admission import Admission, Limits, Rejected
+from autotune.serve.limits import hang_s, interims_fit, limits_of
 from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_deployment, example_file
 

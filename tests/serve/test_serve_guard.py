@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from autotune.serve.admission import Rejected
+from autotune.recognizer.admission import Rejected
 from autotune.serve.guard import BodyRules, RequestGuard
 
 RULES = BodyRules(most_bytes=100, idle_s=0.05, bytes_per_s=1000.0)

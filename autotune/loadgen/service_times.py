@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_deployment_file
-from autotune.errors import DocumentError
+from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable
-from autotune.hardware import probe_hardware
+from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.load_model import measured_artifact, measured_model
 from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
+from autotune.loadgen.server_times import measure_server
 from autotune.measure.service import ServiceRequest, measure_service_times
+from autotune.plan.sizing import carried_by
 from autotune.reporting import Reporter, progress
+from autotune.simulation.service_times import ServerTimes, ServiceTimes
 
 __all__ = ["add_service_times"]
 
@@ -55,7 +58,6 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
         model_path=model.path,
         artifact_path=None if artifact is None else artifact.path,
         recordings=tuple(recording for shard in workload.shards for recording in shard.recordings),
-        live=workload.arrival == "realtime",
     )
 
     def told(name: str, data: dict[str, Any]) -> None:
@@ -64,7 +66,27 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
 
     reporter.working("timing batches", "loading")
     times = measure_service_times(request, hardware, timeout_s=_TIMEOUT_S, on_event=told)
+    reporter.working("timing the server")
+    times = times.model_copy(update={"server": _server(path, document, times, request, hardware, reporter)})
+    reporter.working("simulating what a machine carries")
+    carried = carried_by(document.model_copy(update={"service_times": times}))
+    times = times.model_copy(update={"carried": carried})
     reporter.working("")
     timed = document.model_copy(update={"service_times": times})
     write_deployment_file(path, timed)
     return timed
+
+
+def _server(
+    path: Path,
+    document: DeploymentFile,
+    times: ServiceTimes,
+    request: ServiceRequest,
+    hardware: HardwareProfile,
+    reporter: Reporter,
+) -> ServerTimes | None:
+    try:
+        return measure_server(path, document.deployment, times, request.recordings, hardware.usable_cores)
+    except EngineUnavailableError as error:
+        reporter.note(f"what the server adds isn't measured: {error}")
+        return None

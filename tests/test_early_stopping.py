@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.loadgen.early_stopping import Stopping, at_most, fewest, most_over
+from autotune.early_stopping import Stopping, at_most, fewest, most_over
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autotune.audio.arrivals import Due, poisson, read_trace, spoken
 from autotune.errors import DocumentError
-from autotune.loadgen.arrivals import Due, poisson, read_trace, spoken
 
 SEEDS = st.integers(0, 2**31)
 

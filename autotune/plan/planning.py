@@ -1,0 +1,371 @@
+"""A plan: what a demand needs of each deployment, by simulation where its parts are known, and which is cheapest."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.audio.arrivals import Due, read_trace
+from autotune.deploy_yaml import DeploymentFile
+from autotune.errors import DocumentError, InfeasibleSloError
+from autotune.plan.capacity import UTILISATION, notes_of, plan
+from autotune.plan.demand import Demand, parse_demand
+from autotune.plan.document import Compared, Cost, Estimate, Plan, Simulation
+from autotune.plan.options import PlanOptions, Price, Promise
+from autotune.plan.sizing import Sizing
+from autotune.reporting import Reporter
+from autotune.simulation.server import REQUESTS, LoadUnit
+
+__all__ = ["MOST_TRACED", "plan_fleets"]
+
+MOST_TRACED = 20_000
+"""Arrivals of a trace that are simulated: the busiest stretch of so many."""
+_GAP = 100.0
+"""Multiple of the mean time between arrivals of which a trace's gap is told."""
+_LEAST_GAP_S = 60.0
+_HOURS_A_MONTH = 730.0
+
+
+@dataclass(frozen=True)
+class _Fleet:
+    """What one file's machines would be, and what they cost at both ends of the interval."""
+
+    plan: Plan
+    low_machines: float
+    high_machines: float
+    sizing: Sizing | None = None
+    """None where the formula was used."""
+
+
+def plan_fleets(
+    files: Sequence[tuple[str, DeploymentFile]],
+    options: PlanOptions,
+    reporter: Reporter,
+    *,
+    curve: bool = False,
+    requests: int = REQUESTS,
+) -> Plan:
+    """The fewest machines of each file's kind that carry a demand; the cheapest of them, beside the others.
+
+    Args:
+        files: name and content of each; at least one.
+        options: what is asked.
+        reporter: hears of progress.
+        curve: whether the cheapest fleet's latency is simulated at many loads, for a picture.
+        requests: recordings that each figure is simulated with.
+
+    Raises:
+        DocumentError: an option is wrong, or doesn't go with a file.
+        InfeasibleSloError: no file's deployment keeps the promises.
+    """
+    prices = _prices(files, options)
+    fleets: list[_Fleet] = []
+    refused: list[tuple[str, DeploymentFile, InfeasibleSloError]] = []
+    for (name, document), price in zip(files, prices, strict=True):
+        try:
+            fleets.append(_fleet(name, document, price, options, reporter, requests))
+        except InfeasibleSloError as error:
+            refused.append((name, document, error))
+    reporter.working("")
+    if not fleets:
+        raise refused[0][2]
+
+    def amount(fleet: _Fleet) -> float:
+        return fleet.plan.cost.per_month if fleet.plan.cost is not None else float(fleet.plan.machines)
+
+    cheapest, *others = sorted(fleets, key=amount)
+    compared = [
+        Compared(
+            file=one.plan.file or "",
+            deployment=one.plan.deployment or "",
+            hardware=one.plan.hardware,
+            machines=one.plan.machines,
+            per_month=None if one.plan.cost is None else one.plan.cost.per_month,
+            tie=_each(one) * one.low_machines <= _each(cheapest) * cheapest.high_machines,
+        )
+        for one in others
+    ]
+    compared += [
+        Compared(
+            file=name,
+            deployment=document.deployment.describe(),
+            hardware=document.hardware.fingerprint,
+            machines=None,
+            per_month=None,
+            tie=False,
+        )
+        for name, document, _ in refused
+    ]
+    answer = cheapest.plan.model_copy(update={"compared": tuple(compared)})
+    if not curve or cheapest.sizing is None or answer.simulation is None:
+        return answer
+    reporter.working("simulating the picture")
+    points = cheapest.sizing.curve(answer.simulation.capacity)
+    reporter.working("")
+    return answer.model_copy(update={"simulation": answer.simulation.model_copy(update={"curve": points})})
+
+
+def _each(fleet: _Fleet) -> float:
+    return 1.0 if fleet.plan.cost is None else fleet.plan.cost.per_machine_hour
+
+
+def _prices(files: Sequence[tuple[str, DeploymentFile]], options: PlanOptions) -> list[Price | None]:
+    given = options.prices or ()
+    if len(given) in (0, 1):
+        return [*(given or (None,))] * len(files)
+    if len(given) != len(files):
+        raise DocumentError(
+            f"--price must be one for all files, or one for each, but got {len(given)} for {len(files)}."
+        )
+    return list(given)
+
+
+def _fleet(
+    name: str, document: DeploymentFile, price: Price | None, options: PlanOptions, reporter: Reporter, requests: int
+) -> _Fleet:
+    demand, dues = _demand(document, options)
+    promises = _promises(document, options)
+    peak = max(options.curve) if options.curve is not None else options.peak
+    if options.curve is not None and options.peak != 1.0:
+        raise DocumentError("Only one of --peak and --curve may be given: a curve has its own peak.")
+    unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
+    missing = _missing(document, unit, promises)
+    if missing is None:
+        return _simulated(name, document, price, options, (demand, dues, promises, peak), reporter, requests)
+    if dues is not None:
+        raise DocumentError(f"A --trace must be simulated, but {name}: {missing}")
+    if options.promises:
+        raise DocumentError(f"{options.promises[0].describe()} can't be planned for, since {name}: {missing}")
+    answer = plan(document, _times(demand, peak), utilisation=options.utilisation or UTILISATION)
+    audio = document.audio_profile
+    rate = demand.audio_rate(audio.audio_s / audio.recordings)
+    # The lower end was planned with: the middle and the other end need fewer.
+    rtfx = document.measurement.rtfx
+    machines = answer.replicas + options.spare
+    extra = [*answer.notes]
+    if missing and promises:
+        extra.insert(0, f"Latency isn't predicted: {missing}")
+    return _Fleet(
+        answer.model_copy(
+            update={
+                "demand": demand,
+                "replicas": machines,
+                "machines": machines,
+                "notes": tuple(extra),
+                "file": name,
+                "deployment": document.deployment.describe(),
+                "spare_replicas": options.spare,
+                "peak": peak,
+                "cost": _cost(price, machines, rate, None),
+                "provenance": {"rtfx_used": "measured", "replicas": "formula", **({"price": "given"} if price else {})},
+            }
+        ),
+        max(1.0, rate * peak / (rtfx.high * answer.utilisation_limit)) + options.spare,
+        float(machines),
+    )
+
+
+def _demand(document: DeploymentFile, options: PlanOptions) -> tuple[Demand, tuple[Due, ...] | None]:
+    given = [name for name, value in (("--demand", options.demand), ("--trace", options.trace)) if value is not None]
+    if len(given) != 1:
+        raise DocumentError(
+            "Exactly one of --demand and --trace must be given, but got "
+            f'{"both" if given else "neither"}. Write for example --demand "40 requests/s".'
+        )
+    if options.demand is not None:
+        return parse_demand(options.demand), None
+    assert options.trace is not None
+    cut = () if document.service_times is None else document.service_times.recordings
+    dues = read_trace(options.trace, max(1, len(cut)), options.seed)
+    if len(dues) < 2 or dues[-1].at_s <= dues[0].at_s:
+        raise DocumentError(f"--trace must hold arrivals at two times at least, but {options.trace} doesn't.")
+    first_s = dues[0].at_s
+    rate = len(dues) / ((dues[-1].at_s - first_s) * len(dues) / (len(dues) - 1))
+    demand = Demand(text=f"{options.trace}", kind="trace", audio_s_per_s=None, requests_per_s=rate)
+    start = min(range(max(1, len(dues) - MOST_TRACED + 1)), key=lambda one: _stretch_s(dues, one))
+    begin_s = dues[start].at_s
+    return demand, tuple(Due(due.at_s - begin_s, due.recording) for due in dues[start : start + MOST_TRACED])
+
+
+def _stretch_s(dues: Sequence[Due], start: int) -> float:
+    return dues[min(start + MOST_TRACED, len(dues)) - 1].at_s - dues[start].at_s
+
+
+def _promises(document: DeploymentFile, options: PlanOptions) -> tuple[Promise, ...]:
+    if options.promises is not None:
+        return options.promises
+    promised_s = document.goal.p95_latency_s
+    return () if promised_s is None else (Promise(share=0.95, latency_s=promised_s),)
+
+
+def _missing(document: DeploymentFile, unit: LoadUnit, promises: tuple[Promise, ...]) -> str | None:
+    """Why the formula must do; None: it can be simulated."""
+    if not promises:
+        return "no latency is promised (--slo p95_latency_s=1.0)."
+    if document.deployment.engine == "funasr":
+        return "it holds FunASR's AutoModel, which forms no batches that could be timed."
+    times = document.service_times
+    if times is None:
+        return "it has no service times. Add them: autotune measure FILE --service-times."
+    if not (times.spoken if unit == "streams" else times.recordings):
+        return "its service times are from before. Measure them again: autotune measure FILE --service-times."
+    return None
+
+
+def _times(demand: Demand, factor: float) -> Demand:
+    def more(value: float | None) -> float | None:
+        return None if value is None else value * factor
+
+    return demand.model_copy(
+        update={"audio_s_per_s": more(demand.audio_s_per_s), "requests_per_s": more(demand.requests_per_s)}
+    )
+
+
+def _simulated(
+    name: str,
+    document: DeploymentFile,
+    price: Price | None,
+    options: PlanOptions,
+    asked: tuple[Demand, tuple[Due, ...] | None, tuple[Promise, ...], float],
+    reporter: Reporter,
+    requests: int,
+) -> _Fleet:
+    demand, dues, promises, peak = asked
+    unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
+    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests)
+    mean_s = sizing.servers.mean_s(unit)
+    rate = demand.audio_rate(mean_s)
+    average = rate if unit == "streams" else rate / mean_s
+    load = average * peak
+    reporter.working("simulating one machine", name)
+    alone_s = sizing.alone_s()
+    capacity = sizing.capacity()
+    if capacity.low <= 0:
+        raise InfeasibleSloError(
+            f"{name}: one machine must carry at least one {'stream' if unit == 'streams' else 'request now and then'} "
+            f"within {', '.join(promise.describe() for promise in promises)}, but carries none on a slow day."
+        )
+    reporter.working("simulating the fleet", name)
+    limit = options.utilisation or 1.0
+    if not load / capacity.low < 2**53:
+        raise DocumentError(
+            f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more ({capacity.low:.3g} {unit} each)."
+        )
+    if not 0 < limit <= 1:
+        raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
+    needed = sizing.replicas(load / limit, capacity.low) if dues is None else sizing.replicas_for(dues)
+    replicas = needed + options.spare
+    latencies, outcome = sizing.latencies(load, replicas, dues)
+    binds, in_flight = sizing.binding(capacity.low)
+    each = load / replicas
+    usable = capacity.low * limit
+    audio = mean_s if unit == "requests/s" else 1.0
+    scaled = None
+    if options.curve is not None:
+        hours = [max(1, math.ceil(average * part / usable)) + options.spare for part in options.curve]
+        scaled = math.fsum(hours) / len(hours)
+    answer = Plan(
+        demand=demand,
+        rtfx_used=capacity.low * audio,
+        utilisation_limit=limit,
+        replicas=replicas,
+        machines=replicas,
+        utilisation=min(1.0, each / capacity.low),
+        spare_audio_s_per_s=max(0.0, needed * usable - load) * audio,
+        hardware=document.hardware.fingerprint,
+        method="simulation: the recognizer's own scheduler on virtual time, with measured service times",
+        notes=tuple(_notes(document, demand, dues, sizing, capacity)),
+        file=name,
+        deployment=document.deployment.describe(),
+        promises=promises,
+        spare_replicas=options.spare,
+        peak=peak,
+        simulation=Simulation(
+            unit=unit,
+            load=load,
+            load_per_replica=each,
+            capacity=capacity,
+            capacity_audio_s_per_s=capacity.value * audio,
+            reported=sizing.reported(capacity.value),
+            latency_s=latencies,
+            alone_s=alone_s,
+            engines_busy=outcome.whole.busy_share(
+                document.deployment.instances * (replicas if dues is not None else min(replicas, 16))
+            ),
+            binds=binds,
+            in_flight=in_flight,
+            requests=requests if dues is None else len(dues),
+        ),
+        cost=_cost(price, replicas, rate, scaled),
+        provenance={
+            "service_times": "measured",
+            "capacity": "simulated",
+            "latency_s": "simulated",
+            "replicas": "simulated",
+            **({"price": "given"} if price else {}),
+        },
+        test=_test(document, unit, each, promises),
+    )
+    # How many the middle and the better end of the interval would need; the worse end is what is planned with.
+    fewest = max(1.0, load / (capacity.high * limit)) + options.spare
+    return _Fleet(answer, fewest, float(replicas), sizing)
+
+
+def _notes(
+    document: DeploymentFile, demand: Demand, dues: tuple[Due, ...] | None, sizing: Sizing, capacity: Estimate
+) -> list[str]:
+    notes = [
+        note
+        for note in notes_of(document, demand)
+        # The formula's: here latency is simulated.
+        if "headroom for latency" not in note and "comes in peaks" not in note
+    ]
+    if sizing.servers.times.server is None:
+        notes.append(
+            "What the server itself takes was not measured (it needs the extra [serve]): plan for a little more."
+        )
+    if dues is not None:
+        gaps = [(second.at_s - first.at_s, first.at_s) for first, second in itertools.pairwise(dues)]
+        longest_s, at_s = max(gaps)
+        if longest_s > max(_LEAST_GAP_S, _GAP * dues[-1].at_s / len(dues)):
+            notes.append(
+                f"The trace has a gap of {longest_s:.0f} s at {at_s:.0f} s after its busiest stretch begins: if "
+                "recording stopped there, cut it out."
+            )
+    if sizing.unit == "streams":
+        notes.append(
+            f"Start the servers with --max-streams {int(capacity.low)}: so many keep the promise on a slow day."
+        )
+    memory = document.measurement.peak_memory_bytes
+    if memory > 0.8 * document.hardware.memory_bytes:
+        notes.append(
+            f"Memory: a replica's measured peak of {memory / 2**30:.1f} GiB takes most of the machine's "
+            f"{document.hardware.memory_bytes / 2**30:.1f} GiB."
+        )
+    return notes
+
+
+def _cost(price: Price | None, machines: int, rate: float, scaled: float | None) -> Cost | None:
+    if price is None:
+        return None
+    hourly = price.per_hour * machines
+    return Cost(
+        currency=price.currency,
+        per_machine_hour=price.per_hour,
+        per_month=hourly * _HOURS_A_MONTH,
+        # Seconds of audio a second are hours of audio an hour.
+        per_audio_hour=hourly / rate,
+        scaled_per_month=None if scaled is None else scaled * price.per_hour * _HOURS_A_MONTH,
+    )
+
+
+def _test(document: DeploymentFile, unit: LoadUnit, each: float, promises: tuple[Promise, ...]) -> str:
+    audio = document.audio_profile
+    own = f" --audio {audio.source}" if audio.source is not None and Path(audio.source).exists() else ""
+    load = f"--streams {max(1, math.ceil(each))}" if unit == "streams" else f"--rate {each:.4g}"
+    p95 = next((promise for promise in promises if promise.share == 0.95), None)
+    slo = f" --slo p95_latency_s={p95.latency_s:g}" if p95 is not None else ""
+    return f"autotune load http://HOST:8000 --audio-profile {audio.name}{own} {load} --duration 5m{slo}"

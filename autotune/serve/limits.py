@@ -1,0 +1,56 @@
+"""How much a server takes in, when it counts as hanging: what a deployment's measurement says of both."""
+
+from __future__ import annotations
+
+import math
+
+from autotune.deploy_yaml import DeploymentFile
+from autotune.recognizer.admission import Limits
+from autotune.serve.options import ServeOptions
+
+__all__ = ["INTERIM_OF_S", "INTERIM_S", "STREAMS_SHARE", "hang_s", "interims_fit", "limits_of"]
+
+QUEUE_FOR_S = 30.0
+"""Seconds of work at the measured speed that the default queue holds."""
+LEAST_QUEUE_S = 600.0
+"""Seconds of audio that the default queue holds at least."""
+STREAMS_SHARE = 0.5
+"""Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
+moments (benchmarks/streams.py, docs/serving.md)."""
+INTERIM_S = 1.0
+"""Seconds of a stream's audio between two interim results."""
+INTERIM_OF_S = 5.0
+"""Seconds of audio that an interim result recognises on average: half of what is said without a pause."""
+HANG_FACTOR = 20.0
+"""A batch that runs for this many times what it was measured to take hangs."""
+LEAST_HANG_S = 60.0
+"""Seconds before which no batch counts as hanging."""
+
+
+def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
+    """The limits of admission that a deployment's measured speed and the options give."""
+    rtfx = document.measurement.rtfx.median
+    carried = None if document.service_times is None else document.service_times.carried
+    # What plans go by too: a fleet that was planned for so many streams takes so many in.
+    streams = STREAMS_SHARE * rtfx if carried is None else carried.streams
+    return Limits(
+        queue_s=options.max_queue_s or max(LEAST_QUEUE_S, QUEUE_FOR_S * rtfx),
+        requests=options.max_requests,
+        streams=options.max_streams or max(1, int(streams)),
+        duration_s=options.max_duration_s,
+        body_bytes=options.max_body_mb << 20,
+    )
+
+
+def interims_fit(limits: Limits, document: DeploymentFile) -> bool:
+    """Whether all streams that are taken in can have interim results at the measured speed."""
+    # A second of a stream is recognised once for its segment, and with each interim result all that isn't settled.
+    cost = 1 + INTERIM_OF_S / INTERIM_S
+    return limits.streams * cost <= STREAMS_SHARE * document.measurement.rtfx.median
+
+
+def hang_s(document: DeploymentFile) -> float:
+    """Seconds after which a running batch hangs."""
+    deployment = document.deployment
+    expected_s = deployment.batch.max_audio_s * deployment.instances / document.measurement.rtfx.median
+    return math.ceil(max(LEAST_HANG_S, HANG_FACTOR * expected_s))
