@@ -156,6 +156,7 @@ def predict(deployment: Deployment, workload: Workload, times: ServiceTimes, har
         cores=hardware.usable_cores,
         limit_s=queue_limit_s(deployment),
         readers=deployment.readers,
+        beside=(times.beside.engine, times.beside.reader),
     )
     found = simulate(simulated, "offline", machine, [times.batch])
     return sum(one.audio_s for one in recordings) / found.ended_s

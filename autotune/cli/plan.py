@@ -84,7 +84,7 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
             f"  one machine:     carries {_span(simulation.capacity)} {unit} within {promised} "
             f"({simulation.capacity_audio_s_per_s:.1f} s of audio a second); {cpu}",
             f"                   a find-capacity search with runs of 60 s would report {reported}",
-            f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of the low end; "
+            f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of what each carries; "
             f"engines {simulation.engines_busy:.0%} busy; room for {answer.spare_audio_s_per_s:.1f} more s of audio a "
             "second",
             f"  latency there:   p50 {_span(seconds.p50)} s, p95 {_span(seconds.p95)} s, p99 {_span(seconds.p99)} s; "
@@ -110,7 +110,8 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
         lines.append(f"  from:            {', '.join(f'{name} {how}' for name, how in answer.provenance.items())}")
     lines += [f"  note: {note}" for note in answer.notes]
     if answer.test is not None:
-        lines.append(f"Test it on one machine: {answer.test}")
+        lines.append(f"One machine alone: {answer.test_one}")
+        lines.append(f"The whole fleet:   {answer.test}")
     return lines
 
 

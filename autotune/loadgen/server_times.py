@@ -75,18 +75,17 @@ def measure_server(
         asked = asyncio.run(_ask(url, process, heard))
         spoken_cores = asyncio.run(_speak(url, process, deployment, times, heard))
     front_s, front_audio_s = _line([(one.audio_s, one.front_s) for one in asked])
-    # An engine's threads are all busy while a batch runs; what the recognizer's process takes beyond is the request's.
-    worker_s = max(
-        0.0, statistics.median(one.worker_s - _parts_cpu_s(times, deployment, one.recording) for one in asked)
+    left_s = statistics.median(
+        one.latency_s - alone_s[one.recording] - front_s - front_audio_s * one.audio_s for one in asked
     )
-    wait_s = statistics.median(
-        one.latency_s - alone_s[one.recording] - worker_s - front_s - front_audio_s * one.audio_s for one in asked
-    )
+    # Threads of an engine may spin after a batch: CPU time beyond the latency is nothing that a request waits for.
+    beyond_s = statistics.median(one.worker_s - _parts_cpu_s(times, deployment, one.recording) for one in asked)
+    worker_s = max(0.0, min(left_s, beyond_s))
     return ServerTimes(
         front_s=_rounded(front_s),
         front_audio_s=_rounded(front_audio_s),
         worker_s=_rounded(worker_s),
-        wait_s=_rounded(max(0.0, wait_s)),
+        wait_s=_rounded(max(0.0, left_s - worker_s)),
         stream_cores=_rounded(spoken_cores),
     )
 

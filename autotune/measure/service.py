@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from autotune.arrays import Float32
 from autotune.audio import Recording, read_audio
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.documents import parse_document
@@ -17,7 +21,7 @@ from autotune.isolation import OnEvent
 from autotune.measure.canary import Canary, Look, best_times_path
 from autotune.measure.model_request import ModelRequest
 from autotune.simulation.cutting import cut_recording
-from autotune.simulation.service_times import CutRecording, ReadingTimes, ServiceTimes, points_of
+from autotune.simulation.service_times import Beside, CutRecording, ReadingTimes, ServiceTimes, points_of
 
 if TYPE_CHECKING:
     from autotune.deployment import Deployment
@@ -39,6 +43,10 @@ ATTEMPTS = 4
 AWAY_PAUSE_S = 1.0
 """Seconds until shapes that were disturbed are timed again."""
 _SHORTEST_S = 0.5
+BESIDE_AUDIO_S = 30
+"""Seconds of a recording that a reader reads beside the engines before it begins with the next."""
+BESIDE_ROUNDS, BESIDE_S = 3, 1.0
+"""Times that reading and batches are measured beside each other, and for how long."""
 
 
 class ServiceRequest(ModelRequest):
@@ -94,6 +102,7 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         points=points,
         spread=spread,
         reading=_reading(recognizer, request.recordings),
+        beside=_beside(recognizer, request),
         recordings=_cut(recognizer, request.recordings, live=False),
         spoken=_cut(recognizer, request.recordings, live=True),
     )
@@ -131,6 +140,68 @@ def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[
             break
     canary.stop()
     return [(*shape, one) for shape, (seconds, *_) in found.items() for one in seconds]
+
+
+def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
+    """What a reading thread and the engines cost each other, from batches and reading alone and together."""
+    deployment = recognizer.deployment
+    # The heads of recordings: a reader that begins anew all the time does what readers do.
+    heads = [read_audio(Path(one.path))[: BESIDE_AUDIO_S * SAMPLE_RATE_HZ] for one in request.recordings[:4]]
+    size, padded_s = _usual(deployment)
+    waveform = np.resize(heads[0], round(padded_s * SAMPLE_RATE_HZ))
+    busy = deployment.instances
+    engine, reader = [], []
+    for _ in range(BESIDE_ROUNDS):
+        batch_s = statistics.median(recognizer.time_batches(waveform, size, busy=busy, repeats=REPEATS))
+        with _Reading(recognizer, heads) as alone:
+            time.sleep(BESIDE_S / 2)
+        with _Reading(recognizer, heads) as together:
+            repeats = max(REPEATS, math.ceil(BESIDE_S / batch_s))
+            beside_s = statistics.median(recognizer.time_batches(waveform, size, busy=busy, repeats=repeats))
+        engine.append(batch_s / beside_s)
+        reader.append(together.per_s / alone.per_s)
+    wanted = busy * deployment.intra_op_num_threads
+    cores = len(request.watched_cpus) or wanted
+    share = min(1.0, cores / (wanted + 1))
+    # Engines that want more cores than there are were timed so.
+    of_engines = share / min(1.0, cores / wanted)
+    return Beside(
+        engine=round(statistics.median(engine) / of_engines, 4), reader=round(statistics.median(reader) / share, 4)
+    )
+
+
+def _usual(deployment: Deployment) -> tuple[int, float]:
+    """A batch as there are many: half as long as the longest segment, as many rows as fit."""
+    shapes = service_shapes(deployment)
+    longest_s = max(padded_s for _, padded_s in shapes)
+    _, usual_s = min(shapes, key=lambda shape: abs(shape[1] - longest_s / 2))
+    return max(size for size, padded_s in shapes if padded_s == usual_s), usual_s
+
+
+class _Reading:
+    """A thread that reads heads of recordings while the block runs."""
+
+    def __init__(self, recognizer: Recognizer, heads: Sequence[Float32]) -> None:
+        self._recognizer, self._heads = recognizer, heads
+        self._enough = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self.per_s = 0.0
+        """Heads a second."""
+
+    def _read(self) -> None:
+        began_s, count = time.perf_counter(), 0
+        while not self._enough.is_set():
+            self._recognizer.read_alone(self._heads[count % len(self._heads)])
+            count += 1
+        self.per_s = count / (time.perf_counter() - began_s)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._enough.set()
+        self._thread.join()
 
 
 def _cut(recognizer: Recognizer, recordings: Sequence[Recording], *, live: bool) -> tuple[CutRecording, ...]:

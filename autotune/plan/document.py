@@ -108,7 +108,7 @@ class Plan(Document):
     machines: int
     """Machines like the measured one: one a replica."""
     utilisation: float
-    """Share of its capacity that each replica is busy with at this demand; ≤ ``utilisation_limit``."""
+    """Share of what each replica of the fleet carries that it has at this demand; ≤ ``utilisation_limit``."""
     spare_audio_s_per_s: float
     """More audio seconds a second that still fit under the limit; ≥0."""
     hardware: str
@@ -133,7 +133,9 @@ class Plan(Document):
     provenance: dict[str, Literal["measured", "simulated", "formula", "given"]] = Field(default_factory=dict)
     """Where the figures come from."""
     test: str | None = None
-    """The command that tests the plan on one machine."""
+    """The command that tests the plan: all of its load on the fleet."""
+    test_one: str | None = None
+    """The command that tests one machine at the low end of its capacity."""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, for ``--json`` and ``--out``."""

@@ -252,16 +252,21 @@ def _simulated(
     limit = options.utilisation or 1.0
     if not load / capacity.low < 2**53:
         raise DocumentError(
-            f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more ({capacity.low:.3g} {unit} each)."
+            f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more: each carries "
+            f"{capacity.low:.3g} {unit}."
         )
     if not 0 < limit <= 1:
         raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
-    needed = sizing.replicas(load / limit, capacity.low) if dues is None else sizing.replicas_for(dues)
+    if dues is None:
+        needed, carries = sizing.replicas(load / limit, capacity.low)
+    else:
+        needed = sizing.replicas_for(dues)
+        carries = max(capacity.low, load / needed)
     replicas = needed + options.spare
     latencies, outcome = sizing.latencies(load, replicas, dues)
     binds, in_flight = sizing.binding(capacity.low)
     each = load / replicas
-    usable = capacity.low * limit
+    usable = carries * limit
     audio = mean_s if unit == "requests/s" else 1.0
     scaled = None
     if options.curve is not None:
@@ -273,7 +278,7 @@ def _simulated(
         utilisation_limit=limit,
         replicas=replicas,
         machines=replicas,
-        utilisation=min(1.0, each / capacity.low),
+        utilisation=min(1.0, each / carries),
         spare_audio_s_per_s=max(0.0, needed * usable - load) * audio,
         hardware=document.hardware.fingerprint,
         method="simulation: the recognizer's own scheduler on virtual time, with measured service times",
@@ -307,7 +312,8 @@ def _simulated(
             "replicas": "simulated",
             **({"price": "given"} if price else {}),
         },
-        test=_test(document, unit, each, promises),
+        test=_test(document, unit, load, promises),
+        test_one=_test(document, unit, capacity.low, promises),
     )
     # How many the middle and the better end of the interval would need; the worse end is what is planned with.
     fewest = max(1.0, load / (capacity.high * limit)) + options.spare
@@ -362,10 +368,10 @@ def _cost(price: Price | None, machines: int, rate: float, scaled: float | None)
     )
 
 
-def _test(document: DeploymentFile, unit: LoadUnit, each: float, promises: tuple[Promise, ...]) -> str:
+def _test(document: DeploymentFile, unit: LoadUnit, offered: float, promises: tuple[Promise, ...]) -> str:
     audio = document.audio_profile
     own = f" --audio {audio.source}" if audio.source is not None and Path(audio.source).exists() else ""
-    load = f"--streams {max(1, math.ceil(each))}" if unit == "streams" else f"--rate {each:.4g}"
+    load = f"--streams {max(1, int(offered))}" if unit == "streams" else f"--rate {offered:.4g}"
     p95 = next((promise for promise in promises if promise.share == 0.95), None)
     slo = f" --slo p95_latency_s={p95.latency_s:g}" if p95 is not None else ""
     return f"autotune load http://HOST:8000 --audio-profile {audio.name}{own} {load} --duration 5m{slo}"

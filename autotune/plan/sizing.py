@@ -143,17 +143,22 @@ class Sizing:
 
         return highest_load(shown, 0.95 * capacity, whole=self.unit == "streams", step=_NEAR)
 
-    def replicas(self, load: float, low: float) -> int:
-        """The fewest that carry a load together on a slow day, ``low`` being what one carries then."""
+    def replicas(self, load: float, low: float) -> tuple[int, float]:
+        """The fewest that carry a load together on a slow day, and what each of them carries then.
+
+        Args:
+            load: of all.
+            low: what one machine alone carries on a slow day.
+        """
         together = min(MOST_TOGETHER, max(1, math.ceil(load / low * (1 - 1e-9))))
         if together == 1:
-            return 1
+            return 1, low
         each = self._highest(self._slow, together, together * low, _NEAR) / together
         count = max(1, math.ceil(load / max(each, 1e-12) * (1 - 1e-9)))
         # Fewer share a queue less well than so many.
         while count < together and not self.kept(self._offered(self._slow, count, load)):
             count += 1
-        return count
+        return count, each
 
     def replicas_for(self, dues: Sequence[Due]) -> int:
         """The fewest that carry recorded arrivals on a slow day."""

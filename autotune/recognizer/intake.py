@@ -23,7 +23,16 @@ from autotune.recognizer.request import Request
 from autotune.recognizer.scheduling import Lots
 from autotune.recognizer.stats import Stats
 
-__all__ = ["AudioInput", "Intake", "IntakePath", "Reader", "check_samples", "queue_limit_s"]
+__all__ = [
+    "AudioInput",
+    "Intake",
+    "IntakePath",
+    "OpenedInput",
+    "Reader",
+    "check_samples",
+    "open_input",
+    "queue_limit_s",
+]
 
 AudioInput = Path | str | Float32
 """A file's path, or float32 samples [samples], 16 kHz mono, in −1..1."""
@@ -125,7 +134,7 @@ class Reader:
         clock = _Clock(time.thread_time())
         total = 0
         # Core-seconds of this thread: reading and features run beside the engines, so wall time would count both.
-        with _open(audio) as opened:
+        with open_input(audio) as opened:
             chunker = self._path.chunkers.new(opened.samples)
             for block in opened.blocks:
                 clock.lap("read")
@@ -174,19 +183,22 @@ class _Clock:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class OpenedInput:
+    """A recording that is being read."""
+
     samples: int | None
     blocks: Iterator[Float32]
 
 
 @contextlib.contextmanager
-def _open(audio: AudioInput) -> Iterator[_Opened]:
+def open_input(audio: AudioInput) -> Iterator[OpenedInput]:
+    """Open a recording to be read block by block. Raises AudioError."""
     if isinstance(audio, (str, Path)):
         with open_audio(Path(audio)) as file:
-            yield _Opened(file.samples, file.blocks)
+            yield OpenedInput(file.samples, file.blocks)
     else:
         samples = check_samples(audio)
-        yield _Opened(
+        yield OpenedInput(
             len(samples), (samples[start : start + BLOCK_SAMPLES] for start in range(0, len(samples), BLOCK_SAMPLES))
         )
 

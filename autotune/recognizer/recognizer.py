@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -26,7 +27,7 @@ from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
-from autotune.recognizer.intake import AudioInput, Intake, IntakePath, queue_limit_s
+from autotune.recognizer.intake import AudioInput, Intake, IntakePath, open_input, queue_limit_s
 from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream, RecordingRequest
@@ -172,6 +173,14 @@ class Recognizer:
             jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
             with ThreadPoolExecutor(len(self._engines)) as pool:
                 list(pool.map(partial(self._run, jobs=jobs), self._engines))
+
+    def read_alone(self, audio: AudioInput) -> None:
+        """Read and cut a recording and compute its features, for nobody: what a reader does, without its queue."""
+        with open_input(audio) as opened:
+            chunker = self._path.chunkers.new(opened.samples)
+            for block in itertools.chain(opened.blocks, (None,)):
+                for piece in chunker.finish() if block is None else chunker.push(block):
+                    self._path.content(piece.samples)
 
     def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
         """Wall seconds of batches on the first instance, from padding to texts; before anything else is transcribed.

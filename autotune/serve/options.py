@@ -39,7 +39,10 @@ class ServeOptions:
         ),
     ] = None
     max_streams: Annotated[
-        int | None, Option("Most WebSocket streams at once. Default: half of the measured RTFx.", min=1)
+        int | None,
+        Option(
+            "Most WebSocket streams at once. Default: what a machine carries, by its service times or its RTFx.", min=1
+        ),
     ] = None
     interims: Annotated[
         bool | None, Option("Give streams interim results. Default: if the measured speed suffices for --max-streams.")

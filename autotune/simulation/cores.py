@@ -23,9 +23,15 @@ class Task:
 class Cores:
     """The cores of one machine and the tasks that share them."""
 
-    def __init__(self, cores: int, engines: int) -> None:
-        """No task runs; at most ``engines`` of them will be engines."""
-        self._cores, self._engines = cores, engines
+    def __init__(self, cores: int, engines: int, beside: tuple[float, float] = (1.0, 1.0)) -> None:
+        """No task runs.
+
+        Args:
+            cores: that are shared.
+            engines: tasks that will be engines, at most.
+            beside: how fast engines, and other tasks, are while some of both kinds run, relative to their equal part.
+        """
+        self._cores, self._engines, self._beside = cores, engines, beside
         self._tasks: list[Task] = []
         self._running = self._engine_threads = self._other_threads = 0
         """Engines among the tasks, their threads, and those of the other tasks."""
@@ -96,6 +102,8 @@ class Cores:
         share = min(1.0, self._cores / want) if want else 1.0
         # Engines that want more cores than there are were measured so: that is in ``crowded_speed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share
+        if engines_want and self._other_threads:
+            of_engines, share = of_engines * self._beside[0], min(1.0, share * self._beside[1])
         crowd = (self._running - 1) / (self._engines - 1) if self._engines > 1 else 1.0
         self._speeds = [
             share if task.crowded_speed is None else of_engines * (1 + (task.crowded_speed - 1) * crowd)

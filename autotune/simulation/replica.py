@@ -72,6 +72,8 @@ class Machine:
     """Offline, how many threads read; else each recording has one of its own."""
     stream_cores: float = 0.0
     """Cores that one open stream keeps busy beside its segments: speech detection goes on while nobody speaks."""
+    beside: tuple[float, float] = (1.0, 1.0)
+    """See ``Cores``."""
     front_s: float = 0.0
     """Seconds for each request of the server's own process, whose one thread receives them one after the other."""
     front_audio_s: float = 0.0
@@ -139,7 +141,7 @@ class Replica:
         """Stand idle at time 0; ``done`` is called with a recording's number and the time when its text is there."""
         self._machine, self._work, self._done = machine, work, done
         self.scheduler: Scheduler[_Segment] = Scheduler(machine.policy, machine.engines)
-        self.cores = Cores(machine.cores, machine.engines)
+        self.cores = Cores(machine.cores, machine.engines, machine.beside)
         self.cores.background = machine.background
         self._admission = None if machine.limits is None else Admission(machine.limits, rtfx=1.0)
         self._held: dict[Underway, AbstractContextManager[None]] = {}

@@ -140,6 +140,7 @@ class Servers:
             threads=self.deployment.intra_op_num_threads,
             cores=self.cores,
             limit_s=queue_limit_s(self.deployment),
+            beside=(self.times.beside.engine, self.times.beside.reader),
             stream_cores=(self.times.reading.chunk if server is None else server.stream_cores) * self.slower
             + self.client_stream_cores,
             front_s=0.0 if server is None or live else server.front_s * self.slower,

@@ -15,6 +15,7 @@ from autotune.documents import Document
 from autotune.simulation.replica import BatchTime
 
 __all__ = [
+    "Beside",
     "Carried",
     "CutRecording",
     "NoisyWork",
@@ -53,6 +54,15 @@ class ReadingTimes(Document):
     read: float = Field(ge=0)
     chunk: float = Field(ge=0)
     features: float = Field(ge=0)
+
+
+class Beside(Document):
+    """What reading and the engines cost each other beside the cores that they share."""
+
+    engine: float = Field(default=1.0, gt=0)
+    """How fast batches are while a thread reads and all engines run, relative to an equal part of the cores."""
+    reader: float = Field(default=1.0, gt=0)
+    """The same of that thread."""
 
 
 class CutRecording(Document):
@@ -99,6 +109,7 @@ class ServiceTimes(Document):
     spread: tuple[float, ...] = Field(min_length=1)
     """Quantiles of a batch's seconds over the median of its shape, at equal steps from the least to the largest."""
     reading: ReadingTimes
+    beside: Beside = Beside()
     recordings: tuple[CutRecording, ...] = ()
     """Some of the recordings that the deployment was measured on, cut as whole files."""
     spoken: tuple[CutRecording, ...] = ()

@@ -20,6 +20,8 @@ from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.models import resolve_model
 from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
+from autotune.serve.limits import limits_of
+from autotune.serve.options import ServeOptions
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from tests.deployment_example import example_file
@@ -244,7 +246,12 @@ def test_service_times_are_kept_in_the_file(
     assert {point.size for point in times.points} == {1, 2, 3, 4}, "3 rows of 20 s are all that 60 s hold"
     assert all(f"{point.size} × {point.padded_s:g} s" in out for point in times.points)
     assert all(point.seconds >= 0.95 * point.size * point.padded_s / 100 for point in times.points), "as it sleeps"
-    assert len(times.recordings) == recorded.audio_profile.recordings
+    assert len(times.recordings) == len(times.spoken) == recorded.audio_profile.recordings
+    assert times.server is not None, "a real server was asked"
+    assert 0 < times.server.front_s < 0.1
+    assert times.server.stream_cores > 0
+    assert times.carried is not None
+    assert limits_of(ServeOptions(), timed).streams == max(1, times.carried.streams), "what plans go by"
     assert timed.model_copy(update={"service_times": None}) == recorded, "nothing else has changed"
     assert run(path, "--service-times", "--json") == 0
     assert json.loads(capsys.readouterr().out)["engines"] == 1

@@ -1,0 +1,167 @@
+"""This machine on record: rates of its parts, service times of four engine configurations, and 24 whole deployments.
+
+    python benchmarks/machines/record.py
+
+Writes ``benchmarks/machines/CPU-FAMILY-MODEL-CORES.json``, with the full-size SenseVoice of random weights: what its
+CPU multiplies a second, in fp32, bf16 and int8, on one core and on all; how fast memory is copied; the canary's loop;
+service times of four engine configurations; and RTFx of each with six ways to cut and batch, measured as trials. The
+same deployments on every machine, but for the number of cores. At most 15 minutes, alone on the machine. Predictions
+for other hardware are checked with these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autotune.audio import build_workload, load_profile
+from autotune.deployment import Deployment, EngineName, FormatName
+from autotune.errors import AutotuneError
+from autotune.files import cache_dir
+from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.measure import TrialRequest, run_trial
+from autotune.measure.canary import Canary
+from autotune.measure.service import ServiceRequest, measure_service_times
+from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
+from benchmarks.conditions import machine_conditions
+from benchmarks.gemm import PRODUCTS, fastest
+from benchmarks.parts import LARGEST, VAD, WAYS
+
+FOLDER = Path(__file__).parent
+MODEL = "random:sensevoice-small"
+SHAPE = (1024, 512, 2048)
+"""Rows, inputs and outputs of the matrix products: SenseVoice's largest layer, one batch of 60 s."""
+BUDGET_S = 40.0
+"""Seconds for the service times of an engine configuration."""
+RECORDINGS = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="default: a name made of the CPU's")
+    options = parser.parse_args()
+    began_s = time.monotonic()
+    hardware = probe_hardware()
+    path = options.out or FOLDER / f"{name_of(hardware)}.json"
+    told: dict[str, Any] = {
+        **machine_conditions(),
+        "fingerprint": hardware.fingerprint,
+        "profile": hardware.model_dump(mode="json"),
+        "processor": processor(),
+        "rates": rates(hardware),
+        "model": MODEL,
+        "configurations": [],
+    }
+    model = resolve_model(MODEL)
+    for deployment in configurations(hardware):
+        try:
+            told["configurations"].append(of_configuration(deployment, model, hardware))
+        except AutotuneError as error:
+            # What can't run here is on record, too.
+            told["configurations"].append({"deployment": deployment.model_dump(mode="json"), "error": f"{error}"})
+        told["took_s"] = round(time.monotonic() - began_s)
+        path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{path}: {told['took_s']} s", file=sys.stderr)
+
+
+def processor() -> dict[str, str]:
+    """Vendor, family, model and stepping: virtual machines often hide the model's name."""
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    found = {}
+    for key in ("vendor_id", "cpu family", "model", "stepping", "model name", "cache size"):
+        match = re.search(rf"^{key}\s*:\s*(.+)$", text, re.MULTILINE)
+        if match:
+            found[key] = match[1].strip()
+    return found
+
+
+def name_of(hardware: HardwareProfile) -> str:
+    """A file's name of the CPU: its model's name with family, model and cores."""
+    facts = processor()
+    name = re.sub(r"[^a-z0-9]+", "-", hardware.cpu.lower()).strip("-")
+    return f"{name}-{facts.get('cpu family', '0')}-{facts.get('model', '0')}-{hardware.usable_cores}c"
+
+
+def rates(hardware: HardwareProfile) -> dict[str, Any]:
+    """Operations a second of matrix products by precision, and bytes a second of a copy, on one core and on all."""
+    rows, inputs, outputs = SHAPE
+    found: dict[str, Any] = {}
+    for threads in dict.fromkeys((1, hardware.usable_cores)):
+        for precision, products in PRODUCTS.items():
+            seconds = min(fastest(product(rows, inputs, outputs, threads)) for product in products)
+            found[f"{precision}_gflops_{threads}"] = round(2e-9 * rows * inputs * outputs / seconds, 1)
+    source: Any = np.ones(1 << 26, np.float32)
+    target: Any = np.empty_like(source)
+    seconds = fastest(lambda: np.copyto(target, source))
+    found["copy_gb_per_s"] = round(2 * source.nbytes / seconds / 1e9, 2)
+    canary = Canary()
+    canary.start(hardware.cpus)
+    for _ in range(20):
+        canary.look()
+    canary.stop()
+    found["canary_s"] = {f"{cpu}": best_s for cpu, best_s in sorted(canary.best_s.items())}
+    return found
+
+
+def configurations(hardware: HardwareProfile) -> list[Deployment]:
+    """int8 by ONNX Runtime as one engine on all cores and as one a core, fp32 by OpenVINO and by PyTorch."""
+    space = resolve(load_space("cpu"), hardware, devices=("cpu",), arrival="offline")
+    experts = {(expert.engine, expert.format): expert for expert in space.experts()}
+    cores = hardware.usable_cores
+    chosen: list[tuple[EngineName, FormatName, int]] = [
+        ("onnxruntime", "onnx-int8", 1),
+        ("onnxruntime", "onnx-int8", cores),
+        ("openvino", "onnx-fp32", cores),
+        ("pytorch", "pytorch-fp32", 1),
+    ]
+    return [
+        experts[engine, kind].model_copy(
+            update={"instances": instances, "intra_op_num_threads": max(1, cores // instances)}
+        )
+        for engine, kind, instances in chosen
+        if (engine, kind) in experts
+    ]
+
+
+def of_configuration(deployment: Deployment, model: ModelInfo, hardware: HardwareProfile) -> dict[str, Any]:
+    """Its service times, and RTFx of each way to cut and batch."""
+    spec = deployment.artifact
+    files = {
+        "model_path": model.path,
+        "artifact_path": None if spec is None else ensure_artifact(model, spec)[0].path,
+    }
+    workload = build_workload(
+        load_profile("mixed"), seed=1, shards=1, recordings_per_shard=RECORDINGS, cache=cache_dir() / "workloads"
+    ).model_copy(update={"arrival": "offline"})
+    recordings = workload.shards[0].recordings
+    timed = deployment.model_copy(update={"batch": LARGEST, "chunking": VAD})
+    request = ServiceRequest(deployment=timed, recordings=recordings, budget_s=BUDGET_S, **files)
+    times = measure_service_times(request, hardware, timeout_s=600)
+    wholes = []
+    for way, (chunking, batch) in WAYS.items():
+        whole = deployment.model_copy(update={"chunking": chunking, "batch": batch})
+        measured = run_trial(
+            TrialRequest(
+                deployment=whole, workload=workload, shards=(0,), repeats=1, keep_texts=False, at_least_s=1.0, **files
+            ),
+            hardware=hardware,
+            timeout_s=600,
+        )
+        away = measured.noise.get("core_away_share", 0.0)
+        wholes.append({"way": way, "rtfx": round(measured.rtfx, 3), "core_away_share": round(away, 3)})
+        print(f"{whole.describe()}: RTFx {measured.rtfx:.1f}", file=sys.stderr, flush=True)
+    kept = times.model_dump(mode="json", exclude={"recordings", "spoken"})
+    return {"deployment": deployment.model_dump(mode="json"), "service_times": kept, "wholes": wholes}
+
+
+if __name__ == "__main__":
+    main()
