@@ -53,8 +53,6 @@ FURTHER = 1.12
 """Factor by which the next load is further away while the capacity isn't bracketed."""
 MOST_FURTHER = 4
 PORT_LIMITS = ("--max-queue-s", "1000000", "--max-streams", "10000", "--no-interims")
-CLIENT_S = 20.0
-"""Seconds of the run that shows what the client takes."""
 
 
 @dataclass(frozen=True)
@@ -188,13 +186,10 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         served = served_file(case, file, Path(folder))
         server = measure_server(served, deployment, times, recordings, hardware.usable_cores)
-        client = {"request_s": 0.0, "stream_cores": 0.0}
-        if case.cores is None:
-            client |= client_of(case, served, document)
     times = times.model_copy(update={"server": server})
     servers = Servers(deployment, times, hardware.usable_cores)
     if case.cores is None:
-        servers = replace(servers, client_s=client["request_s"], client_stream_cores=client["stream_cores"])
+        servers = replace(servers, client_s=server.client_s, client_stream_cores=server.client_stream_cores)
     promise = Promise(share=0.95, latency_s=case.slo_s)
     rtfx = offline(deployment, workload, files, hardware)
     start = max(1.0, rtfx / 2) if case.unit == "streams" else 0.6 * rtfx / servers.mean_s(case.unit)
@@ -213,7 +208,6 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
         **machine_conditions(),
         "cores": hardware.usable_cores,
         "server": server.model_dump(mode="json"),
-        "client": client,
         "rtfx": rtfx,
         "capacity": capacity.model_dump(mode="json"),
         "binds": sizing.binding(capacity.value)[0],
@@ -257,18 +251,6 @@ def erlang_c(engines: int, rtfx: float, mean_s: float, case: Case) -> float | No
         middle = (low + high) / 2
         low, high = (middle, high) if late(middle) <= 0.05 else (low, middle)
     return low
-
-
-def client_of(case: Case, served: Path, document: DeploymentFile) -> dict[str, float]:
-    """What the client takes: core-seconds a request, or cores a stream."""
-    rtfx = document.measurement.rtfx.median
-    if case.unit == "streams":
-        streams = max(4, int(rtfx / 20))
-        report = load_test(case, served, ["--streams", f"{streams}"], CLIENT_S)
-        return {"stream_cores": report["runs"][-1]["figures"]["client_cores"] / streams}
-    rate = max(2.0, rtfx / 50)
-    figures = load_test(case, served, ["--rate", f"{rate}"], CLIENT_S)["runs"][-1]["figures"]
-    return {"request_s": figures["client_cores"] / figures["sent_rate"]}
 
 
 def load_test(case: Case, served: Path, load: Sequence[str], duration_s: float) -> dict[str, Any]:

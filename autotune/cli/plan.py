@@ -84,9 +84,9 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
             f"  one machine:     carries {_span(simulation.capacity)} {unit} within {promised} "
             f"({simulation.capacity_audio_s_per_s:.1f} s of audio a second); {cpu}",
             f"                   a find-capacity search with runs of 60 s would report {reported}",
-            f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of what each carries; "
-            f"engines {simulation.engines_busy:.0%} busy; room for {answer.spare_audio_s_per_s:.1f} more s of audio a "
-            "second",
+            f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of what it can; "
+            f"engines {simulation.engines_busy:.0%} busy",
+            f"                   room for {answer.spare_audio_s_per_s:.1f} more s of audio a second",
             f"  latency there:   p50 {_span(seconds.p50)} s, p95 {_span(seconds.p95)} s, p99 {_span(seconds.p99)} s; "
             f"at least {simulation.alone_s:.3g} s without any load",
             f"  what binds:      {_BINDS[simulation.binds]}",

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,7 @@ from autotune.audio import Recording, read_audio
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.errors import LoadError
-from autotune.loadgen.client import Access, endpoint
+from autotune.loadgen.client import Access, Answer, endpoint
 from autotune.loadgen.job import make_client
 from autotune.simulation.server import Servers
 from autotune.simulation.service_times import ServerTimes, ServiceTimes
@@ -32,30 +32,41 @@ REQUESTS = 48
 """Requests that are timed, one after the other."""
 WARM = 8
 """Requests before them."""
+CROWDS, CROWD_S = 3, 2.0
+"""Times that users ask for the shorter and for the longer half of the recordings, as often as takes so many seconds."""
+USERS = 8
+"""Requests of a crowd that are under way for each core."""
 STREAMS, STREAMED_S = 4, 8.0
 """Streams that are open at once, and for how long each is spoken."""
 _STARTS_WITHIN_S = 600.0
+_NO_LIMIT_S = 1e9
 _IDLE_S = 0.02
 """Seconds between two requests: what the last one left behind (threads that still spin) isn't the next one's."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """One request."""
+class _Crowd:
+    """Requests of several users, each of whom asks again once there is an answer."""
 
+    places: Sequence[int]
+    users: int
+    wall_s: float
+    """Until the last text."""
     audio_s: float
-    latency_s: float
+    """Mean of a request."""
     front_s: float
-    """CPU seconds of the server's own process."""
-    worker_s: float
-    """CPU seconds of its recognizer."""
-    recording: int
+    """CPU seconds a request of the server's own process."""
+    client_s: float
+    """The same of this process, which is their client."""
 
 
 def measure_server(
     file: Path, deployment: Deployment, times: ServiceTimes, recordings: Sequence[Recording], cores: int
 ) -> ServerTimes:
     """What `autotune serve FILE` takes beside the parts of its deployment; a server is started for it and ended.
+
+    CPU times are those of a crowd of users: a request alone would show those of threads that have just been woken. What
+    the recognizer's process does for a request is what makes simulated crowds take as long as the real ones.
 
     Args:
         file: the deploy.yaml that is served.
@@ -71,29 +82,55 @@ def measure_server(
     heard = recordings[: len(times.recordings)]
     parts = Servers(deployment, times.model_copy(update={"server": None}), cores)
     alone_s = parts.alone("requests/s")
+    ordered = sorted(range(len(heard)), key=lambda place: heard[place].audio_s)
+    halves = [ordered[: (len(ordered) + 1) // 2], ordered[len(ordered) // 2 :]]
     with _served(file) as (url, process):
-        asked = asyncio.run(_ask(url, process, heard))
-        spoken_cores = asyncio.run(_speak(url, process, deployment, times, heard))
-    front_s, front_audio_s = _line([(one.audio_s, one.front_s) for one in asked])
-    left_s = statistics.median(
-        one.latency_s - alone_s[one.recording] - front_s - front_audio_s * one.audio_s for one in asked
-    )
-    # Threads of an engine may spin after a batch: CPU time beyond the latency is nothing that a request waits for.
-    beyond_s = statistics.median(one.worker_s - _parts_cpu_s(times, deployment, one.recording) for one in asked)
-    worker_s = max(0.0, min(left_s, beyond_s))
-    return ServerTimes(
+        asked = asyncio.run(_ask(url, heard))
+        crowds, users = [], USERS * cores
+        for half in halves:
+            first = asyncio.run(_crowd(url, process, heard, half, users))
+            places = half * max(1, round(CROWD_S / first.wall_s))
+            crowds += [asyncio.run(_crowd(url, process, heard, places, users)) for _ in range(CROWDS)]
+        stream_cores, client_stream_cores = asyncio.run(_speak(url, process, deployment, times, heard))
+    front_s, front_audio_s = _line([(one.audio_s, one.front_s) for one in crowds])
+    plain = ServerTimes(
         front_s=_rounded(front_s),
         front_audio_s=_rounded(front_audio_s),
-        worker_s=_rounded(worker_s),
-        wait_s=_rounded(max(0.0, left_s - worker_s)),
-        stream_cores=_rounded(spoken_cores),
+        worker_s=0.0,
+        wait_s=0.0,
+        stream_cores=_rounded(stream_cores),
+        client_s=_rounded(statistics.median(one.client_s for one in crowds)),
+        client_stream_cores=_rounded(client_stream_cores),
     )
+    worker_s = statistics.median(_worker_s(parts, plain, one) for one in crowds)
+    left_s = statistics.median(latency_s - alone_s[place] for place, latency_s in asked)
+    mean_s = statistics.fmean(heard[place].audio_s for place, _ in asked)
+    known_s = worker_s + front_s + front_audio_s * mean_s
+    return plain.model_copy(update={"worker_s": _rounded(worker_s), "wait_s": _rounded(max(0.0, left_s - known_s))})
+
+
+def _worker_s(parts: Servers, plain: ServerTimes, crowd: _Crowd) -> float:
+    """CPU seconds of a request in the recognizer's process with which a simulated crowd takes as long as the real."""
+
+    def took_s(worker_s: float) -> float:
+        server = plain.model_copy(update={"worker_s": worker_s})
+        times = parts.times.model_copy(update={"server": server})
+        return replace(parts, times=times, client_s=plain.client_s).crowd(crowd.places, crowd.users).ended_s
+
+    low, high = 0.0, 2 * crowd.wall_s
+    if took_s(low) >= crowd.wall_s:
+        return 0.0
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if took_s(middle) < crowd.wall_s else (low, middle)
+    return low
 
 
 @contextmanager
 def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A server of the file on a free port: its address and its own process."""
     command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", "--no-interims"]
+    command += ["--max-queue-s", f"{_NO_LIMIT_S:.0f}"]
     with tempfile.TemporaryFile() as told:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True)
         try:
@@ -113,29 +150,50 @@ def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
                 server.wait()
 
 
-async def _ask(url: str, process: psutil.Process, recordings: Sequence[Recording]) -> list[_Asked]:
+async def _ask(url: str, recordings: Sequence[Recording]) -> list[tuple[int, float]]:
+    """Requests one after the other: which recording, and the seconds until its text."""
     client = make_client(endpoint(url, paced=False), recordings, Access())
     found = []
     async with client:
         for number in range(WARM + REQUESTS):
             place = number % len(recordings)
             await asyncio.sleep(_IDLE_S)
-            before, started = _cpu_s(process), time.perf_counter()
-            answer = await client.send(place, None)
-            latency_s = time.perf_counter() - started
-            if answer.status != "ok":
-                raise LoadError(f"The server must transcribe {recordings[place].path}, but: {answer.detail}.")
-            await asyncio.sleep(_IDLE_S)
-            after = _cpu_s(process)
-            one = _Asked(recordings[place].audio_s, latency_s, after[0] - before[0], after[1] - before[1], place)
-            found.append(one)
+            started = time.perf_counter()
+            _check(await client.send(place, None), recordings[place])
+            found.append((place, time.perf_counter() - started))
     return found[WARM:]
+
+
+async def _crowd(
+    url: str, process: psutil.Process, recordings: Sequence[Recording], places: Sequence[int], users: int
+) -> _Crowd:
+    """Requests for these recordings, so many under way all the time."""
+    client = make_client(endpoint(url, paced=False), recordings, Access())
+    left = iter(places)
+
+    async def ask() -> None:
+        for place in left:
+            _check(await client.send(place, None), recordings[place])
+
+    async with client:
+        front_s, client_s, started = _threads_s(process.pid), time.process_time(), time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(users)))
+        wall_s, client_s = time.perf_counter() - started, time.process_time() - client_s
+        front_s = _threads_s(process.pid) - front_s
+    count = len(places)
+    audio_s = math.fsum(recordings[place].audio_s for place in places) / count
+    return _Crowd(places, users, wall_s, audio_s, front_s / count, client_s / count)
+
+
+def _check(answer: Answer, recording: Recording) -> None:
+    if answer.status != "ok":
+        raise LoadError(f"The server must transcribe {recording.path}, but: {answer.detail}.")
 
 
 async def _speak(
     url: str, process: psutil.Process, deployment: Deployment, times: ServiceTimes, recordings: Sequence[Recording]
-) -> float:
-    """Cores that an open stream keeps busy, what its segments take left out."""
+) -> tuple[float, float]:
+    """Cores that an open stream keeps busy, what its segments take left out; and those of its client."""
     import soundfile
 
     with tempfile.TemporaryDirectory(prefix="autotune-") as folder:
@@ -154,31 +212,22 @@ async def _speak(
                     parts_s += times.reading.features * inside_s + _engine_cpu_s(times, deployment, inside_s)
         client = make_client(endpoint(url, paced=True), spoken, Access())
         async with client:
-            before = _cpu_s(process)
+            before, client_s = _cpu_s(process), time.process_time()
             began_s = asyncio.get_running_loop().time() + 0.1
             answers = await asyncio.gather(*(client.send(place, began_s) for place in range(STREAMS)))
-            after = _cpu_s(process)
-    for answer in answers:
-        if answer.status != "ok":
-            raise LoadError(f"The server must transcribe a stream, but: {answer.detail}.")
-    return max(times.reading.chunk, (sum(after) - sum(before) - parts_s) / audio_s)
-
-
-def _parts_cpu_s(times: ServiceTimes, deployment: Deployment, recording: int) -> float:
-    cut, reading = times.recordings[recording], times.reading
-    total_s = (reading.read + reading.chunk) * cut.audio_s
-    return total_s + sum(
-        reading.features * piece_s + _engine_cpu_s(times, deployment, piece_s) for _, piece_s, _ in cut.pieces
-    )
+            after, client_s = _cpu_s(process), time.process_time() - client_s
+    for recording, answer in zip(spoken, answers, strict=True):
+        _check(answer, recording)
+    return max(times.reading.chunk, (after - before - parts_s) / audio_s), client_s / audio_s
 
 
 def _engine_cpu_s(times: ServiceTimes, deployment: Deployment, piece_s: float) -> float:
     return deployment.intra_op_num_threads * times.batch(1, deployment.batch.padded_s(piece_s)).alone_s
 
 
-def _cpu_s(process: psutil.Process) -> tuple[float, float]:
-    """CPU seconds of the server's own process and of all its children, so far."""
-    return _threads_s(process.pid), sum(_threads_s(child.pid) for child in process.children(recursive=True))
+def _cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of a process and of all its children, so far."""
+    return _threads_s(process.pid) + sum(_threads_s(child.pid) for child in process.children(recursive=True))
 
 
 def _threads_s(pid: int) -> float:

@@ -101,6 +101,12 @@ class Servers:
         ]
         return Outcome(tuple(latencies or whole.latencies_s), whole)
 
+    def crowd(self, places: Sequence[int], users: int) -> Simulated:
+        """What comes of recordings of which ``users`` are under way all the time."""
+        recordings = [self._whole[place] for place in places]
+        work = [NoisyWork(self.times, random.Random(0), process=self.slower)]
+        return simulate(recordings, "open", self._machine("requests/s"), work, users=users)
+
     def alone(self, unit: LoadUnit) -> list[float]:
         """Latency of each recording while nothing else is there, seconds: no load makes it less."""
         server = self.times.server

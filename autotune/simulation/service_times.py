@@ -87,6 +87,10 @@ class ServerTimes(Document):
     """Seconds of a request's latency that no part and no CPU time explains."""
     stream_cores: float = Field(ge=0)
     """Cores that an open stream keeps busy beside its segments, speech detection included."""
+    client_s: float = Field(default=0.0, ge=0)
+    """CPU seconds of `autotune load` for each request: what it takes from a server on the same machine."""
+    client_stream_cores: float = Field(default=0.0, ge=0)
+    """The same for each stream, in cores."""
 
 
 class Carried(Document):

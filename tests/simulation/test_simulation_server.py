@@ -11,6 +11,7 @@ import pytest
 from autotune.audio.arrivals import Due
 from autotune.deployment import Batch
 from autotune.recognizer.admission import Limits
+from autotune.simulation.cores import Cores, Task
 from autotune.simulation.server import Servers, highest_load
 from autotune.simulation.service_times import CutRecording, ReadingTimes, ServerTimes, ServicePoint, ServiceTimes
 from tests.deployment_example import example_deployment
@@ -132,3 +133,14 @@ def test_whole_loads_are_found_exactly_and_none_is_none() -> None:
     assert highest_load(lambda load: load <= 37, 5.0, whole=True) == 37
     assert highest_load(lambda load: False, 5.0, whole=True) is None
     assert highest_load(lambda load: False, 5.0) is None
+
+
+def test_reading_and_engines_cost_each_other_what_was_measured() -> None:
+    """On one core, half of it each; and while both run, batches at 0.8 and reading at 0.5 of that."""
+    cores = Cores(1, 1, beside=(0.8, 0.5))
+    engine, reading = Task(1.0, 1, 1.0), Task(0.25, 1)
+    cores.begin(engine)
+    cores.begin(reading)
+    assert cores.next_end_s() == pytest.approx(1.0), "a quarter of a second at a quarter of the speed"
+    assert cores.advance(1.0) == [reading]
+    assert cores.next_end_s() == pytest.approx(1.6), "0.4 of it has run beside the reading"

@@ -195,8 +195,17 @@ def test_a_streams_latency_counts_from_the_end_of_its_speech() -> None:
 
 def test_what_lies_between_client_and_recognizer_is_added() -> None:
     (recording,) = poisson(1.0, 1, 9)
-    found = simulate([recording], "open", machine(), [fixed(1.0)], before_s=0.25, after_s=0.5)
-    assert found.latencies_s == pytest.approx((1.75,))
+    found = simulate([recording], "open", machine(), [fixed(1.0)], before_s=0.25)
+    assert found.latencies_s == pytest.approx((1.25,))
+
+
+@pytest.mark.parametrize("users", [1, 2, 5])
+def test_users_who_ask_again_keep_so_many_under_way(users: int) -> None:
+    """Of two engines of fixed times: one user keeps one busy, more keep both, and the others wait their turn."""
+    recordings = [SimulatedRecording(0.0, (Piece(AUDIO_S, 0.0),))] * 60
+    found = simulate(recordings, "open", machine(engines=2), [fixed(1.0)], users=users)
+    assert found.ended_s == pytest.approx(60 / min(users, 2))
+    assert statistics.median(found.latencies_s) == pytest.approx(max(1.0, users / 2), abs=0.5)
 
 
 def test_open_streams_keep_cores_busy_while_nobody_speaks() -> None:
