@@ -157,6 +157,7 @@ def predict(deployment: Deployment, workload: Workload, times: ServiceTimes, har
         limit_s=queue_limit_s(deployment),
         readers=deployment.readers,
         beside=(times.beside.engine, times.beside.reader),
+        spin_s=times.spin_s,
     )
     found = simulate(simulated, "offline", machine, [times.batch])
     return sum(one.audio_s for one in recordings) / found.ended_s

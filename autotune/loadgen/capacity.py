@@ -13,8 +13,9 @@ PRECISION = 1.05
 AGREEING = 2
 """Probes of one load that must agree before that load bounds the answer."""
 
-RunOutcome = Literal["met", "missed", "client"]
-"""``client``: the load was more than the client can offer, which says nothing of the server."""
+RunOutcome = Literal["met", "missed", "undecided", "client"]
+"""``undecided``: not shown to be met, nor to be missed; a search takes it for not met. ``client``: the load was more
+than the client can offer, which says nothing of the server."""
 Ended = Literal["found", "none", "unbounded", "client", "probes"]
 """``found``: bracketed by confirmed probes. ``none``: not even the least load is met. ``unbounded``: the most is met.
 ``client``: what is too much is too much for the client. ``probes``: too many probes disagree."""
@@ -107,7 +108,8 @@ class _Tally:
 
     def of_the_client(self, load: float) -> bool:
         """Whether it was the client that failed at a load, which says nothing of the server."""
-        return self._outcomes[load].count("client") > self._outcomes[load].count("missed")
+        outcomes = self._outcomes[load]
+        return outcomes.count("client") > outcomes.count("missed") + outcomes.count("undecided")
 
     def next_load(self) -> float | None:
         """The load to probe next; None when nothing is open any more."""

@@ -14,7 +14,7 @@ from autotune.loadgen.capacity import Ended, RunOutcome
 from autotune.loadgen.client import ProtocolName, SentRequest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
-from autotune.loadgen.verdict import Reason, blames_client
+from autotune.loadgen.verdict import LATE_KINDS, Reason, blames_client
 from autotune.redaction import RedactedCommand, RedactedUrl
 
 __all__ = [
@@ -76,14 +76,18 @@ class LoadRun(Document):
     def outcome(self) -> RunOutcome:
         """What the run says to a search for capacity.
 
-        ``met`` also if there were too few requests to show anything, however good, and not too many over-latency.
+        ``met`` also if there were too few requests to show anything, however good, and not too many over-latency; and
+        if the client was late, which only makes latencies longer, but sent all of its load.
         """
         kinds = {reason.kind for reason in self.reasons}
         figures = self.figures
+        if figures.promise == "met" and kinds <= LATE_KINDS:
+            return "met"
         if blames_client(figures, self.reasons):
             return "client"
-        too_few = kinds == {"too-few"} and figures.promise == "undecided" and figures.requests < fewest(0, SHARE)
-        return "met" if too_few or (figures.promise == "met" and not kinds) else "missed"
+        if kinds == {"too-few"} and figures.promise == "undecided":
+            return "met" if figures.requests < fewest(0, SHARE) else "undecided"
+        return "missed"
 
 
 class CapacityRecord(Document):

@@ -26,12 +26,14 @@ from autotune.loadgen.job import make_client
 from autotune.simulation.server import Servers
 from autotune.simulation.service_times import ServerTimes, ServiceTimes
 
-__all__ = ["measure_server"]
+__all__ = ["Crowd", "line_through", "measure_server", "worker_s_of"]
 
 REQUESTS = 48
 """Requests that are timed, one after the other."""
 WARM = 8
 """Requests before them."""
+ASKING_S = 15.0
+"""Seconds after which no further one is sent."""
 CROWDS, CROWD_S = 3, 2.0
 """Times that users ask for the shorter and for the longer half of the recordings, as often as takes so many seconds."""
 USERS = 8
@@ -45,7 +47,7 @@ _IDLE_S = 0.02
 
 
 @dataclass(frozen=True)
-class _Crowd:
+class Crowd:
     """Requests of several users, each of whom asks again once there is an answer."""
 
     places: Sequence[int]
@@ -84,15 +86,20 @@ def measure_server(
     alone_s = parts.alone("requests/s")
     ordered = sorted(range(len(heard)), key=lambda place: heard[place].audio_s)
     halves = [ordered[: (len(ordered) + 1) // 2], ordered[len(ordered) // 2 :]]
+    crowds = []
     with _served(file) as (url, process):
         asked = asyncio.run(_ask(url, heard))
-        crowds, users = [], USERS * cores
         for half in halves:
-            first = asyncio.run(_crowd(url, process, heard, half, users))
-            places = half * max(1, round(CROWD_S / first.wall_s))
-            crowds += [asyncio.run(_crowd(url, process, heard, places, users)) for _ in range(CROWDS)]
+            # Of long recordings, no more than take so many seconds, evenly spread.
+            enough = max(2, math.ceil(CROWD_S / statistics.fmean(alone_s[place] for place in half)))
+            some = half[:: max(1, len(half) // enough)]
+            users = min(USERS * cores, len(some))
+            first = asyncio.run(_crowd(url, process, heard, some, users))
+            places = some * max(1, round(CROWD_S / first.wall_s))
+            rounds = CROWDS if first.wall_s <= 2 * CROWD_S else 1
+            crowds += [asyncio.run(_crowd(url, process, heard, places, users)) for _ in range(rounds)]
         stream_cores, client_stream_cores = asyncio.run(_speak(url, process, deployment, times, heard))
-    front_s, front_audio_s = _line([(one.audio_s, one.front_s) for one in crowds])
+    front_s, front_audio_s = line_through([(one.audio_s, one.front_s) for one in crowds])
     plain = ServerTimes(
         front_s=_rounded(front_s),
         front_audio_s=_rounded(front_audio_s),
@@ -102,14 +109,14 @@ def measure_server(
         client_s=_rounded(statistics.median(one.client_s for one in crowds)),
         client_stream_cores=_rounded(client_stream_cores),
     )
-    worker_s = statistics.median(_worker_s(parts, plain, one) for one in crowds)
+    worker_s = statistics.median(worker_s_of(parts, plain, one) for one in crowds)
     left_s = statistics.median(latency_s - alone_s[place] for place, latency_s in asked)
     mean_s = statistics.fmean(heard[place].audio_s for place, _ in asked)
     known_s = worker_s + front_s + front_audio_s * mean_s
     return plain.model_copy(update={"worker_s": _rounded(worker_s), "wait_s": _rounded(max(0.0, left_s - known_s))})
 
 
-def _worker_s(parts: Servers, plain: ServerTimes, crowd: _Crowd) -> float:
+def worker_s_of(parts: Servers, plain: ServerTimes, crowd: Crowd) -> float:
     """CPU seconds of a request in the recognizer's process with which a simulated crowd takes as long as the real."""
 
     def took_s(worker_s: float) -> float:
@@ -153,20 +160,23 @@ def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
 async def _ask(url: str, recordings: Sequence[Recording]) -> list[tuple[int, float]]:
     """Requests one after the other: which recording, and the seconds until its text."""
     client = make_client(endpoint(url, paced=False), recordings, Access())
-    found = []
+    found: list[tuple[int, float]] = []
     async with client:
+        began_s = time.perf_counter()
         for number in range(WARM + REQUESTS):
+            if len(found) > 1 and time.perf_counter() - began_s > ASKING_S:
+                break
             place = number % len(recordings)
             await asyncio.sleep(_IDLE_S)
             started = time.perf_counter()
             _check(await client.send(place, None), recordings[place])
             found.append((place, time.perf_counter() - started))
-    return found[WARM:]
+    return found[min(WARM, len(found) // 2) :]
 
 
 async def _crowd(
     url: str, process: psutil.Process, recordings: Sequence[Recording], places: Sequence[int], users: int
-) -> _Crowd:
+) -> Crowd:
     """Requests for these recordings, so many under way all the time."""
     client = make_client(endpoint(url, paced=False), recordings, Access())
     left = iter(places)
@@ -182,7 +192,7 @@ async def _crowd(
         front_s = _threads_s(process.pid) - front_s
     count = len(places)
     audio_s = math.fsum(recordings[place].audio_s for place in places) / count
-    return _Crowd(places, users, wall_s, audio_s, front_s / count, client_s / count)
+    return Crowd(places, users, wall_s, audio_s, front_s / count, client_s / count)
 
 
 def _check(answer: Answer, recording: Recording) -> None:
@@ -242,8 +252,8 @@ def _threads_s(pid: int) -> float:
     return total_ns / 1e9
 
 
-def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Offset and slope through points, both ≥0: least absolute deviations would be better, but medians of halves do."""
+def line_through(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Offset and slope, both ≥0, through the medians of the points' lower and upper half."""
     ordered = sorted(points)
     halves = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
     (x0, y0), (x1, y1) = (

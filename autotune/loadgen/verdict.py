@@ -9,7 +9,7 @@ from autotune.documents import Document
 from autotune.early_stopping import fewest
 from autotune.loadgen.statistics import SHARE, Figures
 
-__all__ = ["CLIENT_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_against"]
+__all__ = ["CLIENT_KINDS", "LATE_KINDS", "Reason", "ReasonKind", "blames_client", "reasons_against"]
 
 LAG_S = 0.01
 LAG_SHARE = 0.05
@@ -34,6 +34,8 @@ ReasonKind = Literal[
 ]
 CLIENT_KINDS: frozenset[ReasonKind] = frozenset(("send-lag", "send-rate", "client-cpu", "client-resources"))
 """Reasons for which a run says nothing of the server, unless it missed its promise however late the client sent."""
+LATE_KINDS: frozenset[ReasonKind] = frozenset(("send-lag", "client-cpu"))
+"""Reasons for which latencies are too long, though the load is what was asked for: a promise that is kept, is kept."""
 _OVERLOADED: frozenset[ReasonKind] = frozenset(("client-cpu", "client-resources"))
 """Reasons for which the client also reads answers late, so that latencies are too long."""
 

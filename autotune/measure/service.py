@@ -43,6 +43,8 @@ ATTEMPTS = 4
 AWAY_PAUSE_S = 1.0
 """Seconds until shapes that were disturbed are timed again."""
 _SHORTEST_S = 0.5
+SPIN_WITHIN_S = 0.2
+"""Seconds after a batch by which no thread spins any more."""
 BESIDE_AUDIO_S = 30
 """Seconds of a recording that a reader reads beside the engines before it begins with the next."""
 BESIDE_ROUNDS, BESIDE_S = 3, 1.0
@@ -103,6 +105,7 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         spread=spread,
         reading=_reading(recognizer, request.recordings),
         beside=_beside(recognizer, request),
+        spin_s=_spin_s(recognizer, request),
         recordings=_cut(recognizer, request.recordings, live=False),
         spoken=_cut(recognizer, request.recordings, live=True),
     )
@@ -168,6 +171,22 @@ def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
     return Beside(
         engine=round(statistics.median(engine) / of_engines, 4), reader=round(statistics.median(reader) / share, 4)
     )
+
+
+def _spin_s(recognizer: Recognizer, request: ServiceRequest) -> float:
+    """CPU seconds of each waiting thread in the time after a batch."""
+    deployment = recognizer.deployment
+    if deployment.intra_op_num_threads == 1:
+        return 0.0
+    size, padded_s = _usual(deployment)
+    waveform = np.resize(read_audio(Path(request.recordings[0].path)), round(padded_s * SAMPLE_RATE_HZ))
+    spent = []
+    for _ in range(REPEATS):
+        recognizer.time_batches(waveform, size, busy=1, repeats=1)
+        began_s = time.process_time()
+        time.sleep(SPIN_WITHIN_S)
+        spent.append((time.process_time() - began_s) / (deployment.intra_op_num_threads - 1))
+    return round(statistics.median(spent), 6)
 
 
 def _usual(deployment: Deployment) -> tuple[int, float]:

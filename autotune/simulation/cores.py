@@ -18,6 +18,8 @@ class Task:
     """Cores that it keeps busy."""
     crowded_speed: float | None = None
     """How fast it is while all engines run, relative to alone: they share memory and clock. None: not an engine."""
+    idle: bool = False
+    """Whether its threads only spin: they take their part of the cores, and nothing else from anybody."""
 
 
 class Cores:
@@ -33,8 +35,8 @@ class Cores:
         """
         self._cores, self._engines, self._beside = cores, engines, beside
         self._tasks: list[Task] = []
-        self._running = self._engine_threads = self._other_threads = 0
-        """Engines among the tasks, their threads, and those of the other tasks."""
+        self._running = self._engine_threads = self._other_threads = self._idle_threads = 0
+        """Engines among the tasks, their threads, those of the other tasks, and those that only spin."""
         self._background = 0.0
         self._speeds: list[float] = []
         """Of the tasks, in their order; empty: to be computed."""
@@ -88,8 +90,15 @@ class Cores:
                 self._count(task, -1)
         return ended
 
+    def cancel(self, task: Task) -> None:
+        """Let a task run no longer."""
+        self._tasks.remove(task)
+        self._count(task, -1)
+
     def _count(self, task: Task, change: int) -> None:
-        if task.crowded_speed is None:
+        if task.idle:
+            self._idle_threads += change * task.threads
+        elif task.crowded_speed is None:
             self._other_threads += change * task.threads
         else:
             self._running += change
@@ -98,7 +107,7 @@ class Cores:
 
     def _share_out(self) -> None:
         engines_want = self._engine_threads
-        want = engines_want + self._background + self._other_threads
+        want = engines_want + self._background + self._other_threads + self._idle_threads
         share = min(1.0, self._cores / want) if want else 1.0
         # Engines that want more cores than there are were measured so: that is in ``crowded_speed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share

@@ -74,6 +74,8 @@ class Machine:
     """Cores that one open stream keeps busy beside its segments: speech detection goes on while nobody speaks."""
     beside: tuple[float, float] = (1.0, 1.0)
     """See ``Cores``."""
+    spin_s: float = 0.0
+    """Core-seconds for which each thread of an engine but one spins after a batch if no other one follows."""
     front_s: float = 0.0
     """Seconds for each request of the server's own process, whose one thread receives them one after the other."""
     front_audio_s: float = 0.0
@@ -149,6 +151,8 @@ class Replica:
         """Requests that the server's own thread has before it; it works on the first."""
         self._receiving: Task | None = None
         self._clients: set[Task] = set()
+        self._spinning: dict[int, Task] = {}
+        """Engine's number → its threads that spin."""
         self.batches: list[Batched] = []
         self._idle = deque(range(machine.engines))
         self._batches: dict[Task, tuple[int, list[_Segment], float]] = {}
@@ -181,6 +185,8 @@ class Replica:
                 self._receive()
             elif task in self._clients:
                 self._clients.remove(task)
+            elif task.idle:
+                self._spinning = {engine: spin for engine, spin in self._spinning.items() if spin is not task}
             else:
                 self.scheduler.put([self._featuring.pop(task)])
         self._feed_engines()
@@ -300,6 +306,8 @@ class Replica:
             if given is None or isinstance(given, Wait):
                 return
             engine = self._idle.popleft()
+            if (spin := self._spinning.pop(engine, None)) is not None:
+                self.cores.cancel(spin)
             padded_s = self._machine.policy.padded_s(max(segment.audio_s for segment in given))
             took = self._work(len(given), padded_s)
             task = Task(took.alone_s, self._machine.threads, took.crowded_speed)
@@ -319,6 +327,9 @@ class Replica:
         engine, segments, padded_s = self._batches.pop(task)
         began_s = self.scheduler.finished(engine)
         self._idle.append(engine)
+        if self._machine.spin_s and self._machine.threads > 1:
+            self._spinning[engine] = spin = Task(self._machine.spin_s, self._machine.threads - 1, idle=True)
+            self.cores.begin(spin)
         audio_s = sum(segment.audio_s for segment in segments)
         self.batches.append(Batched(len(segments), audio_s, padded_s, began_s, self.now_s))
         for segment in segments:

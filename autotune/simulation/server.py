@@ -75,6 +75,7 @@ class Servers:
             requests: recordings that arrive.
             dues: when they arrive; None: as ``autotune load`` would send them with this seed.
         """
+        load_is_steady = dues is None
         cut = self.times.spoken if unit == "streams" else self.times.recordings
         durations_s = [recording.audio_s for recording in cut]
         if unit == "streams":
@@ -92,7 +93,7 @@ class Servers:
         server = self.times.server
         wait_s = 0.0 if server is None or unit == "streams" else server.wait_s * self.slower
         whole = simulate(recordings, arrival, self._machine(unit), work, balance=self.balance, before_s=wait_s)
-        first = int(SETTLING_SHARE * len(recordings))
+        first = int(SETTLING_SHARE * len(recordings)) if load_is_steady else 0
         latencies = [
             latency_s
             for recording, latency_s in zip(recordings[first:], whole.latencies_s[first:], strict=True)
@@ -147,6 +148,7 @@ class Servers:
             cores=self.cores,
             limit_s=queue_limit_s(self.deployment),
             beside=(self.times.beside.engine, self.times.beside.reader),
+            spin_s=self.times.spin_s,
             stream_cores=(self.times.reading.chunk if server is None else server.stream_cores) * self.slower
             + self.client_stream_cores,
             front_s=0.0 if server is None or live else server.front_s * self.slower,

@@ -114,6 +114,8 @@ class ServiceTimes(Document):
     """Quantiles of a batch's seconds over the median of its shape, at equal steps from the least to the largest."""
     reading: ReadingTimes
     beside: Beside = Beside()
+    spin_s: float = Field(default=0.0, ge=0)
+    """Core-seconds for which each thread of an engine but one spins after a batch: waiting threads take cores, too."""
     recordings: tuple[CutRecording, ...] = ()
     """Some of the recordings that the deployment was measured on, cut as whole files."""
     spoken: tuple[CutRecording, ...] = ()

@@ -59,6 +59,13 @@ def test_a_server_that_keeps_every_load_is_not_bounded() -> None:
 def test_what_is_too_much_for_the_client_says_nothing_of_the_server() -> None:
     capacity = find_capacity(lambda load: "met" if load <= 10 else "client", WIDE)
     assert capacity.ended == "client"
+
+
+def test_what_is_not_decided_does_not_count_as_met() -> None:
+    capacity = find_capacity(lambda load: "met" if load <= 10 else "undecided", WIDE)
+    assert capacity.ended == "found"
+    assert capacity.load is not None
+    assert 9.5 < capacity.load <= 10
     assert capacity.load is not None
     assert capacity.load <= 10
 
