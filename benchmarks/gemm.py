@@ -11,7 +11,7 @@ import numpy as np
 
 from autotune.arrays import Float32
 
-__all__ = ["Layer", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
+__all__ = ["PRODUCTS", "Layer", "fastest", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
 
 
 ROWS = (256, 1024)

@@ -40,6 +40,8 @@ from autotune.space.loading import load_space
 from autotune.space.resolving import resolve
 from benchmarks.conditions import machine_conditions
 
+__all__ = ["LARGEST", "VAD", "WAYS"]
+
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "parts.json"
 VAD = Chunking(method="vad", vad_model="silero", max_segment_s=30, merge_s=0, min_silence_s=0.2, pad_s=0.1)
 WAYS: dict[str, tuple[Chunking, Batch]] = {

@@ -193,6 +193,8 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "service_times.points": "rows, seconds of each with padding, busy engines, median wall seconds, how many batches",
     "service_times.spread": "a batch's seconds over the median of its shape: quantiles from the least to the largest",
     "service_times.reading": "core-seconds before the engine, for a second of audio",
+    "service_times.beside": "how fast batches and reading are while both run, relative to an equal part of the cores",
+    "service_times.spin_s": "core-seconds that each waiting thread of an engine spins after a batch",
     "service_times.recordings": "segments that it cuts: first second, seconds, by which second it has been read",
     "service_times.spoken": "the same while they are spoken: by which second each has ended for sure",
     "service_times.server": "what `autotune serve` adds: CPU seconds and waits of a request, cores of a stream",

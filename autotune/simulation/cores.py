@@ -8,6 +8,10 @@ from dataclasses import dataclass
 __all__ = ["Cores", "Task"]
 
 
+_LEAST_LEFT = 0.01
+"""Share of the cores that is left to tasks where streams alone want more than there is: hopelessly late, not never."""
+
+
 @dataclass(eq=False)
 class Task:
     """Work that runs: a batch on an engine, or a reading thread's next piece."""
@@ -107,8 +111,10 @@ class Cores:
 
     def _share_out(self) -> None:
         engines_want = self._engine_threads
-        want = engines_want + self._background + self._other_threads + self._idle_threads
-        share = min(1.0, self._cores / want) if want else 1.0
+        want = engines_want + self._other_threads + self._idle_threads
+        # Threads that need little of a core each get it at once; what runs all the time shares what they leave.
+        left = max(_LEAST_LEFT * self._cores, self._cores - self._background)
+        share = min(1.0, left / want) if want else 1.0
         # Engines that want more cores than there are were measured so: that is in ``crowded_speed``.
         of_engines = share / min(1.0, self._cores / engines_want) if engines_want else share
         if engines_want and self._other_threads:

@@ -108,6 +108,8 @@ class Underway:
     recording: SimulatedRecording
     left: int
     """Pieces without a text."""
+    came_s: float
+    """When the recognizer got it, from which its batches wait for company; ``OFFLINE`` as the recording's arrival."""
 
 
 @dataclass(eq=False)
@@ -232,7 +234,7 @@ class Replica:
 
     def _arrived(self, number: int, recording: SimulatedRecording) -> Underway:
         self.inside += 1
-        return Underway(number, recording, len(recording.pieces))
+        return Underway(number, recording, len(recording.pieces), recording.arrival_s)
 
     def _admitted(self, number: int, recording: SimulatedRecording, *, stream: bool) -> Underway:
         if self._admission is None:
@@ -255,6 +257,7 @@ class Replica:
                 self._read(self._received.popleft())
 
     def _read(self, underway: Underway) -> None:
+        underway.came_s = self.now_s
         lots: Lots[_Segment] = Lots(self._machine.limit_s / 2)
         self._read_on(_Reader(underway, lots, deque([underway])))
 
@@ -277,9 +280,9 @@ class Replica:
 
     def _piece_read(self, reader: _Reader) -> None:
         assert reader.at is not None
-        recording, piece = reader.at.recording, reader.at.recording.pieces[reader.piece]
+        piece = reader.at.recording.pieces[reader.piece]
         reader.piece += 1
-        segment = _Segment(piece.audio_s, recording.arrival_s, piece.before_s, reader.owner, reader.at)
+        segment = _Segment(piece.audio_s, reader.at.came_s, piece.before_s, reader.owner, reader.at)
         lot = reader.lots.add(segment)
         if self._queue(reader, lot):
             self._read_on(reader)

@@ -20,7 +20,7 @@ from autotune.reporting import Silent
 from tests.deployment_example import example_deployment, example_file
 from tests.simulation.test_simulation_server import times
 
-REQUESTS = 800
+REQUESTS = 400
 P95 = Promise(share=0.95, latency_s=0.3)
 
 
@@ -44,7 +44,7 @@ def planned(*documents: DeploymentFile, **options: Any) -> Plan:
 
 def test_one_machine_s_capacity_is_that_of_md1_and_what_a_search_would_report_is_less() -> None:
     asked = PlanOptions(demand="10 requests/s", promises=(P95,))
-    simulation = plan_fleets([("a.yaml", timed())], asked, Silent(), requests=8000).simulation
+    simulation = plan_fleets([("a.yaml", timed())], asked, Silent(), requests=5000).simulation
     assert simulation is not None
     assert simulation.capacity.value == pytest.approx(14.95, rel=0.04)
     assert simulation.capacity.low < simulation.capacity.value < simulation.capacity.high
@@ -192,7 +192,7 @@ def test_a_plan_is_the_same_with_the_same_seed_and_near_with_another() -> None:
     assert one == again
     assert one.simulation is not None
     assert other.simulation is not None
-    assert other.simulation.capacity.value == pytest.approx(one.simulation.capacity.value, rel=0.1)
+    assert other.simulation.capacity.value == pytest.approx(one.simulation.capacity.value, rel=0.15)
 
 
 def test_the_picture_is_a_png_and_needs_a_simulation() -> None:

@@ -209,10 +209,10 @@ def test_users_who_ask_again_keep_so_many_under_way(users: int) -> None:
 
 
 def test_open_streams_keep_cores_busy_while_nobody_speaks() -> None:
-    """A stream that needs a whole core, and a batch that needs one: each gets half of the only core."""
+    """A stream that needs half of the only core while it is spoken leaves the other half to a batch that needs one."""
     busy = SimulatedRecording(0.0, (), spoken_s=4.0)
     speaking = SimulatedRecording(0.0, (Piece(1.0, 0.0, 0.0, 0.0),), spoken_s=0.0)
-    ours = machine(cores=1, stream_cores=1.0)
+    ours = machine(cores=1, stream_cores=0.5)
     alone = simulate([speaking], "realtime", ours, [fixed(1.0)])
     beside = simulate([busy, speaking], "realtime", ours, [fixed(1.0)])
     assert alone.latencies_s == pytest.approx((1.0,))

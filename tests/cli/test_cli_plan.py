@@ -1,0 +1,74 @@
+"""``autotune plan`` as a user calls it: one screen, its JSON, its picture, and what Kubernetes takes from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from autotune.cli import main
+from autotune.deploy_yaml import DeploymentFile, write_deployment_file
+from tests.plan.test_plan_simulated import timed
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, arguments)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def written(path: Path, document: DeploymentFile) -> Path:
+    write_deployment_file(path, document)
+    return path
+
+
+def test_a_plan_is_one_screen_a_document_and_a_picture_and_kubernetes_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out, plot = written(tmp_path / "deploy.yaml", timed()), tmp_path / "plan.json", tmp_path / "plan.png"
+    asked = ["--demand", "40 requests/s", "--slo", "p95_latency_s=0.3", "--availability", "n+1", "--price", "$1.20/h"]
+    assert run("plan", file, *asked, "--out", out, "--plot", plot) == 0
+    shown = capsys.readouterr().out
+    answer = json.loads(out.read_text())
+    assert shown.startswith(f"{answer['replicas']} replicas, 1 of them spare for 40 requests/s\n")
+    assert len(shown.splitlines()) <= 24, "one screen"
+    for part in ("within p95 ≤ 0.3 s", "latency there:", "what binds:", "$", "a find-capacity search", "simulated"):
+        assert part in shown
+    assert shown.rstrip().endswith("--rate 40 --duration 5m --slo p95_latency_s=0.3")
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert run("render", file, "--target", "kubernetes", "--set", "image=x", "--plan", out) == 0
+    manifests = list(yaml.safe_load_all(capsys.readouterr().out))
+    (scaler,) = [one for one in manifests if one["kind"] == "HorizontalPodAutoscaler"]
+    assert scaler["spec"]["minReplicas"] == answer["replicas"]
+    (metric,) = scaler["spec"]["metrics"]
+    in_flight = answer["simulation"]["in_flight"]
+    assert metric["pods"]["target"]["averageValue"] == f"{max(1, int(700 * in_flight))}m"
+
+
+def test_what_can_t_be_kept_and_what_can_t_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, before = written(tmp_path / "a.yaml", timed()), written(tmp_path / "b.yaml", timed(service_times=None))
+    assert run("plan", file, "--demand", "1 requests/s", "--slo", "p95_latency_s=0.01") == 3
+    assert "takes 0.05 s" in capsys.readouterr().err
+    assert run("plan", before, "--demand", "1 requests/s", "--slo", "p95_latency_s=0.3") == 2
+    assert "autotune measure FILE --service-times" in capsys.readouterr().err
+    assert run("plan", file) == 2
+    assert "--demand and --trace" in capsys.readouterr().err
+    assert run("plan", file, "--demand", "40 requests/s", "--price", "cheap") == 2
+    assert "--price" in capsys.readouterr().err
+
+
+def test_a_plan_for_another_deployment_is_not_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = written(tmp_path / "a.yaml", timed(service_times=None)), tmp_path / "plan.json"
+    assert run("plan", file, "--demand", "500 audio-hours/day", "--out", out) == 0
+    assert "formula" in capsys.readouterr().out
+    other = timed(service_times=None)
+    faster = other.model_copy(update={"deployment": other.deployment.model_copy(update={"instances": 2})})
+    second = written(tmp_path / "b.yaml", faster)
+    assert run("render", second, "--target", "kubernetes", "--set", "image=x", "--plan", out) == 2
+    assert "must be a plan for the rendered deployment" in capsys.readouterr().err
+    assert run("render", file, "--target", "compose", "--set", "image=x", "--plan", out) == 2
+    assert "--target kubernetes" in capsys.readouterr().err
+    assert run("render", file, "--target", "kubernetes", "--set", "image=x", "--plan", out) == 0
