@@ -40,7 +40,7 @@ USERS = 8
 """Requests of a crowd that are under way for each core."""
 STREAMS, STREAMED_S = 4, 8.0
 """Streams that are open at once, and for how long each is spoken."""
-_STARTS_WITHIN_S = 600.0
+_STARTS_WITHIN_S, _ENDS_WITHIN_S = 600.0, 30.0
 _NO_LIMIT_S = 1e9
 _IDLE_S = 0.02
 """Seconds between two requests: what the last one left behind (threads that still spin) isn't the next one's."""
@@ -138,8 +138,10 @@ def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A server of the file on a free port: its address and its own process."""
     command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", "--no-interims"]
     command += ["--max-queue-s", f"{_NO_LIMIT_S:.0f}"]
-    with tempfile.TemporaryFile() as told:
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True)
+    with (
+        tempfile.TemporaryFile() as told,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as server,
+    ):
         try:
             assert server.stdout is not None
             line = server.stdout.readline()
@@ -151,10 +153,9 @@ def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
         finally:
             server.terminate()
             try:
-                server.wait(30)
+                server.wait(_ENDS_WITHIN_S)
             except subprocess.TimeoutExpired:
                 server.kill()
-                server.wait()
 
 
 async def _ask(url: str, recordings: Sequence[Recording]) -> list[tuple[int, float]]:

@@ -302,7 +302,7 @@ def _simulated(
             ),
             binds=binds,
             in_flight=in_flight,
-            requests=requests if dues is None else len(dues),
+            requests=sizing.requests if dues is None else len(dues),
         ),
         cost=_cost(price, replicas, rate, scaled),
         provenance={

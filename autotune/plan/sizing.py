@@ -28,6 +28,8 @@ FEW = 800
 """Recordings that show a load to be far too much."""
 FAR = 2.0
 """Multiple of what is promised from which a load is far too much."""
+SEGMENTS, FEWEST = 10_000, 300
+"""Segments that each figure is simulated with at most, and recordings at least: long recordings have many of them."""
 MOST_TOGETHER = 16
 """Replicas that are simulated together; of more, each is taken to carry as much as each of these."""
 REPORTED_S = 60.0
@@ -81,7 +83,7 @@ class Sizing:
     start: float
     """A load of one machine to begin with."""
     requests: int = REQUESTS
-    """Recordings that each figure is simulated with."""
+    """Recordings that each figure is simulated with; fewer of long ones."""
 
     @classmethod
     def of(
@@ -95,6 +97,7 @@ class Sizing:
     ) -> Sizing:
         """Of a file with service times."""
         servers, rtfx = servers_of(document, seed=seed), document.measurement.rtfx.median
+        requests = min(requests, max(FEWEST, round(SEGMENTS / servers.mean_segments(unit))))
         start = max(1.0, rtfx / 2) if unit == "streams" else 0.6 * rtfx / servers.mean_s(unit)
         return cls(servers, unit, promises, spread_of(document), start, requests)
 

@@ -124,6 +124,11 @@ class Servers:
         cut = self.times.spoken if unit == "streams" else self.times.recordings
         return math.fsum(recording.audio_s for recording in cut) / len(cut)
 
+    def mean_segments(self, unit: LoadUnit) -> float:
+        """Mean number of segments of a recording, at least 1."""
+        recordings = self._recordings(unit)
+        return max(1.0, sum(len(one.pieces) for one in recordings) / len(recordings))
+
     def core_seconds(self, unit: LoadUnit) -> float:
         """Mean core-seconds of a recording before the engines, and of a client that runs beside them."""
         recordings = self._recordings(unit)

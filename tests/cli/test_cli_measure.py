@@ -234,9 +234,13 @@ def test_files_that_can_not_be_compared_are_refused(
 
 
 def test_service_times_are_kept_in_the_file(
-    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str]
+    recorded: DeploymentFile, here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(recorded, "a.yaml")
+    for name, value in {"ASKING_S": 2.0, "CROWD_S": 0.3, "STREAMED_S": 2.0}.items():
+        monkeypatch.setattr(f"autotune.loadgen.server_times.{name}", value)
+    monkeypatch.setattr("autotune.plan.sizing.SEGMENTS", 500)
+    path = written(recorded, "a.yaml", deployment__session_options__speed="1000x")
+    before = read_deployment_file(path)
     assert run(path, "--service-times") == 0
     out = capsys.readouterr().out
     assert "Kept in a.yaml." in out
@@ -245,16 +249,14 @@ def test_service_times_are_kept_in_the_file(
     assert times is not None
     assert {point.size for point in times.points} == {1, 2, 3, 4}, "3 rows of 20 s are all that 60 s hold"
     assert all(f"{point.size} × {point.padded_s:g} s" in out for point in times.points)
-    assert all(point.seconds >= 0.95 * point.size * point.padded_s / 100 for point in times.points), "as it sleeps"
+    assert all(point.seconds >= 0.95 * point.size * point.padded_s / 1000 for point in times.points), "as it sleeps"
     assert len(times.recordings) == len(times.spoken) == recorded.audio_profile.recordings
     assert times.server is not None, "a real server was asked"
     assert 0 < times.server.front_s < 0.1
     assert times.server.stream_cores > 0
     assert times.carried is not None
     assert limits_of(ServeOptions(), timed).streams == max(1, times.carried.streams), "what plans go by"
-    assert timed.model_copy(update={"service_times": None}) == recorded, "nothing else has changed"
-    assert run(path, "--service-times", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["engines"] == 1
+    assert timed.model_copy(update={"service_times": None}) == before, "nothing else has changed"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_every_shape_is_timed_alone_and_beside_the_others(model_path: Path, make
     )
     shapes = {(size, padded_s, busy) for size, padded_s in service_shapes(deployment) for busy in (1, 2)}
     assert {(point.size, point.padded_s, point.busy) for point in times.points} == shapes
-    assert len([name for name, _ in events if name == "shape"]) == len(shapes)
+    # Some more than once, where a CPU was away.
+    told = [data for name, data in events if name == "shape"]
+    assert {(one["size"], one["padded_s"], one["busy"]) for one in told} == shapes
     assert {point.count for point in times.points} == {REPEATS}
     for point in times.points:
         assert point.seconds >= 0.95 * point.size * point.padded_s / 1000, "it sleeps for as long"
