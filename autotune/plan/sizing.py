@@ -20,8 +20,9 @@ __all__ = ["CONFIDENCE", "MODEL_SD", "Sizing", "carried_by", "servers_of", "spre
 CONFIDENCE = 0.9
 _NORMAL = 1.645
 """Standard deviations of a normal distribution that hold 90 % of it on both sides of its middle."""
-MODEL_SD = 0.05
-"""Standard deviation of the logarithm of predicted over measured capacity (benchmarks/capacity.py)."""
+MODEL_SD = 0.1
+"""Standard deviation of the logarithm of predicted over measured capacity: machines' speed drifts between the measuring
+of parts and the load (benchmarks/capacity.py)."""
 _NEAR = 1.06
 """Factor by which loads are tried around a good guess."""
 FEW = 800

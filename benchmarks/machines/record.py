@@ -5,7 +5,7 @@
 Writes ``benchmarks/machines/CPU-FAMILY-MODEL-CORES.json``, with the full-size SenseVoice of random weights: what its
 CPU multiplies a second, in fp32, bf16 and int8, on one core and on all; how fast memory is copied; the canary's loop;
 service times of four engine configurations; and RTFx of each with six ways to cut and batch, measured as trials. The
-same deployments on every machine, but for the number of cores. At most 15 minutes, alone on the machine. Predictions
+same deployments on every machine, but for the number of cores. Some 15 minutes, alone on the machine. Predictions
 for other hardware are checked with these files.
 """
 
@@ -40,9 +40,10 @@ FOLDER = Path(__file__).parent
 MODEL = "random:sensevoice-small"
 SHAPE = (1024, 512, 2048)
 """Rows, inputs and outputs of the matrix products: SenseVoice's largest layer, one batch of 60 s."""
-BUDGET_S = 40.0
+BUDGET_S = 25.0
 """Seconds for the service times of an engine configuration."""
-RECORDINGS = 4
+RECORDINGS = 2
+"""Of the audio profile mixed: some minutes of audio for each whole."""
 
 
 def main() -> None:
