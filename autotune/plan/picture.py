@@ -84,7 +84,7 @@ def draw_plan(plan: Plan) -> bytes:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(fontsize=8, loc="upper left")
-    title = f"{plan.replicas} machines for {plan.demand.text}"
+    title = f"{plan.replicas} machine{'s' if plan.replicas > 1 else ''} for {plan.demand.text}"
     figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": "autotune"})
