@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from autotune.audio.survey import check_can_draw
 from autotune.loadgen.document import LoadReport, LoadRun
+from autotune.plan.picture import latency_axes, latency_png
 
 __all__ = ["draw_load"]
 
-_INK, _FAINT, _SLO, _CAPACITY = "#1f2933", "#d9dee3", "#e45756", "#54a24b"
+_SLO, _CAPACITY = "#e45756", "#54a24b"
 _LINES: tuple[tuple[str, str, Callable[[LoadRun], float | None]], ...] = (
     ("p50", "#9ecae9", lambda run: run.figures.latency_s.p50),
     ("p95", "#4c78a8", lambda run: run.figures.latency_s.p95),
@@ -31,15 +30,7 @@ def draw_load(report: LoadReport) -> bytes:
     Raises:
         EngineUnavailableError: matplotlib is missing.
     """
-    check_can_draw()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    figure = Figure(figsize=(8, 5), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
-    axes.set_yscale("log")
+    axes = latency_axes(f"load ({report.unit})")
     runs = sorted(report.runs, key=lambda run: run.load)
     for name, colour, value in _LINES:
         _percentile(axes, runs, (name, colour, value))
@@ -49,22 +40,8 @@ def draw_load(report: LoadReport) -> bytes:
     if report.capacity is not None and report.capacity.load is not None:
         label = f"capacity: {report.capacity.load:.4g} {report.unit}"
         axes.axvline(report.capacity.load, color=_CAPACITY, linewidth=1.5, label=label)
-    axes.set_xlabel(f"load ({report.unit})", color=_INK)
-    axes.set_ylabel("latency (s)", color=_INK)
-    axes.set_xlim(left=0)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color=_FAINT, linewidth=0.8, zorder=0)
-    axes.tick_params(colors=_INK, labelsize=9)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(fontsize=8)
     title = f"{report.url}, {report.audio.profile}: {report.verdict}"
-    figure.suptitle(title, x=0.01, ha="left", color=_INK, fontsize=11)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": "autotune"})
-    return buffer.getvalue()
+    return latency_png(axes, title)
 
 
 def _percentile(axes: Any, runs: list[LoadRun], line: tuple[str, str, Callable[[LoadRun], float | None]]) -> None:

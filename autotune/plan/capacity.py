@@ -55,7 +55,7 @@ def plan(document: DeploymentFile, demand: Demand, *, utilisation: float = UTILI
         spare_audio_s_per_s=max(0.0, replicas * usable - rate),
         hardware=document.hardware.fingerprint,
         method=METHOD,
-        notes=tuple(notes_of(document, demand)),
+        notes=(*notes_of(document, demand), _formula_note(demand)),
     )
 
 
@@ -71,13 +71,6 @@ def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
         notes.append("Accuracy was not checked: check the text of this deployment on your own audio.")
     if document.recommended == "baseline":
         notes.append("The measured deployment is FunASR's own default: nothing faster was found.")
-    if demand.kind == "streams":
-        notes.append(
-            "A stream counts as one second of audio a second; real-time streams also need headroom for latency, "
-            "which is not computed."
-        )
-    else:
-        notes.append("The demand is an average: if it comes in peaks, give the rate of the peak.")
     if document.audio_profile.arrival in ("closed", "offline") and demand.kind == "streams":
         notes.append(
             f'The audio profile "{document.audio_profile.name}" was measured with recordings that were all there, '
@@ -85,3 +78,13 @@ def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
         )
     notes.append("Audio like the profile's, on machines like the measured one, is assumed.")
     return notes
+
+
+def _formula_note(demand: Demand) -> str:
+    """What a formula without latency leaves out."""
+    if demand.kind == "streams":
+        return (
+            "A stream counts as one second of audio a second; real-time streams also need headroom for latency, "
+            "which is not computed."
+        )
+    return "The demand is an average: if it comes in peaks, give the rate of the peak."

@@ -139,7 +139,9 @@ def _fleet(
         raise DocumentError(f"A --trace must be simulated, but {name}: {missing}")
     if options.promises:
         raise DocumentError(f"{options.promises[0].describe()} can't be planned for, since {name}: {missing}")
-    answer = plan(document, _times(demand, peak), utilisation=options.utilisation or UTILISATION)
+    answer = plan(
+        document, _times(demand, peak), utilisation=UTILISATION if options.utilisation is None else options.utilisation
+    )
     audio = document.audio_profile
     rate = demand.audio_rate(audio.audio_s / audio.recordings)
     # The lower end was planned with: the middle and the other end need fewer.
@@ -249,7 +251,7 @@ def _simulated(
             f"within {', '.join(promise.describe() for promise in promises)}, but carries none on a slow day."
         )
     reporter.working("simulating the fleet", name)
-    limit = options.utilisation or 1.0
+    limit = 1.0 if options.utilisation is None else options.utilisation
     if not load / capacity.low < 2**53:
         raise DocumentError(
             f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more: each carries "
@@ -263,7 +265,7 @@ def _simulated(
         needed = sizing.replicas_for(dues)
         carries = max(capacity.low, load / needed)
     replicas = needed + options.spare
-    latencies, outcome = sizing.latencies(load, replicas, dues)
+    latencies, engines_busy = sizing.latencies(load, replicas, dues)
     binds, in_flight = sizing.binding(capacity.low)
     each = load / replicas
     usable = carries * limit
@@ -297,9 +299,7 @@ def _simulated(
             reported=sizing.reported(capacity.value),
             latency_s=latencies,
             alone_s=alone_s,
-            engines_busy=outcome.whole.busy_share(
-                document.deployment.instances * (replicas if dues is not None else min(replicas, 16))
-            ),
+            engines_busy=engines_busy,
             binds=binds,
             in_flight=in_flight,
             requests=sizing.requests if dues is None else len(dues),
@@ -323,12 +323,7 @@ def _simulated(
 def _notes(
     document: DeploymentFile, demand: Demand, dues: tuple[Due, ...] | None, sizing: Sizing, capacity: Estimate
 ) -> list[str]:
-    notes = [
-        note
-        for note in notes_of(document, demand)
-        # The formula's: here latency is simulated.
-        if "headroom for latency" not in note and "comes in peaks" not in note
-    ]
+    notes = notes_of(document, demand)
     if sizing.servers.times.server is None:
         notes.append(
             "What the server itself takes was not measured (it needs the extra [serve]): plan for a little more."

@@ -174,8 +174,8 @@ class Sizing:
             low, high = (low, middle) if self.kept(self._traced(self._slow, middle, dues)) else (middle, high)
         return high
 
-    def latencies(self, load: float, replicas: int, dues: Sequence[Due] | None = None) -> tuple[Latencies, Outcome]:
-        """Percentiles of so many replicas at a load of all of them, and what came of it as measured."""
+    def latencies(self, load: float, replicas: int, dues: Sequence[Due] | None = None) -> tuple[Latencies, float]:
+        """Percentiles of so many replicas at a load of all of them, and the share of the time that engines run then."""
         together = replicas if dues is not None else min(replicas, MOST_TOGETHER)
         load *= together / replicas
         if self.unit == "streams":
@@ -188,7 +188,7 @@ class Sizing:
             name: _estimate([outcome.latency_s(share) for outcome in outcomes])
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         }
-        return Latencies(**found), outcomes[0]
+        return Latencies(**found), outcomes[0].whole.busy_share(self.servers.deployment.instances * together)
 
     def curve(self, capacity: Estimate) -> tuple[tuple[float, Estimate], ...]:
         """p95 latency of one machine against its load."""

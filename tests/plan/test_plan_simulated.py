@@ -163,8 +163,9 @@ def test_exactly_one_demand(tmp_path: Path) -> None:
         planned(demand="1 streams", peak=2.0, curve=(1.0, 1.0))
     with pytest.raises(DocumentError, match="one for each"):
         planned(timed(), timed(), timed(), demand="1 streams", prices=(Price(1.0, ""), Price(1.0, "")))
-    with pytest.raises(DocumentError, match="utilisation"):
-        planned(demand="1 requests/s", utilisation=1.5)
+    for share in (1.5, 0.0):
+        with pytest.raises(DocumentError, match="utilisation"):
+            planned(demand="1 requests/s", utilisation=share)
 
 
 def test_files_without_service_times_get_the_formula_and_are_told_how_to_add_them() -> None:
