@@ -77,7 +77,17 @@ def plan_fleets(
         return fleet.plan.cost.per_month if fleet.plan.cost is not None else float(fleet.plan.machines)
 
     cheapest, *others = sorted(fleets, key=amount)
-    compared = [
+    answer = cheapest.plan.model_copy(update={"compared": (*_dearer(cheapest, others), *_unfit(refused))})
+    if not curve or cheapest.sizing is None or answer.simulation is None:
+        return answer
+    reporter.working("simulating the picture")
+    points = cheapest.sizing.curve(answer.simulation.capacity)
+    reporter.working("")
+    return answer.model_copy(update={"simulation": answer.simulation.model_copy(update={"curve": points})})
+
+
+def _dearer(cheapest: _Fleet, others: Sequence[_Fleet]) -> list[Compared]:
+    return [
         Compared(
             file=one.plan.file or "",
             deployment=one.plan.deployment or "",
@@ -88,7 +98,10 @@ def plan_fleets(
         )
         for one in others
     ]
-    compared += [
+
+
+def _unfit(refused: Sequence[tuple[str, DeploymentFile, InfeasibleSloError]]) -> list[Compared]:
+    return [
         Compared(
             file=name,
             deployment=document.deployment.describe(),
@@ -99,13 +112,6 @@ def plan_fleets(
         )
         for name, document, _ in refused
     ]
-    answer = cheapest.plan.model_copy(update={"compared": tuple(compared)})
-    if not curve or cheapest.sizing is None or answer.simulation is None:
-        return answer
-    reporter.working("simulating the picture")
-    points = cheapest.sizing.curve(answer.simulation.capacity)
-    reporter.working("")
-    return answer.model_copy(update={"simulation": answer.simulation.model_copy(update={"curve": points})})
 
 
 def _each(fleet: _Fleet) -> float:
@@ -243,7 +249,7 @@ def _simulated(
     average = rate if unit == "streams" else rate / mean_s
     load = average * peak
     reporter.working("simulating one machine", name)
-    alone_s = sizing.alone_s()
+    sizing.alone_s()  # or nothing keeps the promise
     capacity = sizing.capacity()
     if capacity.low <= 0:
         raise InfeasibleSloError(
@@ -265,8 +271,6 @@ def _simulated(
         needed = sizing.replicas_for(dues)
         carries = max(capacity.low, load / needed)
     replicas = needed + options.spare
-    latencies, engines_busy = sizing.latencies(load, replicas, dues)
-    binds, in_flight = sizing.binding(capacity.low)
     each = load / replicas
     usable = carries * limit
     audio = mean_s if unit == "requests/s" else 1.0
@@ -290,20 +294,7 @@ def _simulated(
         promises=promises,
         spare_replicas=options.spare,
         peak=peak,
-        simulation=Simulation(
-            unit=unit,
-            load=load,
-            load_per_replica=each,
-            capacity=capacity,
-            capacity_audio_s_per_s=capacity.value * audio,
-            reported=sizing.reported(capacity.value),
-            latency_s=latencies,
-            alone_s=alone_s,
-            engines_busy=engines_busy,
-            binds=binds,
-            in_flight=in_flight,
-            requests=sizing.requests if dues is None else len(dues),
-        ),
+        simulation=_simulation(sizing, capacity, load, replicas, dues),
         cost=_cost(price, replicas, rate, scaled),
         provenance={
             "service_times": "measured",
@@ -318,6 +309,28 @@ def _simulated(
     # How many the middle and the better end of the interval would need; the worse end is what is planned with.
     fewest = max(1.0, load / (capacity.high * limit)) + options.spare
     return _Fleet(answer, fewest, float(replicas), sizing)
+
+
+def _simulation(
+    sizing: Sizing, capacity: Estimate, load: float, replicas: int, dues: tuple[Due, ...] | None
+) -> Simulation:
+    latencies, engines_busy = sizing.latencies(load, replicas, dues)
+    binds, in_flight = sizing.binding(capacity.low)
+    return Simulation(
+        unit=sizing.unit,
+        load=load,
+        load_per_replica=load / replicas,
+        capacity=capacity,
+        capacity_audio_s_per_s=capacity.value
+        * (sizing.servers.mean_s(sizing.unit) if sizing.unit != "streams" else 1.0),
+        reported=sizing.reported(capacity.value),
+        latency_s=latencies,
+        alone_s=sizing.alone_s(),
+        engines_busy=engines_busy,
+        binds=binds,
+        in_flight=in_flight,
+        requests=sizing.requests if dues is None else len(dues),
+    )
 
 
 def _notes(
