@@ -27,6 +27,10 @@ def plan(
     plot: Annotated[
         Path | None, typer.Option(help="Draw latency against load as a PNG picture; needs the extra [plot].")
     ] = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Option(help="A report of autotune load --out on one machine: its runs are drawn too. May be repeated."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute the machines that a demand needs, with latency, cost and what binds.
@@ -40,6 +44,7 @@ def plan(
     from autotune.audio.survey import check_can_draw
     from autotune.cli.terminal import TerminalReporter
     from autotune.deploy_yaml import read_deployment_file
+    from autotune.errors import DocumentError
     from autotune.files import check_writable, write_output
     from autotune.plan.picture import draw_plan
     from autotune.plan.planning import plan_fleets
@@ -49,11 +54,13 @@ def plan(
             check_writable(path)
     if plot is not None:
         check_can_draw()
+    elif measured:
+        raise DocumentError("--measured adds runs to the picture of --plot FILE, but no --plot was given.")
     files = [(str(path), read_deployment_file(path)) for path in deployments]
     with TerminalReporter() as reporter:
         answer = plan_fleets(files, options, reporter, curve=plot is not None)
     if plot is not None:
-        write_output(plot, draw_plan(answer))
+        write_output(plot, draw_plan(answer, _measured(measured or [], answer)))
     if out is not None:
         write_output(out, json.dumps(answer.to_json(), ensure_ascii=False, indent=1).encode() + b"\n")
     if json_:
@@ -61,6 +68,23 @@ def plan(
         return
     for line in _lines(answer, dict(files)[answer.file or ""].hardware.cpu):
         print(line)
+
+
+def _measured(paths: list[Path], plan: Plan) -> list[tuple[float, float]]:
+    """Load and p95 latency in seconds of each run in reports of ``autotune load``."""
+    from autotune.errors import DocumentError
+    from autotune.loadgen.document import read_load_report
+
+    found = []
+    for path in paths:
+        report = read_load_report(path)
+        if plan.simulation is not None and report.unit != plan.simulation.unit:
+            raise DocumentError(
+                f"--measured must be in {plan.simulation.unit}, as the plan is, but {path} is in {report.unit}."
+            )
+        p95_s = [(run.load, run.figures.latency_s.p95) for run in report.runs]
+        found += [(load, seconds) for load, seconds in p95_s if seconds is not None]
+    return found
 
 
 def _lines(answer: Plan, cpu: str) -> list[str]:
@@ -83,7 +107,7 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
         lines += [
             f"  one machine:     carries {_span(simulation.capacity)} {unit} within {promised} "
             f"({simulation.capacity_audio_s_per_s:.1f} s of audio a second); {cpu}",
-            f"                   a find-capacity search with runs of 60 s would report {reported}",
+            f"                   find-capacity with runs of {simulation.reported_s:g} s would report {reported}",
             f"  load on each:    {simulation.load_per_replica:.4g} {unit}, {answer.utilisation:.0%} of what it can; "
             f"engines {simulation.engines_busy:.0%} busy",
             f"                   room for {answer.spare_audio_s_per_s:.1f} more s of audio a second",
@@ -91,6 +115,8 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
             f"at least {simulation.alone_s:.3g} s without any load",
             f"  what binds:      {_BINDS[simulation.binds]}",
         ]
+        if (day := simulation.over_day) is not None:
+            lines.append(f"  over the day:    p50 {_span(day.p50)} s, p95 {_span(day.p95)} s, p99 {_span(day.p99)} s")
     if answer.cost is not None:
         from autotune.plan.options import Price
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from autotune.cli.options import JsonOption, command_line, with_options
-from autotune.jobs.options import TuneOptions
+from autotune.jobs.options import MeasureOptions, TuneOptions
+
+if TYPE_CHECKING:
+    from autotune.deploy_yaml import DeploymentFile
+    from autotune.reporting import Reporter
 
 __all__ = ["tune"]
 
@@ -26,9 +31,26 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
 
     with TerminalReporter(json_lines=json_) as reporter:
         result = run(replace(options, command=command_line()), reporter)
+        if options.service_times and not isinstance(result, SharedPart):
+            result = replace(result, document=_timed(result.document, options, reporter))
     if isinstance(result, SharedPart):
         print(json.dumps(shared_json(result))) if json_ else print_shared(result)
     elif json_:
         print(json.dumps(report_json(result)))
     else:
         print_report(result)
+
+
+def _timed(document: DeploymentFile, options: TuneOptions, reporter: Reporter) -> DeploymentFile:
+    """The file's document with service times; what was tuned is not lost where they can't be had."""
+    from autotune.errors import AutotuneError
+    from autotune.loadgen.service_times import add_service_times
+
+    own = None if document.audio_profile.name == options.audio_profile else options.audio_profile
+    try:
+        return add_service_times(options.out, MeasureOptions(audio_profile=own, audio=options.audio), reporter)
+    except AutotuneError as error:
+        reporter.note(f"{options.out} has no service times: {error}", loud=True)
+    except KeyboardInterrupt:
+        reporter.note(f"{options.out} has no service times: interrupted. autotune measure adds them.", loud=True)
+    return document

@@ -84,6 +84,10 @@ class TuneOptions:
             "fp32 (fp32 PyTorch alone)."
         ),
     ] = "baseline"
+    service_times: Annotated[
+        bool,
+        Option("Also time the parts of the recommended deployment, for autotune plan.", "--service-times"),
+    ] = False
     out: Annotated[Path, Option("File for the recommended deployment.")] = Path("deploy.yaml")
     command: str = ""
     """The command line, for the file's provenance."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.audio.recording import AudioSource
-from autotune.documents import Document
+from autotune.documents import Document, parse_document
 from autotune.early_stopping import fewest
+from autotune.errors import DocumentError
 from autotune.loadgen.capacity import Ended, RunOutcome
 from autotune.loadgen.client import ProtocolName, SentRequest
 from autotune.loadgen.statistics import SHARE, Figures
@@ -28,6 +30,7 @@ __all__ = [
     "Process",
     "Validity",
     "load_schema_text",
+    "read_load_report",
 ]
 
 SCHEMA: Literal["autotune/load/v1"] = "autotune/load/v1"
@@ -155,6 +158,15 @@ class LoadReport(Document):
     def to_json(self) -> dict[str, Any]:
         """The document as JSON values, for ``--json`` and ``--out``."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+def read_load_report(path: Path) -> LoadReport:
+    """A report that ``autotune load --out`` wrote; raises DocumentError for anything else."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DocumentError(f"{path} must be a report of autotune load --out, but it can't be read: {error}") from error
+    return parse_document(data, LoadReport, where=f"{path}")
 
 
 def load_schema_text() -> str:

@@ -47,7 +47,6 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
             f"{path} must be timed on the machine that it was recorded on ({document.hardware.profile().describe()}), "
             f"but this is {hardware.describe()}. Tune here first."
         )
-    reporter.note(hardware.describe())
     reporter.working("looking for the model")
     model = measured_model(document)
     profile = recorded_profile(file, options)

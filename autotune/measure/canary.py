@@ -20,6 +20,7 @@ from autotune.files import atomic_write, state_dir
 from autotune.measure.loops import Loops, LoopTime, loop_name
 
 __all__ = [
+    "BEFORE_PATIENCE_S",
     "BETWEEN_SHARE",
     "CONFIRMING",
     "LIMIT",
@@ -41,6 +42,8 @@ CONFIRMING = 5
 """Loops whose mean decides once one took too long: an interrupt, or a clock that has to rise, is over by then."""
 BETWEEN_SHARE = 0.004
 """Largest share of the time that looks between the first and the last may take."""
+BEFORE_PATIENCE_S, AFTER_PATIENCE_S = 3.0, 0.5
+"""Seconds for which a CPU that is away is waited for before a measurement, and watched after it."""
 _GAIN = 0.01
 """By what fraction a best time must fall to be written again."""
 
@@ -53,22 +56,29 @@ class Look:
     ended_s: float
     times_s: Mapping[int, float]
     """CPU → seconds of its loop; where the first was too long, the mean of those that followed."""
+    back_s: float = math.inf
+    """Seconds after which every CPU was back, if one was away; inf: nobody waited so long."""
 
     def away(self, best_s: Mapping[int, float]) -> bool:
         """Whether a CPU was away, ``best_s`` being the best known time of each."""
-        return any(time_s > LIMIT * best_s[cpu] for cpu, time_s in self.times_s.items())
+        return _away(self.times_s, best_s)
+
+
+def _away(times_s: Mapping[int, float], best_s: Mapping[int, float]) -> bool:
+    return any(time_s > LIMIT * best_s.get(cpu, math.inf) for cpu, time_s in times_s.items())
 
 
 def away_share(looks: Sequence[Look], best_s: Mapping[int, float]) -> float:
     """Share of the time from the first of at least two looks to the last in which a CPU was away.
 
-    Half of the time from one look to the next counts for each of them.
+    Half of the time from one look to the next counts for each of them. But a CPU that was seen to be back soon after a
+    look counts no longer before it: absences take milliseconds, which no repeat avoids, or minutes.
     """
     away_s = total_s = 0.0
     for before, after in itertools.pairwise(looks):
         span_s = after.began_s - before.began_s
         total_s += span_s
-        away_s += span_s * (before.away(best_s) + after.away(best_s)) / 2
+        away_s += before.away(best_s) * span_s / 2 + after.away(best_s) * min(span_s / 2, after.back_s)
     return away_s / total_s
 
 
@@ -99,11 +109,14 @@ class Canary:
         """CPU seconds, of all CPUs together, of the looks between the first and the last."""
 
     def start(self, cpus: Collection[int]) -> None:
-        """Look at these CPUs for the first time."""
+        """Look at these CPUs for the first time, once all are there; one that stays away is waited for in vain."""
         self._kept = {} if self._path is None else read_best_times(self._path)
         self.best_s, self.looks, self.between_cpu_s = dict(self._kept), [], 0.0
         self._loops = self._start_loops(cpus)
-        self.look()
+        self.look(BEFORE_PATIENCE_S)
+        if self.looks[0].back_s < math.inf:
+            self.looks.clear()
+            self.look()
 
     def between(self) -> None:
         """Look again if the last look is long enough ago for its cost."""
@@ -115,19 +128,25 @@ class Canary:
             self.look()
             self.between_cpu_s += time.process_time() - started_s
 
-    def look(self) -> None:
-        """Look now; only between ``start`` and ``stop``."""
+    def look(self, patience_s: float = 0.0) -> None:
+        """Look now, and on for as long as a CPU is away, up to ``patience_s``; only between ``start`` and ``stop``."""
         began_s, best_s = self._now(), dict(self.best_s)
         times_s = self._round()
         if any(time_s > LIMIT * best_s.get(cpu, 0.0) for cpu, time_s in times_s.items()):
             times_s = self._confirmed(best_s)
-        self.looks.append(Look(began_s, self._now(), times_s))
+        back_s, latest_s = math.inf, times_s
+        # At the first look ever no best time is known: nothing is away.
+        while _away(latest_s, best_s) and self._now() - began_s < patience_s:
+            latest_s = self._confirmed(best_s)
+            if not _away(latest_s, best_s):
+                back_s = self._now() - began_s
+        self.looks.append(Look(began_s, self._now(), times_s, back_s))
 
     def stop(self) -> float | None:
         """Look for the last time; the share of the time in which a CPU was away, None if no CPU could be looked at."""
         if self._loops is None:
             return None
-        self.look()
+        self.look(AFTER_PATIENCE_S)
         self._loops.close()
         self._loops = None
         if not self.looks[-1].times_s:

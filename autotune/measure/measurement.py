@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from autotune.accuracy import Accuracy
 from autotune.documents import Document
 from autotune.measure.interference import Disturbance, disturbances, severity, verdict
 
-__all__ = ["Measurement", "NewShapes", "ShardSample"]
+__all__ = ["BatchSample", "Measurement", "NewShapes", "ShardSample"]
 
 
 class ShardSample(Document):
@@ -31,6 +31,19 @@ class NewShapes(Document):
     cost: float | None
     """How much longer the engine took for a padded second than with shapes that it had run, as a fraction; None if one
     of the two kinds of batches is missing."""
+
+
+class BatchSample(NamedTuple):
+    """One batch that ran while the shards were measured."""
+
+    size: int
+    """Rows."""
+    padded_s: float
+    """Seconds of each row, padding included."""
+    began_s: float
+    """Seconds from when the first of them was taken by an engine: with ``wall_s`` it tells how many ran at once."""
+    wall_s: float
+    """Seconds until all of its texts were there."""
 
 
 class Measurement(Document):
@@ -66,6 +79,8 @@ class Measurement(Document):
     """Whether the warm-up ended because its last passes agreed."""
     cut_short: bool = False
     """The first shard was hopelessly slow, so the others were not measured."""
+    batch_samples: tuple[BatchSample, ...] = ()
+    """The last 4096 batches in the order of their ends. Empty in measurements of older versions."""
     hearing_s: float = 0.0
     """Wall seconds in which the hearing was transcribed, after everything that is timed; 0: none was."""
 

@@ -21,14 +21,14 @@ from autotune.isolation.clock import process_started_s
 from autotune.isolation.stillness import STILL_S
 from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
-from autotune.measure.measurement import Measurement, NewShapes, ShardSample
+from autotune.measure.measurement import BatchSample, Measurement, NewShapes, ShardSample
 from autotune.measure.model_request import ModelRequest
 from autotune.measure.pacing import Transcriber, replay, warm_up
 
 if TYPE_CHECKING:
     from autotune.engines import EngineFacts
     from autotune.isolation.child import Emit
-    from autotune.recognizer import RecognizerStats
+    from autotune.recognizer import BatchFacts, RecognizerStats
 
 __all__ = [
     "MAX_REPEATS",
@@ -54,6 +54,9 @@ class Measurable(Transcriber, Protocol):
 
     def reset_stats(self) -> None:
         """Set all counters to zero; which shapes the engine has run is kept."""
+
+    def take_batches(self) -> Sequence[BatchFacts]:
+        """The batches that ran since the last call or ``reset_stats``."""
 
     def facts(self) -> EngineFacts:
         """The settings that the runtime reports as in force."""
@@ -185,7 +188,7 @@ def measure(
     started = time.perf_counter()
     transcribed = _transcribe(recognizer, request, emit, noise.between)
     measured_s = time.perf_counter() - started
-    stats = recognizer.stats()
+    stats, batches = recognizer.stats(), recognizer.take_batches()
     noise_facts = noise.stop()
     peak_bytes = peak_memory_bytes()
     if request.deployment.engine == "funasr":
@@ -208,6 +211,7 @@ def measure(
         warmup_passes_s=warmth.passes_s,
         steady=warmth.steady,
         cut_short=transcribed.cut_short,
+        batch_samples=_batch_samples(batches),
         hearing_s=hearing_s,
     )
 
@@ -288,6 +292,19 @@ def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:
         name: max(0.0, seconds - looks_cpu_s) if name == "engine" else seconds
         for name, seconds in stats.stages_s.items()
     }
+
+
+def _batch_samples(batches: Sequence[BatchFacts]) -> tuple[BatchSample, ...]:
+    first_s = min((batch.began_s for batch in batches), default=0.0)
+    return tuple(
+        BatchSample(
+            batch.size,
+            round(batch.padded_s / batch.size, 3),
+            round(batch.began_s - first_s, 6),
+            round(batch.wall_s, 6),
+        )
+        for batch in batches
+    )
 
 
 def _padding_share(stats: RecognizerStats) -> float:

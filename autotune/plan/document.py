@@ -50,9 +50,14 @@ class Simulation(Document):
     capacity_audio_s_per_s: float
     """Seconds of audio a second at that load."""
     reported: float | None
-    """What `autotune load --find-capacity --duration 60s` would report: its rule (MLPerf's) lets fewer be late."""
+    """What `autotune load --find-capacity` with runs of ``reported_s`` would report: its rule (MLPerf's) lets fewer be
+    late. None: such runs are too short to show anything."""
+    reported_s: float = 60.0
+    """Seconds of each run."""
     latency_s: Latencies
     """At ``load_per_replica``."""
+    over_day: Latencies | None = None
+    """Over a whole day of the given curve; None where none was given."""
     alone_s: float
     """The least latency within which the strictest promise's share of the texts would be there without any load."""
     engines_busy: float

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from autotune.errors import DocumentError
-from autotune.options import Option
+from autotune.options import Option, parse_duration
 
 __all__ = ["PlanOptions", "Price", "Promise", "parse_availability", "parse_prices", "parse_promises", "read_curve"]
 
@@ -184,5 +184,13 @@ class PlanOptions:
     utilisation: Annotated[
         float | None,
         Option("Share of the capacity to plan for, in (0, 1]. Default: all that keeps the SLO, without one 0.6."),
+    ] = None
+    duration_s: Annotated[
+        float | None,
+        Option(
+            "Length of the runs of autotune load --find-capacity whose answer is predicted. Default: 60 s.",
+            "--duration",
+            parse_duration,
+        ),
     ] = None
     seed: Annotated[int, Option("Seed of arrivals and order.", min=0)] = 0

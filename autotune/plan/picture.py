@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from autotune.audio.survey import check_can_draw
@@ -51,8 +52,12 @@ def latency_png(axes: Any, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def draw_plan(plan: Plan) -> bytes:
+def draw_plan(plan: Plan, measured: Sequence[tuple[float, float]] = ()) -> bytes:
     """The picture as PNG, 1280 × 800 pixels: p95 latency with its 90 % band, capacity with its own, the plan's load.
+
+    Args:
+        plan: with its curve.
+        measured: load of one machine, and its p95 latency in seconds, of each run of a load test.
 
     Raises:
         DocumentError: the plan wasn't simulated.
@@ -78,6 +83,8 @@ def draw_plan(plan: Plan) -> bytes:
     axes.plot(
         loads, [one.value for one in p95], color=_LINE, marker="o", markersize=4, linewidth=1.4, label="p95, simulated"
     )
+    if measured:
+        axes.scatter(*zip(*measured, strict=True), color=_INK, marker="x", s=36, label="p95, measured", zorder=4)
     for promise in plan.promises:
         axes.axhline(
             promise.latency_s, color=_SLO, linewidth=1.2, linestyle="--", label=f"promised: {promise.describe()}"

@@ -15,7 +15,7 @@ from autotune.plan.capacity import UTILISATION, notes_of, plan
 from autotune.plan.demand import Demand, parse_demand
 from autotune.plan.document import Compared, Cost, Estimate, Plan, Simulation
 from autotune.plan.options import PlanOptions, Price, Promise
-from autotune.plan.sizing import Sizing
+from autotune.plan.sizing import REPORTED_S, Sizing
 from autotune.reporting import Reporter
 from autotune.simulation.server import REQUESTS, LoadUnit
 
@@ -274,8 +274,9 @@ def _simulated(
     each = load / replicas
     usable = carries * limit
     audio = mean_s if unit == "requests/s" else 1.0
-    scaled = None
+    scaled = over_day = None
     if options.curve is not None:
+        over_day = sizing.over_day([average * part for part in options.curve], replicas)
         hours = [max(1, math.ceil(average * part / usable)) + options.spare for part in options.curve]
         scaled = math.fsum(hours) / len(hours)
     answer = Plan(
@@ -294,7 +295,9 @@ def _simulated(
         promises=promises,
         spare_replicas=options.spare,
         peak=peak,
-        simulation=_simulation(sizing, capacity, load, replicas, dues),
+        simulation=_simulation(sizing, capacity, load, replicas, dues, options.duration_s or REPORTED_S).model_copy(
+            update={"over_day": over_day}
+        ),
         cost=_cost(price, replicas, rate, scaled),
         provenance={
             "service_times": "measured",
@@ -312,7 +315,7 @@ def _simulated(
 
 
 def _simulation(
-    sizing: Sizing, capacity: Estimate, load: float, replicas: int, dues: tuple[Due, ...] | None
+    sizing: Sizing, capacity: Estimate, load: float, replicas: int, dues: tuple[Due, ...] | None, run_s: float
 ) -> Simulation:
     latencies, engines_busy = sizing.latencies(load, replicas, dues)
     binds, in_flight = sizing.binding(capacity.low)
@@ -323,7 +326,8 @@ def _simulation(
         capacity=capacity,
         capacity_audio_s_per_s=capacity.value
         * (sizing.servers.mean_s(sizing.unit) if sizing.unit != "streams" else 1.0),
-        reported=sizing.reported(capacity.value),
+        reported=sizing.reported(capacity.value, run_s),
+        reported_s=run_s,
         latency_s=latencies,
         alone_s=sizing.alone_s(),
         engines_busy=engines_busy,

@@ -34,7 +34,7 @@ SEGMENTS, FEWEST = 10_000, 300
 MOST_TOGETHER = 16
 """Replicas that are simulated together; of more, each is taken to carry as much as each of these."""
 REPORTED_S = 60.0
-"""Seconds of the runs of `autotune load --find-capacity` that is predicted."""
+"""Seconds of the runs of `autotune load --find-capacity` that is predicted, where nothing else is said."""
 _PROMISED_S = 1.0
 """Seconds within which texts are promised where nothing else is said."""
 _CURVE = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 0.98, 1.02, 1.06)
@@ -131,13 +131,13 @@ class Sizing:
         low, high = (self._highest(slower, 1, near / slower, _NEAR) for slower in (self._slow, 1 / self._slow))
         return Estimate(value=value, low=min(low, value), high=max(high, value))
 
-    def reported(self, capacity: float) -> float | None:
-        """What a search by runs of a minute would report: fewer may be late than the promise says."""
+    def reported(self, capacity: float, run_s: float = REPORTED_S) -> float | None:
+        """What a search by runs of ``run_s`` seconds would report: fewer may be late than the promise says."""
         promise = self.promises[0]
         mean_s = self.servers.mean_s(self.unit)
 
         def shown(load: float) -> bool:
-            in_time = REPORTED_S * (load / mean_s if self.unit == "streams" else load)
+            in_time = run_s * (load / mean_s if self.unit == "streams" else load)
             most = most_over(round(in_time), promise.share)
             if most is None:
                 return False
@@ -189,6 +189,24 @@ class Sizing:
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         }
         return Latencies(**found), outcomes[0].whole.busy_share(self.servers.deployment.instances * together)
+
+    def over_day(self, loads: Sequence[float], replicas: int) -> Latencies:
+        """Percentiles over a day whose equal parts have these loads of all replicas.
+
+        A part of a day lasts far longer than a queue, so each is simulated by itself, and counts by what arrives in it.
+        """
+        together = min(replicas, MOST_TOGETHER)
+        days = []
+        for slower in (1.0, 1 / self._slow, self._slow):
+            day: list[tuple[float, float]] = []
+            for load in filter(None, loads):
+                each = load * together / replicas
+                each = max(1.0, round(each)) if self.unit == "streams" else each
+                found = self._offered(slower, together, each, requests=min(FEW, self.requests)).latencies_s
+                day += [(latency_s, load / len(found)) for latency_s in found]
+            days.append(sorted(day))
+        shares = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        return Latencies(**{name: _estimate([_weighted(day, share) for day in days]) for name, share in shares})
 
     def curve(self, capacity: Estimate) -> tuple[tuple[float, Estimate], ...]:
         """p95 latency of one machine against its load."""
@@ -249,3 +267,13 @@ class Sizing:
 
 def _estimate(values: Sequence[float]) -> Estimate:
     return Estimate(value=values[0], low=min(values), high=max(values))
+
+
+def _weighted(values: Sequence[tuple[float, float]], share: float) -> float:
+    """The least of sorted (value, weight) that ``share`` of the weight doesn't exceed."""
+    reached, wanted = 0.0, share * math.fsum(weight for _, weight in values) * (1 - 1e-12)
+    for value, weight in values:
+        reached += weight
+        if reached >= wanted:
+            return value
+    return values[-1][0]

@@ -155,6 +155,7 @@ class Dispatcher:
                 audio_s=sum(job.audio_s for job in jobs),
                 padded_s=len(jobs) * self._policy.padded_s(longest_s),
                 waited_s=started - min(arrivals, default=started),
+                began_s=started,
                 wall_s=time.perf_counter() - started,
             )
         )

@@ -159,7 +159,7 @@ class Recognizer:
         return self._dispatcher.queue()
 
     def take_batches(self) -> list[BatchFacts]:
-        """The batches that ran since the last call."""
+        """The batches that ran since the last call or ``reset_stats``, the last 4096 at most."""
         return self._stats.take_batches()
 
     def warm_up(self, shapes: Sequence[tuple[int, float]]) -> None:

@@ -44,8 +44,10 @@ class BatchFacts:
     """Seconds of its audio with padding: size × longest."""
     waited_s: float
     """Seconds that its oldest segment waited for an engine; 0 where all audio was there already."""
+    began_s: float
+    """``time.perf_counter()`` when an engine took it."""
     wall_s: float
-    """Seconds from when an engine took it until all of its texts were there."""
+    """Seconds from then until all of its texts were there."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Stats:
         """Start counting anew; a batch that runs counts from now on."""
         with self._lock:
             self._zero()
+            self._recent.clear()
             if self._busy_since is not None:
                 self._busy_since = time.perf_counter()
 
@@ -132,7 +135,7 @@ class Stats:
                 self._busy_since = None
 
     def take_batches(self) -> list[BatchFacts]:
-        """The batches that have run since the last call, the last 4096 at most."""
+        """The batches that have run since the last call or reset, the last 4096 at most."""
         with self._lock:
             taken = list(self._recent)
             self._recent.clear()

@@ -13,7 +13,7 @@ EVERY = 10
 """Trials between two measurements of the anchor."""
 DRIFT = 0.05
 """Share by which the anchor's score may move before trials on both sides are no longer compared directly."""
-PAUSE_S = 30.0
+PAUSE_S = 10.0
 """Seconds before the anchor is measured once more, in which a disturbance that passes by itself should have passed."""
 ANCHOR_AGE_S = 600.0
 """Seconds of rest after which a resumed study measures its anchor before anything else."""

@@ -35,7 +35,14 @@ def test_a_plan_is_one_screen_a_document_and_a_picture_and_kubernetes_takes_it(
     answer = json.loads(out.read_text())
     assert shown.startswith(f"{answer['replicas']} replicas, 1 of them spare for 40 requests/s\n")
     assert len(shown.splitlines()) <= 24, "one screen"
-    for part in ("within p95 ≤ 0.3 s", "latency there:", "what binds:", "$", "a find-capacity search", "simulated"):
+    for part in (
+        "within p95 ≤ 0.3 s",
+        "latency there:",
+        "what binds:",
+        "$",
+        "find-capacity with runs of 60 s",
+        "simulated",
+    ):
         assert part in shown
     assert shown.rstrip().endswith("--rate 40 --duration 5m --slo p95_latency_s=0.3")
     assert plot.read_bytes().startswith(b"\x89PNG")

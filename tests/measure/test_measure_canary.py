@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.measure.canary import (
+    BEFORE_PATIENCE_S,
     BETWEEN_SHARE,
     CONFIRMING,
     LIMIT,
@@ -128,6 +129,27 @@ def test_without_a_kept_time_the_first_looks_are_judged_by_the_later_ones(tmp_pa
     canary = always.canary(path)
     canary.start(BEST)
     assert canary.stop() == 1.0
+
+
+def test_a_measurement_begins_once_every_cpu_is_there(tmp_path: Path) -> None:
+    loops = ScriptedLoops(*[AWAY] * 30, BEST)
+    canary = loops.canary(kept(tmp_path))
+    canary.start(BEST)
+    loops.now_s += 3.0
+    assert canary.stop() == 0.0
+    gone = ScriptedLoops(AWAY)
+    canary = gone.canary(kept(tmp_path))
+    canary.start(BEST)
+    assert gone.now_s - 100.0 == pytest.approx(BEFORE_PATIENCE_S, abs=0.1), "not for ever"
+    assert canary.stop() == 1.0
+
+
+def test_an_absence_that_is_over_soon_after_a_measurement_was_short_before_its_end_too(tmp_path: Path) -> None:
+    loops = ScriptedLoops(BEST, *[AWAY] * 11, BEST)
+    canary = loops.canary(kept(tmp_path))
+    canary.start(BEST)
+    loops.now_s += 3.0
+    assert canary.stop() == pytest.approx(0.11 / 3.0, abs=0.01), "eleven loops of 8 ms, and five that say it is back"
 
 
 def test_looks_between_cost_a_small_share_of_the_time(tmp_path: Path) -> None:

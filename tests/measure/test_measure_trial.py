@@ -33,7 +33,7 @@ from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.measure.canary import best_times_path, read_best_times
 from autotune.measure.pacing import Together
 from autotune.measure.trial import MAX_REPEATS, measure
-from autotune.recognizer import RecognizerStats, Transcript
+from autotune.recognizer import BatchFacts, RecognizerStats, Transcript
 from autotune.recognizer.stream import RecognizerStream
 from tests.measure.scripted_loops import ScriptedLoops
 
@@ -78,6 +78,10 @@ def test_a_trial_measures_what_was_asked(arrival: str, request_of: Any, hardware
     assert sorted(found.stages_s) == ["chunk", "decode", "engine", "features", "read"]
     assert 0 <= found.padding_share < 1
     assert found.batches >= 4
+    assert len(found.batch_samples) == found.batches
+    assert found.batch_samples[0].began_s == 0
+    assert sum(batch.size for batch in found.batch_samples) >= 12, "a segment a recording at least"
+    assert all(0 < batch.wall_s <= found.measured_s and batch.padded_s > 0 for batch in found.batch_samples)
     assert found.peak_memory_bytes > 20 << 20
     assert found.load_s > 0
     assert found.warmup_s > 0
@@ -275,6 +279,9 @@ class Silent:
 
     def reset_stats(self) -> None:
         """Nothing is counted."""
+
+    def take_batches(self) -> list[BatchFacts]:
+        return []
 
     def facts(self) -> EngineFacts:
         return EngineFacts(runtime="silent", device="cpu", intra_op_num_threads=1, inter_op_num_threads=1)

@@ -45,9 +45,9 @@ def test_batches_at_once_are_busy_once() -> None:
     stats.batch_started()
     stats.batch_started()
     time.sleep(0.05)
-    stats.batch_ended(BatchFacts(2, 3.0, 4.0, waited_s=0.1, wall_s=0.05))
+    stats.batch_ended(BatchFacts(2, 3.0, 4.0, waited_s=0.1, began_s=0.0, wall_s=0.05))
     assert stats.snapshot().busy_s >= 0.05
-    stats.batch_ended(BatchFacts(1, 1.0, 1.0, waited_s=0.0, wall_s=0.05))
+    stats.batch_ended(BatchFacts(1, 1.0, 1.0, waited_s=0.0, began_s=0.0, wall_s=0.05))
     found = stats.snapshot()
     assert 0.05 <= found.busy_s < 5
     assert (found.batches, found.audio_s, found.padded_s) == (2, 4.0, 5.0)
