@@ -5,7 +5,8 @@
 A server that takes the same time for each request (M/D/1) is loaded on virtual time, by the rules by which `autotune
 load --find-capacity` runs and judges: a run lasts a minute, and on until its answer is clear. From run to run the
 server is a few per cent slower or faster, as machines are. The truth is the load at which 95 % of very many requests
-are in time. Prints runs, minutes of load, and the answer over the truth, for each way of searching, over the same seeds.
+are in time. Prints runs, minutes of load, and the answer over the truth, for each way of searching, over the same
+seeds.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import yaml
 
 from autotune.cli import main
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
+from tests.loadgen.runs import load_report, load_run, steady
 from tests.plan.test_plan_simulated import timed
 
 
@@ -46,6 +47,12 @@ def test_a_plan_is_one_screen_a_document_and_a_picture_and_kubernetes_takes_it(
         assert part in shown
     assert shown.rstrip().endswith("--rate 40 --duration 5m --slo p95_latency_s=0.3")
     assert plot.read_bytes().startswith(b"\x89PNG")
+    report = tmp_path / "load.json"
+    report.write_text(json.dumps(load_report(*(load_run(steady([0.2] * 120), load=load) for load in (6.0, 12.0))).to_json()), encoding="utf-8")
+    drawn = plot.read_bytes()
+    assert run("plan", file, *asked, "--plot", plot, "--measured", report) == 0
+    assert plot.read_bytes() != drawn
+    capsys.readouterr()
     assert run("render", file, "--target", "kubernetes", "--set", "image=x", "--plan", out) == 0
     manifests = list(yaml.safe_load_all(capsys.readouterr().out))
     (scaler,) = [one for one in manifests if one["kind"] == "HorizontalPodAutoscaler"]
@@ -63,6 +70,11 @@ def test_what_can_t_be_kept_and_what_can_t_be_asked(tmp_path: Path, capsys: pyte
     assert "autotune measure FILE --service-times" in capsys.readouterr().err
     assert run("plan", file) == 2
     assert "--demand and --trace" in capsys.readouterr().err
+    demand = ("--demand", "40 requests/s", "--slo", "p95_latency_s=0.3")
+    assert run("plan", file, *demand, "--measured", file) == 2
+    assert "--plot" in capsys.readouterr().err
+    assert run("plan", file, *demand, "--plot", tmp_path / "plan.png", "--measured", file) == 2
+    assert "must be a report of autotune load --out" in capsys.readouterr().err
     assert run("plan", file, "--demand", "40 requests/s", "--price", "cheap") == 2
     assert "--price" in capsys.readouterr().err
 

@@ -43,9 +43,16 @@ branches:
 """
 
 
+BRIEFLY = (
+    "import autotune.loadgen.server_times as server, autotune.plan.sizing as sizing; "
+    "server.ASKING_S, server.CROWD_S, server.STREAMED_S, sizing.SEGMENTS = 2.0, 0.3, 2.0, 500; "
+)
+"""Service times that take seconds."""
+
+
 def command(trials: int) -> list[str]:
     return [
-        *(*AUTOTUNE, "--audio-profile", "long", "--audio", "audio"),
+        *(*AUTOTUNE[:2], BRIEFLY + AUTOTUNE[2], "--audio-profile", "long", "--audio", "audio"),
         *("--model", "random:sensevoice-tiny", "--search-space", "mine.yaml", "--effort", "quick"),
         *("--trials", str(trials), "--json"),
     ]
@@ -64,7 +71,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(workplace: Path) -> dict[str, Any]:
-    done = subprocess.run(command(3), cwd=workplace, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command(3), "--service-times"], cwd=workplace, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "broken.wav" in done.stderr
     assert "1 of 4 files skipped" in done.stderr
@@ -95,6 +104,8 @@ def test_it_measures_anchor_and_baselines_first_and_recommends_what_is_faster(tu
 def test_the_file_holds_what_json_says_and_runs(tuned: dict[str, Any], workplace: Path) -> None:
     document = read_deployment_file(workplace / "deploy.yaml")
     assert document.to_json() == {key: tuned[key] for key in document.to_json()}
+    assert document.service_times is not None
+    assert document.service_times.carried is not None
     with autotune.load(workplace / "deploy.yaml") as recognizer:
         assert recognizer.deployment == document.deployment
         transcripts = recognizer.transcribe(CLIPS)

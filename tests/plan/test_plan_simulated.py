@@ -56,6 +56,19 @@ def test_one_machine_s_capacity_is_that_of_md1_and_what_a_search_would_report_is
     assert simulation.alone_s == pytest.approx(0.05, abs=1e-6)
 
 
+def test_longer_runs_of_a_search_report_more_and_very_short_ones_nothing() -> None:
+    found = []
+    for seconds in (2.0, 30.0, 600.0):
+        simulation = planned(demand="10 requests/s", duration_s=seconds).simulation
+        assert simulation is not None
+        assert simulation.reported_s == seconds
+        found.append(simulation.reported)
+    assert found[0] is None, "not even 90 requests are answered in 2 s"
+    assert found[1] is not None
+    assert found[2] is not None
+    assert found[1] < found[2]
+
+
 @pytest.mark.parametrize(
     ("text", "rate"), [("40 requests/s", 40.0), ("3456000 requests/day", 40.0), ("86400 audio-hours/month", 118.36)]
 )
@@ -85,6 +98,12 @@ def test_spare_machines_peaks_and_curves() -> None:
     curve = (0.5, 0.5, 3.0, 0.0)
     daily = planned(demand="40 requests/s", curve=curve, prices=(Price(1.0, "$"),))
     assert daily.replicas == peak.replicas
+    assert daily.simulation is not None
+    assert daily.simulation.over_day is not None
+    at_peak, over_day = daily.simulation.latency_s, daily.simulation.over_day
+    assert 0.05 <= over_day.p50.value < at_peak.p50.value, "most hours have less to do"
+    assert over_day.p95.value <= 1.1 * at_peak.p95.value
+    assert peak.simulation.over_day is None
     assert daily.cost is not None
     assert daily.cost.scaled_per_month is not None
     assert daily.cost.scaled_per_month < daily.cost.per_month
@@ -203,7 +222,9 @@ def test_the_picture_is_a_png_and_needs_a_simulation() -> None:
     answer = plan_fleets(
         files, PlanOptions(demand="40 requests/s", promises=(P95,)), Silent(), curve=True, requests=200
     )
-    assert draw_plan(answer).startswith(b"\x89PNG")
+    plain = draw_plan(answer)
+    assert plain.startswith(b"\x89PNG")
+    assert draw_plan(answer, [(5.0, 0.08), (12.0, 0.2)]) != plain, "measured points are drawn, too"
     with pytest.raises(DocumentError, match="service times"):
         draw_plan(answer.model_copy(update={"simulation": None}))
 
