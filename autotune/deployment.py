@@ -30,6 +30,8 @@ __all__ = [
     "EngineName",
     "FormatName",
     "GraphName",
+    "Language",
+    "TextNorm",
     "WeightType",
     "baseline_deployment",
 ]
@@ -38,6 +40,8 @@ EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funas
 FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
 WeightType = Literal["u8", "s8", "s7"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
+Language = Literal["auto", "zh", "en", "yue", "ja", "ko", "nospeech"]
+TextNorm = Literal["withitn", "woitn"]
 DEVICE = r"cpu|cuda:\d+"
 """Pattern of a device's name."""
 
@@ -273,9 +277,9 @@ class Deployment(Document):
     """How segments are grouped."""
     chunking: Chunking
     """How recordings are cut."""
-    language: Literal["auto", "zh", "en", "yue", "ja", "ko", "nospeech"]
+    language: Language
     """SenseVoice's language prompt; Paraformer has none and ignores it."""
-    text_norm: Literal["withitn", "woitn"]
+    text_norm: TextNorm
     """SenseVoice's inverse text normalisation prompt; Paraformer ignores it."""
 
     @model_validator(mode="after")

@@ -37,6 +37,9 @@ class EngineInput:
     waveforms: tuple[Float32, ...] = ()
     """16 kHz mono, float32 in −1..1, one array [samples] each."""
 
+    prompts: tuple[tuple[str, str], ...] = ()
+    """SenseVoice's language and text normalisation of each segment; empty: the deployment's."""
+
     @property
     def size(self) -> int:
         """Number of segments in the batch."""

@@ -65,9 +65,10 @@ def model_inputs(request: EngineRequest, batch: EngineInput) -> tuple[npt.NDArra
     speech = np.ascontiguousarray(features[:, :keep])
     if request.model.architecture != "SenseVoiceSmall":
         return speech, lengths
-    deployment = request.deployment
-    language = np.full(len(lengths), LANGUAGE_IDS[deployment.language], dtype=np.int32)
-    text_norm = np.full(len(lengths), TEXT_NORM_IDS[deployment.text_norm], dtype=np.int32)
+    usual = (request.deployment.language, request.deployment.text_norm)
+    prompts = batch.prompts or (usual,) * len(lengths)
+    language = np.array([LANGUAGE_IDS[language] for language, _ in prompts], dtype=np.int32)
+    text_norm = np.array([TEXT_NORM_IDS[text_norm] for _, text_norm in prompts], dtype=np.int32)
     return speech, lengths, language, text_norm
 
 
@@ -78,7 +79,12 @@ def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineI
     groups = []
     for length in np.unique(batch.lengths):
         rows = np.flatnonzero(batch.lengths == length)
-        groups.append((rows, EngineInput(features=batch.features[rows, :length], lengths=batch.lengths[rows])))
+        part = EngineInput(
+            features=batch.features[rows, :length],
+            lengths=batch.lengths[rows],
+            prompts=tuple(batch.prompts[row] for row in rows) if batch.prompts else (),
+        )
+        groups.append((rows, part))
     return groups
 
 

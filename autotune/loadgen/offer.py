@@ -16,7 +16,7 @@ from autotune.loadgen.driver import LoadPlan
 from autotune.loadgen.options import LoadOptions
 from autotune.loadgen.statistics import SHARE
 
-__all__ = ["Offer", "check_load", "choose_offer"]
+__all__ = ["AT_LEAST_S", "AT_MOST_S", "Offer", "check_load", "choose_offer"]
 
 AT_LEAST_S = 60.0
 AT_MOST_S = 600.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -15,12 +16,22 @@ from autotune.engines import EngineOutput
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
+__all__ = ["Decoded", "Decoder", "Word", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
 
 BLANK, SOS, EOS = 0, 1, 2
 TAG = re.compile(r"<\|[^|]*\|>")
 PROMPT_POSITIONS = 4
 """Positions of SenseVoice's output before the first frame: language, emotion, event and text normalisation."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A character of Chinese or Japanese, or a word of a language with spaces."""
+
+    text: str
+    start_s: float
+    """Seconds into the segment, of a transcript's into the recording."""
+    end_s: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class Decoded:
     """The text as decoded, SenseVoice's tags included."""
     times_s: tuple[float, ...] | None = None
     """Each character's time, in seconds into the segment; None where the decoder gives no times."""
+    words: tuple[Word, ...] = ()
+    """Empty unless they were asked for."""
 
 
 class Decoder(Protocol):
@@ -45,6 +58,10 @@ class Decoder(Protocol):
 
         A token's time is that of its first frame; ``frame_s`` is the length of a frame.
         """
+        ...
+
+    def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
+        """The words of each segment with their times; CTC only."""
         ...
 
 
@@ -69,6 +86,35 @@ def join_texts(texts: Sequence[str]) -> str:
             joined += " "
         joined += text
     return joined
+
+
+def _spoken(pieces: Sequence[Sequence[str]], output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
+    """Words of pieces, one for each run of equal ids that aren't blank.
+
+    As FunASR's ``output_timestamp`` has them (its forced alignment of a greedy text is the greedy path): half a frame
+    early, from a token's first frame to its last. ``▁`` begins a word, and Latin pieces go on with the last.
+    """
+    assert output.ids is not None
+    assert output.lengths is not None
+    found = []
+    for row, length, spelled in zip(output.ids, output.lengths, pieces, strict=True):
+        ids: Int32 = row[: int(length)]
+        edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
+        runs = [(first, stop) for first, stop in itertools.pairwise(edges) if first < stop and ids[first] != BLANK]
+        words: list[Word] = []
+        for piece, (first, stop) in zip(spelled, runs, strict=True):
+            text = piece.removeprefix("▁")
+            if not text or TAG.fullmatch(text):
+                continue
+            start_s = max(0.0, (first - PROMPT_POSITIONS - 0.5) * frame_s)
+            end_s = max(0.0, (stop - PROMPT_POSITIONS - 0.5) * frame_s)
+            last = words[-1] if words and text == piece else None
+            if last is not None and all(part.isascii() and part.isalpha() for part in (last.text, text)):
+                words[-1] = Word(last.text + text, last.start_s, end_s)
+            else:
+                words.append(Word(text, start_s, end_s))
+        found.append(tuple(words))
+    return found
 
 
 def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list[int]]]:
@@ -122,6 +168,10 @@ class _SentencePieceDecoder:
             decoded.append(_timed(str(self._pieces.DecodeIds(ids)), spelled, positions, frame_s))
         return decoded
 
+    def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
+        pieces = [[str(self._pieces.IdToPiece(value)) for value in ids] for ids, _ in _rows(output, collapse=True)]
+        return _spoken(pieces, output, frame_s)
+
 
 class _CharDecoder:
     def __init__(self, model: ModelDirectory, *, collapse: bool) -> None:
@@ -148,6 +198,12 @@ class _CharDecoder:
             _timed(sentence_from_tokens(tokens), tokens, positions, frame_s)
             for tokens, positions in self._spelled(output)
         ]
+
+    def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
+        pieces = [
+            [self._tokens[value] if value > EOS else "" for value in ids] for ids, _ in _rows(output, collapse=True)
+        ]
+        return _spoken(pieces, output, frame_s)
 
     def _spelled(self, output: EngineOutput) -> list[tuple[list[str], list[int]]]:
         rows = []

@@ -14,6 +14,7 @@ from autotune.arrays import Float32
 from autotune.deployment import Batch, Deployment
 from autotune.engines import Engine, engine_class
 from autotune.errors import DocumentError, TrialMismatch
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.batching import OFFLINE, Wait
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.scheduling import QueueFacts, Scheduler
@@ -38,6 +39,8 @@ class SegmentJob:
     """Whose segment it is: ``put`` limits how much of one owner waits, ``withdraw`` takes back all of it."""
     before_s: float = 0.0
     """Seconds of its recording that lie before it and arrived together with it."""
+    asked: Asked = NOTHING
+    """What its request asks for."""
     together: bool = False
     """Whether all that waits of its owner is one batch, whatever the policy says: FunASR's users pass lists."""
 

@@ -17,6 +17,7 @@ from autotune.arrays import Float32
 from autotune.audio.reading import open_audio
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
 from autotune.recognizer.request import Request
@@ -74,12 +75,21 @@ class IntakePath:
 class Intake:
     """Recordings of one caller on their way to the dispatcher. Thread-safe; each reading thread has a ``reader``."""
 
-    def __init__(self, path: IntakePath, limit_s: float, *, readers: int = 1, together: bool = False) -> None:
+    def __init__(
+        self,
+        path: IntakePath,
+        limit_s: float,
+        *,
+        asked: Asked = NOTHING,
+        readers: int = 1,
+        together: bool = False,
+    ) -> None:
         """Take nothing yet.
 
         Args:
             path: what the recordings pass.
             limit_s: most seconds of their audio that wait for an engine.
+            asked: what is asked for beside the recordings' texts.
             readers: number of threads that will read them; the room is shared among their lots.
             together: see ``SegmentJob``.
         """
@@ -88,12 +98,12 @@ class Intake:
         self.gone = False
         """Whether nobody wants the recordings any more."""
         self.lot_s = limit_s / 2 / readers
-        self._together = together
+        self._asked, self._together = asked, together
         self._requests: list[Request] = []
 
     def begin(self, arrival_s: float) -> Request:
         """Open a request for one recording, to be filled by a reader; ``arrival_s`` as for ``Request``."""
-        request = Request(arrival_s, owner=self, together=self._together)
+        request = Request(arrival_s, asked=self._asked, owner=self, together=self._together)
         self._requests.append(request)
         return request
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,12 @@ import numpy as np
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
-from autotune.deployment import Deployment
+from autotune.deployment import Deployment, Language, TextNorm
 from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, load_engine
+from autotune.errors import DocumentError
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
+from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
@@ -93,29 +96,51 @@ class Recognizer:
                 engine.close()
             raise
 
-    def transcribe(self, audio: Sequence[AudioInput]) -> list[Transcript]:
+    def transcribe(
+        self,
+        audio: Sequence[AudioInput],
+        *,
+        words: bool = False,
+        language: Language | None = None,
+        text_norm: TextNorm | None = None,
+    ) -> list[Transcript]:
         """Transcribe recordings together, as fast as the deployment can; one transcript each, in order.
 
         Files are read by the deployment's readers while their segments are recognised, no further ahead than
         ``queue_limit_s``, so memory doesn't grow with their length or number (except for chunking method ``none``,
         which needs whole recordings, and FunASR's own path, which gets them all in one list).
 
+        Args:
+            audio: files or samples.
+            words: whether each segment of a transcript shall have its words with their times.
+            language: SenseVoice's language prompt instead of the deployment's.
+            text_norm: the same of its text normalisation.
+
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
+            DocumentError: the model can't give what is asked for.
         """
-        return self.transcription(audio).result()
+        return self.transcription(audio, asked=Asked(words, language, text_norm)).result()
 
-    def transcription(self, audio: Sequence[AudioInput], on_transcript: OnTranscript | None = None) -> Transcription:
+    def transcription(
+        self,
+        audio: Sequence[AudioInput],
+        on_transcript: OnTranscript | None = None,
+        *,
+        asked: Asked = NOTHING,
+    ) -> Transcription:
         """What ``transcribe`` runs, for whoever wants each transcript as soon as it is there, or may give up.
 
         Args:
             audio: files or samples, all there.
             on_transcript: called with each recording's place and transcript once it is there, in whatever order, by a
                 thread that has other work to do.
+            asked: what is asked for beside the texts.
         """
+        self._check(asked)
         readers = max(1, min(self.deployment.readers, len(audio)))
         whole = self.deployment.engine == "funasr"
-        intake = Intake(self._path, queue_limit_s(self.deployment), readers=readers, together=whole)
+        intake = Intake(self._path, queue_limit_s(self.deployment), asked=asked, readers=readers, together=whole)
         return Transcription(intake, audio, readers, on_transcript)
 
     def submit(self, audio: AudioInput) -> Future[Transcript]:
@@ -130,21 +155,26 @@ class Recognizer:
         request.read(audio)
         return request.future
 
-    def request(self) -> RecordingRequest:
+    def request(self, *, asked: Asked = NOTHING) -> RecordingRequest:
         """A recording to be read and queued by a thread of the caller's, while it can be abandoned by another.
 
-        It is read no further ahead than ``queue_limit_s``.
+        It is read no further ahead than ``queue_limit_s``. Raises DocumentError where the model can't do what is asked.
         """
-        return RecordingRequest(self._path, queue_limit_s(self.deployment))
+        self._check(asked)
+        return RecordingRequest(self._path, queue_limit_s(self.deployment), asked=asked)
 
-    def stream(self, on_segment: Callable[[Segment], None] | None = None) -> RecognizerStream:
+    def stream(
+        self, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING
+    ) -> RecognizerStream:
         """A recording that arrives at its own pace; its segments are recognised as soon as they are settled.
 
         Args:
             on_segment: called with each segment, in order, as soon as it and all before it are recognised (with windows
                 that overlap, never: what a segment says depends on the next). By a thread that has other work to do.
+            asked: what is asked for beside the texts.
         """
-        return RecognizerStream(self._path, on_segment)
+        self._check(asked)
+        return RecognizerStream(self._path, on_segment, asked=asked)
 
     def stats(self) -> RecognizerStats:
         """Counters since loading or the last ``reset_stats``."""
@@ -252,16 +282,41 @@ class Recognizer:
         with self._stats.stage("features"):
             features, lengths = padded(contents, self._multiple)
         started = time.perf_counter()
-        output = engine.run(EngineInput(features=features, lengths=lengths))
+        output = engine.run(EngineInput(features=features, lengths=lengths, prompts=self._prompts(jobs)))
         took_s, padded_s = time.perf_counter() - started, features.shape[1] * len(jobs) * self.model.frontend.frame_s
         self._stats.add_run((len(jobs), features.shape[1]), took_s, padded_s)
         with self._stats.stage("decode"):
-            return self._decode(self._decoder, output)
+            decoded = self._decode(self._decoder, output)
+            if not any(job.asked.words for job in jobs):
+                return decoded
+            words = self._decoder.words(output, self.model.frontend.frame_s)
+            return [
+                replace(one, words=said) if job.asked.words else one
+                for job, one, said in zip(jobs, decoded, words, strict=True)
+            ]
 
     def _decode(self, decoder: Decoder, output: EngineOutput) -> list[Decoded]:
         if self.deployment.chunking.overlap_s:
             return decoder.decode_timed(output, self.model.frontend.frame_s)
         return [Decoded(text) for text in decoder.decode(output)]
+
+    def _prompts(self, jobs: Sequence[SegmentJob]) -> tuple[tuple[str, str], ...]:
+        """Language and text normalisation of each row; empty where all have the deployment's."""
+        if all(job.asked.language is None and job.asked.text_norm is None for job in jobs):
+            return ()
+        usual = self.deployment
+        return tuple((job.asked.language or usual.language, job.asked.text_norm or usual.text_norm) for job in jobs)
+
+    def _check(self, asked: Asked) -> None:
+        architecture = self.model.architecture
+        if asked.words and not can_time_words(self.deployment, architecture):
+            raise DocumentError(f"Times of words must be of a model that gives them, but this is a {architecture}.")
+        chosen = asked.language is not None or asked.text_norm is not None
+        if chosen and not can_choose_language(self.deployment, architecture):
+            raise DocumentError(
+                f"A request's language must be of a model that has a choice, but this is a {architecture} by "
+                f"{self.deployment.engine}."
+            )
 
 
 def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:

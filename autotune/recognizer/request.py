@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded
 from autotune.recognizer.dispatcher import SegmentJob
@@ -27,6 +28,7 @@ class Request:
         self,
         arrival_s: float,
         *,
+        asked: Asked = NOTHING,
         owner: object = None,
         together: bool = False,
         on_segment: Callable[[Segment], None] | None = None,
@@ -35,6 +37,7 @@ class Request:
 
         Args:
             arrival_s: ``time.perf_counter()`` when the recording arrived, or ``batching.OFFLINE``.
+            asked: what it asks for beside its text.
             owner: the owner of its segments, see ``SegmentJob``; None: the request itself.
             together: see ``SegmentJob``.
             on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
@@ -42,6 +45,7 @@ class Request:
         """
         self.future: Future[Transcript] = Future()
         self._arrival_s = arrival_s
+        self._asked = asked
         self._owner = self if owner is None else owner
         self._together = together
         self._on_segment = on_segment
@@ -77,6 +81,7 @@ class Request:
             owner=self._owner,
             # A spoken segment arrived when it had been spoken: what lies before it must not put it off once more.
             before_s=start_s if arrival_s is None else 0.0,
+            asked=self._asked,
             together=self._together,
         )
 

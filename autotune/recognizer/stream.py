@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Piece, SampleBuffer
 from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
@@ -24,10 +26,14 @@ _INTERIM_SAMPLES = 15 * SAMPLE_RATE_HZ
 class RecognizerStream:
     """One recording, fed piece by piece; for one thread, but ``abandon`` is for any. Made by ``Recognizer.stream``."""
 
-    def __init__(self, path: IntakePath, on_segment: Callable[[Segment], None] | None = None) -> None:
+    def __init__(
+        self, path: IntakePath, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING
+    ) -> None:
         self._path = path
         self._chunker = path.chunkers.new(None, live=True)
-        self._request = Request(time.perf_counter(), on_segment=on_segment)
+        self._request = Request(time.perf_counter(), asked=asked, on_segment=on_segment)
+        # An interim text needs no times.
+        self._interim_asked = replace(asked, words=False)
         self._unsettled = SampleBuffer()
         self._settled = 0
         """Place of the first sample that lies in no settled piece."""
@@ -69,7 +75,15 @@ class RecognizerStream:
         with self._path.turns, self._path.stats.stage("features"):
             content = self._path.content(samples)
         # Not a segment of the request, or it would be in the transcript; but of its owner, to be withdrawn with it.
-        job = SegmentJob(content, len(samples) / SAMPLE_RATE_HZ, time.perf_counter(), done, 0, self._request)
+        job = SegmentJob(
+            content,
+            len(samples) / SAMPLE_RATE_HZ,
+            time.perf_counter(),
+            done,
+            0,
+            self._request,
+            asked=self._interim_asked,
+        )
         self._path.dispatcher.put([job])
         return future
 
@@ -103,8 +117,8 @@ class RecognizerStream:
 class RecordingRequest:
     """One recording that a thread reads and queues; made by ``Recognizer.request``."""
 
-    def __init__(self, path: IntakePath, limit_s: float) -> None:
-        self._intake = Intake(path, limit_s)
+    def __init__(self, path: IntakePath, limit_s: float, *, asked: Asked = NOTHING) -> None:
+        self._intake = Intake(path, limit_s, asked=asked)
         self._reader = self._intake.reader()
         self._request = self._intake.begin(time.perf_counter())
 

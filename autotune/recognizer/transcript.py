@@ -6,9 +6,9 @@ import difflib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from autotune.recognizer.decoding import Decoded, clean_text, join_texts
+from autotune.recognizer.decoding import Decoded, Word, clean_text, join_texts
 
 __all__ = ["Overlap", "Place", "Segment", "Transcript", "Unit", "assemble", "find_seam", "segment_of", "units_of"]
 
@@ -23,6 +23,13 @@ class Segment:
     """Without tags, and without what a neighbour that overlaps it has already said."""
     raw: str
     """As FunASR gives it, SenseVoice's tags included."""
+    words: tuple[Word, ...] = ()
+    """The words of ``text``; empty unless they were asked for."""
+
+    def moved(self, by_s: float) -> Segment:
+        """The segment, so many seconds later in its recording."""
+        words = _later(self.words, by_s)
+        return replace(self, start_s=self.start_s + by_s, end_s=self.end_s + by_s, words=words)
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,12 @@ class Place:
 
 def segment_of(place: Place, decoded: Decoded) -> Segment:
     """The segment of a text, where it shares no audio with its neighbours."""
-    return Segment(start_s=place.start_s, end_s=place.end_s, text=clean_text(decoded.text), raw=decoded.text)
+    words = _later(decoded.words, place.start_s)
+    return Segment(place.start_s, place.end_s, clean_text(decoded.text), decoded.text, words)
+
+
+def _later(words: Sequence[Word], by_s: float) -> tuple[Word, ...]:
+    return tuple(Word(word.text, word.start_s + by_s, word.end_s + by_s) for word in words)
 
 
 def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float) -> Transcript:
@@ -58,18 +70,16 @@ def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float
         decoded: the text of each; with times where segments overlap and the decoder gives them.
         audio_s: length of the recording.
     """
-    texts = _texts(places, decoded)
-    segments = tuple(
-        Segment(start_s=place.start_s, end_s=place.end_s, text=text, raw=result.text)
-        for place, result, text in zip(places, decoded, texts, strict=True)
-    )
-    return Transcript(text=join_texts(texts), segments=segments, audio_s=audio_s)
+    if any(place.shared_s for place in places):
+        segments = _seamed(places, decoded)
+    else:
+        segments = [segment_of(place, result) for place, result in zip(places, decoded, strict=True)]
+    text = join_texts([segment.text for segment in segments])
+    return Transcript(text=text, segments=tuple(segments), audio_s=audio_s)
 
 
-def _texts(places: Sequence[Place], decoded: Sequence[Decoded]) -> list[str]:
-    """What each segment adds to the text."""
-    if not any(place.shared_s for place in places):
-        return [clean_text(segment.text) for segment in decoded]
+def _seamed(places: Sequence[Place], decoded: Sequence[Decoded]) -> list[Segment]:
+    """The segments with what each of them adds to the text."""
     units = [
         units_of(segment.text, segment.times_s, place.start_s) for place, segment in zip(places, decoded, strict=True)
     ]
@@ -82,7 +92,30 @@ def _texts(places: Sequence[Place], decoded: Sequence[Decoded]) -> list[str]:
             first = kept[right - 1][0]
             keep, skip = find_seam(units[right - 1][first:], units[right], overlap)
             kept[right - 1][1], kept[right][0] = first + keep, skip
-    return [_text(segment.text, own, low, high) for segment, own, (low, high) in zip(decoded, units, kept, strict=True)]
+    segments = []
+    for place, result, own, (low, high) in zip(places, decoded, units, kept, strict=True):
+        whole = segment_of(place, result)
+        words = _words(whole.words, own, low, high)
+        segments.append(replace(whole, text=_text(result.text, own, low, high), words=words))
+    return segments
+
+
+def _words(words: Sequence[Word], units: Sequence[Unit], low: int, high: int) -> tuple[Word, ...]:
+    """The words in the units ``low..high``, found by counting letters: both are the same text, cut otherwise."""
+    first = sum(_letters(unit.core) for unit in units[:low])
+    stop = first + sum(_letters(unit.core) for unit in units[low:high])
+    kept, at = [], 0
+    for word in words:
+        letters = _letters(word.text)
+        # Punctuation goes with the letter before it.
+        if first <= (at if letters else at - 1) < stop:
+            kept.append(word)
+        at += letters
+    return tuple(kept)
+
+
+def _letters(text: str) -> int:
+    return sum(character.isalnum() for character in text)
 
 
 def _text(raw: str, units: Sequence[Unit], low: int, high: int) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast, get_args
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
@@ -21,8 +21,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from autotune.deployment import Language
 from autotune.errors import AudioError
 from autotune.recognizer.admission import Rejected
+from autotune.recognizer.asked import Asked
 from autotune.serve.guard import BodyRules, RequestGuard
 from autotune.serve.openai_api import CONTENT_TYPES, PATH, openapi, written
 from autotune.serve.service import Service
@@ -36,7 +38,7 @@ T = TypeVar("T")
 _PAGE = Path(__file__).parent / "page.html"
 _MOST_FIELDS = 32
 _CLIENT_GONE = 499
-_IGNORED = ("language", "prompt", "temperature", "timestamp_granularities[]", "chunking_strategy", "include[]")
+_IGNORED = ("prompt", "temperature", "chunking_strategy", "include[]")
 """Fields that OpenAI's clients may send and that have no effect; the answer names them in ``X-Autotune-Ignored``."""
 
 
@@ -113,20 +115,21 @@ class _Handlers:
     async def transcriptions(self, request: Request) -> Response:
         service, started = self.service, time.perf_counter()
         async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-            asked = _parsed(form)
+            sent = _parsed(form, service)
             path = service.new_path()
             try:
-                await asyncio.to_thread(_save, asked.file.file, path)
+                await asyncio.to_thread(_save, sent.file.file, path)
                 received = time.perf_counter()
                 service.metrics.spent("receive", received - started)
-                transcript = await _while_connected(request, service.transcribe(path))
+                transcript = await _while_connected(request, service.transcribe(path, sent.asked))
             finally:
                 path.unlink(missing_ok=True)
-        text = written(transcript, asked.response_format, service.document.deployment.language)
+        language = sent.asked.language or service.document.deployment.language
+        text = written(transcript, sent.response_format, language)
         service.metrics.spent("total", time.perf_counter() - started)
         service.metrics.answered(200)
-        headers = {"X-Autotune-Ignored": ", ".join(asked.ignored)} if asked.ignored else None
-        return Response(text, media_type=CONTENT_TYPES[asked.response_format], headers=headers)
+        headers = {"X-Autotune-Ignored": ", ".join(sent.ignored)} if sent.ignored else None
+        return Response(text, media_type=CONTENT_TYPES[sent.response_format], headers=headers)
 
     async def stream(self, socket: WebSocket) -> None:
         await converse(socket, self.service)
@@ -182,10 +185,11 @@ class _Handlers:
 class _TranscriptionForm:
     file: UploadFile
     response_format: str
+    asked: Asked
     ignored: tuple[str, ...]
 
 
-def _parsed(form: FormData) -> _TranscriptionForm:
+def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     """The fields of a transcription request. Raises HTTPException 400."""
     file = form.get("file")
     if not isinstance(file, UploadFile):
@@ -197,9 +201,18 @@ def _parsed(form: FormData) -> _TranscriptionForm:
         )
     if f"{form.get('stream', '')}".lower() in ("true", "1"):
         raise HTTPException(400, "stream must be false: the text is sent as a whole. Use the WebSocket for a live one.")
-    if "word" in form.getlist("timestamp_granularities[]"):
+    words = "word" in form.getlist("timestamp_granularities[]")
+    if words and not service.times_words:
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
-    return _TranscriptionForm(file, response_format, tuple(name for name in _IGNORED if form.get(name)))
+    ignored = [name for name in _IGNORED if form.get(name)]
+    language = f"{form.get('language') or ''}".strip().lower() or None
+    if language is not None and not service.chooses_language:
+        ignored.insert(0, "language")
+        language = None
+    if language is not None and language not in get_args(Language):
+        raise HTTPException(400, f"language must be one of {', '.join(get_args(Language))}, but got {language!r}.")
+    asked = Asked(words=words, language=cast("Language | None", language))
+    return _TranscriptionForm(file, response_format, asked, tuple(ignored))
 
 
 def _save(source: IO[bytes], path: Path) -> None:

@@ -7,11 +7,12 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autotune.errors import AutotuneError
 from autotune.recognizer import Transcript
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.serve.live import LiveStream, StreamEvents
 from autotune.serve.wire import BackendError, Message, error_of, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus
@@ -29,6 +30,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 @dataclass
 class _PendingFile:
     path: Path
+    asked: Asked
     future: asyncio.Future[Transcript]
     attempts: int = 1
 
@@ -104,7 +106,7 @@ class Backend:
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         self._fail_all("the server is stopping")
 
-    async def transcribe(self, path: Path) -> Transcript:
+    async def transcribe(self, path: Path, asked: Asked = NOTHING) -> Transcript:
         """Transcribe a file; cancelling it withdraws it from the worker.
 
         Raises:
@@ -113,9 +115,9 @@ class Backend:
         """
         # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
-        job = _PendingFile(path, asyncio.get_running_loop().create_future())
+        job = _PendingFile(path, asked, asyncio.get_running_loop().create_future())
         self._files[number] = job
-        self._send({"op": "file", "id": number, "path": str(path)})
+        self._send(_file_order(number, job))
         try:
             return await job.future
         except asyncio.CancelledError:
@@ -124,10 +126,10 @@ class Backend:
         finally:
             del self._files[number]
 
-    def open(self, rate_hz: int, events: StreamEvents) -> LiveStream:
+    def open(self, rate_hz: int, events: StreamEvents, asked: Asked = NOTHING) -> LiveStream:
         """Open a recording that arrives at its own pace, ``rate_hz`` samples a second; ``LiveStream.close`` ends it."""
         number = next(self._numbers)
-        stream = LiveStream(number, rate_hz, events, self._send, lambda: self._streams.pop(number, None))
+        stream = LiveStream(number, rate_hz, events, self._send, lambda: self._streams.pop(number, None), asked=asked)
         self._streams[number] = stream
         if self.ready:
             stream.begin()
@@ -183,7 +185,7 @@ class Backend:
         if not self._first.done():
             self._first.set_result(None)
         for number, job in self._files.items():
-            self._send({"op": "file", "id": number, "path": str(job.path)})
+            self._send(_file_order(number, job))
         for stream in list(self._streams.values()):
             stream.begin()
 
@@ -231,3 +233,7 @@ class Backend:
                 job.future.set_exception(BackendError(f"This recording was not answered: {why}."))
         for stream in list(self._streams.values()):
             stream.fail(BackendError(f"This stream was not finished: {why}."))
+
+
+def _file_order(number: int, job: _PendingFile) -> Message:
+    return {"op": "file", "id": number, "path": str(job.path), "asked": asdict(job.asked)}

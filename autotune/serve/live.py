@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from autotune.recognizer import Segment, Transcript
+from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.decoding import join_texts
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
@@ -36,9 +37,16 @@ class LiveStream:
     """One recording of 16-bit PCM that arrives at its own pace. Made by ``Backend.open``."""
 
     def __init__(
-        self, number: int, rate_hz: int, events: StreamEvents, send: _Send, forget: Callable[[], object]
+        self,
+        number: int,
+        rate_hz: int,
+        events: StreamEvents,
+        send: _Send,
+        forget: Callable[[], object],
+        *,
+        asked: Asked = NOTHING,
     ) -> None:
-        self._number, self._rate_hz, self._events = number, rate_hz, events
+        self._number, self._rate_hz, self._events, self._asked_for = number, rate_hz, events, asked
         self._send, self._forget = send, forget
         self._future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
@@ -67,7 +75,7 @@ class LiveStream:
         self._offset_s = self._kept_from / self._rate_hz
         self._sent = self._taken = 0
         self._asked = False
-        self._send({"op": "open", "id": self._number, "rate_hz": self._rate_hz})
+        self._send({"op": "open", "id": self._number, "rate_hz": self._rate_hz, "asked": asdict(self._asked_for)})
         self._send_audio(bytes(self._kept))
         if self._ended:
             self._send({"op": "end", "id": self._number})
@@ -141,7 +149,7 @@ class LiveStream:
             self._future.set_exception(error)
 
     def _settle(self, segment: Segment) -> None:
-        moved = replace(segment, start_s=segment.start_s + self._offset_s, end_s=segment.end_s + self._offset_s)
+        moved = segment.moved(self._offset_s)
         self._segments.append(moved)
         self._attempts = 1  # this worker got on with it, so it isn't the audio that kills workers
         # Whole samples, and never more than there are.
@@ -154,10 +162,7 @@ class LiveStream:
     def _finish(self, transcript: Transcript) -> None:
         """Settle the whole text. Where windows overlap, segments come only now: each depends on the next."""
         if not self._segments and transcript.segments:
-            self._segments = [
-                replace(part, start_s=part.start_s + self._offset_s, end_s=part.end_s + self._offset_s)
-                for part in transcript.segments
-            ]
+            self._segments = [part.moved(self._offset_s) for part in transcript.segments]
             for segment in self._segments:
                 self._events.on_segment(segment)
         text = join_texts([segment.text for segment in self._segments])

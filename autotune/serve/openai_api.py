@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autotune.recognizer import Segment, Transcript
+from autotune.recognizer import Segment, Transcript, Word
 from autotune.version import __version__
 
 __all__ = ["CONTENT_TYPES", "PATH", "openapi", "written"]
@@ -68,7 +68,15 @@ def _transcriptions() -> dict[str, Any]:
         "file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, opus or mp3, any rate"},
         "model": {"type": "string", "description": "Any: one model is served"},
         "response_format": {"type": "string", "enum": list(CONTENT_TYPES), "default": "json"},
-        "language": {"type": "string", "description": "Ignored: as the deployment was measured"},
+        "language": {
+            "type": "string",
+            "description": "For SenseVoice: auto, zh, en, yue, ja or ko instead of what was measured; else ignored",
+        },
+        "timestamp_granularities[]": {
+            "type": "array",
+            "items": {"type": "string", "enum": ["segment", "word"]},
+            "description": "word: times of words, too, in verbose_json; subtitles have a cue a word",
+        },
         "prompt": {"type": "string", "description": "Ignored"},
         "temperature": {"type": "number", "description": "Ignored"},
     }
@@ -111,21 +119,26 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
     """The transcript as one of ``CONTENT_TYPES``.
 
     Args:
-        transcript: segments without text are left out of subtitles.
+        transcript: segments without text are left out of subtitles; with words, each is a cue.
         response_format: a key of ``CONTENT_TYPES``.
-        language: of the deployment; ``auto`` where the model decides.
+        language: that was asked for, or the deployment's; ``auto`` where the model decides.
     """
     if response_format == "text":
         return transcript.text + "\n"
     if response_format == "srt":
-        return "".join(f"{number}\n{_line(segment, ',')}\n\n" for number, segment in enumerate(_spoken(transcript), 1))
+        return "".join(f"{number}\n{_line(cue, ',')}\n\n" for number, cue in enumerate(_cues(transcript), 1))
     if response_format == "vtt":
-        return "WEBVTT\n\n" + "".join(f"{_line(segment, '.')}\n\n" for segment in _spoken(transcript))
+        return "WEBVTT\n\n" + "".join(f"{_line(cue, '.')}\n\n" for cue in _cues(transcript))
     if response_format == "json":
         return json.dumps({"text": transcript.text}, ensure_ascii=False)
     segments = [
         {"id": number, "start": round(segment.start_s, 3), "end": round(segment.end_s, 3), "text": segment.text}
         for number, segment in enumerate(transcript.segments)
+    ]
+    words = [
+        {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
+        for segment in transcript.segments
+        for word in segment.words
     ]
     return json.dumps(
         {
@@ -134,19 +147,24 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
             "duration": round(transcript.audio_s, 3),
             "text": transcript.text,
             "segments": segments,
+            **({"words": words} if words else {}),
         },
         ensure_ascii=False,
     )
 
 
-def _spoken(transcript: Transcript) -> list[Segment]:
-    return [segment for segment in transcript.segments if segment.text]
+def _cues(transcript: Transcript) -> list[Segment | Word]:
+    """The segments with text, or their words where those were asked for."""
+    cues: list[Segment | Word] = []
+    for segment in transcript.segments:
+        cues += segment.words or ([segment] if segment.text else [])
+    return cues
 
 
-def _line(segment: Segment, point: str) -> str:
+def _line(cue: Segment | Word, point: str) -> str:
     # An empty line would end the cue.
-    text = " ".join(segment.text.split())
-    return f"{_time(segment.start_s, point)} --> {_time(segment.end_s, point)}\n{text}"
+    text = " ".join(cue.text.split())
+    return f"{_time(cue.start_s, point)} --> {_time(cue.end_s, point)}\n{text}"
 
 
 def _time(seconds: float, point: str) -> str:

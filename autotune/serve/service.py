@@ -12,6 +12,7 @@ from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer import Transcript
 from autotune.recognizer.admission import Admission, Rejected
+from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
 from autotune.serve.backend import Backend
 from autotune.serve.limits import hang_s, interims_fit, limits_of
 from autotune.serve.metrics import Metrics
@@ -55,6 +56,16 @@ class Service:
         if self._backend is None:
             raise Rejected("not_ready", "The model is being loaded. Try again later.", status=503, retry_after_s=5)
         return self._backend
+
+    @property
+    def times_words(self) -> bool:
+        """Whether the times of words can be had."""
+        return can_time_words(self.document.deployment, self.document.model.architecture)
+
+    @property
+    def chooses_language(self) -> bool:
+        """Whether a request may have a language of its own."""
+        return can_choose_language(self.document.deployment, self.document.model.architecture)
 
     @property
     def ready(self) -> bool:
@@ -104,7 +115,7 @@ class Service:
         self._uploads += 1
         return Path(self.folder.name) / f"{self._uploads}"
 
-    async def transcribe(self, path: Path) -> Transcript:
+    async def transcribe(self, path: Path, asked: Asked = NOTHING) -> Transcript:
         """Transcribe a file that was received, if its length is admitted.
 
         Raises:
@@ -116,7 +127,7 @@ class Service:
         info = await asyncio.to_thread(audio_info, path)
         started = time.perf_counter()
         with self.admission.recording(info.duration_s):
-            transcript = await self.backend.transcribe(path)
+            transcript = await self.backend.transcribe(path, asked)
         self.metrics.spent("recognise", time.perf_counter() - started)
         return transcript
 

@@ -14,13 +14,15 @@ import json
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from autotune.deployment import Language, TextNorm
 from autotune.errors import AudioError
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
+from autotune.recognizer.asked import Asked
 from autotune.serve.limits import INTERIM_S
 from autotune.serve.live import StreamEvents
 from autotune.serve.service import Service
@@ -45,6 +47,10 @@ class Header:
     wav_name: str = "demo"
     wav_format: str = "pcm"
     audio_fs: int = 16000
+    svs_lang: Language | None = None
+    """SenseVoice's language for this recording; None: the deployment's."""
+    svs_itn: bool | None = None
+    """Whether SenseVoice writes numbers as digits and punctuates; None: as the deployment was measured."""
 
     def updated(self, message: Mapping[str, Any]) -> Header:
         """This header with the values that a message changes; a client may send some of them at any time.
@@ -67,7 +73,25 @@ class Header:
             if isinstance(rate, bool) or not isinstance(rate, int) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
                 raise ValueError(f"audio_fs must be in {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz, but got {rate!r}")
             header = replace(header, audio_fs=rate)
+        if "svs_lang" in message:
+            if message["svs_lang"] not in get_args(Language):
+                raise ValueError(
+                    f"svs_lang must be one of {', '.join(get_args(Language))}, but got {message['svs_lang']!r:.40}"
+                )
+            header = replace(header, svs_lang=message["svs_lang"])
+        if "svs_itn" in message:
+            if not isinstance(message["svs_itn"], bool):
+                raise ValueError(f"svs_itn must be true or false, but got {message['svs_itn']!r:.40}")
+            header = replace(header, svs_itn=message["svs_itn"])
         return header
+
+    def asked(self, service: Service) -> Asked:
+        """What the recording asks for, as far as the model can give it: FunASR's clients send SenseVoice's settings to
+        every server, and take times where they come."""
+        if not service.chooses_language:
+            return Asked(words=service.times_words)
+        text_norm: TextNorm | None = None if self.svs_itn is None else "withitn" if self.svs_itn else "woitn"
+        return Asked(service.times_words, self.svs_lang, text_norm)
 
     @property
     def raw(self) -> bool:
@@ -224,10 +248,16 @@ class _Upload:
         if self._wave is not None:
             self._wave.close()
         self._file.close()
-        transcript = await self._service.transcribe(self._path)
+        transcript = await self._service.transcribe(self._path, self._header.asked(self._service))
         stamps = [_stamp(segment) for segment in transcript.segments if segment.text]
         await _send(
-            self._socket, self._header, "offline", transcript.text, is_final=True, is_end=is_end, stamp_sents=stamps
+            self._socket,
+            self._header,
+            "offline",
+            transcript.text,
+            is_final=True,
+            is_end=is_end,
+            more={"stamp_sents": stamps, "timestamp": _timestamp(*transcript.segments)},
         )
 
     def close(self) -> None:
@@ -254,7 +284,9 @@ class _Speech:
         self._odd = b""
         """Half a sample: the end of a message with an odd number of bytes."""
         self._most_s = service.limits.duration_s
-        self._stream = service.backend.open(header.audio_fs, StreamEvents(self._settled, self._interim))
+        self._stream = service.backend.open(
+            header.audio_fs, StreamEvents(self._settled, self._interim), header.asked(service)
+        )
 
     async def feed(self, content: bytes) -> None:
         whole = self._odd + content
@@ -286,7 +318,8 @@ class _Speech:
         # In 2pass the whole text replaces the interim ones; in online, clients append it to them.
         text = segment.text if self._header.mode == "2pass" else rest
         if text:
-            self._outbox.put_nowait({"mode": self._final_mode, "text": text, "stamp_sents": [_stamp(segment)]})
+            more = {"stamp_sents": [_stamp(segment)], "timestamp": _timestamp(segment)}
+            self._outbox.put_nowait({"mode": self._final_mode, "text": text, "more": more})
 
     def _interim(self, text: str) -> None:
         new = self._agreement.push(text)
@@ -311,14 +344,13 @@ async def _send(
     *,
     is_final: bool,
     is_end: bool,
-    stamp_sents: list[dict[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     message: dict[str, Any] = {"mode": mode, "wav_name": header.wav_name, "text": text, "is_final": is_final}
     # Not in websocket_protocol.md: funasr_wss_client.py sends it and waits for it to come back with ``is_final``.
     if is_end:
         message["is_end"] = True
-    if stamp_sents:
-        message["stamp_sents"] = stamp_sents
+    message |= {name: value for name, value in (more or {}).items() if value}
     # Starlette's errors where the client has left meanwhile; the pending receive notices that too.
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
         await socket.send_text(json.dumps(message, ensure_ascii=False))
@@ -331,7 +363,18 @@ def _stamp(segment: Segment) -> dict[str, Any]:
         "punc": "",
         "start": round(segment.start_s * 1000),
         "end": round(segment.end_s * 1000),
+        "ts_list": _times_ms(segment),
     }
+
+
+def _times_ms(segment: Segment) -> list[list[int]]:
+    return [[round(word.start_s * 1000), round(word.end_s * 1000)] for word in segment.words]
+
+
+def _timestamp(*segments: Segment) -> str:
+    """Times of all words as FunASR's servers send them, a JSON text in JSON; empty where there are none."""
+    times = [pair for segment in segments for pair in _times_ms(segment)]
+    return json.dumps(times, separators=(",", ":")) if times else ""
 
 
 class Agreement:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import IO, Any
 
 from autotune.errors import AudioError, AutotuneError
-from autotune.recognizer import Segment, Transcript
+from autotune.recognizer import Segment, Transcript, Word
 
 __all__ = [
     "BackendError",
@@ -65,12 +65,14 @@ async def receive_frame(reader: asyncio.StreamReader) -> Message | None:
 
 def segment_to(segment: Segment) -> list[Any]:
     """A segment as a JSON value."""
-    return [segment.start_s, segment.end_s, segment.text, segment.raw]
+    words = [[word.text, word.start_s, word.end_s] for word in segment.words]
+    return [segment.start_s, segment.end_s, segment.text, segment.raw, words]
 
 
 def segment_from(value: list[Any]) -> Segment:
     """The segment that ``segment_to`` wrote."""
-    return Segment(*value)
+    start_s, end_s, text, raw, words = value
+    return Segment(start_s, end_s, text, raw, tuple(Word(*word) for word in words))
 
 
 def transcript_to(transcript: Transcript) -> Message:

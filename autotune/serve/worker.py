@@ -27,6 +27,7 @@ from autotune.errors import AudioError
 from autotune.isolation.activity import heartbeat
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, warmup_shapes
+from autotune.recognizer.asked import Asked
 from autotune.serve.memory import memory_given_back
 from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
 
@@ -88,9 +89,9 @@ class _Worker:
     def _take(self, message: Message, content: bytes) -> None:
         number, order = message["id"], message["op"]
         if order == "file":
-            self._jobs[number] = _FileJob(self, number, Path(message["path"]))
+            self._jobs[number] = _FileJob(self, number, Path(message["path"]), Asked(**message["asked"]))
         elif order == "open":
-            self._jobs[number] = _LiveJob(self, number, message["rate_hz"])
+            self._jobs[number] = _LiveJob(self, number, message["rate_hz"], Asked(**message["asked"]))
         elif (job := self._jobs.get(number)) is None:
             return  # it failed, which the server gets as its own message
         elif order == "drop":
@@ -120,9 +121,9 @@ def _error_message(error: BaseException, path: Path | None = None) -> Message:
 class _FileJob:
     """Transcribes a file in a thread of its own, and sends its transcript or its error to the server."""
 
-    def __init__(self, worker: _Worker, number: int, path: Path) -> None:
+    def __init__(self, worker: _Worker, number: int, path: Path, asked: Asked) -> None:
         self._worker, self._number, self._path = worker, number, path
-        self._request = worker.recognizer.request()
+        self._request = worker.recognizer.request(asked=asked)
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def drop(self) -> None:
@@ -146,12 +147,12 @@ class _FileJob:
 class _LiveJob:
     """Transcribes one recording that arrives at its own pace: 16-bit PCM, mono, little endian."""
 
-    def __init__(self, worker: _Worker, number: int, rate_hz: int) -> None:
+    def __init__(self, worker: _Worker, number: int, rate_hz: int, asked: Asked) -> None:
         self._worker, self._number = worker, number
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         """The server's messages about this stream, in order."""
         self._stream = worker.recognizer.stream(
-            lambda segment: worker.send({"id": number, "segment": segment_to(segment)})
+            lambda segment: worker.send({"id": number, "segment": segment_to(segment)}), asked=asked
         )
         self._resampler = None
         if rate_hz != SAMPLE_RATE_HZ:

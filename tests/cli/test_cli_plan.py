@@ -48,7 +48,10 @@ def test_a_plan_is_one_screen_a_document_and_a_picture_and_kubernetes_takes_it(
     assert shown.rstrip().endswith("--rate 40 --duration 5m --slo p95_latency_s=0.3")
     assert plot.read_bytes().startswith(b"\x89PNG")
     report = tmp_path / "load.json"
-    report.write_text(json.dumps(load_report(*(load_run(steady([0.2] * 120), load=load) for load in (6.0, 12.0))).to_json()), encoding="utf-8")
+    report.write_text(
+        json.dumps(load_report(*(load_run(steady([0.2] * 120), load=load) for load in (6.0, 12.0))).to_json()),
+        encoding="utf-8",
+    )
     drawn = plot.read_bytes()
     assert run("plan", file, *asked, "--plot", plot, "--measured", report) == 0
     assert plot.read_bytes() != drawn

@@ -71,9 +71,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(workplace: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [*command(3), "--service-times"], cwd=workplace, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*command(3), "--service-times"], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "broken.wav" in done.stderr
     assert "1 of 4 files skipped" in done.stderr

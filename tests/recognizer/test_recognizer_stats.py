@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from autotune.recognizer.stats import STAGES, BatchFacts, Stats
+from autotune.recognizer import BatchFacts
+from autotune.recognizer.stats import STAGES, Stats
 
 
 def burn(seconds: float) -> None:

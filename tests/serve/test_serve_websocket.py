@@ -29,6 +29,10 @@ def test_offline_gives_the_recognizers_text_at_once(served: Served, tmp_path: Pa
         assert found["text"] == expected_text(served.deployment, path)
         assert (found["mode"], found["wav_name"], found["is_end"]) == ("offline", "meeting", True)
         assert all(one["start"] < one["end"] for one in found["stamp_sents"])
+        times = json.loads(found["timestamp"])
+        assert len(times) == len(found["text"].replace(" ", "")), "a time for each character"
+        assert times == [pair for one in found["stamp_sents"] for pair in one["ts_list"]]
+        assert all(start <= end for start, end in times)
         # Another one on the same connection, as a file this time, from a client that knows no is_end.
         socket.send(header("offline", wav_format="wav"))
         say(socket, path.read_bytes(), 100_000)
