@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -54,6 +55,10 @@ def _root(
 
 def main(argv: list[str] | None = None) -> None:
     """Run a command; exit 0 done, 1 failed, 2 usage, 3 the measured answer is no, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that isn't UTF-8 shows what it can: that must end no command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("--help", "--version"):
         arguments.insert(0, "tune")

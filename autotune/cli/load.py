@@ -80,7 +80,7 @@ def _tell(report: LoadReport, *, json_: bool) -> None:
     from autotune.errors import InfeasibleSloError, LoadError
 
     if json_:
-        print(json.dumps(report.to_json(), ensure_ascii=False))
+        print(json.dumps(report.to_json()))
     else:
         print_report(report)
     if report.interrupted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +68,7 @@ def profile(
     if plot is not None:
         print(f"Drawn to {plot}.")
     if out is not None:
-        print(f"Written to {out}. Next:\n  autotune --audio-profile {out} --audio {audio}")
+        print(f"Written to {out}. Next:\n  autotune {shlex.join(['--audio-profile', str(out), '--audio', str(audio)])}")
 
 
 def _print(survey: Survey) -> None:

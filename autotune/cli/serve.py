@@ -65,12 +65,16 @@ def _tell(text: str) -> None:
 
 
 def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
+    from autotune.serve.limits import interim_streams
+
     limits, deployment = service.limits, service.document.deployment
-    interims = "with" if service.interims else "without"
-    as_wished = service.interims or service.options.interims is not None
-    why = "" if as_wished else ", which it would carry for fewer: see --max-streams and --interims"
+    most = interim_streams(service.document)
+    if service.options.interims is None and 0 < most < limits.streams:
+        interims = f"with interim results while at most {most} are open (see --interims)"
+    else:
+        interims = f"{'with' if service.interims else 'without'} interim results"
     _tell(f"ready at {url} — {deployment.describe()}")
-    _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims} interim results{why}")
+    _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims}")
     if json_:
         facts = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
         print(json.dumps({**facts, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from typing import Any
 
 from rich import box
@@ -91,9 +92,10 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
         console.print(f"{document.reason} The file holds the baseline.", markup=False, soft_wrap=True)
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.split_s.items())
     console.print(f"Written to {result.out} after {result.wall_s:.0f} s ({spent}). Next:", soft_wrap=True)
-    console.print(f"  autotune serve {result.out}", soft_wrap=True)
-    console.print(f'  autotune plan {result.out} --demand "5000 audio-hours/day"', soft_wrap=True)
-    console.print(f"  autotune render {result.out} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
+    file = shlex.quote(str(result.out))
+    console.print(f"  autotune serve {file}", soft_wrap=True)
+    console.print(f'  autotune plan {file} --demand "5000 audio-hours/day"', soft_wrap=True)
+    console.print(f"  autotune render {file} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
 
 
 def print_shared(part: SharedPart) -> None:

@@ -23,6 +23,7 @@ from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
 from autotune.recognizer.request import Request
 from autotune.recognizer.scheduling import Lots
 from autotune.recognizer.stats import Stats
+from autotune.recognizer.transcript import Segment
 
 __all__ = [
     "AudioInput",
@@ -101,9 +102,11 @@ class Intake:
         self._asked, self._together = asked, together
         self._requests: list[Request] = []
 
-    def begin(self, arrival_s: float) -> Request:
-        """Open a request for one recording, to be filled by a reader; ``arrival_s`` as for ``Request``."""
-        request = Request(arrival_s, asked=self._asked, owner=self, together=self._together)
+    def begin(self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None) -> Request:
+        """Open a request for one recording, to be filled by a reader; arguments as for ``Request``."""
+        request = Request(
+            arrival_s, asked=self._asked, owner=self, together=self._together, on_segment=on_segment
+        )
         self._requests.append(request)
         return request
 

@@ -155,13 +155,16 @@ class Recognizer:
         request.read(audio)
         return request.future
 
-    def request(self, *, asked: Asked = NOTHING) -> RecordingRequest:
+    def request(
+        self, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING
+    ) -> RecordingRequest:
         """A recording to be read and queued by a thread of the caller's, while it can be abandoned by another.
 
-        It is read no further ahead than ``queue_limit_s``. Raises DocumentError where the model can't do what is asked.
+        It is read no further ahead than ``queue_limit_s``. Raises DocumentError where the model can't do what is asked;
+        ``on_segment`` as for ``stream``.
         """
         self._check(asked)
-        return RecordingRequest(self._path, queue_limit_s(self.deployment), asked=asked)
+        return RecordingRequest(self._path, queue_limit_s(self.deployment), on_segment, asked=asked)
 
     def stream(
         self, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING

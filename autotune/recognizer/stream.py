@@ -117,10 +117,17 @@ class RecognizerStream:
 class RecordingRequest:
     """One recording that a thread reads and queues; made by ``Recognizer.request``."""
 
-    def __init__(self, path: IntakePath, limit_s: float, *, asked: Asked = NOTHING) -> None:
+    def __init__(
+        self,
+        path: IntakePath,
+        limit_s: float,
+        on_segment: Callable[[Segment], None] | None = None,
+        *,
+        asked: Asked = NOTHING,
+    ) -> None:
         self._intake = Intake(path, limit_s, asked=asked)
         self._reader = self._intake.reader()
-        self._request = self._intake.begin(time.perf_counter())
+        self._request = self._intake.begin(time.perf_counter(), on_segment)
 
     @property
     def future(self) -> Future[Transcript]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import math
+import random
 import shutil
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast, get_args
@@ -15,18 +16,21 @@ from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from autotune.deployment import Language
-from autotune.errors import AudioError
+from autotune.errors import AudioError, AutotuneError
+from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
+from autotune.recognizer.decoding import join_texts
 from autotune.serve.guard import BodyRules, RequestGuard
-from autotune.serve.openai_api import CONTENT_TYPES, PATH, openapi, written
+from autotune.serve.openai_api import CONTENT_TYPES, PATH, event, openapi, written
 from autotune.serve.service import Service
 from autotune.serve.websocket import converse
 from autotune.serve.wire import BackendError
@@ -42,10 +46,18 @@ _IGNORED = ("prompt", "temperature", "chunking_strategy", "include[]")
 """Fields that OpenAI's clients may send and that have no effect; the answer names them in ``X-Autotune-Ignored``."""
 
 
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": ["*"],
+    "expose_headers": ["Retry-After", "X-Autotune-Ignored"],
+}
+
+
 def build_app(service: Service) -> Starlette:
     """The application of a service."""
     handlers = _Handlers(service)
     rules = BodyRules(service.limits.body_bytes, service.options.idle_s, service.options.bytes_per_s)
+    origins = service.options.cors_origins
     return Starlette(
         routes=[
             Route("/", handlers.page),
@@ -54,10 +66,13 @@ def build_app(service: Service) -> Starlette:
             Route("/metrics", handlers.metrics),
             Route("/openapi.json", handlers.openapi),
             Route("/v1/models", handlers.models),
+            Route("/v1/models/{model:path}", handlers.model),
             Route(PATH, handlers.transcriptions, methods=["POST"]),
             WebSocketRoute("/", handlers.stream),
         ],
         middleware=[
+            # In front of the guard: a preflight has no key.
+            *([Middleware(CORSMiddleware, **_CORS, allow_origins=origins)] if origins else []),
             Middleware(
                 RequestGuard,
                 api_key=service.options.api_key,
@@ -109,8 +124,17 @@ class _Handlers:
         return JSONResponse(openapi())
 
     async def models(self, _: Request) -> Response:
-        model = {"id": self.service.document.model.id, "object": "model", "created": 0, "owned_by": "autotune"}
-        return JSONResponse({"object": "list", "data": [model]})
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def model(self, request: Request) -> Response:
+        asked = request.path_params["model"]
+        if asked != self.service.document.model.id:
+            text = f"The model must be {self.service.document.model.id!r}, which is served here, but got {asked!r:.200}."
+            return self._error(404, text, "model_not_found")
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self.service.document.model.id, "object": "model", "created": 0, "owned_by": "autotune"}
 
     async def transcriptions(self, request: Request) -> Response:
         service, started = self.service, time.perf_counter()
@@ -121,15 +145,59 @@ class _Handlers:
                 await asyncio.to_thread(_save, sent.file.file, path)
                 received = time.perf_counter()
                 service.metrics.spent("receive", received - started)
+                if sent.stream:
+                    return await self._streamed(request, path, sent)
                 transcript = await _while_connected(request, service.transcribe(path, sent.asked))
             finally:
-                path.unlink(missing_ok=True)
+                if not sent.stream:
+                    path.unlink(missing_ok=True)
         language = sent.asked.language or service.document.deployment.language
         text = written(transcript, sent.response_format, language)
         service.metrics.spent("total", time.perf_counter() - started)
         service.metrics.answered(200)
         headers = {"X-Autotune-Ignored": ", ".join(sent.ignored)} if sent.ignored else None
         return Response(text, media_type=CONTENT_TYPES[sent.response_format], headers=headers)
+
+    async def _streamed(self, request: Request, path: Path, sent: _TranscriptionForm) -> Response:
+        """The text as server-sent events, each settled segment as soon as it is there.
+
+        What turns the recording away before its first segment is an answer with that status, as without a stream.
+        """
+        service, deltas, said = self.service, asyncio.Queue[str | None](), ""
+
+        def settled(segment: Segment) -> None:
+            nonlocal said
+            whole = join_texts([said, segment.text])
+            if whole != said:
+                deltas.put_nowait(whole[len(said) :])
+            said = whole
+
+        work = asyncio.create_task(_while_connected(request, service.transcribe(path, sent.asked, settled)))
+        work.add_done_callback(lambda _: deltas.put_nowait(None))
+        first = await deltas.get()
+        if first is None and work.exception() is not None:
+            path.unlink(missing_ok=True)
+            return await work  # raises what ended it
+
+        async def events() -> AsyncIterator[str]:
+            delta = first
+            try:
+                while delta is not None:
+                    yield event("transcript.text.delta", delta=delta)
+                    delta = await deltas.get()
+                text = (await work).text
+                # Where windows overlap, segments are settled only with the whole.
+                if not said and text:
+                    yield event("transcript.text.delta", delta=text)
+                yield event("transcript.text.done", text=text)
+                service.metrics.answered(200)
+            except AutotuneError as error:
+                yield event("error", message=service.without_paths(f"{error}"))
+            finally:
+                work.cancel()
+                path.unlink(missing_ok=True)
+
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     async def stream(self, socket: WebSocket) -> None:
         await converse(socket, self.service)
@@ -153,9 +221,7 @@ class _Handlers:
 
     async def wrong(self, _: Request, error: Exception) -> Response:
         self.service.metrics.rejected("not_audio")
-        # The client must not learn where uploads lie.
-        text = re.sub(rf"{re.escape(self.service.folder.name)}/\d+", "The file", f"{error}")
-        return self._error(400, text, "not_audio")
+        return self._error(400, self.service.without_paths(f"{error}"), "not_audio")
 
     async def failed(self, _: Request, error: Exception) -> Response:
         return self._error(503, f"{error} Send it again.", "recognizer_failed")
@@ -177,7 +243,8 @@ class _Handlers:
         content = {"error": {"message": text, "type": kind, "param": None, "code": code}}
         all_headers = dict(headers or {})
         if rejected is not None and rejected.retry_after_s is not None:
-            all_headers["Retry-After"] = str(rejected.retry_after_s)
+            # Spread: clients that are turned away together shall not come back together.
+            all_headers["Retry-After"] = str(math.ceil(rejected.retry_after_s * random.uniform(1.0, 1.5)))
         return JSONResponse(content, status, all_headers)
 
 
@@ -185,6 +252,7 @@ class _Handlers:
 class _TranscriptionForm:
     file: UploadFile
     response_format: str
+    stream: bool
     asked: Asked
     ignored: tuple[str, ...]
 
@@ -199,8 +267,9 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
         raise HTTPException(
             400, f"response_format must be one of {', '.join(CONTENT_TYPES)}, but got {response_format!r}."
         )
-    if f"{form.get('stream', '')}".lower() in ("true", "1"):
-        raise HTTPException(400, "stream must be false: the text is sent as a whole. Use the WebSocket for a live one.")
+    stream = f"{form.get('stream', '')}".lower() in ("true", "1")
+    if stream and response_format not in ("json", "text"):
+        raise HTTPException(400, f"response_format must be json or text with stream=true, but got {response_format!r}.")
     words = "word" in form.getlist("timestamp_granularities[]")
     if words and not service.times_words:
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
@@ -212,7 +281,7 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     if language is not None and language not in get_args(Language):
         raise HTTPException(400, f"language must be one of {', '.join(get_args(Language))}, but got {language!r}.")
     asked = Asked(words=words, language=cast("Language | None", language))
-    return _TranscriptionForm(file, response_format, asked, tuple(ignored))
+    return _TranscriptionForm(file, response_format, stream, asked, tuple(ignored))
 
 
 def _save(source: IO[bytes], path: Path) -> None:

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autotune.errors import AutotuneError
-from autotune.recognizer import Transcript
+from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.serve.live import LiveStream, StreamEvents
-from autotune.serve.wire import BackendError, Message, error_of, transcript_from
+from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus
 
 __all__ = ["Backend"]
@@ -31,8 +31,13 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 class _PendingFile:
     path: Path
     asked: Asked
+    on_segment: Callable[[Segment], None] | None
     future: asyncio.Future[Transcript]
     attempts: int = 1
+    told: int = 0
+    """Segments that ``on_segment`` has been called with."""
+    skipped: int = 0
+    """Of those, how many the present worker has sent again."""
 
 
 class Backend:
@@ -106,8 +111,12 @@ class Backend:
         await asyncio.gather(*self._supervisors, return_exceptions=True)
         self._fail_all("the server is stopping")
 
-    async def transcribe(self, path: Path, asked: Asked = NOTHING) -> Transcript:
+    async def transcribe(
+        self, path: Path, asked: Asked = NOTHING, on_segment: Callable[[Segment], None] | None = None
+    ) -> Transcript:
         """Transcribe a file; cancelling it withdraws it from the worker.
+
+        ``on_segment`` is called with each segment, in order, once it is settled, but not with windows that overlap.
 
         Raises:
             AudioError: it can't be read.
@@ -115,7 +124,7 @@ class Backend:
         """
         # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
-        job = _PendingFile(path, asked, asyncio.get_running_loop().create_future())
+        job = _PendingFile(path, asked, on_segment, asyncio.get_running_loop().create_future())
         self._files[number] = job
         self._send(_file_order(number, job))
         try:
@@ -196,6 +205,7 @@ class Backend:
         self._working = None
         for job in self._files.values():
             job.attempts += 1
+            job.skipped = 0
             if job.attempts > ATTEMPTS and not job.future.done():
                 job.future.set_exception(BackendError("The recognizer failed twice on this recording."))
         for stream in list(self._streams.values()):
@@ -216,7 +226,15 @@ class Backend:
         job = self._files.get(number)
         if job is None or job.future.done():
             return
-        if "done" in message:
+        if "segment" in message:
+            # A worker that replaces another begins anew; the same recording is cut in the same way.
+            if job.skipped < job.told:
+                job.skipped += 1
+            elif job.on_segment is not None:
+                job.told += 1
+                job.skipped += 1
+                job.on_segment(segment_from(message["segment"]))
+        elif "done" in message:
             job.future.set_result(transcript_from(message["done"]))
         elif "error" in message:
             job.future.set_exception(error_of(message["error"]))
@@ -236,4 +254,10 @@ class Backend:
 
 
 def _file_order(number: int, job: _PendingFile) -> Message:
-    return {"op": "file", "id": number, "path": str(job.path), "asked": asdict(job.asked)}
+    return {
+        "op": "file",
+        "id": number,
+        "path": str(job.path),
+        "asked": asdict(job.asked),
+        "segments": job.on_segment is not None,
+    }

@@ -76,9 +76,15 @@ class RequestGuard:
         if self._key is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+        # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket.
+        offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else scope.get("subprotocols", [])
         # Compared in constant time, or the time would tell how much of a guessed key is right.
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._key):
-            raise Rejected("unauthorised", 'Send the key as "Authorization: Bearer KEY".', status=401)
+        if not any(hmac.compare_digest(key.encode(), self._key) for key in offered):
+            raise Rejected(
+                "unauthorised",
+                'Send the key as "Authorization: Bearer KEY", or with a WebSocket as a subprotocol.',
+                status=401,
+            )
 
 
 class _Body:

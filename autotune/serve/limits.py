@@ -8,7 +8,7 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.admission import Limits
 from autotune.serve.options import ServeOptions
 
-__all__ = ["INTERIM_OF_S", "INTERIM_S", "STREAMS_SHARE", "hang_s", "interims_fit", "limits_of"]
+__all__ = ["INTERIM_OF_S", "INTERIM_S", "STREAMS_SHARE", "hang_s", "interim_streams", "limits_of"]
 
 QUEUE_FOR_S = 30.0
 """Seconds of work at the measured speed that the default queue holds."""
@@ -42,11 +42,11 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
     )
 
 
-def interims_fit(limits: Limits, document: DeploymentFile) -> bool:
-    """Whether all streams that are taken in can have interim results at the measured speed."""
+def interim_streams(document: DeploymentFile) -> int:
+    """How many streams can have interim results at the measured speed; 0: not even one."""
     # A second of a stream is recognised once for its segment, and with each interim result all that isn't settled.
     cost = 1 + INTERIM_OF_S / INTERIM_S
-    return limits.streams * cost <= STREAMS_SHARE * document.measurement.rtfx.median
+    return int(STREAMS_SHARE * document.measurement.rtfx.median / cost)
 
 
 def hang_s(document: DeploymentFile) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from autotune.recognizer import Segment, Transcript, Word
 from autotune.version import __version__
 
-__all__ = ["CONTENT_TYPES", "PATH", "openapi", "written"]
+__all__ = ["CONTENT_TYPES", "PATH", "event", "openapi", "written"]
 
 PATH = "/v1/audio/transcriptions"
 
@@ -29,6 +30,41 @@ _ERROR = {
     },
 }
 
+_TRANSCRIPT = {
+    "type": "object",
+    "required": ["text"],
+    "properties": {
+        "text": {"type": "string"},
+        "task": {"type": "string"},
+        "language": {"type": "string"},
+        "duration": {"type": "number"},
+        "segments": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "integer"},
+                    "start": {"type": "number"},
+                    "end": {"type": "number"},
+                    "text": {"type": "string"},
+                },
+            },
+        },
+        "words": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "word": {"type": "string"},
+                    "start": {"type": "number"},
+                    "end": {"type": "number"},
+                },
+            },
+        },
+    },
+}
+"""All but ``text`` in verbose_json alone."""
+
 _STATUSES = {
     "400": "The form or its recording is wrong",
     "401": "The key is missing or wrong",
@@ -47,6 +83,14 @@ def openapi() -> dict[str, Any]:
         "paths": {
             PATH: {"post": _transcriptions()},
             "/v1/models": {"get": _plain("The model that is served", "application/json", key=True)},
+            "/v1/models/{model}": {
+                "get": {
+                    **_plain("The same by its id", "application/json", key=True),
+                    "parameters": [
+                        {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+                    ],
+                }
+            },
             "/healthz": {"get": _plain("Alive", "application/json")},
             "/readyz": {"get": {**_plain("Ready", "application/json", other={"503": "Loading or stopping"})}},
             "/metrics": {"get": _plain("Counters for Prometheus", "text/plain")},
@@ -64,6 +108,8 @@ def _transcriptions() -> dict[str, Any]:
     answers: dict[str, Any] = {status: _error(text) for status, text in _STATUSES.items()}
     kinds = {kind.partition(";")[0] for kind in CONTENT_TYPES.values()}
     answers["200"] = {"description": "The transcript", "content": {kind: {} for kind in sorted(kinds)}}
+    answers["200"]["content"]["application/json"] = {"schema": _TRANSCRIPT}
+    answers["200"]["content"]["text/event-stream"] = {}
     properties = {
         "file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, opus or mp3, any rate"},
         "model": {"type": "string", "description": "Any: one model is served"},
@@ -76,6 +122,11 @@ def _transcriptions() -> dict[str, Any]:
             "type": "array",
             "items": {"type": "string", "enum": ["segment", "word"]},
             "description": "word: times of words, too, in verbose_json; subtitles have a cue a word",
+        },
+        "stream": {
+            "type": "boolean",
+            "default": False,
+            "description": "Server-sent events: transcript.text.delta for each settled segment, transcript.text.done",
         },
         "prompt": {"type": "string", "description": "Ignored"},
         "temperature": {"type": "number", "description": "Ignored"},
@@ -132,7 +183,13 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
     if response_format == "json":
         return json.dumps({"text": transcript.text}, ensure_ascii=False)
     segments = [
-        {"id": number, "start": round(segment.start_s, 3), "end": round(segment.end_s, 3), "text": segment.text}
+        {
+            "id": number,
+            "start": round(segment.start_s, 3),
+            "end": round(segment.end_s, 3),
+            "text": segment.text,
+            **_NOT_KNOWN,
+        }
         for number, segment in enumerate(transcript.segments)
     ]
     words = [
@@ -143,7 +200,7 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
     return json.dumps(
         {
             "task": "transcribe",
-            "language": language,
+            "language": _heard(transcript) or language,
             "duration": round(transcript.audio_s, 3),
             "text": transcript.text,
             "segments": segments,
@@ -151,6 +208,31 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
         },
         ensure_ascii=False,
     )
+
+
+_NOT_KNOWN = {
+    "seek": 0,
+    "tokens": [],
+    "temperature": 0.0,
+    "avg_logprob": 0.0,
+    "compression_ratio": 0.0,
+    "no_speech_prob": 0.0,
+}
+"""Fields of a segment that OpenAI's schema demands and typed clients refuse to miss; these models don't give them."""
+
+
+def _heard(transcript: Transcript) -> str | None:
+    """The language in which most segments are, by SenseVoice's own tags; None without any."""
+    tags = [found[1] for segment in transcript.segments if (found := _LANGUAGE.match(segment.raw))]
+    return max(tags, key=tags.count, default=None)
+
+
+_LANGUAGE = re.compile(r"<\|(zh|en|yue|ja|ko)\|>")
+
+
+def event(kind: str, **fields: Any) -> str:
+    """One of the server-sent events of ``stream=true``."""
+    return f"data: {json.dumps({'type': kind, **fields}, ensure_ascii=False)}\n\n"
 
 
 def _cues(transcript: Transcript) -> list[Segment | Word]:

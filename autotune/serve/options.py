@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from autotune.errors import DocumentError
-from autotune.options import API_KEY_VARIABLE, Option, parse_duration, read_api_key
+from autotune.options import API_KEY_VARIABLE, Option, parse_duration, parse_names, read_api_key
 
 __all__ = ["ServeOptions"]
 
@@ -45,12 +45,20 @@ class ServeOptions:
         ),
     ] = None
     interims: Annotated[
-        bool | None, Option("Give streams interim results. Default: if the measured speed suffices for --max-streams.")
+        bool | None, Option("Give streams interim results. Default: while the measured speed suffices for all open ones.")
     ] = None
     max_body_mb: Annotated[int, Option("Largest upload, in MiB.", min=1)] = 512
     max_duration_s: Annotated[
         float, Option("Longest recording, such as 90s or 2h. Default: 4h.", "--max-duration", parse_duration)
     ] = 4 * 3600.0
+    cors_origins: Annotated[
+        tuple[str, ...],
+        Option("Origins of web pages that may ask, comma-separated, or *.", "--cors-origin", read=parse_names),
+    ] = ()
+    stream_idle_s: Annotated[
+        float,
+        Option("How long a stream may be silent, such as 90s or 1h. Default: 5m.", "--stream-idle", parse_duration),
+    ] = 300.0
     grace_s: Annotated[float, Option("Most seconds after SIGTERM to finish accepted requests.", min=0)] = 30.0
     max_requests: int = 512
     idle_s: float = 30.0

@@ -23,7 +23,10 @@ from autotune.serve.service import Service
 __all__ = ["run_server"]
 
 _LOOK_S = 0.05
-_LARGEST_MESSAGE_BYTES = 8 << 20
+_LARGEST_MESSAGE_BYTES = 64 << 20
+"""Of a WebSocket: half an hour of 16-bit audio at 16 kHz. It is received as a whole before anything looks at it."""
+_KEEP_ALIVE_S = 75
+"""Longer than what proxies and pools of connections assume, which is mostly 60 s."""
 
 
 def run_server(
@@ -110,7 +113,12 @@ def _config(service: Service, options: ServeOptions) -> uvicorn.Config:
         access_log=False,
         lifespan="off",
         server_header=False,
+        # httptools drops the body of a request that asks for HTTP/2 ("Upgrade: h2c"), as Java's and curl's do.
+        http="h11",
+        timeout_keep_alive=_KEEP_ALIVE_S,
         ws_max_size=_LARGEST_MESSAGE_BYTES,
+        # A client that only sends, and reads at the end, answers no ping: silence is what ends a stream (idle_s).
+        ws_ping_interval=None,
         timeout_graceful_shutdown=max(1, int(options.grace_s)),
     )
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +11,11 @@ from pathlib import Path
 
 from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
-from autotune.recognizer import Transcript
+from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
 from autotune.serve.backend import Backend
-from autotune.serve.limits import hang_s, interims_fit, limits_of
+from autotune.serve.limits import hang_s, interim_streams, limits_of
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions
 from autotune.serve.worker_process import WorkerPlan
@@ -41,8 +42,6 @@ class Service:
         self.limits = limits_of(options, document)
         self.admission = Admission(self.limits, document.measurement.rtfx.median)
         self.metrics = Metrics()
-        self.interims = interims_fit(self.limits, document) if options.interims is None else options.interims
-        """Whether streams get interim results."""
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
         self._model_path, self._artifact_path = model_path, artifact_path
@@ -56,6 +55,16 @@ class Service:
         if self._backend is None:
             raise Rejected("not_ready", "The model is being loaded. Try again later.", status=503, retry_after_s=5)
         return self._backend
+
+    @property
+    def interims(self) -> bool:
+        """Whether streams get interim results now: if they are asked for, or while all that are open can have them."""
+        asked = self.options.interims
+        return max(1, self.admission.streams) <= interim_streams(self.document) if asked is None else asked
+
+    def without_paths(self, text: str) -> str:
+        """A message as clients may see it: where uploads lie is nobody's business."""
+        return re.sub(rf"{re.escape(self.folder.name)}/\d+", "The file", text)
 
     @property
     def times_words(self) -> bool:
@@ -115,8 +124,10 @@ class Service:
         self._uploads += 1
         return Path(self.folder.name) / f"{self._uploads}"
 
-    async def transcribe(self, path: Path, asked: Asked = NOTHING) -> Transcript:
-        """Transcribe a file that was received, if its length is admitted.
+    async def transcribe(
+        self, path: Path, asked: Asked = NOTHING, on_segment: Callable[[Segment], None] | None = None
+    ) -> Transcript:
+        """Transcribe a file that was received, if its length is admitted; ``on_segment`` as for the backend.
 
         Raises:
             AudioError: it can't be read.
@@ -127,7 +138,7 @@ class Service:
         info = await asyncio.to_thread(audio_info, path)
         started = time.perf_counter()
         with self.admission.recording(info.duration_s):
-            transcript = await self.backend.transcribe(path, asked)
+            transcript = await self.backend.transcribe(path, asked, on_segment)
         self.metrics.spent("recognise", time.perf_counter() - started)
         return transcript
 

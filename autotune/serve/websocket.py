@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -70,6 +71,8 @@ class Header:
         )
         if "audio_fs" in message:
             rate = message["audio_fs"]
+            # Some clients send numbers as text, which FunASR's server takes.
+            rate = int(rate) if isinstance(rate, str) and re.fullmatch(r"\d{1,6}", rate) else rate
             if isinstance(rate, bool) or not isinstance(rate, int) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
                 raise ValueError(f"audio_fs must be in {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz, but got {rate!r}")
             header = replace(header, audio_fs=rate)
@@ -108,15 +111,15 @@ async def converse(socket: WebSocket, service: Service) -> None:
     try:
         with service.admission.stream():
             _ = service.backend  # raises until the first worker is ready
-            await _Session(socket, service).run()
+            reason = await _Session(socket, service).run()
     except Rejected as rejected:
         service.metrics.rejected(rejected.reason)
         code = TRY_AGAIN_LATER if rejected.retry_after_s is not None else POLICY_VIOLATION
         reason = f"{rejected}"
     except (ValueError, AudioError) as error:
-        code, reason = POLICY_VIOLATION, f"{error}"
+        code, reason = POLICY_VIOLATION, service.without_paths(f"{error}")
     except BackendError as error:
-        code, reason = INTERNAL_ERROR, f"{error}"
+        code, reason = INTERNAL_ERROR, service.without_paths(f"{error}")
     except WebSocketDisconnect:
         return  # the client has left: there is nobody to send a close code to
     if service.draining.is_set() and code == 1000:
@@ -135,12 +138,17 @@ class _Session:
         self._header = Header()
         self._inbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MESSAGES_AHEAD)
 
-    async def run(self) -> None:
-        """Handle messages until the server stops. Raises WebSocketDisconnect when the client leaves."""
+    async def run(self) -> str:
+        """Handle messages until the server stops, or the client is silent for too long: says so.
+
+        Raises WebSocketDisconnect when the client leaves.
+        """
         reading, working = asyncio.create_task(self._read()), asyncio.create_task(self._work())
         try:
             await asyncio.wait({reading, working}, return_when=asyncio.FIRST_COMPLETED)
-            (working if working.done() else reading).result()
+            if not working.done():
+                reading.result()
+            return await working
         finally:
             for task in (reading, working):
                 task.cancel()
@@ -155,7 +163,7 @@ class _Session:
                 raise WebSocketDisconnect(message.get("code", 1000))
             await self._inbox.put(message)
 
-    async def _work(self) -> None:
+    async def _work(self) -> str:
         recording: _Upload | _Speech | None = None
         try:
             while (message := await self._next(recording)) is not None:
@@ -171,9 +179,11 @@ class _Session:
                     await recording.finish(is_end=command.get("is_end") is True)
                     recording.close()
                     recording = None
-            # The server is stopping: what was spoken so far still gets its text.
+            # What was spoken so far still gets its text.
             if isinstance(recording, _Speech):
                 await recording.finish(is_end=False)
+            silent_s = self._service.options.stream_idle_s
+            return f"The client sent nothing for {silent_s:g} s (--stream-idle)."
         finally:
             if recording is not None:
                 recording.close()
@@ -189,9 +199,9 @@ class _Session:
         # An upload is received to its end even while the server stops: it was accepted.
         waited_for = {receiving} if isinstance(recording, _Upload) else {receiving, draining}
         try:
-            await asyncio.wait(
-                waited_for, timeout=2 * self._service.options.idle_s, return_when=asyncio.FIRST_COMPLETED
-            )
+            options = self._service.options
+            silent_s = 2 * options.idle_s if isinstance(recording, _Upload) else options.stream_idle_s
+            await asyncio.wait(waited_for, timeout=silent_s, return_when=asyncio.FIRST_COMPLETED)
             if receiving.done():
                 return receiving.result()
             if isinstance(recording, _Upload):
@@ -278,7 +288,10 @@ class _Speech:
         self._agreement = Agreement()
         self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._sender = asyncio.create_task(self._send_all())
-        self._interims = service.interims
+        self._service = service
+        self._ending = False
+        self._held: dict[str, Any] | None = None
+        """The last result of a recording that ends, which goes with ``is_final``."""
         self._asked_s = 0.0
         """Seconds of audio up to which an interim text was asked for."""
         self._odd = b""
@@ -295,15 +308,18 @@ class _Speech:
         await self._stream.feed(whole[:cut])
         if self._stream.received_s > self._most_s:
             raise Rejected("too_long", f"A recording must be at most {self._most_s:g} s long.", status=413)
-        if self._interims and self._stream.received_s - self._asked_s >= INTERIM_S:
+        if self._stream.received_s - self._asked_s >= INTERIM_S and self._service.interims:
             self._asked_s = self._stream.received_s
             self._stream.ask_interim()
 
     async def finish(self, *, is_end: bool) -> None:
+        self._ending = True
         await self._stream.finish()
-        # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it.
+        # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it. Its own
+        # server's last message has the last result, and some clients read no other.
         await self._outbox.join()
-        await _send(self._socket, self._header, self._final_mode, "", is_final=True, is_end=is_end)
+        last = self._held or {"mode": self._final_mode, "text": ""}
+        await _send(self._socket, self._header, is_final=True, is_end=is_end, **last)
 
     def close(self) -> None:
         self._sender.cancel()
@@ -319,7 +335,11 @@ class _Speech:
         text = segment.text if self._header.mode == "2pass" else rest
         if text:
             more = {"stamp_sents": [_stamp(segment)], "timestamp": _timestamp(segment)}
-            self._outbox.put_nowait({"mode": self._final_mode, "text": text, "more": more})
+            result = {"mode": self._final_mode, "text": text, "more": more}
+            before, self._held = self._held, result if self._ending else None
+            for ready in (before, None if self._ending else result):
+                if ready is not None:
+                    self._outbox.put_nowait(ready)
 
     def _interim(self, text: str) -> None:
         new = self._agreement.push(text)

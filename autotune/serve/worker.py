@@ -26,7 +26,7 @@ from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.isolation.activity import heartbeat
 from autotune.model_directory import ModelDirectory
-from autotune.recognizer import Recognizer, warmup_shapes
+from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.asked import Asked
 from autotune.serve.memory import memory_given_back
 from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
@@ -89,7 +89,7 @@ class _Worker:
     def _take(self, message: Message, content: bytes) -> None:
         number, order = message["id"], message["op"]
         if order == "file":
-            self._jobs[number] = _FileJob(self, number, Path(message["path"]), Asked(**message["asked"]))
+            self._jobs[number] = _FileJob(self, number, message)
         elif order == "open":
             self._jobs[number] = _LiveJob(self, number, message["rate_hz"], Asked(**message["asked"]))
         elif (job := self._jobs.get(number)) is None:
@@ -121,14 +121,18 @@ def _error_message(error: BaseException, path: Path | None = None) -> Message:
 class _FileJob:
     """Transcribes a file in a thread of its own, and sends its transcript or its error to the server."""
 
-    def __init__(self, worker: _Worker, number: int, path: Path, asked: Asked) -> None:
-        self._worker, self._number, self._path = worker, number, path
-        self._request = worker.recognizer.request(asked=asked)
+    def __init__(self, worker: _Worker, number: int, order: Message) -> None:
+        self._worker, self._number, self._path = worker, number, Path(order["path"])
+        on_segment = self._send_segment if order["segments"] else None
+        self._request = worker.recognizer.request(on_segment, asked=Asked(**order["asked"]))
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def drop(self) -> None:
         """Give the file up; its thread ends without an answer."""
         self._request.abandon()
+
+    def _send_segment(self, segment: Segment) -> None:
+        self._worker.send({"id": self._number, "segment": segment_to(segment)})
 
     def _run(self) -> None:
         try:

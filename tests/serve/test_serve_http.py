@@ -68,6 +68,65 @@ def test_openais_client_gets_the_recognizers_text_in_every_format(served: Served
     assert "-->" in ask("srt")
     assert ask("vtt").startswith("WEBVTT")
     assert [model.id for model in client.models.list()] == ["embedded"]
+    assert client.models.retrieve("embedded").id == "embedded"
+    with pytest.raises(openai.NotFoundError, match="which is served here"):
+        client.models.retrieve("whisper-1")
+
+
+def test_typed_clients_find_every_field(served: Served, recording: Path) -> None:
+    told = post(served, recording, response_format="verbose_json").json()
+    openai.types.audio.TranscriptionVerbose.model_validate(told, strict=True)
+    assert told["language"] in ("auto", "zh", "en", "yue", "ja", "ko")
+
+
+def test_a_streamed_text_comes_segment_by_segment(served: Served, recording: Path) -> None:
+    expected = expected_text(served.deployment, recording)
+    client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="none")
+    with recording.open("rb") as file:
+        events = list(client.audio.transcriptions.create(file=file, model="any", stream=True))
+    deltas = [event.delta for event in events if event.type == "transcript.text.delta"]
+    assert len(deltas) >= 2
+    assert "".join(deltas) == expected
+    assert events[-1].type == "transcript.text.done"
+    assert events[-1].text == expected
+    until(lambda: served.metric("autotune_requests_in_flight") == 0)
+
+
+def test_what_can_t_be_streamed_is_an_answer_as_without_a_stream(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"no audio at all")
+    answer = post(served, tmp_path / "x.wav", stream="true")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "not_audio"
+
+
+def test_an_upload_that_offers_http_2_is_served(served: Served, recording: Path) -> None:
+    # Java's HttpClient and curl --http2 offer it with every request in the clear.
+    offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABk"}
+    with recording.open("rb") as file:
+        answer = httpx.post(
+            f"{served.url}{PATH}", files={"file": file}, data={"model": "any"}, headers=offer, timeout=60
+        )
+    assert answer.status_code == 200
+    assert answer.json()["text"] == expected_text(served.deployment, recording)
+
+
+def test_pages_of_other_origins_ask_where_they_are_named(tmp_path: Path) -> None:
+    asked = {
+        "Origin": "https://page.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization",
+    }
+    key = tmp_path / "key"
+    key.write_text("secret", encoding="ascii")
+    with serve(tmp_path, "--cors-origin", "https://page.example", "--api-key-file", str(key)) as served:
+        allowed = httpx.options(f"{served.url}{PATH}", headers=asked)
+        other = httpx.options(f"{served.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
+        without_key = httpx.post(f"{served.url}{PATH}", headers={"Origin": "https://page.example"})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == "https://page.example"
+    assert "access-control-allow-origin" not in other.headers
+    assert without_key.status_code == 401
+    assert without_key.headers["access-control-allow-origin"] == "https://page.example", "the page can read why"
 
 
 def test_what_is_ignored_is_named(served: Served, recording: Path) -> None:
@@ -83,7 +142,7 @@ def test_what_is_ignored_is_named(served: Served, recording: Path) -> None:
             {"response_format": "xml"},
             "must be one of json, text, verbose_json, srt, vtt, but got 'xml'",
         ),
-        ({"stream": "true"}, "stream must be false"),
+        ({"stream": "true", "response_format": "srt"}, "response_format must be json or text with stream=true"),
         ({"language": "fr"}, "language must be one of auto, zh, en"),
     ],
 )

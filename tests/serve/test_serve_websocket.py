@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soxr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
@@ -96,7 +97,9 @@ def test_silence_gives_an_empty_last_result(served: Served) -> None:
         ("[" * 100_000, "must be JSON"),
         ("[1]", "must be a JSON object"),
         (header("sideways"), "mode must be one of"),
-        (header("2pass", audio_fs="16000"), "audio_fs must be in"),
+        (header("2pass", audio_fs="16k"), "audio_fs must be in"),
+        (header("2pass", svs_lang="fr"), "svs_lang must be one of"),
+        (header("2pass", svs_itn=1), "svs_itn must be true or false"),
         (header("2pass", audio_fs=10**9), "audio_fs must be in"),
     ],
 )
@@ -108,6 +111,69 @@ def test_what_is_not_the_protocol_closes_with_a_reason(served: Served, message: 
     assert caught.value.rcvd is not None
     assert caught.value.rcvd.code == 1008
     assert said in caught.value.rcvd.reason
+
+
+def test_a_number_may_be_text_and_a_reason_tells_no_path(served: Served, tmp_path: Path) -> None:
+    samples = spoken(3)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    with connect(served.socket_url) as socket:
+        socket.send(header("offline", audio_fs="16000"))
+        socket.send(pcm(samples))  # as one message
+        socket.send(json.dumps({"is_speaking": False}))
+        assert results(socket)[-1]["text"] == expected_text(served.deployment, path)
+        socket.send(header("offline", wav_format="others"))
+        socket.send(b"no audio" * 1000)
+        socket.send(json.dumps({"is_speaking": False}))
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(timeout=WAIT_S)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.reason.startswith("The file must")
+
+
+def test_the_last_message_has_what_was_settled_after_the_end(served: Served, tmp_path: Path) -> None:
+    samples = spoken(4)
+    path = write_wav(tmp_path / "x.wav", heard(samples))
+    with connect(served.socket_url) as socket:
+        socket.send(header("2pass"))
+        socket.send(pcm(samples))
+        socket.send(json.dumps({"is_speaking": False}))
+        found = results(socket)
+    texts = [one["text"] for one in found if one["mode"] == "2pass-offline"]
+    assert found[-1]["is_final"]
+    assert "".join(texts).replace(" ", "") == expected_text(served.deployment, path).replace(" ", "")
+
+
+@pytest.mark.parametrize("mode", ["offline", "2pass"])
+def test_who_is_silent_for_too_long_gets_the_text_so_far_and_a_reason(mode: str, tmp_path: Path) -> None:
+    samples = spoken(2)
+    with serve(tmp_path, "--stream-idle", "2s") as served, connect(served.socket_url) as socket:
+        socket.send(header(mode))
+        if mode == "2pass":
+            socket.send(pcm(samples))
+        found = []
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                found.append(json.loads(socket.recv(timeout=WAIT_S)))
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 1000
+    assert "nothing for 2 s" in caught.value.rcvd.reason
+    assert any(one["text"] for one in found) == (mode == "2pass")
+
+
+def test_a_key_goes_where_a_browser_can_send_it(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("secret", encoding="ascii")
+    with serve(tmp_path, "--api-key-file", str(key)) as served:
+        ways: list[dict[str, Any]] = [
+            {"subprotocols": ["binary", "secret"]},
+            {"additional_headers": {"Authorization": "Bearer; secret"}},
+        ]
+        for way in ways:
+            with connect(served.socket_url, **way) as socket:
+                socket.send(json.dumps({"is_speaking": False}))
+                assert json.loads(socket.recv(timeout=WAIT_S))["is_final"]
+        with pytest.raises(InvalidStatus):
+            connect(served.socket_url, subprotocols=["binary", "guess"])  # type: ignore[list-item]
 
 
 def test_too_many_streams_are_told_to_come_back(tmp_path: Path) -> None:
