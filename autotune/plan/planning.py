@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from autotune.audio.arrivals import Due, read_trace
 from autotune.deploy_yaml import DeploymentFile
@@ -383,8 +381,8 @@ def _cost(price: Price | None, machines: int, rate: float, scaled: float | None)
 
 def _test(document: DeploymentFile, unit: LoadUnit, offered: float, promises: tuple[Promise, ...]) -> str:
     audio = document.audio_profile
-    there = audio.source is not None and Path(audio.source).exists()
-    own = f" --audio {shlex.quote(audio.source)}" if there and audio.source is not None else ""
+    # The file doesn't hold where the user's own audio lies.
+    own = " --audio YOUR_AUDIO" if audio.source == "user" else ""
     load = f"--streams {max(1, int(offered))}" if unit == "streams" else f"--rate {offered:.4g}"
     p95 = next((promise for promise in promises if promise.share == 0.95), None)
     slo = f" --slo p95_latency_s={p95.latency_s:g}" if p95 is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -80,6 +81,18 @@ def test_what_can_t_be_kept_and_what_can_t_be_asked(tmp_path: Path, capsys: pyte
     assert "must be a report of autotune load --out" in capsys.readouterr().err
     assert run("plan", file, "--demand", "40 requests/s", "--price", "cheap") == 2
     assert "--price" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_isn_t_utf_8_shows_what_it_can(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, shown = written(tmp_path / "a.yaml", timed()), io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", shown)
+    assert run("plan", file, "--demand", "40 requests/s", "--slo", "p95_latency_s=0.3") == 0
+    shown.flush()
+    assert isinstance(shown.buffer, io.BytesIO)
+    assert b"replicas for 40 requests/s" in shown.buffer.getvalue()
 
 
 def test_a_plan_for_another_deployment_is_not_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,9 @@
 import io
 import json
 import math
+import shlex
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -19,7 +22,7 @@ BAD, UNSURE, FINE, SLOW = variant(1), variant(2), variant(4), variant(8)
 
 
 def printed(result: TuneResult, width: int) -> str:
-    console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False)
+    console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False, markup=False)
     print_report(result, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -83,6 +86,13 @@ def test_what_was_held_back_is_shown_side_by_side(tuned: TuneResult) -> None:
     assert first.count("said:") == first.count("this deployment:") == first.count("fp32 PyTorch:") == 3
     assert "打开客厅的灯" in first
     assert "打开客厅灯" in first
+
+
+def test_the_next_steps_work_as_printed(tuned: TuneResult) -> None:
+    text = printed(replace(tuned, out=Path("my [out]/d.yaml")), 100)
+    steps = [shlex.split(line) for line in text.splitlines() if line.startswith("  autotune ")]
+    assert [step[1] for step in steps] == ["serve", "plan", "render"]
+    assert {step[2] for step in steps} == {"my [out]/d.yaml"}
 
 
 def test_json_has_everything(tuned: TuneResult) -> None:
