@@ -6,7 +6,10 @@
 Engine configurations × ways to cut and batch, offline. For each engine configuration a child times batches shape by
 shape; then each way is measured as a whole trial, and predicted from the times alone: no batch of a whole enters its
 prediction. Parts and wholes of one engine configuration are measured one after the other, since the machine's speed
-drifts. Writes ``docs/benchmarks/parts.json``. Run it alone on the machine.
+drifts. How much it drifted nevertheless is on record too: how long the batches of a whole took, over what batches of
+their shapes took when they were timed. Without that drift, what is left is the simulation's own error.
+Writes ``docs/benchmarks/parts.json`` (``parts-MODEL.json``) after each engine configuration; one that is there is not
+measured again on the same CPU unless ``--again``. Run it alone on the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from autotune.deployment import Batch, Chunking, Deployment
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import percentile
-from autotune.measure import TrialRequest, run_trial
+from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.recognizer.batching import OFFLINE
@@ -42,7 +45,7 @@ from benchmarks.conditions import machine_conditions
 
 __all__ = ["LARGEST", "VAD", "WAYS"]
 
-OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "parts.json"
+FOLDER = Path(__file__).parent.parent / "docs" / "benchmarks"
 VAD = Chunking(method="vad", vad_model="silero", max_segment_s=30, merge_s=0, min_silence_s=0.2, pad_s=0.1)
 WAYS: dict[str, tuple[Chunking, Batch]] = {
     "5 s, batch 1": (Chunking(method="fixed", window_s=5), Batch(max_size=1, max_audio_s=60, max_wait_s=0)),
@@ -68,29 +71,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="as of autotune; the embedded model if left out")
     parser.add_argument("--recordings", type=int, default=8)
+    parser.add_argument("--again", action="store_true")
     options = parser.parse_args()
     hardware, model = probe_hardware(), resolve_model(options.model)
     profile = load_profile("long" if options.model is None else "mixed")
     workload = build_workload(
         profile, seed=1, shards=1, recordings_per_shard=options.recordings, cache=cache_dir() / "workloads"
     ).model_copy(update={"arrival": "offline"})
-    rows: list[dict[str, Any]] = []
+    path = FOLDER / ("parts.json" if options.model is None else f"parts-{model.id.removeprefix('random:')}.json")
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() and not options.again else {}
+    same = before.get("fingerprint") == hardware.fingerprint
+    rows: list[dict[str, Any]] = before["rows"] if same else []
     for number, configuration in enumerate(configurations(hardware)):
+        if any(row["configuration"] == number for row in rows):
+            continue
         try:
             rows += of_configuration(number, configuration, model, workload, hardware)
         except Exception as error:  # noqa: BLE001 - one configuration that can't run leaves the others
             print(f"{configuration.describe()}: {error}", file=sys.stderr)
+            continue
+        told = {"model": model.id, "fingerprint": hardware.fingerprint, **machine_conditions(), **summary(rows)}
+        path.write_text(json.dumps({**told, "rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print({"model": model.id, **summary(rows)})
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Errors of all rows, as they are and without the drift of the batches' own speed; rank correlation."""
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
-    told = {
-        "model": model.id,
-        **machine_conditions(),
+    own = [abs(row["predicted"] / row["drift"] / row["measured"] - 1) for row in rows]
+    return {
         "median_error": statistics.median(errors),
         "p90_error": percentile(errors, 0.9),
+        "median_error_without_drift": statistics.median(own),
+        "p90_error_without_drift": percentile(own, 0.9),
         "rank_correlation": statistics.median(ranks(rows)),
-        "rows": rows,
     }
-    OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print({key: told[key] for key in ("model", "median_error", "p90_error", "rank_correlation")})
+
+
+def drift(measured: Measurement, times: ServiceTimes) -> float:
+    """How long a whole's batches took over what they took when they were timed, as many engines busy as then."""
+    took_s = expected_s = 0.0
+    for batch in measured.batch_samples:
+        ended_s = batch.began_s + batch.wall_s
+        beside_s = sum(
+            max(0.0, min(ended_s, other.began_s + other.wall_s) - max(batch.began_s, other.began_s))
+            for other in measured.batch_samples
+        )
+        time = times.batch(batch.size, batch.padded_s)
+        others = min(1.0, (beside_s / batch.wall_s - 1) / max(1, times.engines - 1))
+        took_s += batch.wall_s
+        expected_s += time.alone_s * (1 + others * (1 / time.crowded_speed - 1))
+    return took_s / expected_s
 
 
 def ranks(rows: list[dict[str, Any]]) -> list[float]:
@@ -131,10 +162,14 @@ def of_configuration(
                 "way": way,
                 "measured": measured.rtfx,
                 "predicted": predicted,
+                "drift": drift(measured, times),
                 "core_away_share": away,
             }
         )
-        told = f"{measured.rtfx:.1f}, predicted {predicted:.1f} ({predicted / measured.rtfx - 1:+.1%}), away {away:.0%}"
+        told = (
+            f"{measured.rtfx:.1f}, predicted {predicted:.1f} ({predicted / measured.rtfx - 1:+.1%}), batches "
+            f"{rows[-1]['drift']:.3f} × as long as timed, away {away:.0%}"
+        )
         print(f"{configuration.describe()}: {way}: {told}", file=sys.stderr, flush=True)
     return rows
 
