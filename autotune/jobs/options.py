@@ -22,6 +22,17 @@ class TuneOptions:
         Path | None,
         Option("Your own audio: a directory or file of wav, flac, ogg, opus or mp3 (any rate), or a manifest."),
     ] = None
+    language: Annotated[
+        str | None, Option("SenseVoice's language prompt: auto, zh, en, yue, ja, ko or nospeech. Default: auto.")
+    ] = None
+    itn: Annotated[
+        bool | None,
+        Option(
+            "SenseVoice writes numbers as digits, and punctuation; without, words as spoken. Default: as the target always "
+            "does, else without."
+        ),
+    ] = None
+    """Inverse text normalisation; None: nothing was asked."""
     trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
         float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)

@@ -118,7 +118,7 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
                 "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
             )
             return None
-        _report(judge, reporter)
+        _report(judge, reporter, itn=request.text_norm == "withitn")
         default, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
     except TrialError as error:
         raise TrialError(
@@ -132,8 +132,13 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
     return judge
 
 
-def _report(judge: Judge, reporter: Reporter) -> None:
+def _report(judge: Judge, reporter: Reporter, *, itn: bool) -> None:
     size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
+    if itn:
+        reporter.note(
+            "accuracy: with --itn texts have digits and punctuation. Punctuation isn't counted in any text, but digits are "
+            "compared as they are written (三 and 3 differ): transcripts should be written alike."
+        )
     if judge.unit == "disagreement":
         reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
         return

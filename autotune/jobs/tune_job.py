@@ -19,6 +19,7 @@ from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
@@ -50,6 +51,11 @@ class Job:
     space: ResolvedSpace
     baselines: tuple[Deployment, ...]
     judge: Judge | None
+    prompts: Prompts
+    """SenseVoice's prompts that were asked for."""
+
+    @property
+    def subject| None
 
     @property
     def subject(self) -> TrialSubject:
@@ -75,8 +81,9 @@ class Job:
             "devices": list(self.devices),
             "texts": self.judge.sha256 if self.judge else None,
         }
-        # Left out where nothing is judged: such studies go on from before there was a hearing.
-        return identity | ({"hearing": self.workload.hearing_sha256} if self.judge else {})
+        # Left out where nothing is judged or asked: such studies go on from before there was a hearing, or a choice.
+        identity |= {"hearing": self.workload.hearing_sha256} if self.judge else {}
+        return identity | ({"prompts": self.prompts} if self.prompts else {})| ({"hearing": self.workload.hearing_sha256} if self.judge else {})
 
     @cached_property
     def study(self) -> str:
@@ -119,9 +126,11 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
     _check_devices(devices, hardware)
     target = find_target(options.target)
-    space = _space(options, target, hardware, devices, profile)
+    prompts = asked_prompts(options, target)
+    space = _space(options, target, hardware, devices, profile, prompts)
     reporter.note(hardware.describe())
     model = _model(options, reporter)
+    check_model_has(model, prompts)
     space = fit_architecture(space, target, model.architecture)
     workload = draw_workload(
         profile,
@@ -132,9 +141,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         recordings_per_shard=effort.recordings_per_shard,
     )
     workload = draw_hearing(workload, profile, model)
-    baselines = _baselines(target, hardware, devices)
-    prompts = next(iter(space.experts()), baselines[0])
-    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), baselines[0], reporter)
+    baselines = _baselines(target, hardware, devices, prompts)
+    prompted = next(iter(space.experts()), baselines[0])
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
     reporter.working("")
     return Job(
         options=options,
@@ -149,6 +158,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         space=space,
         baselines=baselines,
         judge=judge,
+        prompts=prompts,
     )
 
 
@@ -230,14 +240,19 @@ def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
 
 
 def _space(
-    options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
+    options: TuneOptions,
+    target: Target,
+    hardware: HardwareProfile,
+    devices: Sequence[str],
+    profile: AudioProfile,
+    prompts: Prompts,
 ) -> ResolvedSpace:
     loaded, vad_model = load_space(options.search_space), _vad_model(options)
     try:
         space = restrict(loaded, target, vad_model=vad_model)
         if not space.branches:
             return ResolvedSpace(space.name, ())
-        return resolve(space, hardware, devices=devices, arrival=profile.arrival.loop)
+        resolved = resolve(space, hardware, devices=devices, arrival=profile.arrival.loop, **prompts)
     except DocumentError as error:
         if target.takes_whole and profile.arrival.loop != "open":
             raise DocumentError(
@@ -250,6 +265,8 @@ def _space(
                 f"with --vad-model. (Without it, {error})"
             ) from error
         raise
+    check_space_has(resolved, prompts)
+    return resolved
 
 
 def _vad_model(options: TuneOptions) -> str | None:
@@ -264,7 +281,9 @@ def _vad_model(options: TuneOptions) -> str | None:
     return str(folder.resolve())
 
 
-def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
+def _baselines(
+    target: Target, hardware: HardwareProfile, devices: Sequence[str], prompts: Prompts
+) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
 
     Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
@@ -273,4 +292,4 @@ def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]
     if target.automodel:
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
     baselines = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
-    return tuple(deployment.model_copy(update=target.settled) for deployment in baselines)
+    return tuple(deployment.model_copy(update=target.settled | prompts) for deployment in baselines)
