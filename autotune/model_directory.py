@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
 
-__all__ = ["FRONT_ENDS", "SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "ModelDirectory", "named_files"]
+__all__ = ["FRONT_ENDS", "SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "Given", "ModelDirectory", "named_files"]
 
 Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer", "SeacoParaformer"]
 SUPPORTED_ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 FRONT_ENDS = ("WavFrontend", "WavFrontendOnline", "wav_frontend")
+_OFFLINE = (
+    "Use the offline model, which serves streams too: paraformer-zh "
+    "(iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch)."
+)
+_OTHER_CLASSES = {
+    "ParaformerStreaming": ("a streaming Paraformer", _OFFLINE),
+    "ContextualParaformer": (
+        "a Paraformer that always takes hot words",
+        "Use paraformer-zh (iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch), which runs "
+        "without them too.",
+    ),
+    "FsmnVADStreaming": ("a voice activity detector", "Pass its directory with --vad-model."),
+    "CTTransformer": ("a punctuation model", ""),
+    "CTTransformerStreaming": ("a punctuation model", ""),
+    "MonotonicAligner": ("a model of timestamps", ""),
+    "CAMPPlus": ("a speaker model", ""),
+    "Emotion2vec": ("a model of emotions", ""),
+    "WhisperWarp": ("Whisper", "Use SenseVoiceSmall (iic/SenseVoiceSmall) for several languages."),
+    "FunASRNano": ("a large language model", "Use SenseVoiceSmall (iic/SenseVoiceSmall) for several languages."),
+}
+"""Class that FunASR has and isn't supported → what it is, and what to use instead."""
+Given = Literal["onnx-fp32", "onnx-int8"]
+_GIVEN_FILES: dict[Given, str] = {"onnx-fp32": "model.onnx", "onnx-int8": "model_quant.onnx"}
+"""Format → the file that FunASR's export, funasr_onnx and its C++ runtime have of it."""
 _PARTS = {
     "encoder": ("SANMEncoder", "SenseVoiceEncoderSmall", "ConformerEncoder"),
     "decoder": ("ParaformerSANMDecoder", "ParaformerSANDecoder"),
@@ -61,6 +85,7 @@ class ModelDirectory:
     path: Path
     architecture: Architecture
     weights_path: Path
+    """``model.pt``, or of a directory without it the ONNX file that others are compared with."""
     config: dict[str, Any]
     """``config.yaml`` as parsed."""
     frontend: FrontendConfig
@@ -68,6 +93,8 @@ class ModelDirectory:
     """``tokens.json`` or ``tokens.txt`` (CharTokenizer)."""
     bpe_path: Path | None
     """sentencepiece model (SentencepiecesTokenizer)."""
+    given: dict[Given, Path] = field(default_factory=dict)
+    """The ONNX files of a directory without ``model.pt``, fp32 first; empty where there is a ``model.pt``."""
 
     @classmethod
     def open(cls, path: Path) -> ModelDirectory:
@@ -93,26 +120,57 @@ class ModelDirectory:
             raise ModelError(f"{config_path} must hold a mapping, but got {type(config).__name__}.")
         architecture = config.get("model")
         if architecture not in SUPPORTED_ARCHITECTURES:
-            raise ModelError(
-                f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, "
-                f"but got {architecture!r} ({config_path}: model)."
-            )
+            raise ModelError(_unsupported(config, config_path))
         _check_parts(config, config_path)
         named = named_files(path)
         weights = named.get("init_param") or path / "model.pt"
-        if not weights.is_file():
-            raise ModelError(f"A FunASR model directory must hold its weights, but {weights} is missing.")
+        given = {} if weights.is_file() and weights.suffix != ".onnx" else _given_files(path)
+        if not given and not weights.is_file():
+            raise ModelError(
+                f"A FunASR model directory must hold its weights, but {weights} is missing, and so are "
+                f"{' and '.join(_GIVEN_FILES.values())}."
+            )
         tokens, bpe = _tokenizer_files(path, config, named)
         return cls(
             path=path,
             architecture=cast(Architecture, architecture),
-            weights_path=weights,
+            weights_path=next(iter(given.values()), weights),
             config=config,
             frontend=_frontend(path, config, named),
             tokens_path=tokens,
             bpe_path=bpe,
+            given=given,
         )
 
+    @property
+    def checkpoint(self) -> Path:
+        """``model.pt``, for PyTorch. Raises ModelError of a directory that has ONNX files alone."""
+        if self.given:
+            raise ModelError(
+                f"PyTorch needs model.pt, but {self.path} holds {', '.join(path.name for path in self.given.values())} "
+                "alone. Use an engine for ONNX files: onnxruntime or openvino."
+            )
+        return self.weights_path
+
+
+def _given_files(path: Path) -> dict[Given, Path]:
+    return {kind: path / name for kind, name in _GIVEN_FILES.items() if (path / name).is_file()}
+
+
+def _unsupported(config: dict[str, Any], where: Path) -> str:
+    """What is said of a class that can't be tuned: what it is, and what to use instead."""
+    name = config.get("model")
+    what, instead = _OTHER_CLASSES.get(str(name), ("", ""))
+    if isinstance(name, str) and name.islower():
+        what = "a directory of funasr 0.x"
+        instead = _OFFLINE if "online" in name else (
+            "Use the current one: paraformer-zh (iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch)"
+            " or paraformer, or export it anew with funasr 1.x."
+        )
+    return (
+        f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, but got {name!r}"
+        f"{f', {what}' if what else ''} ({where}: model). {instead}"
+    ).rstrip()
 
 def _check_parts(config: dict[str, Any], where: Path) -> None:
     model_conf = config.get("model_conf") or {}

@@ -130,7 +130,7 @@ def _model_settings(model: ModelDirectory) -> dict[str, Any]:
     files = {"token_list": model.tokens_path, "bpemodel": model.bpe_path}
     named = {name: str(path) for name, path in files.items() if path is not None}
     return {
-        **network_settings(model.config, weights=model.weights_path, cmvn=model.frontend.cmvn_path),
+        **network_settings(model.config, weights=model.checkpoint, cmvn=model.frontend.cmvn_path),
         "tokenizer": model.config["tokenizer"],
         "tokenizer_conf": {**(model.config.get("tokenizer_conf") or {}), **named},
     }

@@ -48,8 +48,9 @@ def build_network(model: ModelDirectory) -> torch.nn.Module:
     Raises:
         ModelError: the configuration does not build, the weights are damaged, hold code, or do not fit exactly.
     """
+    checkpoint = model.checkpoint
     network = empty_network(model)
-    _fill(network, read_weights(model.weights_path), model.weights_path)
+    _fill(network, read_weights(checkpoint), checkpoint)
     return network.eval()
 
 

@@ -11,6 +11,7 @@ from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
 from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact, resolve_model
+from autotune.models.given import can_be
 from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress
@@ -95,6 +96,8 @@ def export_all(
     """
     specs = _exportable(reporter) if formats is None else artifact_specs(formats)
     info = resolve_model(model, on_event=progress(reporter, "preparing the model"))
+    if formats is None:
+        specs = [spec for spec in specs if can_be(spec, ModelDirectory.open(Path(info.path)))]
     artifacts = []
     for done, spec in enumerate(specs):
         on_event = progress(reporter, f"exporting {spec.label}")

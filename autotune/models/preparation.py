@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
+from autotune.models.given import inspect_given
 from autotune.models.hub import SUPPORTED_ALIASES, check_supported
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def inspect_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     from autotune.engines.network import build_network, count_parameters
 
     emit("model", {"text": "reading the weights"})
-    return {"parameters": count_parameters(build_network(ModelDirectory.open(Path(payload["path"]))))}
+    model = ModelDirectory.open(Path(payload["path"]))
+    return {"parameters": inspect_given(model) if model.given else count_parameters(build_network(model))}
 
 
 def write_random_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
