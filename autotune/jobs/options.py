@@ -55,7 +55,9 @@ class TuneOptions:
             "funasr-python or triton. The search is restricted to what the target can express."
         ),
     ] = "autotune"
-    vad_model: Annotated[str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings.")] = None
+    vad_model: Annotated[
+        str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings. Default: one beside the model.")
+    ] = None
     objective: Annotated[
         str | None,
         Option(

@@ -22,6 +22,7 @@ from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
 from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
+from autotune.jobs.vad_beside import vad_beside
 from autotune.model_directory import Given, ModelDirectory
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
@@ -134,6 +135,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     reporter.note(hardware.describe())
     model = _model(options, reporter)
     check_model_has(model, prompts)
+    vad_model = vad_model or _vad_beside(model, reporter)
     given = ModelDirectory.open(Path(model.path)).given
     space = task.space(loaded, vad_model, tuple(given))
     space = fit_architecture(space, target, model.architecture)
@@ -288,6 +290,14 @@ def _vad_model(options: TuneOptions) -> str | None:
             f"{folder} is none."
         )
     return str(folder.resolve())
+
+
+def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
+    path = vad_beside(Path(model.path))
+    if path is None:
+        return None
+    reporter.note(f"An FSMN-VAD lies beside the model, {path}: cutting by it is searched as well.")
+    return str(path)
 
 
 def _baselines(
