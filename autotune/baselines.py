@@ -10,9 +10,7 @@ from autotune.model_directory import Given
 
 __all__ = ["USUALLY", "Compared", "compared", "given_deployment"]
 
-_AS_AUTOMODEL = Chunking(
-    method="vad", vad_model=SILERO, max_segment_s=60.0, merge_s=0.0, min_silence_s=0.1, pad_s=0.03
-)
+_AS_AUTOMODEL = Chunking(method="vad", vad_model=SILERO, max_segment_s=60.0, merge_s=0.0, min_silence_s=0.1, pad_s=0.03)
 """Silero VAD with the settings by which FunASR's AutoModel cuts (funasr/models/silero_vad)."""
 
 

@@ -16,15 +16,13 @@ def funasr_export(model: ModelDirectory, out: Path) -> None:
     """``AutoModel.export(type="onnx", quantize=True)`` of a model, by the tracing exporter: the newer one fails."""
     import torch
 
-    from autotune.engines.network import build_network, empty_network, read_weights
+    from autotune.engines.network import build_network
 
     network: Any = build_network(model)
-    if model.architecture == "SeacoParaformer":
-        network = empty_network(model, hot_words=True).eval()
-        network.load_state_dict(read_weights(model.checkpoint))
     from funasr.utils.export_utils import export
 
-    settings = {**model.config, "max_seq_len": 512, "device": "cpu", "output_dir": str(out), "init_param": ""}
+    config = {key: value for key, value in model.config.items() if key != "model"}
+    settings = {**config, "max_seq_len": 512, "device": "cpu", "output_dir": str(out), "init_param": ""}
     exporter = functools.partial(torch.onnx.export, dynamo=False)
     with warnings.catch_warnings(), torch.inference_mode(), patch.object(torch.onnx, "export", exporter):
         warnings.simplefilter("ignore")

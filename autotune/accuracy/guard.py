@@ -99,7 +99,11 @@ class Verdict:
     def describe(self) -> str:
         """One sentence: rate, paired increases with their intervals, what was allowed, and what follows."""
         allowed = "any" if self.allowed == math.inf else f"{100 * self.allowed:.2f}"
-        against = f" over {self.accuracy.reference_name}" if self.reference == "fp32" and self.baseline_increase is not None else ""
+        against = (
+            f" over {self.accuracy.reference_name}"
+            if self.reference == "fp32" and self.baseline_increase is not None
+            else ""
+        )
         return f"{self._compared()}, {allowed} allowed{against}: {self._conclusion()}"
 
     def _compared(self) -> str:

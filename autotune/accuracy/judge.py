@@ -7,7 +7,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from autotune.accuracy.record import FP32_PYTORCH, FUNASRS_DEFAULT, WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText, added
+from autotune.accuracy.record import (
+    FP32_PYTORCH,
+    FUNASRS_DEFAULT,
+    WORST,
+    Accuracy,
+    ClipCount,
+    TokenName,
+    UnitName,
+    WorseText,
+    added,
+)
 from autotune.accuracy.text import Alignment, align, normalise, token_name, tokenise
 from autotune.audio import Recording, Workload
 from autotune.errors import TrialMismatch

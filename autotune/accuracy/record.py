@@ -9,7 +9,18 @@ from pydantic import SerializerFunctionWrapHandler, field_serializer, model_seri
 
 from autotune.documents import Document
 
-__all__ = ["FP32_PYTORCH", "FUNASRS_DEFAULT", "WORST", "Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "added", "pooled"]
+__all__ = [
+    "FP32_PYTORCH",
+    "FUNASRS_DEFAULT",
+    "WORST",
+    "Accuracy",
+    "ClipCount",
+    "TokenName",
+    "UnitName",
+    "WorseText",
+    "added",
+    "pooled",
+]
 
 UnitName = Literal["cer", "wer", "disagreement"]
 TokenName = Literal["characters", "words"]

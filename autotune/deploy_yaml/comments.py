@@ -209,7 +209,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
 
 
 _OF_FILES = {
-    "baseline": "the better of the given file as funasr_onnx runs it with 4 threads (its default) and with all usable cores",
+    "baseline": "the better of the given file as funasr_onnx runs it with 4 threads (its default) and with all cores",
     "artifact.parity": "largest score difference / largest score, against what reference names",
 }
 """Comments of a model that is ONNX files alone, where more than what it is compared with has another name."""

@@ -233,7 +233,7 @@ def _verify_signature(session: Any, request: EngineRequest) -> None:
     fits = plain if request.deployment.graph == "funasr" else len(outputs) == 3
     if not fits:
         raise ModelError(
-            f"{request.artifact} must be of graph {request.deployment.graph}, but its outputs are {', '.join(outputs)}. "
+            f"{request.artifact} must be of graph {request.deployment.graph}, but it gives {', '.join(outputs)}. "
             f"Export the model again: autotune export --model {request.model.path}"
         )
     if got != expected:

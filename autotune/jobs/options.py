@@ -28,8 +28,8 @@ class TuneOptions:
     itn: Annotated[
         bool | None,
         Option(
-            "SenseVoice writes numbers as digits, and punctuation; without, words as spoken. Default: as the target always "
-            "does, else without."
+            "SenseVoice writes numbers as digits, and punctuation; without, words as spoken. Default: as the target "
+            "always does, else without."
         ),
     ] = None
     """Inverse text normalisation; None: nothing was asked."""
@@ -110,6 +110,9 @@ class TuneOptions:
 class MeasureOptions:
     """Options of ``measure``, in the order of its ``--help``."""
 
+    model: Annotated[
+        str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
+    ] = None
     blocks: Annotated[
         int | None,
         Option("Number of interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),

@@ -113,7 +113,9 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
     users = replace(request, language=baseline.language, text_norm=baseline.text_norm)
     names = compared(baseline)
     try:
-        reference, _ = reference_texts(request, on_event=progress(reporter, f"{names.reference} transcribes for reference"))
+        reference, _ = reference_texts(
+            request, on_event=progress(reporter, f"{names.reference} transcribes for reference")
+        )
         judge = Judge(request.workload, reference, names=names)
         if not judge.length:
             reporter.note(
@@ -138,11 +140,13 @@ def _report(judge: Judge, reporter: Reporter, *, itn: bool) -> None:
     size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
     if itn:
         reporter.note(
-            "accuracy: with --itn texts have digits and punctuation. Punctuation isn't counted in any text, but digits are "
-            "compared as they are written (三 and 3 differ): transcripts should be written alike."
+            "accuracy: with --itn texts have digits and punctuation. Punctuation isn't counted in any text, but digits "
+            "are compared as they are written (三 and 3 differ): transcripts should be written alike."
         )
     if judge.unit == "disagreement":
-        reporter.note(f"accuracy: no transcripts, so agreement with {judge.reference_name} on the same audio is judged ({size})")
+        reporter.note(
+            f"accuracy: no transcripts, so agreement with {judge.reference_name} on the same audio is judged ({size})"
+        )
         return
     reporter.note(f"accuracy: {judge.reference_name} has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
     if judge.reference_rate > HOPELESS:

@@ -284,8 +284,9 @@ class TrialRunner:
             self._reporter.working("")
         if not cached:
             as_given = Path(artifact.path).is_relative_to(self._subject.model.path)
+            done = "taken as given:" if as_given else "exported"
             self._reporter.note(
-                f"{'taken as given' if as_given else 'exported'} {spec.label}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
+                f"{done} {spec.label}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
                 f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
             )
         return artifact

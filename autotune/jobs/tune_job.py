@@ -106,7 +106,9 @@ class Job:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DocumentError(f"The state directory must be writable, but {folder}: {error.strerror}.") from error
+            raise DocumentError(
+                f"The state directory must be writable, but {folder}: {error.strerror}. Set XDG_STATE_HOME."
+            ) from error
         return folder / f"{self.study}.journal"
 
 

@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class ReferenceRequest:
-    """A workload, and the model that transcribes it for comparison: by fp32 PyTorch, or its ONNX file if that is all."""
+    """A workload, and the model that transcribes it for comparison: in fp32 PyTorch, or by its ONNX file alone."""
 
     model: ModelInfo
     workload: Workload

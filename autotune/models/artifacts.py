@@ -152,7 +152,7 @@ def ensure_artifact(
         with locked(root, key):
             cached = _cached(root / key)
             if cached is not None:
-                return cached, True
+                return _where_given(cached, inputs), True
             if inputs["given"] is None:
                 _require_space(root, directory, spec)
             payload = {"model_path": model.path, **asdict(spec), "device": device, **inputs}
@@ -164,11 +164,18 @@ def ensure_artifact(
                 _write_record(folder, spec, {"device": device, "key": key, "calibration": calibration, **result})
                 publish(folder, root / key)
     except OSError as error:
-        raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
+        raise ArtifactError(
+            f"The artifact cache must be writable, but {root} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
     made = _cached(root / key)
     if made is None:
         raise ArtifactError(f"The artifact {root / key} changed while it was written. Is something else writing there?")
-    return made, False
+    return _where_given(made, inputs), False
+
+
+def _where_given(artifact: Artifact, inputs: dict[str, Any]) -> Artifact:
+    """An artifact that is a link to a given file, as that file: it is used where it lies."""
+    return artifact if inputs["given"] is None else artifact.model_copy(update={"path": inputs["given"]})
 
 
 def _inputs(
@@ -266,8 +273,7 @@ def _cached(folder: Path) -> Artifact | None:
         return None
     if not intact or artifact.key != folder.name:
         return None
-    # A given file is used where it lies.
-    return artifact.model_copy(update={"path": str(file.readlink() if file.is_symlink() else file)})
+    return artifact.model_copy(update={"path": str(file)})
 
 
 def _require_space(root: Path, model: ModelDirectory, spec: ArtifactSpec) -> None:

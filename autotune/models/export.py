@@ -76,8 +76,9 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     Args:
         payload: model_path; format, weights, graph, fp32_share (an ``ArtifactSpec``); device; out (an existing
             directory); given (the directory's own file of the format, taken as it is; may be absent); source
-            (directory of the onnx-fp32 artifact of the same graph, for formats derived from it); sensitivities (of ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a
-            ``Calibration``'s samples, for openvino-int8).
+            (directory of the onnx-fp32 artifact of the same graph, for formats derived from it); sensitivities (of
+            ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a ``Calibration``'s
+            samples, for openvino-int8).
         emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, calibrate, parity) and ``text``.
 
     Returns:
@@ -338,7 +339,7 @@ def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Scores and lengths of FunASR's graph (scores, lengths, …) or a lean one (ids, lengths, scores); checks its ids."""
+    """Scores and lengths of FunASR's graph (scores, lengths, …) or a lean one's (ids, lengths, scores), checked."""
     if len(outputs) != 3:
         return outputs[0], outputs[1]
     ids, lengths, scores = outputs

@@ -35,7 +35,9 @@ def check_can_be(spec: ArtifactSpec, model: ModelDirectory) -> None:
     if can_be(spec, model):
         return
     files = ", ".join(path.name for path in model.given.values())
-    possible = "onnx-fp32, onnx-int8:u8, onnx-int8:s8 and onnx-int8:s7" if "onnx-fp32" in model.given else "onnx-int8:u8"
+    possible = (
+        "onnx-fp32, onnx-int8:u8, onnx-int8:s8 and onnx-int8:s7" if "onnx-fp32" in model.given else "onnx-int8:u8"
+    )
     raise ArtifactError(
         f"{spec.label} is exported from model.pt, but {model.path} holds {files} alone. Possible are: {possible}."
     )
@@ -55,12 +57,13 @@ def inspect_given(model: ModelDirectory) -> int:
     Raises:
         ModelError: a file is damaged, or not FunASR's export of the class that ``config.yaml`` names.
     """
-    return [_parameters(_checked_graph(path, model), path) for path in model.given.values()][0]
+    counts = [_parameters(_checked_graph(path, model), path) for path in model.given.values()]
+    return counts[0]
 
 
 def _checked_graph(path: Path, model: ModelDirectory) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
         graph = onnx.load(str(path), load_external_data=False).graph
@@ -72,8 +75,8 @@ def _checked_graph(path: Path, model: ModelDirectory) -> Any:
     expected = INPUT_NAMES[model.architecture]
     if "bias_embed" in inputs:
         raise ModelError(
-            f"{path} must have the inputs {', '.join(expected)}, but it also takes hot words (bias_embed), which aren't "
-            "supported. Export the model without them, or pass the directory with its model.pt."
+            f"{path} must have the inputs {', '.join(expected)}, but it also takes hot words (bias_embed), which "
+            "aren't supported. Export the model without them, or pass the directory with its model.pt."
         )
     if tuple(inputs) != expected or tuple(outputs[:2]) != OUTPUT_NAMES[model.architecture] or not _counts(outputs):
         raise ModelError(

@@ -129,7 +129,9 @@ def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
             _remember(model_sha256(model), made["parameters"])
             return _checked(spec, model, None, run, on_event)
     except OSError as error:
-        raise ModelError(f"The model cache must be writable, but {root} is not: {error}") from error
+        raise ModelError(
+            f"The model cache must be writable, but {root} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
 
 
 def _random_key(preset: str) -> str:
@@ -160,9 +162,9 @@ def _checked(
         parameters = _remembered(sha256)
         if parameters is None:
             parameters = int(_run(run, "inspect_task", {"path": str(model.path)}, on_event)["parameters"])
-            _remember(sha256, parameters)
     except OSError as error:
         raise ModelError(f"The files of the model must be readable, but: {error} ({model.path}).") from error
+    _remember(sha256, parameters)
     return ModelInfo(
         id=name,
         path=str(model.path),
@@ -198,8 +200,15 @@ def _remembered(sha256: str) -> int | None:
 
 
 def _remember(sha256: str, parameters: int) -> None:
-    _inspections().mkdir(parents=True, exist_ok=True)
-    atomic_write(_inspections() / f"{sha256}.json", json.dumps({"parameters": parameters}).encode())
+    if _remembered(sha256) == parameters:
+        return
+    try:
+        _inspections().mkdir(parents=True, exist_ok=True)
+        atomic_write(_inspections() / f"{sha256}.json", json.dumps({"parameters": parameters}).encode())
+    except OSError as error:
+        raise ModelError(
+            f"The model cache must be writable, but {_inspections()} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
 
 
 def _inspections() -> Path:

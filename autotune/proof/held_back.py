@@ -107,7 +107,8 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
     if not comparison.nothing_is_faster:
         return _why_tuned(comparison)
     if not held:
-        return f"Nothing measured {BETTER[objective]} {compared(comparison.baseline.deployment).baseline} with 95 % confidence."
+        baseline = compared(comparison.baseline.deployment).baseline
+        return f"Nothing measured {BETTER[objective]} {baseline} with 95 % confidence."
     rejected = sum(entry.verdict is not None and entry.verdict.outcome == "rejected" for entry in held)
     unclear = sum(entry.inaccurate for entry in held) - rejected
     beyond = sum(bool(entry.limits) for entry in held)
@@ -134,7 +135,6 @@ def _why_tuned(comparison: Comparison) -> str:
         return f"It {better} {baseline} with 95 % confidence; {'; '.join(facts)}."
     missed = "; ".join(limit.describe() for limit in comparison.baseline.missed)
     return (
-        f"{baseline[0].upper()}{baseline[1:]} does not keep what was asked for ({missed}), and this is the best that was "
-        "proven to. It is "
-        f"not proven that it {better} the default; {'; '.join(facts)}."
+        f"{baseline[0].upper()}{baseline[1:]} does not keep what was asked for ({missed}), and this is the best that "
+        f"was proven to. It is not proven that it {better} the default; {'; '.join(facts)}."
     )

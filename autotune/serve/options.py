@@ -16,6 +16,9 @@ __all__ = ["ServeOptions"]
 class ServeOptions:
     """Where a server listens, whom it answers and how much it takes in, in the order of ``--help``."""
 
+    model: Annotated[
+        str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
+    ] = None
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, Option("TCP port; 0 for any free port.", min=0, max=65535)] = 8000
     api_key: Annotated[
@@ -45,7 +48,8 @@ class ServeOptions:
         ),
     ] = None
     interims: Annotated[
-        bool | None, Option("Give streams interim results. Default: while the measured speed suffices for all open ones.")
+        bool | None,
+        Option("Give streams interim results. Default: while the measured speed suffices for all open ones."),
     ] = None
     max_body_mb: Annotated[int, Option("Largest upload, in MiB.", min=1)] = 512
     max_duration_s: Annotated[

@@ -26,8 +26,8 @@ def restrict(
         space: as ``load_space`` gives it.
         target: what will run the winner.
         vad_model: directory of an FSMN-VAD model, searched beside Silero where the target has both.
-        given: formats of which the model is files alone, so that nothing but them and what is made of them can run; none:
-            the model has its weights.
+        given: formats of the ONNX files that are all there is of the model, so that nothing runs but them and what is
+            made of them; none: the model has its weights.
 
     Raises:
         DocumentError: nothing is left of the space.
@@ -84,9 +84,9 @@ def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -
     kept = {name: branch for name, branch in fitting.items() if branch is not None}
     if not kept:
         raise DocumentError(
-            f'the search space "{space}" must hold something for a model that is ONNX files alone (engine onnxruntime or '
-            f"openvino, format {' or '.join(given)}), but it doesn't. Choose another space, or pass the model with its "
-            "model.pt."
+            f'the search space "{space}" must hold something for a model that is ONNX files alone (engine onnxruntime '
+            f"or openvino, format {' or '.join(given)}), but it doesn't. Choose another space, or pass the model with "
+            "its model.pt."
         )
     return kept
 

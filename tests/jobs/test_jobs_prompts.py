@@ -9,9 +9,9 @@ import pytest
 
 from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
+from autotune.jobs.preparing import reference_request
 from autotune.jobs.tune_job import prepare
 from autotune.measure import reference_texts
-from autotune.jobs.preparing import reference_request
 from autotune.reporting import Silent
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))

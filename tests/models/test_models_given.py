@@ -21,7 +21,7 @@ from autotune.models.presets import PRESETS, write_random_model
 from autotune.recognizer import Recognizer
 from tests.given_example import given_directory
 from tests.models.models_types import InProcess
-from tests.seaco_example import BICIF, SEACO
+from tests.seaco_example import BICIF
 
 SOURCES = {"sensevoice": PRESETS["sensevoice-tiny"], "paraformer": PRESETS["paraformer-tiny"], "bicif": BICIF}
 FP32, U8, S8 = ArtifactSpec("onnx-fp32"), ArtifactSpec("onnx-int8", "u8"), ArtifactSpec("onnx-int8", "s8")
@@ -35,7 +35,7 @@ def made(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     def make(name: str) -> tuple[Path, Path]:
         source, given = folder / name, folder / f"{name}-onnx"
         if not given.exists():
-            write_random_model(SEACO if name == "seaco" else SOURCES[name], 0, source)
+            write_random_model(SOURCES[name], 0, source)
             given_directory(source, given)
         return source, given
 
@@ -57,7 +57,8 @@ def test_what_is_known_of_it_is_that_of_the_model(name: str, made: Callable[[str
     source, given = made(name)
     info, original = resolved(given), resolved(source)
     assert (info.weights, info.architecture) == ("onnx", original.architecture)
-    assert info.parameters == pytest.approx(original.parameters, rel=0.03)
+    # Paraformer's decoder has an embedding that only training uses, which isn't exported.
+    assert 0.85 * original.parameters < info.parameters < 1.02 * original.parameters
     assert info.sha256 != original.sha256
 
 
@@ -67,7 +68,7 @@ def test_both_files_count_in_the_digest_and_random_weights_are_still_called_rand
     quantized.write_bytes(quantized.read_bytes() + b"\x00\x00")
     assert ModelDirectory.open(mine).given.keys() == {"onnx-fp32", "onnx-int8"}
     run = InProcess()
-    with pytest.raises(ModelError, match="model_quant.onnx must be a complete ONNX file"):
+    with pytest.raises(ModelError, match=r"model_quant\.onnx must be a complete ONNX file"):
         resolve_model(str(mine), run=run)
     assert run.tasks == ["inspect_task"], "another digest, another look"
     quantized.unlink()
@@ -90,7 +91,9 @@ def test_its_files_are_artifacts_where_they_lie_and_other_8_bits_are_made_of_the
     assert artifacts[U8].size_bytes == (given / "model_quant.onnx").stat().st_size
     assert all(ensure_artifact(info, spec, run=run)[1] for spec in artifacts), "all are found again"
     for spec in (ArtifactSpec("onnx-fp32", None, "lean"), ArtifactSpec("torchscript-fp32")):
-        with pytest.raises(ArtifactError, match=r"is exported from model.pt, but .* model.onnx, model_quant.onnx alone"):
+        with pytest.raises(
+            ArtifactError, match=r"is exported from model.pt, but .* model.onnx, model_quant.onnx alone"
+        ):
             ensure_artifact(info, spec, run=run)
 
 
@@ -105,10 +108,9 @@ def test_of_an_8_bit_file_alone_nothing_else_is_made(mine: Path) -> None:
 
 
 def test_files_that_have_moved_are_found_where_they_are_now(mine: Path) -> None:
-    ensure_artifact(resolved(mine), FP32, run=InProcess())
+    assert ensure_artifact(resolved(mine), FP32, run=InProcess())[0].path == str(mine / "model.onnx")
     moved = mine.rename(mine.with_name("moved"))
-    artifact, cached = ensure_artifact(resolved(moved), FP32, run=InProcess())
-    assert (artifact.path, cached) == (str(moved / "model.onnx"), False)
+    assert ensure_artifact(resolved(moved), FP32, run=InProcess())[0].path == str(moved / "model.onnx")
 
 
 def test_weights_beside_the_file_are_part_of_it(mine: Path) -> None:
@@ -160,9 +162,15 @@ def test_a_file_of_another_class_is_an_error(made: Callable[[str], tuple[Path, P
         resolved(mine)
 
 
-def test_a_file_that_takes_hot_words_is_an_error(made: Callable[[str], tuple[Path, Path]]) -> None:
+def test_a_file_that_takes_hot_words_is_an_error(mine: Path) -> None:
+    import onnx
+
+    # FunASR's own export of SeacoParaformer has this input, but works at the published width of 512 alone.
+    model = onnx.load(str(mine / "model.onnx"))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("bias_embed", onnx.TensorProto.FLOAT, ["B", "N", 512]))
+    onnx.save(model, str(mine / "model.onnx"))
     with pytest.raises(ModelError, match=r"also takes hot words \(bias_embed\)"):
-        resolved(made("seaco")[1])
+        resolved(mine)
 
 
 def test_pytorch_says_that_it_needs_the_checkpoint(mine: Path) -> None:

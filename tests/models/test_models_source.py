@@ -79,7 +79,7 @@ def test_every_file_that_matters_changes_the_digest(name: str, copied: Path, tin
     [
         (lambda path: (path / "config.yaml").unlink(), "must hold config.yaml"),
         (lambda path: (path / "model.pt").unlink(), "must hold its weights"),
-        (lambda path: (path / "tokens.json").unlink(), "needs tokens.json"),
+        (lambda path: (path / "tokens.json").unlink(), "must hold tokens.json"),
         (lambda path: (path / "config.yaml").write_text("model: [", encoding="utf-8"), "must be YAML"),
         (lambda path: os.truncate(path / "model.pt", 1_000_000), "damaged or cut short"),
     ],
