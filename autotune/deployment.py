@@ -356,13 +356,16 @@ class Deployment(Document):
         return f"{name} · {self.engine} · {self.device} · {threads} · batch {self.batch.max_size} · chunk {chunk}"
 
 
-def baseline_deployment(*, ncpu: int, device: str = "cpu", language: Any = "auto") -> Deployment:
+def baseline_deployment(
+    *, ncpu: int, device: str = "cpu", language: Any = "auto", text_norm: Any = "woitn"
+) -> Deployment:
     """``AutoModel(model, vad_model="silero-vad", ncpu=ncpu).generate(batch_size_s=300)``: FunASR's own path.
 
     Args:
         ncpu: FunASR's thread count; its default is 4 whatever the machine has.
         device: FunASR would silently turn an absent ``cuda`` into ``cpu``; the engine refuses instead.
         language: SenseVoice's language prompt.
+        text_norm: its text normalisation prompt.
     """
     return Deployment(
         format="pytorch-fp32",
@@ -378,5 +381,5 @@ def baseline_deployment(*, ncpu: int, device: str = "cpu", language: Any = "auto
         batch=Batch(max_size=1, max_audio_s=300.0, max_wait_s=0.0),
         chunking=Chunking(method="funasr"),
         language=language,
-        text_norm="woitn",
+        text_norm=text_norm,
     )

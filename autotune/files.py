@@ -114,13 +114,25 @@ def _sync(path: Path) -> None:
 
 
 def cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/autotune``: artifacts, random models and workloads; safe to delete."""
-    return Path(platformdirs.user_cache_dir("autotune", appauthor=False))
+    """``$XDG_CACHE_HOME/autotune``: artifacts, random models and workloads; safe to delete.
+
+    Raises DocumentError for a user without a home.
+    """
+    return _home(platformdirs.user_cache_dir("autotune", appauthor=False), "XDG_CACHE_HOME")
 
 
 def state_dir() -> Path:
-    """``$XDG_STATE_HOME/autotune``: studies and history."""
-    return Path(platformdirs.user_state_dir("autotune", appauthor=False))
+    """``$XDG_STATE_HOME/autotune``: studies and history. Raises as ``cache_dir``."""
+    return _home(platformdirs.user_state_dir("autotune", appauthor=False), "XDG_STATE_HOME")
+
+
+def _home(path: str, variable: str) -> Path:
+    if not Path(path).is_absolute():  # "~" stays where nobody knows the home of this user
+        raise DocumentError(
+            f"There must be a home directory to keep files in, but this user has none. Set {variable} to a directory "
+            "that can be written."
+        )
+    return Path(path)
 
 
 def search_spaces_dir() -> Path:

@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
 
-__all__ = ["FRONT_ENDS", "SUPPORTED_ARCHITECTURES", "Architecture", "FrontendConfig", "ModelDirectory", "named_files"]
+__all__ = [
+    "FRONT_ENDS",
+    "SUPPORTED_ARCHITECTURES",
+    "Architecture",
+    "FrontendConfig",
+    "Given",
+    "ModelDirectory",
+    "named_files",
+    "read_tokens",
+]
 
 Architecture = Literal["SenseVoiceSmall", "Paraformer", "BiCifParaformer", "SeacoParaformer"]
 SUPPORTED_ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
 FRONT_ENDS = ("WavFrontend", "WavFrontendOnline", "wav_frontend")
+_PARAFORMER_ZH = "paraformer-zh (iic/speech_seaco_paraformer_large_asr_nat-zh-cn-16k-common-vocab8404-pytorch)"
+_OFFLINE = f"Use the offline model, which serves streams too: {_PARAFORMER_ZH}."
+_OTHER_CLASSES = {
+    "ParaformerStreaming": ("a streaming Paraformer", _OFFLINE),
+    "ContextualParaformer": (
+        "a Paraformer that always takes hot words",
+        f"Use {_PARAFORMER_ZH}, which runs without them too.",
+    ),
+    "FsmnVADStreaming": ("a voice activity detector", "Pass its directory with --vad-model."),
+    "CTTransformer": ("a punctuation model", ""),
+    "CTTransformerStreaming": ("a punctuation model", ""),
+    "MonotonicAligner": ("a model of timestamps", ""),
+    "CAMPPlus": ("a speaker model", ""),
+    "Emotion2vec": ("a model of emotions", ""),
+    "WhisperWarp": ("Whisper", "Use SenseVoiceSmall (iic/SenseVoiceSmall) for several languages."),
+    "FunASRNano": ("a large language model", "Use SenseVoiceSmall (iic/SenseVoiceSmall) for several languages."),
+}
+"""Class that FunASR has and isn't supported → what it is, and what to use instead."""
+Given = Literal["onnx-fp32", "onnx-int8"]
+_GIVEN_FILES: dict[Given, str] = {"onnx-fp32": "model.onnx", "onnx-int8": "model_quant.onnx"}
+"""Format → the file that FunASR's export, funasr_onnx and its C++ runtime have of it."""
 _PARTS = {
     "encoder": ("SANMEncoder", "SenseVoiceEncoderSmall", "ConformerEncoder"),
     "decoder": ("ParaformerSANMDecoder", "ParaformerSANDecoder"),
@@ -61,6 +92,7 @@ class ModelDirectory:
     path: Path
     architecture: Architecture
     weights_path: Path
+    """``model.pt``, or of a directory without it the ONNX file that others are compared with."""
     config: dict[str, Any]
     """``config.yaml`` as parsed."""
     frontend: FrontendConfig
@@ -68,6 +100,8 @@ class ModelDirectory:
     """``tokens.json`` or ``tokens.txt`` (CharTokenizer)."""
     bpe_path: Path | None
     """sentencepiece model (SentencepiecesTokenizer)."""
+    given: dict[Given, Path] = field(default_factory=dict)
+    """The ONNX files of a directory without ``model.pt``, fp32 first; empty where there is a ``model.pt``."""
 
     @classmethod
     def open(cls, path: Path) -> ModelDirectory:
@@ -93,25 +127,59 @@ class ModelDirectory:
             raise ModelError(f"{config_path} must hold a mapping, but got {type(config).__name__}.")
         architecture = config.get("model")
         if architecture not in SUPPORTED_ARCHITECTURES:
-            raise ModelError(
-                f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, "
-                f"but got {architecture!r} ({config_path}: model)."
-            )
+            raise ModelError(_unsupported(config, config_path))
         _check_parts(config, config_path)
         named = named_files(path)
         weights = named.get("init_param") or path / "model.pt"
-        if not weights.is_file():
-            raise ModelError(f"A FunASR model directory must hold its weights, but {weights} is missing.")
-        tokens, bpe = _tokenizer_files(path, config, named)
+        given = {} if weights.is_file() and weights.suffix != ".onnx" else _given_files(path)
+        if not given and not weights.is_file():
+            if weights.is_dir():
+                raise ModelError(
+                    f"{weights} must be a file, but is a directory, as DeepSpeed writes. Make a model.pt of it with "
+                    "DeepSpeed's zero_to_fp32.py."
+                )
+            raise ModelError(
+                f"A FunASR model directory must hold its weights, but {weights} is missing, and so are "
+                f"{' and '.join(_GIVEN_FILES.values())}."
+            )
+        tokens, bpe = _tokenizer_files(path, config)
         return cls(
             path=path,
             architecture=cast(Architecture, architecture),
-            weights_path=weights,
+            weights_path=next(iter(given.values()), weights),
             config=config,
-            frontend=_frontend(path, config, named),
+            frontend=_frontend(path, config),
             tokens_path=tokens,
             bpe_path=bpe,
+            given=given,
         )
+
+    @property
+    def checkpoint(self) -> Path:
+        """``model.pt``, for PyTorch. Raises ModelError of a directory that has ONNX files alone."""
+        if self.given:
+            raise ModelError(
+                f"PyTorch needs model.pt, but {self.path} holds {', '.join(path.name for path in self.given.values())} "
+                "alone. Use an engine for ONNX files: onnxruntime or openvino."
+            )
+        return self.weights_path
+
+
+def _given_files(path: Path) -> dict[Given, Path]:
+    return {kind: path / name for kind, name in _GIVEN_FILES.items() if (path / name).is_file()}
+
+
+def _unsupported(config: dict[str, Any], where: Path) -> str:
+    """What is said of a class that can't be tuned: what it is, and what to use instead."""
+    name = config.get("model")
+    what, instead = _OTHER_CLASSES.get(str(name), ("", ""))
+    if isinstance(name, str) and name.islower():
+        what = "a directory of funasr 0.x"
+        instead = _OFFLINE if "online" in name else f"Use the current one: {_PARAFORMER_ZH}, or paraformer."
+    return (
+        f"The model class must be one of {', '.join(SUPPORTED_ARCHITECTURES)}, but got {name!r}"
+        f"{f', {what}' if what else ''} ({where}: model). {instead}"
+    ).rstrip()
 
 
 def _check_parts(config: dict[str, Any], where: Path) -> None:
@@ -125,11 +193,16 @@ def _check_parts(config: dict[str, Any], where: Path) -> None:
 
 
 def named_files(path: Path) -> dict[str, Path]:
-    """Files that the ``configuration.json`` of a directory (resolved) names.
+    """Files that the ``configuration.json`` of a directory names, those that are there.
 
     Raises:
         ModelError: it is damaged, one leaves the directory, or FunASR would read another file than ``config.yaml``.
     """
+    return {key: path / name for key, name in _names(path).items() if (path / name).is_file()}
+
+
+def _names(path: Path) -> dict[str, str]:
+    """Every file name in ``configuration.json``; raises what ``named_files`` raises."""
     meta_path = path / "configuration.json"
     if not meta_path.is_file():
         return {}
@@ -137,34 +210,53 @@ def named_files(path: Path) -> dict[str, Path]:
         meta = json.loads(meta_path.read_text(encoding="utf-8")).get("file_path_metas", {})
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{meta_path} must be a JSON object, but: {error}") from error
-    named: dict[str, Path] = {}
+    names: dict[str, str] = {}
     for key, value in [
         *meta.items(),
         *[(k, v) for m in meta.values() if isinstance(m, dict) for k, v in m.items()],
     ]:
         if isinstance(value, str):
-            candidate = (path / value).resolve()
-            if not candidate.is_relative_to(path):
+            # By its name: a hub's cache holds links to files that lie elsewhere.
+            if Path(value).is_absolute() or ".." in Path(value).parts:
                 raise ModelError(f"{meta_path} must name files inside the directory, but {key} is {value!r}.")
-            if key == "config" and candidate != (path / "config.yaml").resolve():
+            if key == "config" and Path(value) != Path("config.yaml"):
                 raise ModelError(f"{meta_path} must name config.yaml as the config, but names {value!r}.")
-            if candidate.is_file():
-                named[key] = candidate
-    return named
+            names[key] = value
+    return names
 
 
-def _tokenizer_files(path: Path, config: dict[str, Any], named: dict[str, Path]) -> tuple[Path | None, Path | None]:
+def _file(path: Path, key: str, config: dict[str, Any], section: str, usual: Iterable[Path]) -> Path | None:
+    """A file of a directory: where ``configuration.json`` says, else ``config.yaml``, else at its usual places.
+
+    FunASR's training writes absolute paths into ``config.yaml``, and copies a ``configuration.json`` whose files stay
+    with the pretrained model.
+
+    Raises:
+        ModelError: one of them names a file, and there is none.
+    """
+    settings = config.get(section) or {}
+    configured = settings.get(key) if isinstance(settings, dict) else None
+    asked = [path / value for value in (_names(path).get(key), configured) if isinstance(value, str)]
+    found = next((file for file in (*asked, *usual) if file.is_file()), None)
+    if found is None and asked:
+        raise ModelError(
+            f"{path} must hold {asked[0].name} ({section}.{key}), but {' and '.join(map(str, asked))} is missing. Copy "
+            "it from the model that this one was trained from, or download the directory again."
+        )
+    return found
+
+
+def _tokenizer_files(path: Path, config: dict[str, Any]) -> tuple[Path | None, Path | None]:
     tokenizer = config.get("tokenizer")
-    bpe = named.get("bpemodel") or next(iter(sorted(path.glob("*.bpe.model"))), None) or path / "bpe.model"
-    tokens = named.get("token_list") or path / "tokens.json"
-    if not tokens.is_file():
-        tokens = path / "tokens.txt"
     if tokenizer == "SentencepiecesTokenizer":
-        if not bpe.is_file():
+        usual = (*sorted(path.glob("*.bpe.model")), path / "bpe.model")
+        bpe = _file(path, "bpemodel", config, "tokenizer_conf", usual)
+        if bpe is None:
             raise ModelError(f"A SentencepiecesTokenizer needs a *.bpe.model file, but {path} has none.")
         return None, bpe
     if tokenizer == "CharTokenizer":
-        if not tokens.is_file():
+        tokens = _file(path, "token_list", config, "tokenizer_conf", (path / "tokens.json", path / "tokens.txt"))
+        if tokens is None:
             raise ModelError(f"A CharTokenizer needs tokens.json, but {path} has none.")
         return tokens, None
     raise ModelError(
@@ -173,12 +265,30 @@ def _tokenizer_files(path: Path, config: dict[str, Any], named: dict[str, Path])
     )
 
 
-def _frontend(path: Path, config: dict[str, Any], named: dict[str, Path]) -> FrontendConfig:
+def read_tokens(path: Path) -> list[str]:
+    """The tokens of a CharTokenizer by their ids: a JSON list, or lines of a token each, perhaps with its id after it.
+
+    Raises:
+        ModelError: not readable, or no list of tokens.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tokens = json.loads(text) if path.suffix == ".json" else [line.rstrip() for line in text.splitlines()]
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} must be a list of tokens, but: {error}") from error
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ModelError(f"{path} must be a list of strings, one for each token.")
+    numbered = [token.rpartition(" ") for token in tokens]
+    if path.suffix != ".json" and all(number == str(place) for place, (_, _, number) in enumerate(numbered)):
+        return [token.rstrip() for token, _, _ in numbered]
+    return tokens
+
+
+def _frontend(path: Path, config: dict[str, Any]) -> FrontendConfig:
     where = f"{path / 'config.yaml'}: frontend"
     if config.get("frontend") not in FRONT_ENDS:
         raise ModelError(f"The front end must be WavFrontend, but got {config.get('frontend')!r} ({where}).")
     conf = config.get("frontend_conf") or {}
-    cmvn = named.get("cmvn_file") or path / "am.mvn"
     if conf.get("fs", 16000) != 16000:
         raise ModelError(f"The sample rate must be 16000 Hz, but got {conf['fs']} ({where}_conf.fs).")
     try:
@@ -190,7 +300,7 @@ def _frontend(path: Path, config: dict[str, Any], named: dict[str, Path]) -> Fro
             frame_shift_ms=float(conf.get("frame_shift", 10)),
             lfr_m=int(conf.get("lfr_m", 1)),
             lfr_n=int(conf.get("lfr_n", 1)),
-            cmvn_path=cmvn if cmvn.is_file() else None,
+            cmvn_path=_file(path, "cmvn_file", config, "frontend_conf", (path / "am.mvn",)),
         )
     except (TypeError, ValueError) as error:
         raise ModelError(f"The front end's settings must be numbers, but: {error} ({where}_conf).") from error

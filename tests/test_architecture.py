@@ -16,7 +16,7 @@ FLOORS = [
     ["documents", "files", "isolation", "options"],
     ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],
-    ["models", "recognizer", "space"],
+    ["baselines", "models", "recognizer", "space"],
     ["simulation"],
     ["measure"],
     ["study"],

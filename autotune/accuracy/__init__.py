@@ -2,10 +2,12 @@
 
 from autotune.accuracy.guard import ALLOWED_INCREASE, Guard, ReferenceName, Verdict, describe_accuracy
 from autotune.accuracy.judge import Judge, ReferenceTexts
-from autotune.accuracy.record import Accuracy
+from autotune.accuracy.record import FP32_PYTORCH, FUNASRS_DEFAULT, Accuracy
 
 __all__ = [
     "ALLOWED_INCREASE",
+    "FP32_PYTORCH",
+    "FUNASRS_DEFAULT",
     "Accuracy",
     "Guard",
     "Judge",

@@ -99,7 +99,11 @@ class Verdict:
     def describe(self) -> str:
         """One sentence: rate, paired increases with their intervals, what was allowed, and what follows."""
         allowed = "any" if self.allowed == math.inf else f"{100 * self.allowed:.2f}"
-        against = " over fp32 PyTorch" if self.reference == "fp32" and self.baseline_increase is not None else ""
+        against = (
+            f" over {self.accuracy.reference_name}"
+            if self.reference == "fp32" and self.baseline_increase is not None
+            else ""
+        )
         return f"{self._compared()}, {allowed} allowed{against}: {self._conclusion()}"
 
     def _compared(self) -> str:
@@ -108,7 +112,10 @@ class Verdict:
         rate = f"{self.accuracy.unit.upper()} {100 * self.accuracy.rate:.2f} %"
         differences = [
             f"{100 * increase.value:+.2f} points from {name} (95 % interval {_interval_text(increase)})"
-            for name, increase in (("FunASR's default", self.baseline_increase), ("fp32 PyTorch", self.increase))
+            for name, increase in (
+                (self.accuracy.baseline_name, self.baseline_increase),
+                (self.accuracy.reference_name, self.increase),
+            )
         ]
         return f"{rate}, {' and '.join(differences)}"
 
@@ -196,9 +203,9 @@ def _interval_text(increase: RatioEstimate) -> str:
 def describe_accuracy(accuracy: Accuracy) -> str:
     """``CER 2.31 % (+0.31 points)``: the rate, and its increases over FunASR's default and over fp32 PyTorch."""
     if accuracy.unit == "disagreement":
-        return f"disagreement with fp32 PyTorch {100 * accuracy.rate:.2f} %"
+        return f"disagreement with {accuracy.reference_name} {100 * accuracy.rate:.2f} %"
     rate, increase = f"{accuracy.unit.upper()} {100 * accuracy.rate:.2f} %", f"{100 * accuracy.increase:+.2f}"
     if accuracy.baseline_increase is None:
         return f"{rate} ({increase} points)"
     over_baseline = f"{100 * accuracy.baseline_increase:+.2f}"
-    return f"{rate} ({over_baseline} points from FunASR's default, {increase} from fp32 PyTorch)"
+    return f"{rate} ({over_baseline} points from {accuracy.baseline_name}, {increase} from {accuracy.reference_name})"

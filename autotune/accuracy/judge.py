@@ -7,7 +7,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from autotune.accuracy.record import WORST, Accuracy, ClipCount, TokenName, UnitName, WorseText, added
+from autotune.accuracy.record import (
+    FP32_PYTORCH,
+    FUNASRS_DEFAULT,
+    WORST,
+    Accuracy,
+    ClipCount,
+    TokenName,
+    UnitName,
+    WorseText,
+    added,
+)
 from autotune.accuracy.text import Alignment, align, normalise, token_name, tokenise
 from autotune.audio import Recording, Workload
 from autotune.errors import TrialMismatch
@@ -41,7 +51,12 @@ class Judge:
     """
 
     def __init__(
-        self, workload: Workload, reference: ReferenceTexts, baseline: Mapping[str, str] | None = None
+        self,
+        workload: Workload,
+        reference: ReferenceTexts,
+        baseline: Mapping[str, str] | None = None,
+        *,
+        names: tuple[str, str] = (FUNASRS_DEFAULT, FP32_PYTORCH),
     ) -> None:
         """Align all texts.
 
@@ -49,11 +64,13 @@ class Judge:
             workload: its ``judged`` recordings are what counts.
             reference: fp32 PyTorch's texts.
             baseline: recording id → the text of FunASR's default; None: it isn't known, so nothing is compared with it.
+            names: what the baseline and the reference are, in words.
         """
         recordings = workload.judged
         self._baseline = baseline
+        self.baseline_name, self.reference_name = names
         transcribed = any(normalise(text) for recording in recordings for _, text in _spoken(recording))
-        self.against: str = "transcripts" if transcribed else "fp32 PyTorch's text"
+        self.against: str = "transcripts" if transcribed else f"{self.reference_name}'s text"
         """What the texts are compared with: transcripts or the reference's texts."""
         texts = _expected(recordings, reference, transcribed)
         self.tokens: TokenName = token_name(text for pieces in texts.values() for _, text in pieces)
@@ -140,6 +157,8 @@ class Judge:
             worst=tuple(worse[:WORST]),
             available=self.clips,
             extendable=self._extendable,
+            baseline_name=self.baseline_name,
+            reference_name=self.reference_name,
         )
 
     def assess_baseline(self, recordings: Collection[str]) -> Accuracy | None:

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from pydantic import field_serializer
+from pydantic import SerializerFunctionWrapHandler, field_serializer, model_serializer
 
 from autotune.documents import Document
 
-__all__ = ["WORST", "Accuracy", "ClipCount", "TokenName", "UnitName", "WorseText", "added", "pooled"]
+__all__ = [
+    "FP32_PYTORCH",
+    "FUNASRS_DEFAULT",
+    "WORST",
+    "Accuracy",
+    "ClipCount",
+    "TokenName",
+    "UnitName",
+    "WorseText",
+    "added",
+    "pooled",
+]
 
 UnitName = Literal["cer", "wer", "disagreement"]
 TokenName = Literal["characters", "words"]
 
 WORST = 3
 """Most utterances that are kept to be shown."""
+
+FUNASRS_DEFAULT, FP32_PYTORCH = "FunASR's default", "fp32 PyTorch"
+"""What texts are compared with, in words, unless a model is an ONNX file alone."""
 
 
 class ClipCount(NamedTuple):
@@ -60,11 +74,21 @@ class Accuracy(Document):
     """Distinct clips in the whole hearing, of which this may be a share; None in records of older versions."""
     extendable: bool = True
     """Whether audio can be added to the hearing: the user's can, autotune's own clips are all there are."""
+    baseline_name: str = FUNASRS_DEFAULT
+    """What the baseline's errors are those of."""
+    reference_name: str = FP32_PYTORCH
+    """What the reference's errors are those of."""
 
     @field_serializer("clips", when_used="json")
     def _as_before(self, clips: tuple[ClipCount, ...]) -> list[tuple[Any, ...]]:
         # What isn't known is left out: older versions read only lists of four.
         return [count if count.baseline_errors is not None else count[:4] for count in clips]
+
+    @model_serializer(mode="wrap")
+    def _named_where_other(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        usual = {"baseline_name": FUNASRS_DEFAULT, "reference_name": FP32_PYTORCH}.items()
+        # As above: older versions refuse fields that they don't know.
+        return {name: value for name, value in handler(self).items() if (name, value) not in usual}
 
     @property
     def complete(self) -> bool:
@@ -138,6 +162,8 @@ def pooled(accuracies: Sequence[Accuracy]) -> Accuracy:
         worst=tuple(worst.values())[:WORST],
         available=accuracies[0].available,
         extendable=accuracies[0].extendable,
+        baseline_name=accuracies[0].baseline_name,
+        reference_name=accuracies[0].reference_name,
     )
 
 

@@ -46,7 +46,7 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         raise EngineUnavailableError(
             f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
         ) from error
-    model = measured_model(document)
+    model = measured_model(document, options.model)
     artifact = measured_artifact(document, model)
     _tell(f"loading {document.model.id}")
     run_server(

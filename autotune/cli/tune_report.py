@@ -196,7 +196,7 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
     for text in held.verdict.accuracy.worst:
         lines = [("reference" if without else "said", text.expected), ("this deployment", text.got)]
         if not without:
-            lines.append(("fp32 PyTorch", text.reference_got))
+            lines.append((held.verdict.accuracy.reference_name, text.reference_got))
         console.print(f"    {text.clip}:", markup=False)
         for name, words in lines:
             console.print(f"      {name + ':':17}{words or '(nothing)'}", markup=False, soft_wrap=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from autotune.accuracy import FP32_PYTORCH, FUNASRS_DEFAULT
+from autotune.baselines import USUALLY, Compared
+
 __all__ = ["COMMENTS", "comment_for"]
 
 COMMENTS: dict[str, str | dict[Any, str]] = {
@@ -28,6 +31,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "pretrained": "published weights",
         "random": "seeded random weights: the real model's speed, but its text means nothing",
         "embedded": "autotune's own small model",
+        "onnx": "an ONNX file as it was given: there is no model.pt",
     },
     "audio_profile.audio_s": "seconds of audio in the workload",
     "audio_profile.shards": "parts of like composition that it is cut into",
@@ -204,9 +208,18 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
 """Dotted path → its comment, or a comment for each of its values where these differ in meaning."""
 
 
-def comment_for(path: str, value: Any) -> str | None:
-    """The comment of the key at a dotted path, if it has one."""
+_OF_FILES = {
+    "baseline": "the better of the given file as funasr_onnx runs it with 4 threads (its default) and with all cores",
+    "artifact.parity": "largest score difference / largest score, against what reference names",
+}
+"""Comments of a model that is ONNX files alone, where more than what it is compared with has another name."""
+
+
+def comment_for(path: str, value: Any, names: Compared = USUALLY) -> str | None:
+    """The comment of the key at a dotted path, if it has one; ``names`` is what the file's study compared with."""
     text = COMMENTS.get(path)
     if isinstance(text, dict):
-        return text.get(value) if isinstance(value, str | bool | None) else None
-    return text
+        text = text.get(value) if isinstance(value, str | bool | None) else None
+    if text is None or names == USUALLY:
+        return text
+    return _OF_FILES.get(path, text).replace(FUNASRS_DEFAULT, names.baseline).replace(FP32_PYTORCH, names.reference)

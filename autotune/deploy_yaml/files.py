@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from autotune.baselines import Compared, compared
 from autotune.deploy_yaml.comments import comment_for
 from autotune.deploy_yaml.document import SCHEMA, DeploymentFile
 from autotune.documents import parse_document, read_yaml, suggest
@@ -45,7 +46,8 @@ def read_deployment_file(path: Path) -> DeploymentFile:
 
 def yaml_text(document: DeploymentFile) -> str:
     """The YAML with a comment for each choice."""
-    return HEADER + "\n".join(_lines(document.to_json(), path="", indent="")) + "\n"
+    names = compared(document.baseline.deployment)
+    return HEADER + "\n".join(_lines(document.to_json(), names, path="", indent="")) + "\n"
 
 
 def schema_text() -> str:
@@ -68,14 +70,14 @@ def _check_schema(data: dict[Any, Any], path: Path) -> None:
         )
 
 
-def _lines(data: dict[str, Any], *, path: str, indent: str) -> list[str]:
+def _lines(data: dict[str, Any], names: Compared, *, path: str, indent: str) -> list[str]:
     lines: list[str] = []
     for key, value in data.items():
         where = f"{path}.{key}" if path else key
-        comment = comment_for(where, value)
+        comment = comment_for(where, value, names)
         if isinstance(value, dict) and value:
             lines.append(_commented(f"{indent}{_scalar(key)}:", comment))
-            lines += _lines(value, path=where, indent=indent + "  ")
+            lines += _lines(value, names, path=where, indent=indent + "  ")
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             lines.append(_commented(f"{indent}{_scalar(key)}:", comment))

@@ -17,7 +17,7 @@ from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutp
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import ModelDirectory, read_tokens
 
 __all__ = ["FunasrEngine", "network_settings", "quiet"]
 
@@ -127,10 +127,13 @@ class FunasrEngine:
 
 
 def _model_settings(model: ModelDirectory) -> dict[str, Any]:
-    files = {"token_list": model.tokens_path, "bpemodel": model.bpe_path}
-    named = {name: str(path) for name, path in files.items() if path is not None}
+    named: dict[str, Any] = {} if model.bpe_path is None else {"bpemodel": str(model.bpe_path)}
+    if model.tokens_path is not None:
+        # FunASR would take the numbers behind the tokens of a text file for parts of them.
+        plain = model.tokens_path.suffix == ".json"
+        named["token_list"] = str(model.tokens_path) if plain else read_tokens(model.tokens_path)
     return {
-        **network_settings(model.config, weights=model.weights_path, cmvn=model.frontend.cmvn_path),
+        **network_settings(model.config, weights=model.checkpoint, cmvn=model.frontend.cmvn_path),
         "tokenizer": model.config["tokenizer"],
         "tokenizer_conf": {**(model.config.get("tokenizer_conf") or {}), **named},
     }

@@ -5,7 +5,6 @@ Child processes only: everything here loads torch and funasr.
 
 from __future__ import annotations
 
-import json
 import pickle
 import pickletools
 import re
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.engines.funasr_import import import_network_classes
 from autotune.errors import ModelError
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import ModelDirectory, read_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -48,8 +47,9 @@ def build_network(model: ModelDirectory) -> torch.nn.Module:
     Raises:
         ModelError: the configuration does not build, the weights are damaged, hold code, or do not fit exactly.
     """
+    checkpoint = model.checkpoint
     network = empty_network(model)
-    _fill(network, read_weights(model.weights_path), model.weights_path)
+    _fill(network, read_weights(checkpoint), checkpoint)
     return network.eval()
 
 
@@ -93,11 +93,7 @@ def vocabulary_size(model: ModelDirectory) -> int:
         except (OSError, RuntimeError) as error:
             raise ModelError(f"{model.bpe_path} must be a sentencepiece model, but: {error}") from error
     assert model.tokens_path is not None
-    try:
-        text = model.tokens_path.read_text(encoding="utf-8")
-        return len(json.loads(text)) if model.tokens_path.suffix == ".json" else len(text.splitlines())
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{model.tokens_path} must be a list of tokens, but: {error}") from error
+    return len(read_tokens(model.tokens_path))
 
 
 def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn.Module:

@@ -14,6 +14,7 @@ from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutp
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
     INPUT_NAMES,
+    OUTPUT_NAMES,
     artifact_of,
     engine_output,
     equal_groups,
@@ -120,7 +121,7 @@ class OnnxRuntimeEngine:
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
         inside = self._request.deployment.graph != "funasr"
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        output_names = self._outputs if scores or not inside else self._outputs[:2]
+        output_names = self._outputs if scores and inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), _runtime_errors():
             return engine_output(self._session.run(output_names, feed), scores=scores)
 
@@ -225,11 +226,14 @@ def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
 
 
 def _verify_signature(session: Any, request: EngineRequest) -> None:
-    expected, got = INPUT_NAMES[request.model.architecture], tuple(node.name for node in session.get_inputs())
-    outputs = len(session.get_outputs())
-    if outputs != (2 if request.deployment.graph == "funasr" else 3):
+    architecture = request.model.architecture
+    expected, got = INPUT_NAMES[architecture], tuple(node.name for node in session.get_inputs())
+    outputs = [node.name for node in session.get_outputs()]
+    plain = tuple(outputs[:2]) == OUTPUT_NAMES[architecture]
+    fits = plain if request.deployment.graph == "funasr" else len(outputs) == 3
+    if not fits:
         raise ModelError(
-            f"{request.artifact} must be of graph {request.deployment.graph}, but it has {outputs} outputs. "
+            f"{request.artifact} must be of graph {request.deployment.graph}, but it gives {', '.join(outputs)}. "
             f"Export the model again: autotune export --model {request.model.path}"
         )
     if got != expected:

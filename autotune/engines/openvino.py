@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from autotune.deployment import Deployment
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import INPUT_NAMES, artifact_of, engine_output, model_inputs
+from autotune.engines.tensors import INPUT_NAMES, OUTPUT_NAMES, artifact_of, engine_output, model_inputs
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -118,7 +118,7 @@ def _compile(request: EngineRequest, *, scores: bool) -> Any:
         )
     model = _read(path)
     _verify_signature(model, request)
-    if not scores and len(model.outputs) == 3:
+    if len(model.outputs) > 2 and (not scores or deployment.graph == "funasr"):
         model = openvino.Model(model.get_results()[:2], model.get_parameters())
     with allocation_failures_as_memory_error():
         return core.compile_model(model, "CPU", _properties(deployment))
@@ -148,11 +148,14 @@ def _properties(deployment: Deployment) -> dict[str, Any]:
 def _verify_signature(model: Any, request: EngineRequest) -> None:
     expected = INPUT_NAMES[request.model.architecture]
     got = tuple(port.get_any_name() for port in model.inputs)
-    outputs = len(model.outputs)
-    if got != expected or outputs != (2 if request.deployment.graph == "funasr" else 3):
+    outputs = [port.get_any_name() for port in model.outputs]
+    names = zip(OUTPUT_NAMES[request.model.architecture], model.outputs, strict=False)
+    plain = len(outputs) > 1 and all(name in port.get_names() for name, port in names)
+    fits = plain if request.deployment.graph == "funasr" else len(outputs) == 3
+    if got != expected or not fits:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} and the outputs of graph "
-            f"{request.deployment.graph}, but has {', '.join(got)} and {outputs} outputs. "
+            f"{request.deployment.graph}, but has {', '.join(got)} and {', '.join(outputs)}. "
             f"Export the model again: autotune export --model {request.model.path}"
         )
 

@@ -15,6 +15,7 @@ from autotune.model_directory import Architecture
 __all__ = [
     "INPUT_NAMES",
     "LANGUAGE_IDS",
+    "OUTPUT_NAMES",
     "TEXT_NORM_IDS",
     "artifact_of",
     "engine_output",
@@ -36,6 +37,14 @@ INPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
     "SeacoParaformer": ("speech", "speech_lengths"),
 }
 """Inputs of an exported model, in order."""
+
+OUTPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
+    "SenseVoiceSmall": ("ctc_logits", "encoder_out_lens"),
+    "Paraformer": ("logits", "token_num"),
+    "BiCifParaformer": ("logits", "token_num"),
+    "SeacoParaformer": ("logits", "token_num"),
+}
+"""The first outputs of FunASR's graph, in order; what its own export has beside them (times) is left."""
 
 
 def model_inputs(request: EngineRequest, batch: EngineInput) -> tuple[npt.NDArray[Any], ...]:

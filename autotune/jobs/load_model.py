@@ -11,6 +11,7 @@ from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
 from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact, resolve_model
+from autotune.models.given import can_be
 from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress
@@ -18,7 +19,7 @@ from autotune.reporting import Reporter, progress
 __all__ = ["export_all", "load", "measured_artifact", "measured_model"]
 
 
-def load(path: str | Path) -> Recognizer:
+def load(path: str | Path, *, model: str | None = None) -> Recognizer:
     """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
 
     The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
@@ -30,6 +31,7 @@ def load(path: str | Path) -> Recognizer:
 
     Args:
         path: the file that ``autotune`` wrote.
+        model: where the model lies now, if not where it was measured; its digest must be that of the file.
 
     Raises:
         DocumentError: the file is not a deployment file.
@@ -38,21 +40,28 @@ def load(path: str | Path) -> Recognizer:
         EngineUnavailableError: the runtime or the device is missing here.
     """
     document = read_deployment_file(Path(path))
-    model = measured_model(document)
-    artifact = measured_artifact(document, model)
+    info = measured_model(document, model)
+    artifact = measured_artifact(document, info)
     return Recognizer.load(
-        document.deployment, ModelDirectory.open(Path(model.path)), Path(artifact.path) if artifact else None
+        document.deployment, ModelDirectory.open(Path(info.path)), Path(artifact.path) if artifact else None
     )
 
 
-def measured_model(document: DeploymentFile) -> ModelInfo:
-    """The model that a file's figures are of, where it lay when it was measured, or resolved by its id.
+def measured_model(document: DeploymentFile, where: str | None = None) -> ModelInfo:
+    """The model that a file's figures are of: ``where`` it is now, else where it lay, or resolved by its id.
 
     Raises:
         ModelError: it is not there any more, or its weights have changed.
     """
     path = Path(document.model.path)
-    model = resolve_model(document.model.path if path.is_dir() else document.model.id)
+    try:
+        model = resolve_model(where or (document.model.path if path.exists() else document.model.id))
+    except ModelError as error:
+        if where is None and not path.exists():
+            raise ModelError(
+                f"{error} It was measured in {path}: if it has moved, pass its place (--model)."
+            ) from error
+        raise
     if model.sha256 != document.model.sha256:
         raise ModelError(
             f"The model must be the one that was measured (sha256 {document.model.sha256[:12]}…), but {model.path} "
@@ -95,6 +104,8 @@ def export_all(
     """
     specs = _exportable(reporter) if formats is None else artifact_specs(formats)
     info = resolve_model(model, on_event=progress(reporter, "preparing the model"))
+    if formats is None:
+        specs = [spec for spec in specs if can_be(spec, ModelDirectory.open(Path(info.path)))]
     artifacts = []
     for done, spec in enumerate(specs):
         on_event = progress(reporter, f"exporting {spec.label}")

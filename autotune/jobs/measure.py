@@ -128,7 +128,7 @@ class _MeasureSetup:
         hardware = probe_hardware()
         reporter.note(hardware.describe())
         reporter.working("looking for the model")
-        model = measured_model(document)
+        model = measured_model(document, options.model)
         profile = recorded_profile(files[0], options)
         workload = draw_hearing(recorded_workload(files[0], profile, options, reporter, exact=exact), profile, model)
         artifacts = _artifacts(files, model, reporter)

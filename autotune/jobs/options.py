@@ -22,6 +22,17 @@ class TuneOptions:
         Path | None,
         Option("Your own audio: a directory or file of wav, flac, ogg, opus or mp3 (any rate), or a manifest."),
     ] = None
+    language: Annotated[
+        str | None, Option("SenseVoice's language prompt: auto, zh, en, yue, ja, ko or nospeech. Default: auto.")
+    ] = None
+    itn: Annotated[
+        bool | None,
+        Option(
+            "SenseVoice writes numbers as digits, and punctuation; without, words as spoken. Default: as the target "
+            "always does, else without."
+        ),
+    ] = None
+    """Inverse text normalisation; None: nothing was asked."""
     trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
         float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
@@ -44,7 +55,9 @@ class TuneOptions:
             "funasr-python or triton. The search is restricted to what the target can express."
         ),
     ] = "autotune"
-    vad_model: Annotated[str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings.")] = None
+    vad_model: Annotated[
+        str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings. Default: one beside the model.")
+    ] = None
     objective: Annotated[
         str | None,
         Option(
@@ -97,6 +110,9 @@ class TuneOptions:
 class MeasureOptions:
     """Options of ``measure``, in the order of its ``--help``."""
 
+    model: Annotated[
+        str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
+    ] = None
     blocks: Annotated[
         int | None,
         Option("Number of interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autotune.accuracy import Judge
 from autotune.audio import AudioProfile, Workload, build_workload, with_hearing, workload_from_audio
+from autotune.baselines import compared
 from autotune.deployment import Deployment
 from autotune.errors import TrialError
 from autotune.files import cache_dir
@@ -93,7 +94,7 @@ def reference_request(
 
 
 def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter) -> Judge | None:
-    """Have fp32 PyTorch and FunASR's default transcribe the hearing, unless their texts are known.
+    """Have fp32 PyTorch and FunASR's default, or what stands for them, transcribe the hearing unless texts are known.
 
     Args:
         request: the audio, the model, and fp32 PyTorch's prompts.
@@ -110,33 +111,43 @@ def judge_of(request: ReferenceRequest, baseline: Deployment, reporter: Reporter
         reporter.note("accuracy: not checked, since random weights give no meaningful text")
         return None
     users = replace(request, language=baseline.language, text_norm=baseline.text_norm)
+    names = compared(baseline)
     try:
-        reference, _ = reference_texts(request, on_event=progress(reporter, "fp32 PyTorch transcribes for reference"))
-        judge = Judge(request.workload, reference)
+        reference, _ = reference_texts(
+            request, on_event=progress(reporter, f"{names.reference} transcribes for reference")
+        )
+        judge = Judge(request.workload, reference, names=names)
         if not judge.length:
             reporter.note(
                 "accuracy: not checked, since the reference finds no speech and there is no transcript", loud=True
             )
             return None
-        _report(judge, reporter)
-        default, _ = baseline_texts(users, on_event=progress(reporter, "FunASR's default transcribes for comparison"))
+        _report(judge, reporter, itn=request.text_norm == "withitn")
+        default, _ = baseline_texts(users, on_event=progress(reporter, f"{names.baseline} transcribes for comparison"))
     except TrialError as error:
         raise TrialError(
-            "fp32 PyTorch and FunASR's default must transcribe the audio, since every text is compared with theirs, "
-            f"but: {error}",
+            f"{names.reference} and {names.baseline} must transcribe the audio, since every text is compared with "
+            f"theirs, but: {error}",
             stderr_tail=error.stderr_tail,
         ) from error
-    judge = Judge(request.workload, reference, default)
+    judge = Judge(request.workload, reference, default, names=names)
     if judge.unit != "disagreement":
-        reporter.note(f"accuracy: FunASR's default has {judge.unit.upper()} {judge.baseline_rate:.2%}")
+        reporter.note(f"accuracy: {judge.baseline_name} has {judge.unit.upper()} {judge.baseline_rate:.2%}")
     return judge
 
 
-def _report(judge: Judge, reporter: Reporter) -> None:
+def _report(judge: Judge, reporter: Reporter, *, itn: bool) -> None:
     size = f"{judge.clips} distinct clips, {judge.length} {judge.tokens}"
+    if itn:
+        reporter.note(
+            "accuracy: with --itn texts have digits and punctuation. Punctuation isn't counted in any text, but digits "
+            "are compared as they are written (三 and 3 differ): transcripts should be written alike."
+        )
     if judge.unit == "disagreement":
-        reporter.note(f"accuracy: no transcripts, so agreement with fp32 PyTorch on the same audio is judged ({size})")
+        reporter.note(
+            f"accuracy: no transcripts, so agreement with {judge.reference_name} on the same audio is judged ({size})"
+        )
         return
-    reporter.note(f"accuracy: fp32 PyTorch has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
+    reporter.note(f"accuracy: {judge.reference_name} has {judge.unit.upper()} {judge.reference_rate:.2%} ({size})")
     if judge.reference_rate > HOPELESS:
         reporter.note("Most of that is wrong: is it in the model's language? Pass your own with --audio.", loud=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from autotune.accuracy import describe_accuracy
+from autotune.baselines import compared
 from autotune.proof.proof import better_baseline
 from autotune.proof.time_left import TimeLeft
 from autotune.reporting import Remaining, Reporter
@@ -89,7 +90,8 @@ def _text(best: Candidate, baseline: Candidate | None) -> str:
     if baseline is not None:
         ratio = best.relative / baseline.relative
         times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
-        speed = f"FunASR's default {times} × as long" if latency else f"{times} × FunASR's default"
+        name = compared(baseline.deployment).baseline
+        speed = f"{name} {times} × as long" if latency else f"{times} × {name}"
         parts.append(f"{speed} ({_counts(len(best.trials), len(baseline.trials))})")
     if figures.accuracy is not None:
         parts.append(describe_accuracy(figures.accuracy))

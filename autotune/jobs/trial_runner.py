@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from autotune.accuracy import Accuracy, Judge
@@ -225,17 +226,25 @@ class TrialRunner:
                 on_event=lambda name, _: self._reporter.working(work, _PHASES.get(name, name)),
             )
         finally:
-            if deployment.engine == "funasr":
+            if self._as_baseline(deployment):
                 share = (time.monotonic() - started) / audio_s
                 self._baseline_share = max(self._baseline_share, share)
             self._reporter.working("")
 
     def _has_texts(self, deployment: Deployment) -> bool:
-        """Whether the judge has the deployment's texts already: neither threads nor devices change FunASR's."""
+        """Whether the judge has the deployment's texts already: neither threads nor devices change a baseline's."""
         baseline = self._subject.baseline
-        if baseline is None or deployment.engine != "funasr":
+        if baseline is None or not self._as_baseline(deployment):
             return False
         return (deployment.language, deployment.text_norm) == (baseline.language, baseline.text_norm)
+
+    def _as_baseline(self, deployment: Deployment) -> bool:
+        """Whether it is a baseline but for threads and devices: FunASR's own path, or a given file run like it."""
+        baseline = self._subject.baseline
+        if deployment.engine == "funasr" or baseline is None:
+            return deployment.engine == "funasr"
+        own, its = ((item.engine, item.artifact, item.batch, item.chunking) for item in (deployment, baseline))
+        return own == its
 
     def _accuracy(self, measurement: Measurement, hearing: Sequence[Recording], *, has_texts: bool) -> Accuracy | None:
         """Errors in the share; None where nothing is judged, or the trial was cut short before it was transcribed.
@@ -274,8 +283,10 @@ class TrialRunner:
         finally:
             self._reporter.working("")
         if not cached:
+            as_given = Path(artifact.path).is_relative_to(self._subject.model.path)
+            done = "taken as given:" if as_given else "exported"
             self._reporter.note(
-                f"exported {spec.label}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
+                f"{done} {spec.label}: {artifact.size_bytes / 2**20:.0f} MiB in {artifact.export_s:.0f} s, "
                 f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
             )
         return artifact
@@ -287,6 +298,6 @@ class TrialRunner:
 
     def _timeout_s(self, deployment: Deployment, audio_s: float) -> float:
         """Seconds that a trial may take: three times what the slower baseline took; a baseline has a fixed limit."""
-        if deployment.engine == "funasr" or not self._baseline_share:
+        if self._as_baseline(deployment) or not self._baseline_share:
             return BASELINE_TIMEOUT_S + audio_s
         return 60.0 + 3 * self._baseline_share * audio_s

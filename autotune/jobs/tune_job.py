@@ -13,16 +13,21 @@ from typing import Any, get_args
 
 from autotune.accuracy import Guard, Judge, ReferenceName
 from autotune.audio import AudioProfile, Workload, load_profile
+from autotune.baselines import given_deployment
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
+from autotune.jobs.vad_beside import vad_beside
+from autotune.model_directory import Given, ModelDirectory
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
+from autotune.space.document import SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, resolve
@@ -50,6 +55,8 @@ class Job:
     space: ResolvedSpace
     baselines: tuple[Deployment, ...]
     judge: Judge | None
+    prompts: Prompts
+    """SenseVoice's prompts that were asked for."""
 
     @property
     def subject(self) -> TrialSubject:
@@ -75,8 +82,9 @@ class Job:
             "devices": list(self.devices),
             "texts": self.judge.sha256 if self.judge else None,
         }
-        # Left out where nothing is judged: such studies go on from before there was a hearing.
-        return identity | ({"hearing": self.workload.hearing_sha256} if self.judge else {})
+        # Left out where nothing is judged or asked: such studies go on from before there was a hearing, or a choice.
+        identity |= {"hearing": self.workload.hearing_sha256} if self.judge else {}
+        return identity | ({"prompts": self.prompts} if self.prompts else {})
 
     @cached_property
     def study(self) -> str:
@@ -98,7 +106,9 @@ class Job:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DocumentError(f"The state directory must be writable, but {folder}: {error.strerror}.") from error
+            raise DocumentError(
+                f"The state directory must be writable, but {folder}: {error.strerror}. Set XDG_STATE_HOME."
+            ) from error
         return folder / f"{self.study}.journal"
 
 
@@ -119,9 +129,17 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
     _check_devices(devices, hardware)
     target = find_target(options.target)
-    space = _space(options, target, hardware, devices, profile)
+    prompts = asked_prompts(options, target)
+    loaded, task = load_space(options.search_space), _Task(target, hardware, devices, profile, prompts)
+    vad_model = _vad_model(options)
+    if vad_model is not None or not target.cuts_by_fsmn:
+        task.space(loaded, vad_model)  # what is wrong with it is said before a model is downloaded
     reporter.note(hardware.describe())
     model = _model(options, reporter)
+    check_model_has(model, prompts)
+    vad_model = vad_model or _vad_beside(model, reporter)
+    given = ModelDirectory.open(Path(model.path)).given
+    space = task.space(loaded, vad_model, tuple(given))
     space = fit_architecture(space, target, model.architecture)
     workload = draw_workload(
         profile,
@@ -132,9 +150,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         recordings_per_shard=effort.recordings_per_shard,
     )
     workload = draw_hearing(workload, profile, model)
-    baselines = _baselines(target, hardware, devices)
-    prompts = next(iter(space.experts()), baselines[0])
-    judge = judge_of(reference_request(model, workload, hardware, devices, prompts), baselines[0], reporter)
+    baselines = _baselines(target, hardware, devices, prompts, next(iter(given), None))
+    prompted = next(iter(space.experts()), baselines[0])
+    judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
     reporter.working("")
     return Job(
         options=options,
@@ -149,6 +167,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         space=space,
         baselines=baselines,
         judge=judge,
+        prompts=prompts,
     )
 
 
@@ -229,27 +248,38 @@ def _check_devices(devices: Sequence[str], hardware: HardwareProfile) -> None:
             )
 
 
-def _space(
-    options: TuneOptions, target: Target, hardware: HardwareProfile, devices: Sequence[str], profile: AudioProfile
-) -> ResolvedSpace:
-    loaded, vad_model = load_space(options.search_space), _vad_model(options)
-    try:
-        space = restrict(loaded, target, vad_model=vad_model)
-        if not space.branches:
-            return ResolvedSpace(space.name, ())
-        return resolve(space, hardware, devices=devices, arrival=profile.arrival.loop)
-    except DocumentError as error:
-        if target.takes_whole and profile.arrival.loop != "open":
-            raise DocumentError(
-                f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of whole "
-                f"recordings: choose one of requests that arrive by themselves, such as short. ({error})"
-            ) from error
-        if target.cuts_by_fsmn and options.vad_model is None:
-            raise DocumentError(
-                f"--target {target.name} needs an FSMN-VAD to cut recordings, but none was given: name its directory "
-                f"with --vad-model. (Without it, {error})"
-            ) from error
-        raise
+@dataclass(frozen=True)
+class _Task:
+    """What a search space is restricted to, the model's files aside."""
+
+    target: Target
+    hardware: HardwareProfile
+    devices: Sequence[str]
+    profile: AudioProfile
+    prompts: Prompts
+
+    def space(self, loaded: SearchSpace, vad_model: str | None, given: tuple[Given, ...] = ()) -> ResolvedSpace:
+        """The part of a search space that can be searched; raises DocumentError where there is none."""
+        target, profile = self.target, self.profile
+        try:
+            space = restrict(loaded, target, vad_model=vad_model, given=given)
+            if not space.branches:
+                return ResolvedSpace(space.name, ())
+            resolved = resolve(space, self.hardware, devices=self.devices, arrival=profile.arrival.loop, **self.prompts)
+        except DocumentError as error:
+            if target.takes_whole and profile.arrival.loop != "open":
+                raise DocumentError(
+                    f"--target {target.name} takes requests as they come, but --audio-profile {profile.name} is of "
+                    f"whole recordings: choose one of requests that arrive by themselves, such as short. ({error})"
+                ) from error
+            if target.cuts_by_fsmn and vad_model is None:
+                raise DocumentError(
+                    f"--target {target.name} needs an FSMN-VAD to cut recordings, but none was given: name its "
+                    f"directory with --vad-model. (Without it, {error})"
+                ) from error
+            raise
+        check_space_has(resolved, self.prompts)
+        return resolved
 
 
 def _vad_model(options: TuneOptions) -> str | None:
@@ -264,13 +294,35 @@ def _vad_model(options: TuneOptions) -> str | None:
     return str(folder.resolve())
 
 
-def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
+def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
+    path = vad_beside(Path(model.path))
+    if path is None:
+        return None
+    reporter.note(f"An FSMN-VAD lies beside the model, {path}: cutting by it is searched as well.")
+    return str(path)
+
+
+def _baselines(
+    target: Target,
+    hardware: HardwareProfile,
+    devices: Sequence[str],
+    prompts: Prompts,
+    given: Given | None = None,
+) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
+
+    Of a model that is an ONNX file alone, which AutoModel can't run: that file as funasr_onnx runs it.
 
     Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
     """
     counts = dict.fromkeys((4, hardware.usable_cores))
     if target.automodel:
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
-    baselines = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
-    return tuple(deployment.model_copy(update=target.settled) for deployment in baselines)
+    baselines = [
+        baseline_deployment(ncpu=ncpu, device=device)
+        if given is None
+        else given_deployment(given, ncpu=ncpu, device=device)
+        for device in devices
+        for ncpu in counts
+    ]
+    return tuple(deployment.model_copy(update=target.settled | prompts) for deployment in baselines)

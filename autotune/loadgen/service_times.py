@@ -48,7 +48,7 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
             f"but this is {hardware.describe()}. Tune here first."
         )
     reporter.working("looking for the model")
-    model = measured_model(document)
+    model = measured_model(document, options.model)
     profile = recorded_profile(file, options)
     workload = recorded_workload(file, profile, options, reporter, exact=True)
     artifact = measured_artifact(document, model, on_event=progress(reporter, f"artifact of {path}"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from autotune.accuracy import ReferenceTexts
 from autotune.audio import Recording, Workload
+from autotune.baselines import given_deployment
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import atomic_write, cache_dir
@@ -16,6 +17,7 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
 from autotune.measure.hearing import HearingRequest, hear_side_by_side
 from autotune.measure.trial import require_texts
+from autotune.model_directory import Given, ModelDirectory
 from autotune.models import ModelInfo
 
 __all__ = ["ReferenceRequest", "baseline_texts", "reference_texts"]
@@ -27,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class ReferenceRequest:
-    """A workload, and the model that transcribes it for comparison."""
+    """A workload, and the model that transcribes it for comparison: in fp32 PyTorch, or by its ONNX file alone."""
 
     model: ModelInfo
     workload: Workload
@@ -73,11 +75,13 @@ def _texts(request: ReferenceRequest, recipe: str, on_event: OnEvent | None) -> 
     kept = _read(path, request, recipe)
     if kept is not None:
         return kept, True
-    deployment = _of_turns(request) if recipe == "turns" else _of_baseline(request)
+    given = next(iter(ModelDirectory.open(Path(request.model.path)).given.items()), None)
+    deployment = _of_turns(request, given) if recipe == "turns" else _of_baseline(request, given)
     transcribed = hear_side_by_side(
         HearingRequest(
             deployment=deployment,
             model_path=request.model.path,
+            artifact_path=None if given is None else str(given[1]),
             recordings=request.recordings,
             by_turns=recipe == "turns",
         ),
@@ -124,7 +128,9 @@ def _read(path: Path, request: ReferenceRequest, recipe: str) -> ReferenceTexts 
     return texts if {name: len(pieces) for name, pieces in texts.items()} == wanted else None
 
 
-def _of_turns(request: ReferenceRequest) -> Deployment:
+def _of_turns(request: ReferenceRequest, given: tuple[Given, Path] | None) -> Deployment:
+    if given is not None:
+        return _of_baseline(request, given).model_copy(update={"chunking": Chunking(method="none")})
     return Deployment.model_validate(
         {
             "format": "pytorch-fp32",
@@ -145,9 +151,11 @@ def _of_turns(request: ReferenceRequest) -> Deployment:
     )
 
 
-def _of_baseline(request: ReferenceRequest) -> Deployment:
+def _of_baseline(request: ReferenceRequest, given: tuple[Given, Path] | None) -> Deployment:
+    prompts = {"language": request.language, "text_norm": request.text_norm}
+    if given is not None:
+        return given_deployment(given[0], ncpu=1, device=request.device, **prompts)
     # With one thread, since several run side by side: how many there are changes no text.
-    plain = baseline_deployment(ncpu=1, device=request.device, language=request.language).model_dump()
+    plain = baseline_deployment(ncpu=1, device=request.device, **prompts)
     # FunASR batches segments on a GPU by seconds: with one second, each is a batch of its own.
-    plain |= {"text_norm": request.text_norm, "batch": Batch(max_size=1, max_audio_s=1.0, max_wait_s=0.0)}
-    return Deployment.model_validate(plain)
+    return plain.model_copy(update={"batch": Batch(max_size=1, max_audio_s=1.0, max_wait_s=0.0)})

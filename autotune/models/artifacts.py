@@ -30,6 +30,7 @@ from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import ModelDirectory
 from autotune.models.calibration import Calibration, embedded_calibration
 from autotune.models.export import FILE_NAMES, OPSET, disk_full
+from autotune.models.given import check_can_be, given_file
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, RunTask
 from autotune.models.static_int8 import TOOLS, check_tools
@@ -134,23 +135,26 @@ def ensure_artifact(
         on_event: gets the export's progress.
 
     Raises:
-        ArtifactError: too little disk space, the calibration's audio is not there, the export failed, or its parity
-            check did not pass; nothing is kept.
+        ArtifactError: a directory without model.pt can't give it, there is too little disk space, the calibration's
+            audio is not there, the export failed, or its parity check did not pass; nothing is kept.
         EngineUnavailableError: what exports the format is not installed.
         ModelError: the model's files are damaged.
     """
     device = device if spec.format.startswith("torchscript") else "cpu"
     calibration = (calibration or embedded_calibration()) if spec.calibrated else None
     root, key = cache_dir() / "artifacts", artifact_key(model, spec, device, calibration)
+    directory = ModelDirectory.open(Path(model.path))
+    check_can_be(spec, directory)
     # Before the lock is taken: each of the inputs is made under a lock of its own.
-    inputs = _inputs(model, spec, run, on_event)
+    inputs = _inputs(model, spec, directory, run, on_event)
     try:
         sweep(root)
         with locked(root, key):
             cached = _cached(root / key)
             if cached is not None:
-                return cached, True
-            _require_space(root, ModelDirectory.open(Path(model.path)), spec)
+                return _where_given(cached, inputs), True
+            if inputs["given"] is None:
+                _require_space(root, directory, spec)
             payload = {"model_path": model.path, **asdict(spec), "device": device, **inputs}
             if calibration is not None:
                 check_tools()
@@ -160,19 +164,32 @@ def ensure_artifact(
                 _write_record(folder, spec, {"device": device, "key": key, "calibration": calibration, **result})
                 publish(folder, root / key)
     except OSError as error:
-        raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
+        raise ArtifactError(
+            f"The artifact cache must be writable, but {root} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
     made = _cached(root / key)
     if made is None:
         raise ArtifactError(f"The artifact {root / key} changed while it was written. Is something else writing there?")
-    return made, False
+    return _where_given(made, inputs), False
 
 
-def _inputs(model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None) -> dict[str, Any]:
-    """What an export is made from beside the model: ``source``, a directory or None, and ``sensitivities`` by layer."""
-    inputs: dict[str, Any] = {"source": None, "sensitivities": {}}
-    if spec.derived:
+def _where_given(artifact: Artifact, inputs: dict[str, Any]) -> Artifact:
+    """An artifact that is a link to a given file, as that file: it is used where it lies."""
+    return artifact if inputs["given"] is None else artifact.model_copy(update={"path": inputs["given"]})
+
+
+def _inputs(
+    model: ModelInfo, spec: ArtifactSpec, directory: ModelDirectory, run: RunTask, on_event: OnEvent | None
+) -> dict[str, Any]:
+    """What an export is made from beside the model.
+
+    ``source``, a directory or None; ``sensitivities`` by layer; ``given``, a file that is taken as it is, or None.
+    """
+    given = given_file(spec, directory)
+    inputs: dict[str, Any] = {"source": None, "sensitivities": {}, "given": None if given is None else str(given)}
+    if spec.derived and (given is None or "onnx-fp32" in directory.given):
         base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
-        inputs["source"] = str(Path(base.path).parent)
+        inputs["source"] = str(cache_dir() / "artifacts" / base.key)
     if spec.fp32_share:
         inputs["sensitivities"] = _ensure_sensitivities(model, spec, run, on_event)
     return inputs

@@ -23,6 +23,7 @@ from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.calibration import Calibration
+from autotune.models.given import external_data
 from autotune.models.parity import Parity, ParityBatch
 from autotune.models.sensitivity import most_sensitive
 from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
@@ -74,9 +75,10 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
     Args:
         payload: model_path; format, weights, graph, fp32_share (an ``ArtifactSpec``); device; out (an existing
-            directory); source (directory of the onnx-fp32 artifact of the same graph, for formats derived from it);
-            sensitivities (of ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a
-            ``Calibration``'s samples, for openvino-int8).
+            directory); given (the directory's own file of the format, taken as it is; may be absent); source
+            (directory of the onnx-fp32 artifact of the same graph, for formats derived from it); sensitivities (of
+            ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a ``Calibration``'s
+            samples, for openvino-int8).
         emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, calibrate, parity) and ``text``.
 
     Returns:
@@ -95,7 +97,10 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         emit("export", {"format": label, "step": name, "text": _STEPS[name]})
 
     try:
-        if spec.format == "onnx-int8":
+        if payload.get("given"):
+            source = Path(payload["source"]) if payload["source"] else None
+            result = _take(ModelDirectory.open(Path(payload["model_path"])), Path(payload["given"]), source, out, step)
+        elif spec.format == "onnx-int8":
             result = _quantize(Path(payload["source"]), out, spec, payload["sensitivities"], step)
         elif spec.format == "openvino-int8":
             model = ModelDirectory.open(Path(payload["model_path"]))
@@ -197,6 +202,36 @@ def _silence_tracing() -> None:
     warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
 
 
+def _take(
+    model: ModelDirectory, given: Path, source: Path | None, out: Path, step: Callable[[str], None]
+) -> tuple[Parity, float]:
+    """Take a file of the model directory as it is: the artifact is a link to it.
+
+    Returns:
+        Parity with the fp32 graph of ``source``, without one with the file itself in batches of one; and no seconds.
+    """
+    step("parity")
+    (out / FILE_NAMES["onnx-fp32"]).symlink_to(given)
+    forward = _onnx_forward(given)
+    if source is None:
+        batches, reference = parity.batches(model), "given"
+        parity.save_batches(out / BATCHES_FILE, batches)
+        expected = [_alone(forward, batch) for batch in batches]
+    else:
+        batches, reference = parity.load_batches(source / BATCHES_FILE), "onnx-fp32"
+        expected = _rows(_onnx_forward((source / FILE_NAMES["onnx-fp32"]).resolve()), batches)
+    return parity.compare(forward, batches, expected, reference=reference, gated=False), 0.0
+
+
+def _alone(forward: parity.Forward, batch: ParityBatch) -> list[Float32]:
+    """The valid scores of each row of a batch, run without the others."""
+    rows = []
+    for row, length in zip(batch.speech, batch.lengths, strict=True):
+        scores, counts = forward(ParityBatch(row[None, :length], np.array([length], np.int32)))
+        rows.append(scores[0, : int(counts[0])])
+    return rows
+
+
 def _quantize(
     source: Path, out: Path, spec: ArtifactSpec, distances: Mapping[str, float], step: Callable[[str], None]
 ) -> tuple[Parity, float]:
@@ -210,7 +245,7 @@ def _quantize(
 
     step("quantize")
     started = time.perf_counter()
-    original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES["onnx-int8"]
+    original, target = (source / FILE_NAMES["onnx-fp32"]).resolve(), out / FILE_NAMES["onnx-int8"]
     names = [node.name for node in onnx.load(original, load_external_data=False).graph.node]
     exact_nodes = [name for name in names if any(part in name for part in NOT_QUANTIZED)]
     if spec.fp32_share:
@@ -218,7 +253,10 @@ def _quantize(
     # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
     work = out / "work"
     work.mkdir()
-    (work / "model.onnx").symlink_to(original)
+    if external_data(original):
+        onnx.save(onnx.load(original), work / "model.onnx")
+    else:
+        (work / "model.onnx").symlink_to(original)
     quantize_dynamic(
         model_input=work / "model.onnx",
         model_output=target,
@@ -301,8 +339,8 @@ def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Scores and lengths of FunASR's graph (scores, lengths) or a lean one (ids, lengths, scores); checks its ids."""
-    if len(outputs) == 2:
+    """Scores and lengths of FunASR's graph (scores, lengths, …) or a lean one's (ids, lengths, scores), checked."""
+    if len(outputs) != 3:
         return outputs[0], outputs[1]
     ids, lengths, scores = outputs
     wrong = int(np.sum(ids != scores.argmax(axis=-1)))

@@ -46,7 +46,8 @@ class Parity(Document):
     """How an artifact's output compares with the reference."""
 
     reference: str
-    """``pytorch``: FunASR's own modules, one utterance at a time; ``onnx-fp32``: that artifact, itself checked."""
+    """``pytorch``: FunASR's own modules, one utterance at a time; ``onnx-fp32``: that artifact, itself checked;
+    ``given``: a model's own ONNX file, which is all there is of it, itself, one utterance at a time."""
     max_relative_error: float
     """max|Δ| / max|reference| over all valid frames."""
     argmax_agreement: float

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
+from autotune.models.given import inspect_given
 from autotune.models.hub import SUPPORTED_ALIASES, check_supported
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def inspect_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     from autotune.engines.network import build_network, count_parameters
 
     emit("model", {"text": "reading the weights"})
-    return {"parameters": count_parameters(build_network(ModelDirectory.open(Path(payload["path"]))))}
+    model = ModelDirectory.open(Path(payload["path"]))
+    return {"parameters": inspect_given(model) if model.given else count_parameters(build_network(model))}
 
 
 def write_random_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
@@ -46,7 +48,9 @@ def write_random_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
 
 
 def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """FunASR's own download of the hub id or alias ``payload["id"]``; returns ``path`` and ``revision``.
+    """What FunASR's own download gives of the hub id or alias ``payload["id"]``; returns ``path`` and ``revision``.
+
+    A model that the hub's cache holds is used as it is: nothing waits for a hub that can't be reached.
 
     Raises:
         ModelError: no such alias, the hub can't be reached, or doesn't have it.
@@ -56,6 +60,8 @@ def download_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     skip_funasr_init()
     name: str = payload["id"]
     hub_id = name if "/" in name else _hub_id(name)
+    if (kept := _kept(hub_id)) is not None:
+        return {"path": str(kept), "revision": "master"}
     host = os.environ.get("MODELSCOPE_DOMAIN", "www.modelscope.cn").removeprefix("https://").strip("/")
     if not _reachable(host):
         # The hub's client would try for half a minute.
@@ -81,6 +87,18 @@ def _hub_id(alias: str) -> str:
         )
     check_supported(name_maps_ms[alias])
     return str(name_maps_ms[alias])
+
+
+def _kept(hub_id: str) -> Path | None:
+    """The directory of a model in ModelScope's cache; None where it isn't there, or not whole."""
+    from modelscope.hub.snapshot_download import snapshot_download  # type: ignore[import-untyped]
+
+    try:
+        path = Path(snapshot_download(hub_id, revision="master", local_files_only=True))
+        ModelDirectory.open(path)
+    except Exception:  # noqa: BLE001 - whatever is wrong with it, it is downloaded
+        return None
+    return path
 
 
 def _reachable(host: str) -> bool:

@@ -17,6 +17,7 @@ from autotune.errors import ModelError, TrialError
 from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish, staging, sweep
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import Architecture, ModelDirectory
+from autotune.models.given import external_data
 from autotune.models.hub import check_supported
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 
@@ -29,7 +30,7 @@ _EMBEDDED = Path(__file__).parent / "embedded"
 
 RANDOM_SEED = 0
 
-WeightsName = Literal["pretrained", "random", "embedded"]
+WeightsName = Literal["pretrained", "random", "embedded", "onnx"]
 
 _ALTERNATIVES = (
     "Pass a FunASR model directory (config.yaml, model.pt, am.mvn, tokens) that was downloaded elsewhere, or "
@@ -95,7 +96,8 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
 
 def model_sha256(model: ModelDirectory) -> str:
     """Digest over the names and contents of all files that decide what the model computes."""
-    files = [model.path / "config.yaml", model.weights_path]
+    weights = [file for path in model.given.values() for file in (path, *external_data(path))] or [model.weights_path]
+    files = [model.path / "config.yaml", *weights]
     files += [path for path in (model.frontend.cmvn_path, model.tokens_path, model.bpe_path) if path is not None]
     digest = hashlib.sha256()
     for path in files:
@@ -127,7 +129,9 @@ def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
             _remember(model_sha256(model), made["parameters"])
             return _checked(spec, model, None, run, on_event)
     except OSError as error:
-        raise ModelError(f"The model cache must be writable, but {root} is not: {error}") from error
+        raise ModelError(
+            f"The model cache must be writable, but {root} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
 
 
 def _random_key(preset: str) -> str:
@@ -158,9 +162,9 @@ def _checked(
         parameters = _remembered(sha256)
         if parameters is None:
             parameters = int(_run(run, "inspect_task", {"path": str(model.path)}, on_event)["parameters"])
-            _remember(sha256, parameters)
     except OSError as error:
         raise ModelError(f"The files of the model must be readable, but: {error} ({model.path}).") from error
+    _remember(sha256, parameters)
     return ModelInfo(
         id=name,
         path=str(model.path),
@@ -173,14 +177,16 @@ def _checked(
 
 
 def _weights(model: ModelDirectory) -> WeightsName:
-    """What ``configuration.json`` says of the weights that this project made."""
+    """What ``configuration.json`` says of the weights that this project made, else what kind of file they are in."""
     try:
         meta = json.loads((model.path / "configuration.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return "pretrained"
+        meta = None
     metadata = meta if isinstance(meta, dict) else {}
     if "random_weights" in metadata:
         return "random"
+    if model.given:
+        return "onnx"
     return "embedded" if "embedded_model" in metadata else "pretrained"
 
 
@@ -194,8 +200,15 @@ def _remembered(sha256: str) -> int | None:
 
 
 def _remember(sha256: str, parameters: int) -> None:
-    _inspections().mkdir(parents=True, exist_ok=True)
-    atomic_write(_inspections() / f"{sha256}.json", json.dumps({"parameters": parameters}).encode())
+    if _remembered(sha256) == parameters:
+        return
+    try:
+        _inspections().mkdir(parents=True, exist_ok=True)
+        atomic_write(_inspections() / f"{sha256}.json", json.dumps({"parameters": parameters}).encode())
+    except OSError as error:
+        raise ModelError(
+            f"The model cache must be writable, but {_inspections()} is not: {error}. Set XDG_CACHE_HOME."
+        ) from error
 
 
 def _inspections() -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autotune.accuracy import Verdict
 from autotune.audio.profile import Objective
+from autotune.baselines import compared
 from autotune.deployment import Deployment
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult
@@ -106,7 +107,8 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
     if not comparison.nothing_is_faster:
         return _why_tuned(comparison)
     if not held:
-        return f"Nothing measured {BETTER[objective]} FunASR's default with 95 % confidence."
+        baseline = compared(comparison.baseline.deployment).baseline
+        return f"Nothing measured {BETTER[objective]} {baseline} with 95 % confidence."
     rejected = sum(entry.verdict is not None and entry.verdict.outcome == "rejected" for entry in held)
     unclear = sum(entry.inaccurate for entry in held) - rejected
     beyond = sum(bool(entry.limits) for entry in held)
@@ -126,12 +128,13 @@ def reason(comparison: Comparison, held: Sequence[HeldBack], objective: Objectiv
 
 def _why_tuned(comparison: Comparison) -> str:
     winner, better = comparison.winner, BETTER[comparison.winner.goal.objective]
+    baseline = compared(comparison.baseline.deployment).baseline
     facts = ["its accuracy was not checked" if winner.verdict is None else winner.verdict.describe()]
     facts += [limit.describe() for limit in winner.goal.limits(winner.pooled)]
     if winner.faster:
-        return f"It {better} FunASR's default with 95 % confidence; {'; '.join(facts)}."
+        return f"It {better} {baseline} with 95 % confidence; {'; '.join(facts)}."
     missed = "; ".join(limit.describe() for limit in comparison.baseline.missed)
     return (
-        f"FunASR's default does not keep what was asked for ({missed}), and this is the best that was proven to. It is "
-        f"not proven that it {better} the default; {'; '.join(facts)}."
+        f"{baseline[0].upper()}{baseline[1:]} does not keep what was asked for ({missed}), and this is the best that "
+        f"was proven to. It is not proven that it {better} the default; {'; '.join(facts)}."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from autotune.arrays import Int32
 from autotune.engines import EngineOutput
 from autotune.errors import ModelError
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import ModelDirectory, read_tokens
 
 __all__ = ["Decoded", "Decoder", "Word", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
 
@@ -179,14 +178,7 @@ class _CharDecoder:
         path = model.tokens_path
         if path is None:
             raise ModelError(f"{model.path} must hold tokens.json for its CharTokenizer.")
-        try:
-            text = path.read_text(encoding="utf-8")
-            tokens = json.loads(text) if path.suffix == ".json" else text.splitlines()
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} must be a list of tokens, but: {error}") from error
-        if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-            raise ModelError(f"{path} must be a JSON list of strings.")
-        self._tokens: list[str] = [token.rstrip() if path.suffix != ".json" else token for token in tokens]
+        self._tokens = read_tokens(path)
 
     def decode(self, output: EngineOutput) -> list[str]:
         return [sentence_from_tokens(tokens) for tokens, _ in self._spelled(output)]

@@ -15,7 +15,7 @@ from autotune.engines.funasr import network_settings, quiet
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
 from autotune.model_directory import FRONT_ENDS, named_files
 
-__all__ = ["FsmnVad"]
+__all__ = ["MODEL_CLASS", "FsmnVad"]
 
 MODEL_CLASS, ENCODER_CLASS = "FsmnVADStreaming", "FSMN"
 FRAME_SAMPLES = 160

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from autotune.deployment import SILERO
 from autotune.errors import DocumentError
 from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
@@ -15,18 +17,24 @@ _SHAPING = ("engine", "device", "format", "chunking.method")
 """A branch's other paths depend on them, so it can't be given a value that it lacks."""
 
 
-def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None) -> SearchSpace:
+def restrict(
+    space: SearchSpace, target: Target, *, vad_model: str | None = None, given: Collection[str] = ()
+) -> SearchSpace:
     """The part of a space that a target can express; paths that it fixes have its value even if the space had others.
 
     Args:
         space: as ``load_space`` gives it.
         target: what will run the winner.
         vad_model: directory of an FSMN-VAD model, searched beside Silero where the target has both.
+        given: formats of the ONNX files that are all there is of the model, so that nothing runs but them and what is
+            made of them; none: the model has its weights.
 
     Raises:
         DocumentError: nothing is left of the space.
     """
     branches = {name: _with_vad(branch, target, vad_model) for name, branch in space.branches.items()}
+    if given:
+        branches = _of_files(space.name, branches, given)
     if not target.backends:
         return space.model_copy(update={"branches": branches})
     kept: dict[str, Branch] = {}
@@ -36,7 +44,7 @@ def restrict(space: SearchSpace, target: Target, *, vad_model: str | None = None
                 fitting = _fitting(branch, backend, together)
                 if fitting is not None:
                     kept[name if number == 1 else f"{name}-{number}"] = fitting
-    if not kept and not target.automodel:
+    if not kept and (given or not target.automodel):
         raise DocumentError(
             f'the search space "{space.name}" must hold something that {target.name} ({target.runs}) can express, but '
             "it doesn't."
@@ -59,6 +67,28 @@ def fit_architecture(space: ResolvedSpace, target: Target, architecture: str) ->
             f"{'; '.join(f'{item.what}: {item.reason}' for item in dropped)}"
         )
     return ResolvedSpace(space.name, kept, (*space.dropped, *dropped))
+
+
+def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -> dict[str, Branch]:
+    """What can run of a model that is ONNX files alone: FunASR's graph, and 8 bits made of the one in fp32."""
+    exact, why = "onnx-fp32" in given, "the model is an ONNX file alone"
+    capabilities = [
+        Capability("engine", ("onnxruntime", "openvino"), why),
+        Capability("format", ("onnx-fp32", "onnx-int8") if exact else ("onnx-int8",), why),
+        Capability("graph", ("funasr",), why),
+        Capability("fp32_share", (0.0,), why),
+        *([] if exact else [Capability("weights", ("u8",), why)]),
+    ]
+    files = TargetEngine(capabilities, free=())
+    fitting = {name: _fitting(branch, files, None) for name, branch in branches.items()}
+    kept = {name: branch for name, branch in fitting.items() if branch is not None}
+    if not kept:
+        raise DocumentError(
+            f'the search space "{space}" must hold something for a model that is ONNX files alone (engine onnxruntime '
+            f"or openvino, format {' or '.join(given)}), but it doesn't. Choose another space, or pass the model with "
+            "its model.pt."
+        )
+    return kept
 
 
 def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:

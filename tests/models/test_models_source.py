@@ -79,7 +79,7 @@ def test_every_file_that_matters_changes_the_digest(name: str, copied: Path, tin
     [
         (lambda path: (path / "config.yaml").unlink(), "must hold config.yaml"),
         (lambda path: (path / "model.pt").unlink(), "must hold its weights"),
-        (lambda path: (path / "tokens.json").unlink(), "needs tokens.json"),
+        (lambda path: (path / "tokens.json").unlink(), "must hold tokens.json"),
         (lambda path: (path / "config.yaml").write_text("model: [", encoding="utf-8"), "must be YAML"),
         (lambda path: os.truncate(path / "model.pt", 1_000_000), "damaged or cut short"),
     ],
@@ -228,3 +228,45 @@ def test_importing_models_loads_no_runtime() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
     assert RANDOM_SEED == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ParaformerStreaming", r"a streaming Paraformer .*serves streams too: paraformer-zh"),
+        ("ContextualParaformer", r"always takes hot words .*Use paraformer-zh"),
+        ("FsmnVADStreaming", r"a voice activity detector .*with --vad-model"),
+        ("CTTransformer", r"a punctuation model \("),
+        ("paraformer", r"a directory of funasr 0\.x .*Use the current one: paraformer-zh"),
+        ("paraformer_online", r"a directory of funasr 0\.x .*serves streams too"),
+        ("sense_voice", r"a directory of funasr 0\.x"),
+        (None, r"but got None \("),
+    ],
+)
+def test_a_known_class_that_is_not_supported_is_named_with_what_to_use_instead(
+    name: str | None, message: str, copied: Path
+) -> None:
+    config = yaml.safe_load((copied / "config.yaml").read_text(encoding="utf-8"))
+    (copied / "config.yaml").write_text(yaml.safe_dump({**config, "model": name}), encoding="utf-8")
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(copied), run=refuse)
+
+
+PUBLISHED = Path(os.environ.get("AUTOTUNE_PUBLISHED_MODELS", "published-models"))
+"""A folder of published directories without weights, as ``benchmarks/published_models.py`` takes it."""
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="AUTOTUNE_PUBLISHED_MODELS must name the published directories")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("onnx-paraformer-large-funasr0x", r"'paraformer_online', a directory of funasr 0\.x"),
+        ("paraformer-zh-streaming", "a streaming Paraformer"),
+        ("paraformer-contextual", "always takes hot words"),
+        ("fsmn-vad", "a voice activity detector"),
+        ("ct-punc-471067", "a punctuation model"),
+    ],
+)
+def test_published_directories_that_are_not_supported_say_what_they_are(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(PUBLISHED / name), run=refuse)

@@ -208,7 +208,7 @@ def test_funasrs_python_has_automodel_alone_unless_its_server_can_cut() -> None:
 
 
 def test_a_baseline_says_what_the_server_would_be_asked_for() -> None:
-    assert {item.text_norm for item in _baselines(find_target("funasr-http"), machine(8), ("cpu",))} == {"withitn"}
+    assert {item.text_norm for item in _baselines(find_target("funasr-http"), machine(8), ("cpu",), {})} == {"withitn"}
 
 
 def test_a_space_that_has_nothing_for_a_target_is_an_error() -> None:
@@ -273,7 +273,7 @@ def test_an_unknown_target_is_an_error_with_the_nearest_name() -> None:
 
 def test_every_number_of_threads_is_measured_where_nothing_else_can_be_chosen() -> None:
     def counts(target: str) -> list[int]:
-        found = _baselines(find_target(target), machine(8), ("cpu",))
+        found = _baselines(find_target(target), machine(8), ("cpu",), {})
         assert {deployment.engine for deployment in found} == {"funasr"}
         return [deployment.intra_op_num_threads for deployment in found]
 
