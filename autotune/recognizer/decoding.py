@@ -15,6 +15,7 @@ from autotune.arrays import Int32
 from autotune.engines import EngineOutput
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
+from autotune.recognizer.punctuating import Punctuated
 
 __all__ = ["Decoded", "Decoder", "Word", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
 
@@ -44,6 +45,8 @@ class Decoded:
     """Each character's time, in seconds into the segment; None where the decoder gives no times."""
     words: tuple[Word, ...] = ()
     """Empty unless they were asked for."""
+    punctuated: Punctuated | None = None
+    """The text with punctuation, where that is set for each segment; None before, and where there is none."""
 
 
 class Decoder(Protocol):
