@@ -20,13 +20,20 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
-from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
+from autotune.models import (
+    DEFAULT_MODEL,
+    ModelInfo,
+    PunctuationModel,
+    punctuation_files,
+    resolve_model,
+    resolve_punctuation,
+)
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, resolve
-from autotune.space.restricting import fit_architecture, restrict
+from autotune.space.restricting import fit_architecture, restrict, with_punctuation
 from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort
 from autotune.study.goal import OBJECTIVES, Goal
@@ -123,6 +130,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     reporter.note(hardware.describe())
     model = _model(options, reporter)
     space = fit_architecture(space, target, model.architecture)
+    punctuation = _punctuation(options, target, reporter)
+    if punctuation is not None:
+        space = with_punctuation(space, punctuation.stage("onnx-fp32", threads=1))
     workload = draw_workload(
         profile,
         options.audio,
@@ -132,7 +142,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         recordings_per_shard=effort.recordings_per_shard,
     )
     workload = draw_hearing(workload, profile, model)
-    baselines = _baselines(target, hardware, devices)
+    baselines = _baselines(target, hardware, devices, punctuation)
     prompts = next(iter(space.experts()), baselines[0])
     judge = judge_of(reference_request(model, workload, hardware, devices, prompts), baselines[0], reporter)
     reporter.working("")
@@ -264,7 +274,24 @@ def _vad_model(options: TuneOptions) -> str | None:
     return str(folder.resolve())
 
 
-def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]) -> tuple[Deployment, ...]:
+def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> PunctuationModel | None:
+    """The punctuation model, exported already: whether that works must not be found out by trials."""
+    if options.punc_model is None:
+        return None
+    if target.backends:
+        raise DocumentError(
+            f"--punc-model must go with --target autotune, but got {target.name}: punctuation can't be rendered for it."
+        )
+    on_event = progress(reporter, "preparing the punctuation model")
+    model = resolve_punctuation(options.punc_model, on_event=on_event)
+    punctuation_files(model.stage("onnx-fp32", threads=1), on_event=on_event)
+    reporter.note(f"punctuation by {model.id}; accuracy is judged on the texts before it")
+    return model
+
+
+def _baselines(
+    target: Target, hardware: HardwareProfile, devices: Sequence[str], punctuation: PunctuationModel | None = None
+) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
 
     Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
@@ -272,5 +299,10 @@ def _baselines(target: Target, hardware: HardwareProfile, devices: Sequence[str]
     counts = dict.fromkeys((4, hardware.usable_cores))
     if target.automodel:
         counts |= dict.fromkeys(core_counts(hardware.usable_cores))
-    baselines = (baseline_deployment(ncpu=ncpu, device=device) for device in devices for ncpu in counts)
-    return tuple(deployment.model_copy(update=target.settled) for deployment in baselines)
+    baselines = []
+    for device in devices:
+        for ncpu in counts:
+            stage = None if punctuation is None else punctuation.stage("pytorch-fp32", threads=ncpu)
+            settled = {**target.settled, "punctuation": stage}
+            baselines.append(baseline_deployment(ncpu=ncpu, device=device).model_copy(update=settled))
+    return tuple(baselines)
