@@ -31,6 +31,8 @@ __all__ = [
     "FormatName",
     "GraphName",
     "Language",
+    "Punctuation",
+    "PunctuationFormat",
     "TextNorm",
     "WeightType",
     "baseline_deployment",
@@ -39,6 +41,7 @@ __all__ = [
 EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funasr", "fake"]
 FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
 WeightType = Literal["u8", "s8", "s7"]
+PunctuationFormat = Literal["onnx-fp32", "onnx-int8", "pytorch-fp32"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
 Language = Literal["auto", "zh", "en", "yue", "ja", "ko", "nospeech"]
 TextNorm = Literal["withitn", "woitn"]
@@ -238,7 +241,20 @@ class Chunking(Document):
         return self.method
 
 
-_LATER = {"readers": 1}
+class Punctuation(Document):
+    """A FunASR punctuation model (``ct-punc``) that sets the marks of finished texts, beside the engines on the CPU."""
+
+    model: str = Field(min_length=1)
+    """The model as it was named: an absolute directory, or ``random:PRESET``."""
+    sha256: str = Field(min_length=1)
+    """SHA-256 over its weights, configuration and tokens."""
+    format: PunctuationFormat
+    """What it was exported to; ``pytorch-fp32`` inside FunASR's own path."""
+    threads: int = Field(ge=1)
+    """Threads of its own; inside FunASR's own path they are the engine's."""
+
+
+_LATER = {"readers": 1, "punctuation": None}
 """Field that was added to ``Deployment`` after 0.1 → the value with which everything is as it was without it."""
 
 
@@ -281,6 +297,8 @@ class Deployment(Document):
     """SenseVoice's language prompt; Paraformer has none and ignores it."""
     text_norm: TextNorm
     """SenseVoice's inverse text normalisation prompt; Paraformer ignores it."""
+    punctuation: Punctuation | None = None
+    """What punctuates finished texts; null: they stay as the model gives them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Deployment:
@@ -308,7 +326,23 @@ class Deployment(Document):
                 'chunking method "funasr" and engine "funasr" must come together, but got '
                 f"method {self.chunking.method!r} with engine {self.engine!r}"
             )
+        self._check_punctuation()
         return self
+
+    def _check_punctuation(self) -> None:
+        stage = self.punctuation
+        if stage is None:
+            return
+        if (stage.format == "pytorch-fp32") != (self.engine == "funasr"):
+            raise ValueError(
+                "punctuation.format must be pytorch-fp32 for engine funasr and an ONNX format for all others, but got "
+                f"{stage.format} with {self.engine}"
+            )
+        if self.engine == "funasr" and stage.threads != self.intra_op_num_threads:
+            raise ValueError(
+                f"punctuation.threads must be intra_op_num_threads ({self.intra_op_num_threads}) for engine funasr, "
+                f"but got {stage.threads}"
+            )
 
     @cached_property
     def key(self) -> str:
@@ -349,11 +383,14 @@ class Deployment(Document):
     def describe(self) -> str:
         """One short line for tables and logs."""
         name = self.artifact.label if self.artifact else self.format
+        punctuated = "" if self.punctuation is None else f" · punctuation {self.punctuation.format}"
         if self.engine == "funasr":
-            return f"FunASR AutoModel, ncpu={self.intra_op_num_threads}, {self.device}"
+            punctuated = punctuated and ", punctuation"
+            return f"FunASR AutoModel, ncpu={self.intra_op_num_threads}, {self.device}{punctuated}"
         threads = f"{self.instances}×{self.intra_op_num_threads} threads"
         chunk = self.chunking.describe()
-        return f"{name} · {self.engine} · {self.device} · {threads} · batch {self.batch.max_size} · chunk {chunk}"
+        placed = f"{name} · {self.engine} · {self.device} · {threads}"
+        return f"{placed} · batch {self.batch.max_size} · chunk {chunk}{punctuated}"
 
 
 def baseline_deployment(

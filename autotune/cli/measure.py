@@ -79,13 +79,10 @@ def _service_times(files: list[Path], options: MeasureOptions, *, json_: bool) -
         for size, padded_s in dict.fromkeys((point.size, point.padded_s) for point in times.points)
     ]
     print(f"{document.deployment.describe()}\n{_table(['batch', *columns], rows)}")
-    read, chunk, features = (
-        1000 * value for value in (times.reading.read, times.reading.chunk, times.reading.features)
-    )
-    print(
-        f"Before the engine, core-ms for a second of audio: reading {read:.3g}, cutting {chunk:.3g}, features "
-        f"{features:.3g}.\nKept in {files[0]}."
-    )
+    words = {"read": "reading", "chunk": "cutting", "features": "features", "punctuation": "punctuation"}
+    spent = {words[name]: 1000 * value for name, value in times.reading.model_dump().items()}
+    listed = ", ".join(f"{word} {value:.3g}" for word, value in spent.items() if value or word != "punctuation")
+    print(f"Beside the engine, core-ms for a second of audio: {listed}.\nKept in {files[0]}.")
 
 
 def tell(result: Recheck | SideBySide, *, json_: bool) -> None:

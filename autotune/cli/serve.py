@@ -38,22 +38,23 @@ def serve(
 
 def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
     from autotune.errors import EngineUnavailableError
-    from autotune.jobs.load_model import measured_artifact, measured_model
+    from autotune.jobs.load_model import measured_artifact, measured_model, measured_punctuation
 
     try:
         from autotune.serve.run import run_server
+        from autotune.serve.worker_process import ServedFiles
     except ImportError as error:
         raise EngineUnavailableError(
             f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
         ) from error
     model = measured_model(document, options.model)
     artifact = measured_artifact(document, model)
+    punctuation = measured_punctuation(document)
     _tell(f"loading {document.model.id}")
     run_server(
         document,
         options,
-        model_path=Path(model.path),
-        artifact_path=Path(artifact.path) if artifact else None,
+        files=ServedFiles(Path(model.path), Path(artifact.path) if artifact else None, punctuation),
         on_ready=functools.partial(_tell_ready, json_=json_),
         on_event=_tell,
     )

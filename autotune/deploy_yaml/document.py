@@ -42,7 +42,7 @@ __all__ = [
 
 SCHEMA: Literal["autotune/deployment/v1"] = "autotune/deployment/v1"
 
-StageName = Literal["read", "chunk", "features", "engine", "decode"]
+StageName = Literal["read", "chunk", "features", "engine", "decode", "punctuation"]
 
 
 class IntervalRecord(Document):

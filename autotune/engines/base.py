@@ -24,6 +24,8 @@ class EngineRequest:
     model: ModelDirectory
     artifact: Path | None
     """The exported file; None for formats that run from the model directory."""
+    punctuation: Path | None = None
+    """The directory of the punctuation model, for FunASR's own path; None without one."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class EngineOutput:
     """float32 [batch, positions, vocabulary], only when asked for (parity checks)."""
     texts: tuple[str, ...] = ()
     """Raw texts, tags included, as FunASR gives them."""
+    punctuated: tuple[str, ...] = ()
+    """The same with FunASR's own punctuation; empty without a punctuation model."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from autotune.engines.torch_session import device_of_module, import_torch, open_
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 from autotune.model_directory import ModelDirectory, read_tokens
+from autotune.punctuation_directory import PunctuationDirectory
 
 __all__ = ["FunasrEngine", "network_settings", "quiet"]
 
@@ -28,7 +29,9 @@ _BUILT_FROM = (
 
 
 class FunasrEngine:
-    """``AutoModel(model, vad_model="silero-vad", ncpu=N)``; see ``Engine`` for ownership and thread-safety.
+    """``AutoModel(model, vad_model="silero-vad", ncpu=N)``, with ``punc_model`` where the deployment has punctuation.
+
+    See ``Engine`` for ownership and thread-safety.
 
     Silero VAD cuts each waveform, FunASR batches its segments by ``batch_size_s`` (which it ignores on a CPU). Nothing
     is downloaded and no code of the model directory is run. torch's thread numbers belong to the process.
@@ -59,6 +62,8 @@ class FunasrEngine:
         device_name = device_of_module(model.model, device)
         facts = torch_facts(torch, device_name)
         details = {**facts.details, "torch": torch.__version__, "vad_device": device_of_module(model.vad_model, device)}
+        if model.punc_model is not None:
+            details["punctuation_device"] = device_of_module(model.punc_model, device)
         runtime = f"funasr {importlib.metadata.version('funasr')}"
         return cls(
             request,
@@ -86,9 +91,13 @@ class FunasrEngine:
         if not batch.waveforms:
             raise ValueError("The batch must hold waveforms, but it has none: engine funasr consumes waveforms.")
         with allocation_failures_as_memory_error():
-            texts = self._transcribe(batch.waveforms)
+            results = self._transcribe(batch.waveforms)
         self._verify_threads()
-        return EngineOutput(texts=texts)
+        texts = [str(result.get("text", "")) for result in results]
+        if self._model.punc_model is None:
+            return EngineOutput(texts=tuple(texts))
+        raw = tuple(str(result.get("raw_text", "")) for result in results)
+        return EngineOutput(texts=raw, punctuated=tuple(texts))
 
     def _verify_threads(self) -> None:
         import torch
@@ -97,25 +106,26 @@ class FunasrEngine:
         if got != asked:
             raise TrialMismatch(f"FunASR must use ncpu={asked} threads, but it left torch with {got}.")
 
-    def _transcribe(self, waveforms: Sequence[Float32]) -> tuple[str, ...]:
-        """The texts of waveforms, in one call as FunASR's users make it."""
+    def _transcribe(self, waveforms: Sequence[Float32]) -> list[dict[str, Any]]:
+        """FunASR's result of each waveform, in one call as its users make it; empty for an empty one."""
         deployment = self._request.deployment
         # AutoModel shares the memory, and torch warns of arrays that must not be written. It divides by the duration.
         given = [item if item.flags.writeable else item.copy() for item in waveforms if item.size]
         if not given:
-            return ("",) * len(waveforms)
+            return [{} for _ in waveforms]
         results = self._model.generate(
             input=given,
             batch_size_s=int(deployment.batch.max_audio_s),
             language=deployment.language,
             use_itn=deployment.text_norm == "withitn",
+            **({} if self._model.punc_model is None else {"return_raw_text": True}),
         )
         if len(results) != len(given):
             raise TrialMismatch(
                 f"FunASR must give a result for each of {len(given)} recordings, but gave {len(results)}."
             )
-        texts = iter(results)
-        return tuple(str(next(texts).get("text", "")) if waveform.size else "" for waveform in waveforms)
+        found = iter(results)
+        return [next(found) if waveform.size else {} for waveform in waveforms]
 
     def facts(self) -> EngineFacts:
         """What torch and FunASR reported after loading."""
@@ -124,6 +134,17 @@ class FunasrEngine:
     def close(self) -> None:
         """Free the recognition and VAD models; idempotent. ``run`` raises RuntimeError afterwards."""
         self._model = None
+
+
+def _punctuation_settings(folder: Path | None) -> dict[str, Any]:
+    """Arguments with which ``AutoModel`` punctuates; none without a punctuation model."""
+    if folder is None:
+        return {}
+    directory = PunctuationDirectory.open(folder)
+    settings = network_settings(directory.config, weights=directory.weights_path, cmvn=None)
+    tokenizer = {**(directory.config.get("tokenizer_conf") or {}), "token_list": str(directory.tokens_path)}
+    punc_kwargs = {**settings, "tokenizer": directory.config["tokenizer"], "tokenizer_conf": tokenizer}
+    return {"punc_model": settings["model"], "punc_kwargs": punc_kwargs}
 
 
 def _model_settings(model: ModelDirectory) -> dict[str, Any]:
@@ -171,6 +192,7 @@ def _auto_model(request: EngineRequest) -> Any:
             return AutoModel(
                 **_model_settings(request.model),
                 vad_model="silero-vad",
+                **_punctuation_settings(request.punctuation if request.deployment.punctuation else None),
                 ncpu=request.deployment.intra_op_num_threads,
                 device=request.deployment.device,
                 disable_update=True,

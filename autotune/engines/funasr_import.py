@@ -18,6 +18,7 @@ _MODULES = {
     "Paraformer": ("paraformer.model", *_SANM),
     "BiCifParaformer": ("bicif_paraformer.model", *_SANM),
     "SeacoParaformer": ("seaco_paraformer.model", *_SANM),
+    "CTTransformer": ("ct_transformer.model", "sanm.encoder"),
 }
 """Model class → the modules below ``funasr.models`` that register it and the parts of its published configurations."""
 

@@ -28,6 +28,7 @@ __all__ = [
     "count_parameters",
     "empty_network",
     "export_module",
+    "fill",
     "read_weights",
     "vocabulary_size",
     "wrap",
@@ -49,7 +50,7 @@ def build_network(model: ModelDirectory) -> torch.nn.Module:
     """
     checkpoint = model.checkpoint
     network = empty_network(model)
-    _fill(network, read_weights(checkpoint), checkpoint)
+    fill(network, read_weights(checkpoint), checkpoint)
     return network.eval()
 
 
@@ -160,7 +161,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def _fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+def fill(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Give a network the weights of a file, every one of its own. Raises ModelError where they don't fit exactly."""
     import torch
 
     expected = network.state_dict()

@@ -24,7 +24,7 @@ from autotune.engines.tensors import (
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
-__all__ = ["OnnxRuntimeEngine"]
+__all__ = ["OnnxRuntimeEngine", "import_onnxruntime", "runtime_errors"]
 
 _LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -87,7 +87,7 @@ class OnnxRuntimeEngine:
         deployment = request.deployment
         _check_parallel_mode(deployment)
         path = artifact_of(request)
-        ort = _import_onnxruntime()
+        ort = import_onnxruntime()
         if deployment.session_options["mapped_weights"]:
             path = _mapped(path, deployment)
         session = _create_session(ort, path, deployment)
@@ -122,7 +122,7 @@ class OnnxRuntimeEngine:
         inside = self._request.deployment.graph != "funasr"
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
         output_names = self._outputs if scores and inside else self._outputs[:2]
-        with allocation_failures_as_memory_error(), _runtime_errors():
+        with allocation_failures_as_memory_error(), runtime_errors():
             return engine_output(self._session.run(output_names, feed), scores=scores)
 
     def facts(self) -> EngineFacts:
@@ -134,7 +134,8 @@ class OnnxRuntimeEngine:
         self._session = None
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The package. Raises EngineUnavailableError, which says how to install it."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -306,7 +307,8 @@ def _nodes_per_provider(session: Any) -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def _runtime_errors() -> Iterator[None]:
+def runtime_errors() -> Iterator[None]:
+    """Turn ONNX Runtime's errors into RuntimeError."""
     try:
         yield
     except MemoryError:

@@ -10,13 +10,20 @@ from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
 from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
-from autotune.models import Artifact, ModelInfo, artifact_specs, ensure_artifact, resolve_model
+from autotune.models import (
+    Artifact,
+    ModelInfo,
+    artifact_specs,
+    ensure_artifact,
+    punctuation_files,
+    resolve_model,
+)
 from autotune.models.given import can_be
 from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress
 
-__all__ = ["export_all", "load", "measured_artifact", "measured_model"]
+__all__ = ["export_all", "load", "measured_artifact", "measured_model", "measured_punctuation"]
 
 
 def load(path: str | Path, *, model: str | None = None) -> Recognizer:
@@ -43,7 +50,10 @@ def load(path: str | Path, *, model: str | None = None) -> Recognizer:
     info = measured_model(document, model)
     artifact = measured_artifact(document, info)
     return Recognizer.load(
-        document.deployment, ModelDirectory.open(Path(info.path)), Path(artifact.path) if artifact else None
+        document.deployment,
+        ModelDirectory.open(Path(info.path)),
+        Path(artifact.path) if artifact else None,
+        measured_punctuation(document),
     )
 
 
@@ -87,6 +97,17 @@ def measured_artifact(
         model, deployment.artifact, device=deployment.device, calibration=calibration, on_event=on_event
     )
     return artifact
+
+
+def measured_punctuation(document: DeploymentFile, *, on_event: OnEvent | None = None) -> Path | None:
+    """What the measured punctuation is loaded from, exported again if need be; None where there is none.
+
+    Raises:
+        ModelError: its model is not there any more, or its weights have changed.
+        ArtifactError: it must be exported again and can't be.
+    """
+    stage = document.deployment.punctuation
+    return None if stage is None else punctuation_files(stage, on_event=on_event)
 
 
 def export_all(

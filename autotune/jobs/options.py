@@ -58,6 +58,13 @@ class TuneOptions:
     vad_model: Annotated[
         str | None, Option("Directory of a FunASR FSMN-VAD model that cuts recordings. Default: one beside the model.")
     ] = None
+    punc_model: Annotated[
+        str | None,
+        Option(
+            "Directory of FunASR's ct-punc, or random:ct-punc, that punctuates the texts of every deployment and of "
+            "FunASR's default."
+        ),
+    ] = None
     objective: Annotated[
         str | None,
         Option(

@@ -23,7 +23,14 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
 from autotune.jobs.repeater import Repeater
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
-from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, workload_calibration
+from autotune.models import (
+    Artifact,
+    Calibration,
+    ModelInfo,
+    ensure_artifact,
+    punctuation_files,
+    workload_calibration,
+)
 from autotune.reporting import Reporter, progress
 
 __all__ = ["OFFLINE_SHARDS", "TrialRunner", "TrialSubject"]
@@ -166,6 +173,7 @@ class TrialRunner:
             deployment=deployment,
             model_path=subject.model.path,
             artifact_path=artifact.path if artifact else None,
+            punctuation_path=self._punctuation_of(deployment),
             recordings=recordings,
             together=True,
         )
@@ -188,6 +196,7 @@ class TrialRunner:
             deployment=deployment,
             model_path=subject.model.path,
             artifact_path=artifact.path if artifact else None,
+            punctuation_path=self._punctuation_of(deployment),
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
             together=len(shards) if subject.workload.arrival == "offline" else 1,
@@ -290,6 +299,12 @@ class TrialRunner:
                 f"argmax agrees on {artifact.parity.argmax_agreement:.2%} of frames"
             )
         return artifact
+
+    def _punctuation_of(self, deployment: Deployment) -> str | None:
+        stage = deployment.punctuation
+        if stage is None:
+            return None
+        return str(punctuation_files(stage, on_event=progress(self._reporter, "exporting the punctuation model")))
 
     def _calibrated(self) -> Calibration:
         """The calibration of an artifact: static int8 takes its ranges from the audio that it will transcribe."""

@@ -24,14 +24,21 @@ from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.jobs.vad_beside import vad_beside
 from autotune.model_directory import Given, ModelDirectory
-from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
+from autotune.models import (
+    DEFAULT_MODEL,
+    ModelInfo,
+    PunctuationModel,
+    punctuation_files,
+    resolve_model,
+    resolve_punctuation,
+)
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
 from autotune.space.document import SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, resolve
-from autotune.space.restricting import fit_architecture, restrict
+from autotune.space.restricting import fit_architecture, restrict, with_punctuation
 from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort
 from autotune.study.goal import OBJECTIVES, Goal
@@ -141,6 +148,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     given = ModelDirectory.open(Path(model.path)).given
     space = task.space(loaded, vad_model, tuple(given))
     space = fit_architecture(space, target, model.architecture)
+    punctuation = _punctuation(options, target, reporter)
+    if punctuation is not None:
+        space = with_punctuation(space, punctuation.stage("onnx-fp32", threads=1))
     workload = draw_workload(
         profile,
         options.audio,
@@ -151,6 +161,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     )
     workload = draw_hearing(workload, profile, model)
     baselines = _baselines(target, hardware, devices, prompts, next(iter(given), None))
+    if punctuation is not None:
+        # FunASR's default punctuates by FunASR's own class; a given file's stand-in as the others do.
+        baselines = tuple(_punctuated(baseline, punctuation) for baseline in baselines)
     prompted = next(iter(space.experts()), baselines[0])
     judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
     reporter.working("")
@@ -300,6 +313,28 @@ def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
         return None
     reporter.note(f"An FSMN-VAD lies beside the model, {path}: cutting by it is searched as well.")
     return str(path)
+
+
+def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> PunctuationModel | None:
+    """The punctuation model, exported already: whether that works must not be found out by trials."""
+    if options.punc_model is None:
+        return None
+    if target.backends:
+        raise DocumentError(
+            f"--punc-model must go with --target autotune, but got {target.name}: punctuation can't be rendered for it."
+        )
+    on_event = progress(reporter, "preparing the punctuation model")
+    model = resolve_punctuation(options.punc_model, on_event=on_event)
+    punctuation_files(model.stage("onnx-fp32", threads=1), on_event=on_event)
+    reporter.note(f"punctuation by {model.id}; accuracy is judged on the texts before it")
+    return model
+
+
+def _punctuated(baseline: Deployment, model: PunctuationModel) -> Deployment:
+    whole = baseline.engine == "funasr"
+    threads = baseline.intra_op_num_threads if whole else 1
+    stage = model.stage("pytorch-fp32" if whole else "onnx-fp32", threads=threads)
+    return baseline.model_copy(update={"punctuation": stage})
 
 
 def _baselines(

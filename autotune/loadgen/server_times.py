@@ -220,7 +220,8 @@ async def _speak(
             for start_s, piece_s, _ in times.spoken[place].pieces:
                 inside_s = min(piece_s, max(0.0, seconds - start_s))
                 if inside_s > 0:
-                    parts_s += times.reading.features * inside_s + _engine_cpu_s(times, deployment, inside_s)
+                    parts_s += (times.reading.features + times.reading.punctuation) * inside_s
+                    parts_s += _engine_cpu_s(times, deployment, inside_s)
         client = make_client(endpoint(url, paced=True), spoken, Access())
         async with client:
             before, client_s = _cpu_s(process), time.process_time()

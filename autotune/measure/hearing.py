@@ -112,24 +112,22 @@ def _dealt(recordings: Sequence[Recording], processes: int) -> list[tuple[Record
 
 def hear_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side: takes a HearingRequest as JSON, returns ``texts``, recording id → one text for each piece."""
-    from autotune.model_directory import ModelDirectory
-    from autotune.recognizer import Recognizer
-
     request = parse_document(payload, HearingRequest, where="the hearing's request")
-    artifact = None if request.artifact_path is None else Path(request.artifact_path)
     # Never closed: the process ends with its result.
-    recognizer = Recognizer.load(request.deployment, ModelDirectory.open(Path(request.model_path)), artifact)
+    recognizer = request.load()
     paths = [Path(recording.path) for recording in request.recordings]
     if request.together:
         transcripts = recognizer.transcribe(paths)
-        return {"texts": {item.id: [whole.text] for item, whole in zip(request.recordings, transcripts, strict=True)}}
+        return {
+            "texts": {item.id: [whole.recognized] for item, whole in zip(request.recordings, transcripts, strict=True)}
+        }
     texts: dict[str, list[str]] = {}
     for recording, path in zip(request.recordings, paths, strict=True):
         pieces: Sequence[Any] = [path]
         if request.by_turns:
             samples = read_audio(path)
             pieces = [samples[start:stop] for start, stop in turn_spans(recording.turns, len(samples))]
-        texts[recording.id] = [recognizer.transcribe([piece])[0].text for piece in pieces]
+        texts[recording.id] = [recognizer.transcribe([piece])[0].recognized for piece in pieces]
         emit("recording", {})
     return {"texts": texts}
 

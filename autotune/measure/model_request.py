@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.deployment import Deployment
 from autotune.documents import Document
@@ -12,6 +12,9 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent, Stop, run_task
 from autotune.isolation.stillness import STILL_S
 from autotune.measure.gpu_counters import gpu_watch
+
+if TYPE_CHECKING:
+    from autotune.recognizer import Recognizer
 
 __all__ = ["ModelRequest"]
 
@@ -24,14 +27,25 @@ class ModelRequest(Document):
     """The FunASR model directory."""
     artifact_path: str | None = None
     """The exported file; null for formats that run from the model directory."""
+    punctuation_path: str | None = None
+    """What the deployment's punctuation is loaded from; null without one."""
 
     def for_child(self) -> dict[str, Any]:
         """The request as JSON values; relative paths count from this process's directory, a child has another."""
         payload = self.model_dump(mode="json")
-        for key in ("model_path", "artifact_path"):
+        for key in ("model_path", "artifact_path", "punctuation_path"):
             if payload[key] is not None:
                 payload[key] = str(Path(payload[key]).absolute())
         return payload
+
+    def load(self) -> Recognizer:
+        """The recognizer, loaded in this process; see ``Recognizer.load`` for what it raises."""
+        from autotune.model_directory import ModelDirectory
+        from autotune.recognizer import Recognizer
+
+        artifact = None if self.artifact_path is None else Path(self.artifact_path)
+        punctuation = None if self.punctuation_path is None else Path(self.punctuation_path)
+        return Recognizer.load(self.deployment, ModelDirectory.open(Path(self.model_path)), artifact, punctuation)
 
     @property
     def threads(self) -> int | None:

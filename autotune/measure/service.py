@@ -89,13 +89,11 @@ def measure_service_times(
 
 def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side: takes a ServiceRequest as JSON, returns ServiceTimes as JSON."""
-    from autotune.model_directory import ModelDirectory
-    from autotune.recognizer import Recognizer, warmup_shapes
+    from autotune.recognizer import warmup_shapes
 
     request = parse_document(payload, ServiceRequest, where="the request for service times")
     deployment = request.deployment
-    artifact = None if request.artifact_path is None else Path(request.artifact_path)
-    recognizer = Recognizer.load(deployment, ModelDirectory.open(Path(request.model_path)), artifact)
+    recognizer = request.load()
     recognizer.warm_up(warmup_shapes(deployment))
     emit("loaded", {})
     points, spread = points_of(_timed(recognizer, request, emit))
@@ -241,7 +239,7 @@ def _reading(recognizer: Recognizer, recordings: Sequence[Recording]) -> Reading
     recognizer.reset_stats()
     recognizer.transcribe([Path(recording.path) for recording in heard])
     spent, audio_s = recognizer.stats().stages_s, sum(recording.audio_s for recording in heard)
-    return ReadingTimes(**{name: round(spent[name] / audio_s, 9) for name in ("read", "chunk", "features")})
+    return ReadingTimes(**{name: round(spent.get(name, 0.0) / audio_s, 9) for name in ReadingTimes.model_fields})
 
 
 def service_shapes(deployment: Deployment) -> list[tuple[int, float]]:

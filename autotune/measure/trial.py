@@ -23,7 +23,7 @@ from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.measurement import BatchSample, Measurement, NewShapes, ShardSample
 from autotune.measure.model_request import ModelRequest
-from autotune.measure.pacing import Transcriber, replay, warm_up
+from autotune.measure.pacing import Spoken, Transcriber, replay, warm_up
 
 if TYPE_CHECKING:
     from autotune.engines import EngineFacts
@@ -46,8 +46,19 @@ GIVE_UP_S = 1.0
 """Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
 
 
+class Recognized(Spoken, Protocol):
+    """What a hearing needs of a transcript."""
+
+    @property
+    def recognized(self) -> str:
+        """The text before punctuation."""
+
+
 class Measurable(Transcriber, Protocol):
     """What a measurement needs of a recognizer."""
+
+    def transcribe(self, audio: Sequence[Path]) -> Sequence[Recognized]:
+        """The transcripts of recordings, in order. Raises AudioError for a file that can't be read."""
 
     def stats(self) -> RecognizerStats:
         """Counters since the last ``reset_stats``: core-seconds by stage, seconds of audio, batches, shapes."""
@@ -147,14 +158,9 @@ def shared_imports(deployment: Deployment) -> tuple[str, ...]:
 
 def measure_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """The child's side of ``run_trial``: takes a TrialRequest as JSON, returns a Measurement as JSON."""
-    from autotune.model_directory import ModelDirectory
-    from autotune.recognizer import Recognizer
-
     request = parse_document(payload, TrialRequest, where="the trial's request")
-    model = ModelDirectory.open(Path(request.model_path))
-    artifact = None if request.artifact_path is None else Path(request.artifact_path)
     # Never closed: this process ends with its result, and how long a runtime takes to free memory is not measured.
-    recognizer = Recognizer.load(request.deployment, model, artifact)
+    recognizer = request.load()
     load_s = time.perf_counter() - process_started_s()
     emit("loaded", {"load_s": load_s})
     return measure(recognizer, request, emit, load_s).model_dump(mode="json")
@@ -283,7 +289,7 @@ def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -
     transcripts = recognizer.transcribe([Path(recording.path) for recording in recordings])
     hearing_s = time.perf_counter() - started
     emit("hearing", {"recordings": len(recordings), "hearing_s": hearing_s})
-    return {item.id: transcript.text for item, transcript in zip(recordings, transcripts, strict=True)}, hearing_s
+    return {item.id: whole.recognized for item, whole in zip(recordings, transcripts, strict=True)}, hearing_s
 
 
 def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:

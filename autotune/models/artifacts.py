@@ -35,7 +35,7 @@ from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, RunTask
 from autotune.models.static_int8 import TOOLS, check_tools
 
-__all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact"]
+__all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact", "require_space", "tool_versions"]
 
 RECIPE = 3
 """Version of the exports, raised whenever one comes out different: artifacts of older versions are no longer used."""
@@ -154,7 +154,7 @@ def ensure_artifact(
             if cached is not None:
                 return _where_given(cached, inputs), True
             if inputs["given"] is None:
-                _require_space(root, directory, spec)
+                require_space(root, directory.weights_path, spec.label)
             payload = {"model_path": model.path, **asdict(spec), "device": device, **inputs}
             if calibration is not None:
                 check_tools()
@@ -200,15 +200,16 @@ def artifact_key(model: ModelInfo, spec: ArtifactSpec, device: str, calibration:
     # What an 8-bit matrix product gives depends on the CPU: without VNNI, signed weights saturate. Parity found on
     # one kind of CPU says nothing about another that shares the cache.
     isa = probe_hardware().isa if spec.derived else ()
-    parts = [model.sha256, asdict(spec), device, RECIPE, OPSET, isa, _tool_versions(spec)]
+    parts = [model.sha256, asdict(spec), device, RECIPE, OPSET, isa, tool_versions(*(TOOLS if spec.calibrated else ()))]
     if calibration is not None:
         parts.append(calibration.sha256)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _tool_versions(spec: ArtifactSpec) -> dict[str, str]:
+def tool_versions(*more: str) -> dict[str, str]:
+    """Versions of the packages that write an exported file, and of some more; those that are there."""
     versions = {}
-    for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu", *(TOOLS if spec.calibrated else ())):
+    for name in ("torch", "funasr", "onnx", "onnxruntime", "onnxruntime-gpu", *more):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -221,9 +222,7 @@ def _ensure_sensitivities(
 ) -> dict[str, float]:
     """The sensitivities of a model's layers, measured once for each weight type: that takes as long as an export."""
     root = cache_dir() / "sensitivities"
-    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, _tool_versions(spec)]).encode()).hexdigest()[
-        :32
-    ]
+    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, tool_versions()]).encode()).hexdigest()[:32]
     try:
         with locked(root, key):
             file = root / f"{key}.json"
@@ -276,11 +275,12 @@ def _cached(folder: Path) -> Artifact | None:
     return artifact.model_copy(update={"path": str(file)})
 
 
-def _require_space(root: Path, model: ModelDirectory, spec: ArtifactSpec) -> None:
-    need = SPACE_FACTOR * model.weights_path.stat().st_size
+def require_space(root: Path, weights: Path, label: str) -> None:
+    """Raise ArtifactError unless the disk of ``root`` has room to export ``weights`` to what ``label`` names."""
+    need = SPACE_FACTOR * weights.stat().st_size
     free = shutil.disk_usage(root).free
     if free < need:
         raise ArtifactError(
-            f"Exporting {spec.label} needs {need / 2**20:.0f} MiB of free disk ({SPACE_FACTOR} times the weights), but "
+            f"Exporting {label} needs {need / 2**20:.0f} MiB of free disk ({SPACE_FACTOR} times the weights), but "
             f"{root} has {free / 2**20:.0f} MiB. Free some, or point XDG_CACHE_HOME elsewhere."
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotune.arrays import Float32, Int32
-from autotune.deployment import ArtifactSpec
+from autotune.deployment import ArtifactSpec, WeightType
 from autotune.engines import EngineInput
 from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
 from autotune.engines.torch_session import full_float32
@@ -40,6 +40,7 @@ __all__ = [
     "OPSET",
     "disk_full",
     "export_task",
+    "quantize_onnx",
     "write_onnx",
     "write_torchscript",
 ]
@@ -241,7 +242,6 @@ def _quantize(
         Parity with the fp32 graph, and the seconds that quantising took.
     """
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     step("quantize")
     started = time.perf_counter()
@@ -250,8 +250,24 @@ def _quantize(
     exact_nodes = [name for name in names if any(part in name for part in NOT_QUANTIZED)]
     if spec.fp32_share:
         exact_nodes += most_sensitive(original, distances, spec.fp32_share, exact_nodes)
+    quantize_onnx(original, target, weights=spec.weights or "u8", keep=exact_nodes)
+    export_s = time.perf_counter() - started
+    step("parity")
+    batches = parity.load_batches(source / BATCHES_FILE)
+    exact, quantized = _onnx_forward(original), _onnx_forward(target)
+    if spec.graph == "unmasked":
+        exact, quantized = _by_length(exact), _by_length(quantized)
+    measured = parity.compare(quantized, batches, _rows(exact, batches), reference="onnx-fp32", gated=False)
+    return measured, export_s
+
+
+def quantize_onnx(original: Path, target: Path, *, weights: WeightType, keep: Sequence[str]) -> None:
+    """Quantise the weights of the matrix products of an ONNX file, but for the nodes whose names ``keep`` holds."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     # onnxruntime writes an intermediate file beside its input: give it an input in a place of our own.
-    work = out / "work"
+    work = target.parent / "work"
     work.mkdir()
     if external_data(original):
         onnx.save(onnx.load(original), work / "model.onnx")
@@ -262,19 +278,11 @@ def _quantize(
         model_output=target,
         op_types_to_quantize=["MatMul"],
         per_channel=True,
-        reduce_range=spec.weights == "s7",
-        weight_type=QuantType.QUInt8 if spec.weights == "u8" else QuantType.QInt8,
-        nodes_to_exclude=exact_nodes,
+        reduce_range=weights == "s7",
+        weight_type=QuantType.QUInt8 if weights == "u8" else QuantType.QInt8,
+        nodes_to_exclude=list(keep),
     )
     shutil.rmtree(work)
-    export_s = time.perf_counter() - started
-    step("parity")
-    batches = parity.load_batches(source / BATCHES_FILE)
-    exact, quantized = _onnx_forward(original), _onnx_forward(target)
-    if spec.graph == "unmasked":
-        exact, quantized = _by_length(exact), _by_length(quantized)
-    measured = parity.compare(quantized, batches, _rows(exact, batches), reference="onnx-fp32", gated=False)
-    return measured, export_s
 
 
 def _quantize_static(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class ParityBatch:
     """int32 [batch]: valid frames of each utterance."""
 
 
+Batch = TypeVar("Batch")
 Forward = Callable[[ParityBatch], tuple[Float32, Int32]]
 """Runs a batch: scores float32 [batch, positions, vocabulary], and valid positions int32 [batch]."""
 
@@ -150,8 +151,8 @@ def reference_outputs(
 
 
 def compare(
-    forward: Forward,
-    batches: Sequence[ParityBatch],
+    forward: Callable[[Batch], tuple[Float32, Int32]],
+    batches: Sequence[Batch],
     expected: Sequence[Sequence[Float32]],
     *,
     reference: str,

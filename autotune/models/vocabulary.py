@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Sequence
 
-__all__ = ["EVENTS", "SENSEVOICE_TAGS", "paraformer_tokens", "sensevoice_pieces", "sentencepiece_model"]
+__all__ = [
+    "EVENTS",
+    "SENSEVOICE_TAGS",
+    "paraformer_tokens",
+    "punctuation_tokens",
+    "sensevoice_pieces",
+    "sentencepiece_model",
+]
 
 SENSEVOICE_TAGS = {
     "<|zh|>": 24884,
@@ -50,6 +58,13 @@ def paraformer_tokens(size: int) -> list[str]:
     """``size`` tokens: ``<blank>``, ``<s>``, ``</s>``, characters, ``<unk>`` last, as in the published tokens.json."""
     characters = iter(_characters(word_start=""))
     return ["<blank>", "<s>", "</s>", *(next(characters) for _ in range(size - 4)), "<unk>"]
+
+
+def punctuation_tokens(size: int) -> list[str]:
+    """``size`` tokens of a punctuation model: Chinese characters and letters, then words, ``<unk>`` last."""
+    characters = _characters(word_start="")
+    words = (f"word{number}" for number in range(size))
+    return ["<blank>", "<s>", "</s>", *itertools.islice(itertools.chain(characters, words), size - 4), "<unk>"]
 
 
 def sentencepiece_model(pieces: Sequence[str]) -> bytes:

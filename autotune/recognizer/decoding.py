@@ -14,6 +14,7 @@ from autotune.arrays import Int32
 from autotune.engines import EngineOutput
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory, read_tokens
+from autotune.recognizer.punctuating import Punctuated
 
 __all__ = ["Decoded", "Decoder", "Word", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
 
@@ -43,6 +44,8 @@ class Decoded:
     """Each character's time, in seconds into the segment; None where the decoder gives no times."""
     words: tuple[Word, ...] = ()
     """Empty unless they were asked for."""
+    punctuated: Punctuated | None = None
+    """The text with punctuation, where that is set for each segment; None before, and where there is none."""
 
 
 class Decoder(Protocol):

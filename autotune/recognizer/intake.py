@@ -20,6 +20,7 @@ from autotune.errors import AudioError
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
+from autotune.recognizer.punctuation import Punctuator
 from autotune.recognizer.request import Request
 from autotune.recognizer.scheduling import Lots
 from autotune.recognizer.stats import Stats
@@ -71,6 +72,8 @@ class IntakePath:
     stats: Stats
     turns: threading.Semaphore
     """One for each CPU: readers take turns block by block, so that a long recording doesn't hold up a short one."""
+    punctuator: Punctuator | None = None
+    """What punctuates texts; None where they stay as the model gives them."""
 
 
 class Intake:
@@ -104,7 +107,14 @@ class Intake:
 
     def begin(self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None) -> Request:
         """Open a request for one recording, to be filled by a reader; arguments as for ``Request``."""
-        request = Request(arrival_s, asked=self._asked, owner=self, together=self._together, on_segment=on_segment)
+        request = Request(
+            arrival_s,
+            asked=self._asked,
+            owner=self,
+            together=self._together,
+            on_segment=on_segment,
+            punctuator=self.path.punctuator,
+        )
         self._requests.append(request)
         return request
 

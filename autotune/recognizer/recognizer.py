@@ -31,6 +31,8 @@ from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, open_input, queue_limit_s
+from autotune.recognizer.punctuating import Punctuated
+from autotune.recognizer.punctuation import load_punctuator
 from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
 from autotune.recognizer.stream import RecognizerStream, RecordingRequest
@@ -52,14 +54,22 @@ class Recognizer:
     ``stream`` may be called from any thread.
     """
 
-    def __init__(self, deployment: Deployment, model: ModelDirectory, engines: Sequence[Engine]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        model: ModelDirectory,
+        engines: Sequence[Engine],
+        punctuation: Path | None = None,
+    ) -> None:
         self.deployment = deployment
         self.model = model
         self._engines = list(engines)
         waveforms = engines[0].consumes == "waveforms"
         self._decoder = None if waveforms else decoder_for(model)
         self._multiple = max(1, round(deployment.batch.pad_to_s / model.frontend.frame_s))
-        self._stats = Stats()
+        own_stage = deployment.punctuation is not None and not waveforms
+        self._stats = Stats(punctuation=own_stage)
+        self._punctuator = load_punctuator(deployment, punctuation, self._stats)
         self._dispatcher = Dispatcher(
             self._engines, deployment.batch, self._run, stats=self._stats, cpus=instance_cpus(deployment)
         )
@@ -68,12 +78,19 @@ class Recognizer:
             content=_as_it_is if waveforms else Frontend(model.frontend).features,
             dispatcher=self._dispatcher,
             stats=self._stats,
+            punctuator=self._punctuator,
             turns=threading.Semaphore(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
         )
 
     @classmethod
-    def load(cls, deployment: Deployment, model: ModelDirectory, artifact: Path | None = None) -> Self:
-        """Load every instance's engine, on its own CPUs if they are pinned, and verify it.
+    def load(
+        cls,
+        deployment: Deployment,
+        model: ModelDirectory,
+        artifact: Path | None = None,
+        punctuation: Path | None = None,
+    ) -> Self:
+        """Load every instance's engine, on its own CPUs if they are pinned, and verify it; and what punctuates.
 
         See ``load_engine`` for what it raises.
 
@@ -81,8 +98,10 @@ class Recognizer:
             deployment: the configuration.
             model: the FunASR model directory.
             artifact: the exported file; None for formats that run from the model directory.
+            punctuation: the directory of the exported punctuation model, of the model itself for FunASR's own path;
+                None where texts aren't punctuated.
         """
-        request = EngineRequest(deployment=deployment, model=model, artifact=artifact)
+        request = EngineRequest(deployment=deployment, model=model, artifact=artifact, punctuation=punctuation)
         engines: list[Engine] = []
         try:
             with running("load"):
@@ -90,7 +109,7 @@ class Recognizer:
                     with placed_on(cpus):
                         # Twins of the first: they share its weights where the runtime can.
                         engines.append(engines[0].twin() if engines else load_engine(request))
-                return cls(deployment, model, engines)
+                return cls(deployment, model, engines, punctuation)
         except BaseException:
             for engine in engines:
                 engine.close()
@@ -206,6 +225,8 @@ class Recognizer:
             jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
             with ThreadPoolExecutor(len(self._engines)) as pool:
                 list(pool.map(partial(self._run, jobs=jobs), self._engines))
+        if self._punctuator is not None:
+            self._punctuator.warm_up()
 
     def read_alone(self, audio: AudioInput) -> None:
         """Read and cut a recording and compute its features, for nobody: what a reader does, without its queue."""
@@ -265,6 +286,8 @@ class Recognizer:
     def close(self) -> None:
         """Finish what runs, refuse what waits, free the engines; idempotent."""
         self._dispatcher.close()
+        if self._punctuator is not None:
+            self._punctuator.close()
         for engine in self._engines:
             engine.close()
 
@@ -281,7 +304,7 @@ class Recognizer:
         """One batch on one engine, in the dispatcher's thread of that engine: texts in the order of jobs."""
         contents = [job.content for job in jobs]
         if self._decoder is None:
-            return [Decoded(text) for text in engine.run(EngineInput(waveforms=tuple(contents))).texts]
+            return _funasrs(engine.run(EngineInput(waveforms=tuple(contents))))
         with self._stats.stage("features"):
             features, lengths = padded(contents, self._multiple)
         started = time.perf_counter()
@@ -339,6 +362,14 @@ def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:
 
 def _nobody(_: int, __: Decoded | BaseException) -> None:
     """Drop a result of the warm-up."""
+
+
+def _funasrs(output: EngineOutput) -> list[Decoded]:
+    """The texts of FunASR's own path, with its own punctuation if it has any."""
+    if not output.punctuated:
+        return [Decoded(text) for text in output.texts]
+    whole = zip(output.texts, output.punctuated, strict=True)
+    return [Decoded(text, punctuated=Punctuated((marked,), marked)) for text, marked in whole]
 
 
 def _as_it_is(waveform: Float32) -> Float32:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Piece
-from autotune.recognizer.decoding import Decoded
+from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
-from autotune.recognizer.transcript import Place, Segment, Transcript, assemble, segment_of
+from autotune.recognizer.punctuating import Punctuated
+from autotune.recognizer.punctuation import Punctuator
+from autotune.recognizer.transcript import Place, Segment, Transcript, assemble, segment_of, with_punctuation
 
 __all__ = ["Request"]
 
@@ -32,6 +36,7 @@ class Request:
         owner: object = None,
         together: bool = False,
         on_segment: Callable[[Segment], None] | None = None,
+        punctuator: Punctuator | None = None,
     ) -> None:
         """Open a request without any segment.
 
@@ -42,6 +47,8 @@ class Request:
             together: see ``SegmentJob``.
             on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
                 segments don't overlap. By a dispatcher's thread, so it must be quick.
+            punctuator: punctuates the whole text; or each segment as soon as it is recognised, where segments are
+                handed out before the end.
         """
         self.future: Future[Transcript] = Future()
         self._arrival_s = arrival_s
@@ -49,6 +56,8 @@ class Request:
         self._owner = self if owner is None else owner
         self._together = together
         self._on_segment = on_segment
+        self._punctuator = punctuator
+        self._by_segment = punctuator is not None and punctuator.by_segment and on_segment is not None
         self._handed_out = 0
         """Segments that ``on_segment`` has been called with, or is being called with."""
         self._handing_out = 0
@@ -110,6 +119,15 @@ class Request:
             self.future.set_exception(error)
 
     def _done(self, position: int, result: Decoded | BaseException) -> None:
+        if self._punctuator is None or not self._by_segment or isinstance(result, BaseException):
+            self._take(position, result)
+        else:
+            self._punctuator.put(clean_text(result.text), partial(self._punctuated, position, result))
+
+    def _punctuated(self, position: int, decoded: Decoded, result: Punctuated | BaseException) -> None:
+        self._take(position, result if isinstance(result, BaseException) else replace(decoded, punctuated=result))
+
+    def _take(self, position: int, result: Decoded | BaseException) -> None:
         if isinstance(result, BaseException):
             self.fail(result)
             return
@@ -134,8 +152,10 @@ class Request:
             place = self._places[self._handed_out]
             if place.shared_s:
                 break
-            settled.append(segment_of(place, self._decoded[self._handed_out]))
+            decoded = self._decoded[self._handed_out]
             self._handed_out += 1
+            last = self._audio_s is not None and self._handed_out == len(self._places)
+            settled.append(segment_of(place, decoded, last=last))
         return settled
 
     def _resolve(self) -> None:
@@ -149,4 +169,18 @@ class Request:
         except Exception as error:  # noqa: BLE001 - in a dispatcher's thread: it belongs to the caller waiting
             self.future.set_exception(error)
         else:
+            self._finish(transcript)
+
+    def _finish(self, transcript: Transcript) -> None:
+        """Give the transcript, punctuated as a whole unless its segments are."""
+        if self._punctuator is None or self._by_segment:
             self.future.set_result(transcript)
+            return
+
+        def done(result: Punctuated | BaseException) -> None:
+            if isinstance(result, BaseException):
+                self.future.set_exception(result)
+            else:
+                self.future.set_result(with_punctuation(transcript, result))
+
+        self._punctuator.put(transcript.text, done)

@@ -9,9 +9,11 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["STAGES", "BatchFacts", "RecognizerStats", "ShapeStats", "Stats"]
+__all__ = ["PUNCTUATION", "STAGES", "BatchFacts", "RecognizerStats", "ShapeStats", "Stats"]
 
 STAGES = ("read", "chunk", "features", "engine", "decode")
+PUNCTUATION = "punctuation"
+"""The stage that only deployments with punctuation have: CPU time of its own thread; others' is in ``engine``."""
 _BATCHES_KEPT = 4096
 
 
@@ -55,23 +57,25 @@ class RecognizerStats:
     """Counters since the last reset."""
 
     stages_s: dict[str, float]
-    """Core-seconds in each of ``STAGES``: CPU time, not wall time. ``engine`` is all that the process used beside the
-    other stages, so its own threads and their spinning are in it."""
+    """Core-seconds in each of ``STAGES``, and in ``PUNCTUATION`` if there is any: CPU time, not wall time.
+    ``engine`` is all that the process used beside the other stages, so its own threads and their spinning are in it."""
     audio_s: float
     """Seconds of audio in finished batches, padding not counted."""
     padded_s: float
     """Seconds of audio in finished batches, padding included."""
     batches: int
     busy_s: float
-    """Wall seconds during which at least one batch was running; waiting for company is no work."""
+    """Wall seconds during which at least one batch was running, or a text being punctuated; waiting for company is no
+    work."""
     shapes: ShapeStats = field(default_factory=ShapeStats)
 
 
 class Stats:
     """The counters behind ``RecognizerStats``. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, punctuation: bool = False) -> None:
         self._lock = threading.Lock()
+        self._own_stages = [name for name in (*STAGES, *([PUNCTUATION] if punctuation else [])) if name != "engine"]
         self._shapes: set[tuple[int, int]] = set()
         """Shapes that an engine has run; a reset keeps them, since an engine plans a shape once."""
         self._running = 0
@@ -115,6 +119,16 @@ class Stats:
         yield
         self.add_stages(**{name: time.thread_time() - started})
 
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Count the block as busy, without a batch."""
+        self.batch_started()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._ended()
+
     def batch_started(self) -> None:
         """Count a batch that begins to run."""
         with self._lock:
@@ -125,14 +139,11 @@ class Stats:
     def batch_ended(self, facts: BatchFacts) -> None:
         """Count a batch that has run or failed."""
         with self._lock:
-            self._running -= 1
             self._batches += 1
             self._audio_s += facts.audio_s
             self._padded_s += facts.padded_s
             self._recent.append(facts)
-            if self._running == 0 and self._busy_since is not None:
-                self._busy_s += time.perf_counter() - self._busy_since
-                self._busy_since = None
+            self._ended()
 
     def take_batches(self) -> list[BatchFacts]:
         """The batches that have run since the last call or reset, the last 4096 at most."""
@@ -150,8 +161,14 @@ class Stats:
             self._by_shape[f"{kind}_s"] += wall_s
             self._by_shape[f"{kind}_padded_s"] += padded_s
 
+    def _ended(self) -> None:
+        self._running -= 1
+        if self._running == 0 and self._busy_since is not None:
+            self._busy_s += time.perf_counter() - self._busy_since
+            self._busy_since = None
+
     def _zero(self) -> None:
-        self._stages_s = {stage: 0.0 for stage in STAGES if stage != "engine"}
+        self._stages_s = dict.fromkeys(self._own_stages, 0.0)
         self._process_s = time.process_time()
         self._audio_s = self._padded_s = self._busy_s = 0.0
         self._batches = 0

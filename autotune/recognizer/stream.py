@@ -31,7 +31,10 @@ class RecognizerStream:
     ) -> None:
         self._path = path
         self._chunker = path.chunkers.new(None, live=True)
-        self._request = Request(time.perf_counter(), asked=asked, on_segment=on_segment)
+        # Trials don't ask for segments, and must do the same work as servers: a stream's are always handed out.
+        self._request = Request(
+            time.perf_counter(), asked=asked, on_segment=on_segment or _nobody, punctuator=path.punctuator
+        )
         # An interim text needs no times.
         self._interim_asked = replace(asked, words=False)
         self._unsettled = SampleBuffer()
@@ -54,7 +57,7 @@ class RecognizerStream:
         self._unsettled.forget(max(self._settled, self._unsettled.end - _INTERIM_SAMPLES))
         with self._path.turns, self._path.stats.stage("chunk"):
             pieces = self._chunker.push(own)
-        self._send(pieces)
+        self._queue(self._jobs(pieces))
 
     def interim(self) -> Future[str]:
         """The text of what isn't settled yet, of its last 15 s at most; it may change as more audio comes."""
@@ -93,8 +96,10 @@ class RecognizerStream:
             self._finished = True
             with self._path.turns, self._path.stats.stage("chunk"):
                 pieces = self._chunker.finish()
-            self._send(pieces)
+            jobs = self._jobs(pieces)
+            # Before they are queued: of a segment that is handed out it must be known whether it is the last.
             self._request.seal(self._unsettled.end)
+            self._queue(jobs)
         return self._request.future
 
     def abandon(self) -> None:
@@ -103,15 +108,22 @@ class RecognizerStream:
         self._path.dispatcher.withdraw(self._request)
         self._request.fail(CancelledError())
 
-    def _send(self, pieces: list[Piece]) -> None:
+    def _jobs(self, pieces: list[Piece]) -> list[SegmentJob]:
         if not pieces:
-            return
+            return []
         self._settled = pieces[-1].stop
         self._unsettled.forget(self._settled)
         now = time.perf_counter()
         with self._path.turns, self._path.stats.stage("features"):
-            jobs = [self._request.add(piece, self._path.content(piece.samples), now) for piece in pieces]
-        self._path.dispatcher.put(jobs, gone=lambda: self._gone)
+            return [self._request.add(piece, self._path.content(piece.samples), now) for piece in pieces]
+
+    def _queue(self, jobs: list[SegmentJob]) -> None:
+        if jobs:
+            self._path.dispatcher.put(jobs, gone=lambda: self._gone)
+
+
+def _nobody(_: Segment) -> None:
+    """Drop a segment."""
 
 
 class RecordingRequest:

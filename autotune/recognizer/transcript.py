@@ -9,8 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autotune.recognizer.decoding import Decoded, Word, clean_text, join_texts
+from autotune.recognizer.punctuating import Punctuated, split_words
 
-__all__ = ["Overlap", "Place", "Segment", "Transcript", "Unit", "assemble", "find_seam", "segment_of", "units_of"]
+__all__ = [
+    "Overlap",
+    "Place",
+    "Segment",
+    "Transcript",
+    "Unit",
+    "assemble",
+    "find_seam",
+    "segment_of",
+    "units_of",
+    "with_punctuation",
+]
 
 
 @dataclass(frozen=True)
@@ -37,9 +49,16 @@ class Transcript:
     """What was said in one recording."""
 
     text: str
-    """The segments' texts in order; empty for silence."""
+    """The segments' texts in order; empty for silence. Punctuated as a whole, spaces between segments may differ."""
     segments: tuple[Segment, ...]
     audio_s: float
+    unpunctuated: str | None = None
+    """The text before punctuation; None where the deployment has no such stage."""
+
+    @property
+    def recognized(self) -> str:
+        """The text as the model gave it, which accuracy is judged by."""
+        return self.text if self.unpunctuated is None else self.unpunctuated
 
 
 @dataclass(frozen=True)
@@ -52,10 +71,17 @@ class Place:
     """Seconds at its start that the segment before holds too."""
 
 
-def segment_of(place: Place, decoded: Decoded) -> Segment:
-    """The segment of a text, where it shares no audio with its neighbours."""
+def segment_of(place: Place, decoded: Decoded, *, last: bool = False) -> Segment:
+    """The segment of a text, where it shares no audio with its neighbours.
+
+    Args:
+        place: where it lies.
+        decoded: its text; if that has punctuation, the segment's has it too.
+        last: whether no text follows it, so that its punctuation ends it.
+    """
     words = _later(decoded.words, place.start_s)
-    return Segment(place.start_s, place.end_s, clean_text(decoded.text), decoded.text, words)
+    text = clean_text(decoded.text) if decoded.punctuated is None else decoded.punctuated.text(ended=last)
+    return Segment(place.start_s, place.end_s, text.strip(), decoded.text, words)
 
 
 def _later(words: Sequence[Word], by_s: float) -> tuple[Word, ...]:
@@ -73,9 +99,26 @@ def assemble(places: Sequence[Place], decoded: Sequence[Decoded], audio_s: float
     if any(place.shared_s for place in places):
         segments = _seamed(places, decoded)
     else:
-        segments = [segment_of(place, result) for place, result in zip(places, decoded, strict=True)]
+        last = max((number for number, result in enumerate(decoded) if clean_text(result.text)), default=None)
+        pairs = enumerate(zip(places, decoded, strict=True))
+        segments = [segment_of(place, result, last=number == last) for number, (place, result) in pairs]
     text = join_texts([segment.text for segment in segments])
-    return Transcript(text=text, segments=tuple(segments), audio_s=audio_s)
+    unpunctuated = None
+    if any(result.punctuated is not None for result in decoded):
+        unpunctuated = join_texts([clean_text(result.text) for result in decoded])
+    return Transcript(text=text, segments=tuple(segments), audio_s=audio_s, unpunctuated=unpunctuated)
+
+
+def with_punctuation(transcript: Transcript, punctuated: Punctuated) -> Transcript:
+    """The transcript with the punctuation of its whole text, which its segments are given word by word."""
+    words = [*punctuated.words[:-1], punctuated.last]
+    segments, at = [], 0
+    for segment in transcript.segments:
+        count = len(split_words(segment.text))
+        segments.append(replace(segment, text="".join(words[at : at + count]).strip()))
+        at += count
+    text = punctuated.text().strip()
+    return replace(transcript, text=text, segments=tuple(segments), unpunctuated=transcript.text)
 
 
 def _seamed(places: Sequence[Place], decoded: Sequence[Decoded]) -> list[Segment]:

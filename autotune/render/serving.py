@@ -65,9 +65,11 @@ def startup_s(document: DeploymentFile) -> int:
 
 
 def model_paths(document: DeploymentFile) -> list[str]:
-    """Directories that a server of the deployment reads: the model's, and its VAD model's."""
-    vad = document.deployment.chunking.vad_model
-    return list(dict.fromkeys([document.model.path, *([vad] if vad and vad != SILERO else [])]))
+    """Directories that a server of the deployment reads: the model's, its VAD model's, its punctuation model's."""
+    vad, stage = document.deployment.chunking.vad_model, document.deployment.punctuation
+    others = [vad] if vad and vad != SILERO else []
+    others += [stage.model] if stage and not stage.model.startswith("random:") else []
+    return list(dict.fromkeys([document.model.path, *others]))
 
 
 def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:

@@ -165,7 +165,11 @@ class LiveStream:
             self._segments = [part.moved(self._offset_s) for part in transcript.segments]
             for segment in self._segments:
                 self._events.on_segment(segment)
-        text = join_texts([segment.text for segment in self._segments])
+        else:
+            # Which segment is the last is known only now, and punctuation ends that like a text.
+            ended = [part.moved(self._offset_s) for part in transcript.segments]
+            self._segments[len(self._segments) - len(ended) :] = ended
+        text = join_texts([segment.text for segment in self._segments]) if self._offset_s else transcript.text
         self._future.set_result(Transcript(text, tuple(self._segments), self._offset_s + transcript.audio_s))
 
     def _send_audio(self, pcm: bytes) -> None:

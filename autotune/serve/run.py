@@ -8,7 +8,6 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -19,6 +18,7 @@ from autotune.serve.app import build_app
 from autotune.serve.memory import memory_given_back
 from autotune.serve.options import ServeOptions
 from autotune.serve.service import Service
+from autotune.serve.worker_process import ServedFiles
 
 __all__ = ["run_server"]
 
@@ -33,8 +33,7 @@ def run_server(
     document: DeploymentFile,
     options: ServeOptions,
     *,
-    model_path: Path,
-    artifact_path: Path | None,
+    files: ServedFiles,
     on_ready: Callable[[Service, str], None] = lambda _, __: None,
     on_event: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -43,8 +42,7 @@ def run_server(
     Args:
         document: what is served.
         options: address, limits and keys.
-        model_path: FunASR's model directory.
-        artifact_path: what the engine loads; None where it is the model directory.
+        files: what the recognizer is loaded from.
         on_ready: called with the service and its URL once it is warmed up.
         on_event: called with a sentence when a worker is lost, and when the server stops.
 
@@ -54,18 +52,18 @@ def run_server(
     """
     # Here as well as in the worker: what a backlog of uploads took stays with this process otherwise.
     with memory_given_back():
-        asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
+        asyncio.run(_serve(document, options, files, on_ready, on_event))
 
 
 async def _serve(
     document: DeploymentFile,
     options: ServeOptions,
-    paths: tuple[Path, Path | None],
+    files: ServedFiles,
     on_ready: Callable[[Service, str], None],
     on_event: Callable[[str], None],
 ) -> None:
     listening = _listen(options)
-    service = Service(document, options, model_path=paths[0], artifact_path=paths[1], on_event=on_event)
+    service = Service(document, options, files=files, on_event=on_event)
     server = _Server(_config(service, options), service, on_event)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     loading = asyncio.create_task(service.begin())

@@ -18,7 +18,7 @@ from autotune.serve.backend import Backend
 from autotune.serve.limits import hang_s, interim_streams, limits_of
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions
-from autotune.serve.worker_process import WorkerPlan
+from autotune.serve.worker_process import ServedFiles, WorkerPlan
 
 __all__ = ["Service"]
 
@@ -34,8 +34,7 @@ class Service:
         document: DeploymentFile,
         options: ServeOptions,
         *,
-        model_path: Path,
-        artifact_path: Path | None,
+        files: ServedFiles,
         on_event: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.document, self.options = document, options
@@ -44,7 +43,7 @@ class Service:
         self.metrics = Metrics()
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
-        self._model_path, self._artifact_path = model_path, artifact_path
+        self._files = files
         self._backend: Backend | None = None
         self._on_event = on_event
         self._uploads = 0
@@ -90,8 +89,7 @@ class Service:
         """Load and warm up; raises what the recognizer raises."""
         plan = WorkerPlan(
             deployment=self.document.deployment,
-            model_path=self._model_path,
-            artifact_path=self._artifact_path,
+            files=self._files,
             folder=Path(self.folder.name),
             hang_s=hang_s(self.document),
         )

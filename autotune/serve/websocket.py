@@ -24,6 +24,7 @@ from autotune.errors import AudioError
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
+from autotune.recognizer.decoding import join_texts
 from autotune.serve.limits import INTERIM_S
 from autotune.serve.live import StreamEvents
 from autotune.serve.service import Service
@@ -292,6 +293,8 @@ class _Speech:
         self._ending = False
         self._held: dict[str, Any] | None = None
         """The last result of a recording that ends, which goes with ``is_final``."""
+        self._said = ""
+        """The text of all segments that were settled."""
         self._asked_s = 0.0
         """Seconds of audio up to which an interim text was asked for."""
         self._odd = b""
@@ -314,11 +317,13 @@ class _Speech:
 
     async def finish(self, *, is_end: bool) -> None:
         self._ending = True
-        await self._stream.finish()
+        transcript = await self._stream.finish()
         # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it. Its own
         # server's last message has the last result, and some clients read no other.
         await self._outbox.join()
-        last = self._held or {"mode": self._final_mode, "text": ""}
+        # Of a segment that was sent before the client's end nobody knew that it is the last: its full stop comes now.
+        end = transcript.text.removeprefix(self._said) if transcript.text.startswith(self._said) else ""
+        last = self._held or {"mode": self._final_mode, "text": end}
         await _send(self._socket, self._header, is_final=True, is_end=is_end, **last)
 
     def close(self) -> None:
@@ -330,6 +335,7 @@ class _Speech:
         return "2pass-offline" if self._header.mode == "2pass" else "online"
 
     def _settled(self, segment: Segment) -> None:
+        self._said = join_texts([self._said, segment.text])
         rest = self._agreement.settle(segment.text)
         # In 2pass the whole text replaces the interim ones; in online, clients append it to them.
         text = segment.text if self._header.mode == "2pass" else rest
@@ -421,9 +427,21 @@ class Agreement:
 
     def settle(self, text: str) -> str:
         """Take the final text; returns the part of it that was not shown yet, and starts with the next segment."""
-        rest = text[len(_common(self._shown, text)) :]
+        rest = text[max(len(_common(self._shown, text)), _same_letters(self._shown, text)) :]
         self._before = self._shown = ""
         return rest
+
+
+def _same_letters(before: str, now: str) -> int:
+    """How much of ``now`` spells the letters with which ``before`` begins: punctuation comes with the final text."""
+    letters = (letter for letter in before if letter.isalnum())
+    end = 0
+    for at, letter in enumerate(now):
+        if letter.isalnum():
+            if next(letters, "").casefold() != letter.casefold():
+                break
+            end = at + 1
+    return end
 
 
 def _common(before: str, now: str) -> str:

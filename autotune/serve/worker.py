@@ -45,8 +45,13 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
     del emit
     deployment = Deployment.model_validate(payload["deployment"])
-    artifact = Path(payload["artifact_path"]) if payload["artifact_path"] else None
-    with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
+    model, artifact, punctuation = (payload["files"][name] for name in ("model", "artifact", "punctuation"))
+    with Recognizer.load(
+        deployment,
+        ModelDirectory.open(Path(model)),
+        artifact and Path(artifact),
+        punctuation and Path(punctuation),
+    ) as recognizer:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
         # Warm-up batches are nobody's: they must not be in the server's metrics.

@@ -16,7 +16,7 @@ from autotune.isolation import Stop, run_task
 from autotune.measure.gpu_counters import gpu_watch
 from autotune.serve.wire import Message, packed, receive_frame
 
-__all__ = ["WorkerPlan", "WorkerProcess", "WorkerStatus"]
+__all__ = ["ServedFiles", "WorkerPlan", "WorkerProcess", "WorkerStatus"]
 
 LOAD_S = 900.0
 """Seconds that loading and warming up may take."""
@@ -27,12 +27,23 @@ _FOREVER_S = 1e9
 
 
 @dataclass(frozen=True)
+class ServedFiles:
+    """What a recognizer is loaded from."""
+
+    model: Path
+    """FunASR's model directory."""
+    artifact: Path | None = None
+    """What the engine loads; None where it is the model directory."""
+    punctuation: Path | None = None
+    """What punctuation is loaded from; None without it."""
+
+
+@dataclass(frozen=True)
 class WorkerPlan:
-    """Deployment, model and artifact that a worker runs."""
+    """Deployment that a worker runs, and its files."""
 
     deployment: Deployment
-    model_path: Path
-    artifact_path: Path | None
+    files: ServedFiles
     folder: Path
     """A folder that only this user can enter; the workers' sockets lie in it."""
     hang_s: float
@@ -159,8 +170,7 @@ class WorkerProcess:
         deployment = plan.deployment
         payload = {
             "deployment": deployment.model_dump(mode="json"),
-            "model_path": str(plan.model_path.absolute()),
-            "artifact_path": None if plan.artifact_path is None else str(plan.artifact_path.absolute()),
+            "files": {name: path and str(path.absolute()) for name, path in vars(plan.files).items()},
             "hurried": self._hurried,
             "socket": str(self._path),
         }

@@ -57,7 +57,8 @@ def pieces_of(recording: CutRecording, reading: ReadingTimes, *, live: bool = Fa
     pieces = []
     read_to_s = 0.0
     for start_s, audio_s, settled_s in recording.pieces:
-        read_s = reading.features * audio_s
+        # A text is punctuated when all of it is there: the same core-seconds, for simplicity spent with its features.
+        read_s = (reading.features + reading.punctuation) * audio_s
         if not live:
             read_s += (reading.read + reading.chunk) * (start_s + audio_s - read_to_s)
             read_to_s = start_s + audio_s

@@ -190,9 +190,7 @@ class Servers:
     @property
     def _reading(self) -> ReadingTimes:
         reading = self.times.reading
-        return ReadingTimes(
-            read=reading.read * self.slower, chunk=reading.chunk * self.slower, features=reading.features * self.slower
-        )
+        return ReadingTimes(**{name: value * self.slower for name, value in reading.model_dump().items()})
 
 
 def highest_load(

@@ -49,11 +49,13 @@ class ServicePoint(Document):
 
 
 class ReadingTimes(Document):
-    """Core-seconds before the engine, for a second of audio."""
+    """Core-seconds beside the engine, for a second of audio."""
 
     read: float = Field(ge=0)
     chunk: float = Field(ge=0)
     features: float = Field(ge=0)
+    punctuation: float = Field(default=0.0, ge=0)
+    """0: the deployment has none. Simulated before the engine, like the features of each segment."""
 
 
 class Beside(Document):

@@ -18,6 +18,7 @@ ARCHITECTURE = "model.architecture"
 _GOES_WITH = {
     "engine": ("format", "weights", "graph", "fp32_share", "session_options.", "provider_options."),
     "chunking.method": ("chunking.",),
+    "punctuation.model": ("punctuation.",),
 }
 """Path → beginnings of the paths that come with its value: where that is lost, they aren't listed as lost as well."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
-from autotune.deployment import SILERO
+from autotune.deployment import SILERO, Punctuation
 from autotune.errors import DocumentError
 from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
 from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
 from autotune.space.resolved import Dropped, ResolvedSpace
 from autotune.space.vocabulary import Vocabulary
 
-__all__ = ["fit_architecture", "restrict"]
+__all__ = ["fit_architecture", "restrict", "with_punctuation"]
 
 _SHAPING = ("engine", "device", "format", "chunking.method")
 """A branch's other paths depend on them, so it can't be given a value that it lacks."""
@@ -89,6 +90,14 @@ def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -
             "its model.pt."
         )
     return kept
+
+
+def with_punctuation(space: ResolvedSpace, stage: Punctuation) -> ResolvedSpace:
+    """The space with a punctuation stage in every deployment. It isn't searched: nothing judges where marks stand."""
+    values = {f"punctuation.{name}": value for name, value in stage.model_dump().items()}
+    fixed = (tuple(sorted((*branch.fixed, *values.items()))) for branch in space.branches)
+    branches = tuple(replace(branch, fixed=own) for branch, own in zip(space.branches, fixed, strict=True))
+    return replace(space, branches=branches)
 
 
 def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:

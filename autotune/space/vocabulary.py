@@ -27,11 +27,13 @@ _NEUTRAL: dict[str, Any] = {"weights": None, "inter_op_num_threads": 1, "batch.m
 
 
 def _fields(model: type[Document], prefix: str = "") -> dict[str, FieldInfo]:
-    """Path → field of a deployment; options are left out, since their keys are the engine's."""
+    """Path → field of a deployment, but for options, whose keys are the engine's, and what only an option names."""
     fields: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Document):
-            fields |= _fields(field.annotation, f"{prefix}{name}.")
+        kind = _kind(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, Document):
+            if field.is_required():
+                fields |= _fields(kind, f"{prefix}{name}.")
         elif get_origin(field.annotation) is not dict:
             fields[f"{prefix}{name}"] = field
     return fields

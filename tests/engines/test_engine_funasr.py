@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,18 @@ import pytest
 import soundfile
 
 import autotune.audio
+from autotune.audio.embedded import embedded_clips
+from autotune.deployment import baseline_deployment
 from autotune.engines import Engine, EngineInput, EngineRequest, load_engine
+from autotune.engines.punctuation import PunctuationSession, read_vocabulary
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
+from autotune.models import punctuation_files, resolve_model
+from autotune.recognizer import Recognizer
+from autotune.recognizer.decoding import clean_text
+from autotune.recognizer.punctuation import Punctuator
+from autotune.recognizer.stats import Stats
+from tests.punctuation_example import punctuation_folder, punctuation_stage
 
 CLIPS = sorted((Path(autotune.audio.__file__).parent / "clips").glob("*.ogg"))
 SILENCE = np.zeros(16000, dtype=np.float32)
@@ -162,3 +172,41 @@ def test_hot_words_that_a_config_names_are_not_used(workshop: Any, tmp_path: Pat
     engine.close()
     assert output.texts == workshop.engine("funasr", "SeacoParaformer").run(EngineInput(waveforms=(speech,))).texts
     assert output.texts != (biased_text,), "FunASR's SeacoParaformer listens to hot words"
+
+
+@pytest.mark.filterwarnings(r"ignore:`torch\.jit\.load` is deprecated:DeprecationWarning")
+def test_punctuation_is_automodels_own() -> None:
+    """The embedded model on its clips: FunASR's users, its engine here, and ONNX Runtime's stage say the same."""
+    from funasr import AutoModel
+
+    embedded = ModelDirectory.open(Path(resolve_model(None).path))
+    waveforms = [
+        np.concatenate([clip.waveform for clip in embedded_clips()[first : first + 6]]) for first in (0, 6, 12)
+    ]
+    stage = punctuation_stage("pytorch-fp32", threads=2)
+    folder = punctuation_files(stage)
+    model = AutoModel(
+        model=str(embedded.path),
+        vad_model="silero-vad",
+        punc_model=str(folder),
+        ncpu=2,
+        device="cpu",
+        disable_update=True,
+        disable_pbar=True,
+    )
+    expected = model.generate(input=waveforms, batch_size_s=300, return_raw_text=True)
+    assert all(set(one["text"]) & set("，。？、") for one in expected)
+    deployment = baseline_deployment(ncpu=2).model_copy(update={"punctuation": stage})
+    with Recognizer.load(deployment, embedded, None, folder) as recognizer:
+        transcripts = recognizer.transcribe(waveforms)
+        assert recognizer.facts().details["punctuation_device"] == "cpu"
+    assert [one.text for one in transcripts] == [one["text"].strip() for one in expected]
+    assert [one.recognized for one in transcripts] == [clean_text(one["raw_text"]) for one in expected]
+
+    session = PunctuationSession(punctuation_folder(), threads=1)
+    punctuator = Punctuator(session, read_vocabulary(punctuation_folder()), Stats(punctuation=True), by_segment=True)
+    found: Queue[Any] = Queue()
+    for one in expected:
+        punctuator.put(clean_text(one["raw_text"]), found.put)
+        assert found.get().text() == one["text"]
+    punctuator.close()

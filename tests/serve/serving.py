@@ -23,7 +23,7 @@ from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import write_deployment_file
 from autotune.deployment import Chunking, Deployment
 from autotune.model_directory import ModelDirectory
-from autotune.models import resolve_model
+from autotune.models import punctuation_files, resolve_model
 from autotune.recognizer import Recognizer
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
@@ -106,7 +106,8 @@ def expected_text(deployment: Deployment, path: Path) -> str:
     if deployment.engine == "fake":
         options = {**deployment.session_options, "speed": "instant"}
         deployment = Deployment.model_validate(deployment.model_dump() | {"session_options": options})
-    with Recognizer.load(deployment, ModelDirectory.open(Path(resolve_model(None).path))) as recognizer:
+    model, stage = ModelDirectory.open(Path(resolve_model(None).path)), deployment.punctuation
+    with Recognizer.load(deployment, model, None, punctuation_files(stage) if stage else None) as recognizer:
         return recognizer.transcribe([path])[0].text
 
 

@@ -28,3 +28,13 @@ def test_what_is_shown_is_always_the_beginning_of_some_text(texts: list[str]) ->
         shown += agreement.push(text)
         assert any(one.startswith(shown) for one in texts)
     assert (shown + agreement.settle(shown + "c")) == shown + "c"
+
+
+def test_a_final_text_may_have_punctuation_that_interim_ones_lack() -> None:
+    agreement = Agreement()
+    for text in ("今天天气", "今天天气很好"):
+        agreement.push(text)
+    assert agreement.settle("今天，天气很好。") == "很好。"
+    for text in ("hello wor", "hello world"):
+        agreement.push(text)
+    assert agreement.settle("Hello, world.") == "ld."
