@@ -22,6 +22,7 @@ class TuneOptions:
         Path | None,
         Option("Your own audio: a directory or file of wav, flac, ogg, opus or mp3 (any rate), or a manifest."),
     ] = None
+    channel: Annotated[Channel, CHANNEL] = "mix"
     trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
         float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
@@ -107,6 +108,7 @@ class MeasureOptions:
     audio: Annotated[
         Path | None, Option("Your own audio, if the first file was recorded on it: the same path as then.")
     ] = None
+    channel: Annotated[Channel, CHANNEL] = "mix"
     service_times: Annotated[
         bool, Option("Time the parts of one file's deployment, batches by rows and length, and keep them in the file.")
     ] = False

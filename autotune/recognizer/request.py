@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
@@ -57,6 +58,7 @@ class Request:
         self._places: list[Place] = []
         self._decoded: dict[int, Decoded] = {}
         self._audio_s: float | None = None
+        self._note = ""
         self._settled = False
 
     def add(self, piece: Piece, content: Float32, arrival_s: float | None = None) -> SegmentJob:
@@ -85,9 +87,10 @@ class Request:
             together=self._together,
         )
 
-    def seal(self, samples: int) -> None:
-        """No segment follows; the recording has ``samples`` samples."""
+    def seal(self, samples: int, note: str = "") -> None:
+        """No segment follows; the recording has ``samples`` samples, and its transcript gets the note."""
         with self._lock:
+            self._note = note
             self._audio_s = samples / SAMPLE_RATE_HZ
         self._resolve()
 
@@ -145,7 +148,7 @@ class Request:
             self._settled = True
             decoded = [self._decoded[position] for position in range(len(self._places))]
         try:
-            transcript = assemble(self._places, decoded, self._audio_s)
+            transcript = replace(assemble(self._places, decoded, self._audio_s), note=self._note)
         except Exception as error:  # noqa: BLE001 - in a dispatcher's thread: it belongs to the caller waiting
             self.future.set_exception(error)
         else:

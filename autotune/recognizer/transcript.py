@@ -40,6 +40,8 @@ class Transcript:
     """The segments' texts in order; empty for silence."""
     segments: tuple[Segment, ...]
     audio_s: float
+    note: str = ""
+    """What was done to hear the recording that its owner should know; empty: nothing."""
 
 
 @dataclass(frozen=True)
