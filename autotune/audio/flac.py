@@ -32,7 +32,9 @@ def flac_parts(file: IO[bytes]) -> list[Sequence[Piece]] | None:
     if not starts:
         return None
     starts.sort()
-    parts = [_part(window, start, stop) for start, stop in zip(starts, [*starts[1:], window.size], strict=True)]
+    parts: list[Sequence[Piece]] = [
+        _part(window, start, stop) for start, stop in zip(starts, [*starts[1:], window.size], strict=True)
+    ]
     return parts if len(parts) > 1 or any(len(part) > 1 for part in parts) else None
 
 

@@ -10,7 +10,8 @@ from autotune.options import Channel
 __all__ = ["Mixer"]
 
 CANCELLED = 0.01
-"""Power of the mean over that of the channels below which they cancel each other: 20 dB; 32 of which one speaks have 15."""
+"""Power of the mean over that of the channels below which they cancel each other (−20 dB); 32 channels of which one
+speaks are at −15 dB."""
 AUDIBLE = 1e-8
 """Power above which there is something to cancel: −80 dB of full scale."""
 

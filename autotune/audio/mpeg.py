@@ -31,7 +31,6 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 _PARTS_OF_RATE = {3: 1, 2: 2, 0: 4}
 """Version bits → by what the rates of MPEG 1 are divided."""
 _TAG_BYTES = 64
-_XING_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -166,11 +165,9 @@ def _claimed(head: bytes, form: _Form) -> int | None:
 
 def _tag(header: bytes, frames: int) -> bytes:
     """A frame like that of the header which says how many follow it, and nothing else."""
-    for bitrate in range(1, 15):
-        head = bytes((header[0], header[1] | 1, bitrate << 4 | header[2] & 0x0C, header[3]))
-        form = _form(head[:3], head[3] >> 6 == 3)
-        assert form is not None
-        if form.bytes >= form.tag_at + _XING_BYTES:
-            break
     said = b"Xing" + (1).to_bytes(4) + frames.to_bytes(4)
-    return head.ljust(form.tag_at, b"\0") + said.ljust(form.bytes - form.tag_at, b"\0")
+    heads = (bytes((header[0], header[1] | 1, bitrate << 4 | header[2] & 0x0C, header[3])) for bitrate in range(1, 15))
+    forms = ((head, _form(head[:3], head[3] >> 6 == 3)) for head in heads)
+    # The smallest with room for it.
+    head, form = next((head, form) for head, form in forms if form and form.bytes >= form.tag_at + len(said))
+    return (head.ljust(form.tag_at, b"\0") + said).ljust(form.bytes, b"\0")

@@ -209,8 +209,8 @@ def unreadable(path: Path, error: BaseException) -> str:
         return f"{path} must be readable, but: {reason.strerror}."
     if size == 0:
         return f"{path} must be an audio file, but is empty (0 bytes)."
-    reason_text = error.error_string if isinstance(error, soundfile.LibsndfileError) else f"{error}"
+    why = error.error_string if isinstance(error, soundfile.LibsndfileError) else f"{error}"
     return (
-        f"{path} must be audio that libsndfile reads (wav, flac, ogg, opus, mp3), but: {reason_text.strip().rstrip('.')}. "
+        f"{path} must be audio that libsndfile reads (wav, flac, ogg, opus, mp3), but: {why.strip().rstrip('.')}. "
         "Convert it, for example: ffmpeg -i FILE -ar 16000 -ac 1 FILE.wav"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -55,14 +55,13 @@ class _SndfilePart(SoundPart):
         return frames
 
 
-def sound_parts(path: Path) -> Iterator[SoundPart]:
+def sound_parts(path: Path) -> Generator[SoundPart, None, None]:
     """The parts of a file, one after the other: one, or more where files were joined.
 
     Each can be read until the next is asked for or the iterator is closed; all together, no more than a ``Budget``.
 
     Raises:
-        ValueError: its sample rate or channels are none of sound, it unpacks to more than it may, or it needs PyAV, which
-            is not installed.
+        ValueError: its sample rate or channels are none of sound, it unpacks to more than it may, or PyAV is missing.
         soundfile.SoundFileError: it isn't audio.
         OSError: it isn't readable.
     """

@@ -79,10 +79,10 @@ class Window:
     def at(self, offset: int, count: int) -> bytes:
         """``count`` bytes, fewer at the end of the file."""
         first = offset - self._start
-        if first < 0 or first + count > len(self._data):
-            if first < 0 or self._start + len(self._data) < self.size:
-                self._file.seek(offset)
-                self._start, self._data, first = offset, self._file.read(_WINDOW_BYTES), 0
+        ends = self._start + len(self._data)
+        if first < 0 or (offset + count > ends and ends < self.size):
+            self._file.seek(offset)
+            self._start, self._data, first = offset, self._file.read(_WINDOW_BYTES), 0
         return self._data[first : first + count]
 
     def find(self, pattern: bytes, offset: int) -> int | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
 from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.hearing import chosen_hearing, planned_hearing
-from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.one_channel import file_sha256, one_channel
+from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo
 from autotune.audio.recording import AudioSource, Recording, Shard, Workload
 from autotune.audio.scanning import AudioScan
@@ -124,7 +124,7 @@ def workload_from_audio(
         for shard, files in enumerate(dealt)
     ]
     shortest = min(audio_files.scan.files, key=lambda info: (info.duration_s, str(info.path)))
-    warmup = (_own(shortest, audio_files),)
+    warmup: tuple[Recording, ...] = (_own(shortest, audio_files),)
     timed = [recording for shard in drawn for recording in shard.recordings]
     dealt_paths = {info.path for files in dealt for info in files}
     others = [_own(info, audio_files) for info in audio_files.scan.files if info.path not in dealt_paths]

@@ -71,9 +71,8 @@ def profile(
         print(f"Drawn to {plot}.")
     side = [] if channel == "mix" else ["--channel", channel]
     if out is not None:
-        print(
-            f"Written to {out}. Next:\n  autotune {shlex.join(['--audio-profile', str(out), '--audio', str(audio), *side])}"
-        )
+        command = ["--audio-profile", str(out), "--audio", str(audio), *side]
+        print(f"Written to {out}. Next:\n  autotune {shlex.join(command)}")
 
 
 def _print(survey: Survey) -> None:

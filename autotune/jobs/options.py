@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from autotune.errors import DocumentError
-from autotune.options import AUDIO_PROFILE, MODEL, SLO, Option, parse_duration, parse_names, parse_size
+from autotune.options import (
+    AUDIO_PROFILE,
+    CHANNEL,
+    MODEL,
+    SLO,
+    Channel,
+    Option,
+    parse_duration,
+    parse_names,
+    parse_size,
+)
 
 __all__ = ["MeasureOptions", "TuneOptions"]
 

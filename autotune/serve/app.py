@@ -179,9 +179,9 @@ class _Handlers:
         work = asyncio.create_task(_while_connected(request, service.transcribe(path, sent.asked, settled)))
         work.add_done_callback(lambda _: deltas.put_nowait(None))
         first = await deltas.get()
-        if first is None and work.exception() is not None:
+        if first is None and (error := work.exception()) is not None:
             path.unlink(missing_ok=True)
-            return await work  # raises what ended it
+            raise error
 
         async def events() -> AsyncIterator[str]:
             delta = first

@@ -130,7 +130,7 @@ class Backend:
         path: Path,
         asked: Asked = NOTHING,
         on_segment: Callable[[Segment], None] | None = None,
-        opening: Opening = Opening(),  # noqa: B008 - frozen
+        opening: Opening = Opening(),
     ) -> Transcript:
         """Transcribe a file; cancelling it withdraws it from the worker.
 

@@ -42,7 +42,7 @@ EDGES_S = 0.2
 def similarity(got: np.ndarray, wanted: np.ndarray) -> float:
     """Highest correlation of the middles within the codec's delay."""
     middle = wanted[8_000:16_000]
-    return max(float(np.corrcoef(got[8_000 + lag : 16_000 + lag], middle)[0, 1]) for lag in range(-400, 3_200))
+    return max(float(np.corrcoef(got[8_000 + lag : 16_000 + lag], middle)[0, 1]) for lag in range(-1_600, 3_200))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -32,7 +32,7 @@ def test_one_side_of_a_call_is_heard_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_audio(path), (LEFT + RIGHT) / 2, atol=1e-7)
     soundfile.write(tmp_path / "b.wav", LEFT, 16_000, subtype="FLOAT")
     for channel in ("left", "right", "mix"):
-        np.testing.assert_array_equal(read_audio(tmp_path / "b.wav", channel), LEFT)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(read_audio(tmp_path / "b.wav", channel), LEFT)
 
 
 @pytest.mark.parametrize("right", [-LEFT, -0.95 * LEFT, (-LEFT + 0.01 * RIGHT)], ids=["exact", "quieter", "not quite"])
