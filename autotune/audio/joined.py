@@ -15,6 +15,8 @@ MOST_GAPS = 10_000
 MOST_CHUNKS = 1_000
 _AUDIO = (b"OpusHead", b"\x01vorbis", b"\x7fFLAC", b"Speex   ")
 _BEGINS = 2
+_LONGEST_PACKET = 8_192
+"""Samples in a packet of Vorbis; of Opus 5760, of FLAC 4608 as encoders write it."""
 _LARGEST_CHUNK = 0xFFFFFFFF
 
 
@@ -26,6 +28,18 @@ class _Link:
     audio: bytes | None = None
     """Which stream is sound: the first of a codec that is."""
     begun: bool = False
+    position: int = 0
+    """Samples up to the last page's end, as it says."""
+    plausible: bool = True
+    """Whether each page says that it ends no earlier than the one before, and no later than its packets can."""
+
+    def check(self, head: bytes, packets: int) -> None:
+        """Look at the position of the next page of sound, which so many packets end or go on in."""
+        position = int.from_bytes(head[6:14], "little", signed=True)
+        if position == -1:  # no packet ends in it
+            return
+        self.plausible &= 0 <= position - self.position <= packets * _LONGEST_PACKET
+        self.position = position
 
 
 def ogg_parts(file: IO[bytes]) -> list[Sequence[Piece]] | None:
@@ -52,7 +66,11 @@ def ogg_parts(file: IO[bytes]) -> list[Sequence[Piece]] | None:
             links[-1].begun = True
         if links:
             join(links[-1].pages.setdefault(serial, []), start, stop)
-    if len(links) == 1 and len(links[0].pages) == 1 and covered == window.size:
+            if serial == links[-1].audio:
+                lacing = window.at(start + 27, head[26])
+                links[-1].check(head, 1 + sum(length < 255 for length in lacing))
+    whole = len(links) == 1 and len(links[0].pages) == 1 and covered == window.size
+    if whole and links[0].plausible:
         return None
     return [link.pages[link.audio] for link in links if link.audio is not None] or None
 

@@ -7,6 +7,7 @@ some of them open further files or connections that the content names.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from autotune.arrays import Float32
 from autotune.audio.sound_part import Budget, SoundPart
+from autotune.audio.spliced import Spliced
 
 __all__ = ["container_of", "media_part"]
 
@@ -96,9 +98,9 @@ def media_part(file: IO[bytes], magic: bytes, budget: Budget) -> Iterator[SoundP
         raise ValueError(
             f'it is {kind}, which needs PyAV, and that is not installed: pip install "funasr-autotune[media]"'
         ) from error
-    file.seek(0)
+    content = Spliced(file, [range(file.seek(0, io.SEEK_END))])
     try:
-        with av.open(file, format=name, metadata_errors="ignore", container_options=_FINDING) as container:
+        with av.open(content, format=name, metadata_errors="ignore", container_options=_FINDING) as container:
             yield _MediaPart(budget, container, kind)
     except av.error.FFmpegError as error:
         raise ValueError(f"it is {kind}, but: {error.strerror or error}") from error
@@ -112,8 +114,10 @@ class _MediaPart(SoundPart):
         if not container.streams.audio:
             raise ValueError(f"it is {kind} without a track of sound")
         stream = container.streams.audio[0]
-        if stream.codec_context.name not in _CODECS:
-            raise ValueError(f"it is {kind} with sound in {stream.codec_context.name}, which is not decoded")
+        # None: FFmpeg has no decoder of it.
+        codec = stream.codec_context.name if stream.codec_context is not None else "an unknown codec"
+        if codec not in _CODECS:
+            raise ValueError(f"it is {kind} with sound in {codec}, which is not decoded")
         stream.codec_context.thread_count = 1
         self._resampler = av.AudioResampler(format="fltp")
         self._packets = container.demux(stream)

@@ -184,9 +184,9 @@ def _decode_ends(part: SoundPart, frames: int) -> None:
     """Decode the first block, and the last where that is quick: a truncated FLAC has a sound header."""
     window = min(frames, _ENDS_FRAMES)
     sound = len(part.read(window))
-    if part.seeks and frames > 2 * window:
+    if sound == window and part.seeks and frames > 2 * window:
         part.skip(frames - 2 * window)
-        sound = min(sound, len(part.read(window)))
+        sound = len(part.read(window))
     if not sound:
         raise RuntimeError(f"the header promises {frames} frames, but they can't be decoded (truncated?)")
 

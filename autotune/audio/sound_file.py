@@ -37,7 +37,12 @@ class _SndfilePart(SoundPart):
     def __init__(self, budget: Budget, file: soundfile.SoundFile, *, alone: bool, spliced: bool) -> None:
         super().__init__(budget, (file.samplerate, file.channels), file.frames, alone=alone)
         self._file = file
-        self.seeks = self.frames is not None and not spliced
+        ogg = file.format == "OGG"
+        if ogg and spliced:
+            # Joined or damaged: where its last page says that it ends need not be true.
+            self.frames = None
+        # libsndfile crashes when it seeks in some damaged Ogg files.
+        self.seeks = self.frames is not None and not spliced and not ogg
         # The same bits as libsndfile's own conversion, in a third of its time; FLAC must be decoded anyway.
         self._whole = file.format in ("WAV", "WAVEX") and file.subtype == "PCM_16"
 

@@ -41,8 +41,9 @@ class Spliced(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        """As of any file, but to the end where a damaged header asks for a place before the start."""
+        at = offset + (0, self._at, self._size)[whence]
+        self._at = at if at >= 0 else self._size
         return self._at
 
     def readinto(self, buffer: WriteableBuffer) -> int:
