@@ -12,7 +12,20 @@ import soxr
 
 from autotune.arrays import Float32
 
-__all__ = ["NOISE", "amr", "encoded", "flac", "media", "mp3", "mp3_frames", "tone", "wav"]
+__all__ = [
+    "NOISE",
+    "amr",
+    "crc",
+    "encoded",
+    "flac",
+    "media",
+    "mp3",
+    "mp3_frames",
+    "ogg_pages",
+    "ogg_written",
+    "tone",
+    "wav",
+]
 
 NOISE: Float32 = np.random.default_rng(0).uniform(-0.5, 0.5, 24_000).astype(np.float32)
 _KBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -45,6 +58,33 @@ def wav(*, rate: int = 16_000, size: int | None = None, riff: int | None = None,
         data[place : place + 4] = struct.pack("<I", size)
         data[4:8] = struct.pack("<I", size if riff is None else riff)
     return bytes(data)
+
+
+def crc(data: bytes, width: int, polynomial: int) -> int:
+    """Checksum without reflection, as FLAC's and Ogg's are."""
+    value, top, mask = 0, 1 << width - 1, (1 << width) - 1
+    for byte in data:
+        value ^= byte << width - 8
+        for _ in range(8):
+            value = (value << 1 ^ polynomial if value & top else value << 1) & mask
+    return value
+
+
+def ogg_pages(data: bytes) -> list[bytearray]:
+    at, pages = 0, []
+    while at < len(data):
+        stop = at + 27 + data[at + 26] + sum(data[at + 27 : at + 27 + data[at + 26]])
+        pages.append(bytearray(data[at:stop]))
+        at = stop
+    return pages
+
+
+def ogg_written(pages: list[bytearray]) -> bytes:
+    """The pages with the checksums that their bytes have now."""
+    for page in pages:
+        page[22:26] = bytes(4)
+        page[22:26] = crc(page, 32, 0x04C11DB7).to_bytes(4, "little")
+    return b"".join(pages)
 
 
 def mp3(samples: Float32, mode: str = "CONSTANT", rate: int = 16_000) -> bytes:

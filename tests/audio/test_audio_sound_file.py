@@ -19,7 +19,7 @@ from autotune.audio.reading import open_audio
 from autotune.audio.scanning import scan_audio
 from autotune.audio.survey.sample import sample_task
 from autotune.errors import AudioError
-from tests.audio.sounds import NOISE, encoded, flac, mp3, mp3_frames, tone, wav
+from tests.audio.sounds import NOISE, crc, encoded, flac, mp3, mp3_frames, ogg_pages, ogg_written, tone, wav
 
 T = TypeVar("T")
 LOUD_THEN_STILL = np.concatenate([np.random.default_rng(0).normal(0, 0.2, 160_000), np.zeros(160_000)]).astype(
@@ -85,6 +85,39 @@ def test_a_torn_ogg_is_read_as_far_as_it_goes(tmp_path: Path, subtype: str) -> N
     check_whole(path, audio_info(path).duration_s, 0.1)
     path.write_bytes(data[:9_000] + b"between" + data[9_000:])
     assert len(read_audio(path)) > 0
+
+
+@pytest.mark.parametrize("position", [1 << 20, (1 << 63) - 1])
+@pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
+def test_an_ogg_that_claims_more_than_it_has_is_as_long_as_its_sound(
+    tmp_path: Path, subtype: str, position: int
+) -> None:
+    pages = ogg_pages(encoded(NOISE, 16_000, "OGG", subtype))
+    pages[-1][6:14] = position.to_bytes(8, "little")
+    path = tmp_path / "a.ogg"
+    path.write_bytes(ogg_written(pages))
+    check_whole(path, len(NOISE) / 16_000, 0.1)
+
+
+PAGES = {
+    subtype: ogg_pages(encoded(NOISE, 16_000, "OGG", "OPUS" if subtype == "OPUS" else "VORBIS"))
+    for subtype in ("OPUS", "VORBIS")
+}
+FIELDS = {5: 1, 6: 8, 14: 4, 18: 4}
+"""Flags, position, serial number and page number: place and bytes."""
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("subtype", PAGES)
+@given(data=st.data())
+def test_changed_pages_of_ogg_are_read_or_refused(tmp_path: Path, subtype: str, data: st.DataObject) -> None:
+    pages = [bytearray(page) for page in PAGES[subtype] for _ in range(data.draw(st.sampled_from([1, 1, 1, 0, 2])))]
+    for page in pages:
+        if data.draw(st.booleans()):
+            place = data.draw(st.sampled_from([*FIELDS, 27, len(page) - 1]))
+            size = FIELDS.get(place, 1)
+            page[place : place + size] = data.draw(st.binary(min_size=size, max_size=size))
+    check_read_or_refused(tmp_path, ogg_written(pages))
 
 
 @pytest.mark.parametrize("frames", [0, 1 << 31, (1 << 36) - 1])
@@ -216,15 +249,6 @@ def bits(value: int, count: int) -> str:
     return f"{value:0{count}b}"
 
 
-def crc(data: bytes, width: int, polynomial: int) -> int:
-    value = 0
-    for byte in data:
-        value ^= byte << (width - 8)
-        for _ in range(8):
-            value = (value << 1 ^ polynomial if value >> (width - 1) & 1 else value << 1) & (1 << width) - 1
-    return value
-
-
 def silent_flac(blocks: int, rate: int) -> bytes:
     """The most sound in the fewest bytes: constant blocks of 65535 samples, 12 bytes each."""
     info = bits(65_535, 16) * 2 + bits(0, 48) + bits(rate, 20) + bits(0, 3) + bits(15, 5) + bits(0, 36) + bits(0, 128)
@@ -280,12 +304,16 @@ def check_changed(folder: Path, whole: bytes, data: st.DataObject) -> None:
         # Half of the changes hit the first bytes, which are headers.
         most = data.draw(st.sampled_from([min(200, len(whole)), len(whole)]))
         changed[data.draw(st.integers(0, most - 1))] = data.draw(st.integers(0, 255))
+    check_read_or_refused(folder, changed[: data.draw(st.sampled_from([len(whole), len(whole) // 2, len(whole) - 1]))])
+
+
+def check_read_or_refused(folder: Path, content: bytes) -> None:
     path = folder / "changed"
-    path.write_bytes(changed[: data.draw(st.sampled_from([len(whole), len(whole) // 2, len(whole) - 1]))])
+    path.write_bytes(content)
     samples, refusal = outcome(read_audio, path)
     assert (samples is None) == (refusal is not None)
     if samples is not None:
-        assert 0 < len(samples) <= 4 * (len(whole) * 1024 + (1 << 20))
+        assert 0 < len(samples) <= 4 * (len(content) * 1024 + (1 << 20))
         assert np.isfinite(samples).all()
     info, no_info = outcome(audio_info, path)
     assert (info is None) == (no_info is not None)
