@@ -18,8 +18,10 @@ from autotune.errors import DocumentError
 __all__ = [
     "API_KEY_VARIABLE",
     "AUDIO_PROFILE",
+    "CHANNEL",
     "MODEL",
     "SLO",
+    "Channel",
     "Option",
     "parse_duration",
     "parse_names",
@@ -29,6 +31,8 @@ __all__ = [
 ]
 
 API_KEY_VARIABLE = "AUTOTUNE_API_KEY"
+Channel = Literal["mix", "left", "right"]
+"""What is heard of a recording: the mean of its channels, or one of the first two (of a single one, that one)."""
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -116,6 +120,9 @@ MODEL = Option(
     "(sensevoice-small, paraformer-large, sensevoice-tiny, paraformer-tiny). Default: the embedded model."
 )
 AUDIO_PROFILE = Option("A built-in audio profile (short, long, mixed, streaming), or a YAML file.")
+CHANNEL = Option(
+    "What is heard of your own audio: the mean of its channels (mix), or one side of a call: left or right."
+)
 SLO = Option(
     "p95_latency_s=SECONDS (95 % of the texts within so many seconds), or none. Default: the audio profile's SLO.",
     read=parse_slo,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.audio.manifest import Entry, is_manifest, read_manifest
-from autotune.audio.reading import AudioInfo, AudioScan, scan_audio
+from autotune.audio.reading import AudioInfo
+from autotune.audio.scanning import AudioScan, scan_audio
 from autotune.errors import AudioError
 
 __all__ = ["FoundAudio", "find_audio"]

@@ -1,28 +1,29 @@
-"""Opening audio files with libsndfile, and how far their headers are believed."""
+"""Opening audio files: libsndfile first, FFmpeg for what it doesn't know; headers are believed as far as bytes bear."""
 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
+import numpy as np
 import soundfile
 
-__all__ = ["claimed_frames", "counted_frames", "open_sound"]
+from autotune.arrays import Float32
+from autotune.audio.flac import flac_parts
+from autotune.audio.joined import ogg_parts, wav_parts
+from autotune.audio.media import container_of, media_part
+from autotune.audio.mpeg import mpeg_parts
+from autotune.audio.sound_part import Budget, SoundPart
+from autotune.audio.spliced import Piece, Spliced
 
-RATES_HZ = (1_000, 768_000)
-"""Lowest and highest sample rate that is read: far outside of them soxr computes for minutes, or takes all memory."""
-MOST_FRAMES_PER_BYTE = 8_192
-"""Frames in a byte that no codec exceeds: FLAC's silence is 65535 frames in 12 bytes, Opus's 5760 in 3."""
-MOST_COUNTED = 1 << 30
-"""Frames up to which a file's length is counted by decoding, 18 hours of 16 kHz: 3 MB of silence take half a minute."""
-_COUNTED_AT_ONCE = 1 << 16
-_READ_BYTES = 1 << 20
-_OGG_PAGE = re.compile(rb"OggS\0([\0-\7])(.{8})", re.DOTALL)
-"""Flags and position in the header of a page of Ogg (https://www.rfc-editor.org/rfc/rfc3533#section-6)."""
-_OGG_PAGE_BYTES = 14
-_OGG_BEGINS = 2
+__all__ = ["DECODE_ERRORS", "sound_parts"]
+
+DECODE_ERRORS = (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError)
+"""What ``sound_parts`` and its parts raise where a file isn't sound."""
+_MAGIC_BYTES = 4_096
+_JOINED = {b"OggS": ogg_parts, b"RIFF": wav_parts, b"fLaC": flac_parts}
 
 
 class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
@@ -32,49 +33,75 @@ class _Sequential(soundfile.SoundFile):  # type: ignore[misc]
         return False
 
 
-@contextlib.contextmanager
-def open_sound(path: Path) -> Iterator[soundfile.SoundFile]:
-    """A file to be read from its start; ``frames`` is what its header claims.
+class _SndfilePart(SoundPart):
+    def __init__(self, budget: Budget, file: soundfile.SoundFile, *, alone: bool, spliced: bool) -> None:
+        super().__init__(budget, (file.samplerate, file.channels), file.frames, alone=alone)
+        self._file = file
+        ogg = file.format == "OGG"
+        if ogg and spliced:
+            # Joined or damaged: where its last page says that it ends need not be true.
+            self.frames = None
+        # libsndfile crashes when it seeks in some damaged Ogg files.
+        self.seeks = self.frames is not None and not spliced and not ogg
+        # The same bits as libsndfile's own conversion, in a third of its time; FLAC must be decoded anyway.
+        self._whole = file.format in ("WAV", "WAVEX") and file.subtype == "PCM_16"
+
+    def _decoded(self, frames: int) -> Float32:
+        block = self._file.read(frames, dtype="int16" if self._whole else "float32", always_2d=True)
+        if self._whole:
+            block = np.multiply(block, np.float32(2**-15), dtype=np.float32)
+        decoded: Float32 = block
+        return decoded
+
+    def skip(self, frames: int) -> int:
+        if not self.seeks:
+            return super().skip(frames)
+        self._file.seek(frames, soundfile.SEEK_CUR)
+        return frames
+
+
+def sound_parts(path: Path) -> Generator[SoundPart, None, None]:
+    """The parts of a file, one after the other: one, or more where files were joined.
+
+    Each can be read until the next is asked for or the iterator is closed; all together, no more than a ``Budget``.
 
     Raises:
-        ValueError: its sample rate isn't one of sound, or it is a chained Ogg: libsndfile decodes only the first of the
-            joined files, and may look for the end of the last one for ever.
+        ValueError: its sample rate or channels are none of sound, it unpacks to more than it may, or PyAV is missing.
         soundfile.SoundFileError: it isn't audio.
         OSError: it isn't readable.
     """
-    with _Sequential(path) as file:
-        if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
-            raise ValueError(f"its sample rate must be {RATES_HZ[0]}–{RATES_HZ[1]} Hz, but is {file.samplerate}")
-        if file.format == "OGG" and _is_chained(path):
-            raise ValueError("it is several Ogg files joined, of which libsndfile would decode only the first")
-        yield file
-
-
-def claimed_frames(path: Path, file: soundfile.SoundFile) -> int | None:
-    """Frames by the header; None where the file's bytes can't hold them: a FLAC from a pipe claims 2^63 − 1."""
-    return file.frames if file.frames <= path.stat().st_size * MOST_FRAMES_PER_BYTE else None
-
-
-def counted_frames(file: soundfile.SoundFile) -> int:
-    """Frames from here to the end, decoded one after the other. Raises ValueError where there are too many."""
-    frames = 0
-    while count := len(file.read(_COUNTED_AT_ONCE // file.channels, dtype="float32", always_2d=True)):
-        frames += count
-        if frames > MOST_COUNTED:
-            raise ValueError(f"a length that its header doesn't claim must be at most {MOST_COUNTED} frames")
-    return frames
-
-
-def _is_chained(path: Path) -> bool:
-    """Whether a stream begins behind pages of others: those of one Ogg begin side by side, before all other pages."""
-    begun = False
+    budget = Budget.of(path.stat().st_size)
     with path.open("rb") as file:
-        data = file.read(_READ_BYTES)
-        while len(data) >= _OGG_PAGE_BYTES:
-            for page in _OGG_PAGE.finditer(data):
-                if not page[1][0] & _OGG_BEGINS:
-                    begun = True
-                elif begun and not any(page[2]):
-                    return True
-            data = data[1 - _OGG_PAGE_BYTES :] + file.read(_READ_BYTES)
-    return False
+        magic = file.read(_MAGIC_BYTES)
+        joined = _JOINED.get(magic[:4])
+        pieces = None if joined is None else joined(file)
+        with contextlib.ExitStack() as stack:
+            sound = None
+            if pieces is None:
+                sound = _opened(path, magic, stack)
+                if sound is None:
+                    yield stack.enter_context(media_part(file, magic, budget))
+                    return
+                if sound.format == "MP3":
+                    pieces = mpeg_parts(file)
+            if pieces is None:
+                assert sound is not None
+                yield _SndfilePart(budget, sound, alone=True, spliced=False)
+                return
+        yield from _spliced_parts(file, pieces, budget)
+
+
+def _opened(path: Path, magic: bytes, stack: contextlib.ExitStack) -> soundfile.SoundFile | None:
+    """The file as libsndfile reads it; None where only FFmpeg may. Raises SoundFileError where neither does."""
+    try:
+        return stack.enter_context(_Sequential(path))
+    except soundfile.SoundFileError:
+        if container_of(magic) is None:
+            raise
+        return None
+
+
+def _spliced_parts(file: IO[bytes], parts: Sequence[Sequence[Piece]], budget: Budget) -> Iterator[SoundPart]:
+    for pieces in parts:
+        with Spliced(file, pieces) as content, _Sequential(content) as sound:
+            yield _SndfilePart(budget, sound, alone=len(parts) == 1, spliced=True)

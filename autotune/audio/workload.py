@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
 from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.hearing import chosen_hearing, planned_hearing
+from autotune.audio.one_channel import file_sha256, one_channel
 from autotune.audio.profile import AudioProfile, DurationDistribution
-from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo, AudioScan
+from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo
 from autotune.audio.recording import AudioSource, Recording, Shard, Workload
+from autotune.audio.scanning import AudioScan
 from autotune.audio.workload_cache import Planned, Stored, synthesised
-from autotune.errors import AudioError, DocumentError
+from autotune.errors import DocumentError
+from autotune.options import Channel
 
 __all__ = ["build_workload", "with_hearing", "workload_from_audio"]
 
@@ -90,6 +94,7 @@ def workload_from_audio(
     shards: int,
     recordings_per_shard: int | None,
     cache: Path,
+    channel: Channel = "mix",
 ) -> tuple[Workload, AudioScan]:
     """A workload of the user's own files, used in place and uncut, dealt into shards of like durations.
 
@@ -104,7 +109,8 @@ def workload_from_audio(
         seed: ≥0; which files are taken and in which order.
         shards: ≥1.
         recordings_per_shard: ≥1, or None for the profile's own number.
-        cache: nothing is written there: the files are read where they are.
+        cache: where the one channel of each file that is taken lies; nothing is written there for the mean of all.
+        channel: what is heard of the files; of ``mix`` they are read where they are.
 
     Raises:
         DocumentError: seed, shards or recordings_per_shard out of range, or a wrong line in the manifest.
@@ -118,13 +124,20 @@ def workload_from_audio(
         for shard, files in enumerate(dealt)
     ]
     shortest = min(audio_files.scan.files, key=lambda info: (info.duration_s, str(info.path)))
-    warmup = (_own(shortest, audio_files),)
+    warmup: tuple[Recording, ...] = (_own(shortest, audio_files),)
     timed = [recording for shard in drawn for recording in shard.recordings]
     dealt_paths = {info.path for files in dealt for info in files}
     others = [_own(info, audio_files) for info in audio_files.scan.files if info.path not in dealt_paths]
     hearing = chosen_hearing(timed, others, seed)
+    if channel != "mix":
+        heard = partial(one_channel, channel=channel, folder=cache / "channels")
+        drawn = [
+            shard.model_copy(update={"recordings": tuple(heard(one) for one in shard.recordings)}) for shard in drawn
+        ]
+        warmup, hearing = (tuple(heard(one) for one in group) for group in (warmup, hearing))
+        timed = [recording for shard in drawn for recording in shard.recordings]
     paths = {recording.id: Path(recording.path) for recording in (*timed, *warmup, *hearing)}
-    digests = {name: _file_sha256(path) for name, path in paths.items()}
+    digests = {name: file_sha256(path) for name, path in paths.items()}
     workload = _workload(profile, seed, drawn, warmup, digests, source="user")
     changes = {"hearing": hearing, "hearing_sha256": _sha256([hearing], digests)}
     return workload.model_copy(update=changes), audio_files.scan
@@ -197,14 +210,6 @@ def _own(info: AudioInfo, audio_files: FoundAudio) -> Recording:
         arrival_s=0.0,
         text=audio_files.texts.get(info.path),
     )
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise AudioError(f"{path} must stay readable while the workload is made, but: {error}.") from error
 
 
 def _sha256(groups: Iterable[Sequence[Recording]], digests: dict[str, str]) -> str:

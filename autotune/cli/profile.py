@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli.options import JsonOption
+from autotune.options import CHANNEL, Channel
 
 if TYPE_CHECKING:
     from autotune.audio.survey import Spread, Survey
@@ -29,6 +30,7 @@ def profile(
     plot: Annotated[
         Path | None, typer.Option(help="Draw durations and speech as a PNG picture; needs the extra [plot].")
     ] = None,
+    channel: Annotated[Channel, typer.Option(help=CHANNEL.help)] = "mix",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample that is analysed.")] = 0,
     json_: JsonOption = False,
 ) -> None:
@@ -51,7 +53,7 @@ def profile(
     if plot is not None:
         check_can_draw()
     with TerminalReporter() as reporter:
-        survey = survey_audio(audio, seed=seed, on_event=progress(reporter, "listening"))
+        survey = survey_audio(audio, seed=seed, channel=channel, on_event=progress(reporter, "listening"))
         for skipped in survey.skipped[:5]:
             reporter.note(f"skipped: {skipped.reason}")
         if survey.skipped:
@@ -67,8 +69,10 @@ def profile(
     _print(survey)
     if plot is not None:
         print(f"Drawn to {plot}.")
+    side = [] if channel == "mix" else ["--channel", channel]
     if out is not None:
-        print(f"Written to {out}. Next:\n  autotune {shlex.join(['--audio-profile', str(out), '--audio', str(audio)])}")
+        command = ["--audio-profile", str(out), "--audio", str(audio), *side]
+        print(f"Written to {out}. Next:\n  autotune {shlex.join(command)}")
 
 
 def _print(survey: Survey) -> None:
@@ -85,6 +89,8 @@ def _print(survey: Survey) -> None:
     print(f"  loudness      {_spread(survey.loudness_dbfs, 'dBFS RMS')}")
     print(f"  speech/noise  {_spread(survey.snr_db, 'dB')}")
     print(f"  clipped       {survey.clipped_share:.3%} of the samples")
+    if survey.opposite_phase:
+        print(f"  phase         {survey.opposite_phase} files have channels in opposite phase: one of them is heard")
 
 
 def _spread(spread: Spread | None, unit: str) -> str:

@@ -48,7 +48,8 @@ def _timed(document: DeploymentFile, options: TuneOptions, reporter: Reporter) -
 
     own = None if document.audio_profile.name == options.audio_profile else options.audio_profile
     try:
-        return add_service_times(options.out, MeasureOptions(audio_profile=own, audio=options.audio), reporter)
+        measured = MeasureOptions(audio_profile=own, audio=options.audio, channel=options.channel)
+        return add_service_times(options.out, measured, reporter)
     except AutotuneError as error:
         reporter.note(f"{options.out} has no service times: {error}", loud=True)
     except KeyboardInterrupt:

@@ -200,6 +200,7 @@ def recorded_workload(
         seed=recorded.seed,
         shards=recorded.shards,
         recordings_per_shard=recorded.recordings // recorded.shards,
+        channel=options.channel,
     )
     if options.audio_profile is None:
         # ``long`` had one recording after the other once, and a file is measured as it was.

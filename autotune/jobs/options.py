@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from autotune.errors import DocumentError
-from autotune.options import AUDIO_PROFILE, MODEL, SLO, Option, parse_duration, parse_names, parse_size
+from autotune.options import (
+    AUDIO_PROFILE,
+    CHANNEL,
+    MODEL,
+    SLO,
+    Channel,
+    Option,
+    parse_duration,
+    parse_names,
+    parse_size,
+)
 
 __all__ = ["MeasureOptions", "TuneOptions"]
 
@@ -33,6 +43,7 @@ class TuneOptions:
         ),
     ] = None
     """Inverse text normalisation; None: nothing was asked."""
+    channel: Annotated[Channel, CHANNEL] = "mix"
     trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
         float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
@@ -130,6 +141,7 @@ class MeasureOptions:
     audio: Annotated[
         Path | None, Option("Your own audio, if the first file was recorded on it: the same path as then.")
     ] = None
+    channel: Annotated[Channel, CHANNEL] = "mix"
     service_times: Annotated[
         bool, Option("Time the parts of one file's deployment, batches by rows and length, and keep them in the file.")
     ] = False

@@ -15,6 +15,7 @@ from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile
 from autotune.measure import ReferenceRequest, baseline_texts, reference_texts
 from autotune.models import ModelInfo
+from autotune.options import Channel
 from autotune.reporting import Reporter, progress
 
 __all__ = ["HOPELESS", "draw_hearing", "draw_workload", "judge_of", "reference_request"]
@@ -31,6 +32,7 @@ def draw_workload(
     seed: int,
     shards: int,
     recordings_per_shard: int | None = None,
+    channel: Channel = "mix",
 ) -> Workload:
     """The recordings of a profile, or of the user's own files; reports how many there are and which were skipped.
 
@@ -41,6 +43,7 @@ def draw_workload(
         seed: ≥0.
         shards: ≥1; the user's files may give fewer.
         recordings_per_shard: ≥1; None for the profile's own number.
+        channel: what is heard of the user's files.
 
     Raises:
         DocumentError: a number is out of range, or a line of the manifest is wrong.
@@ -54,7 +57,13 @@ def draw_workload(
         )
     else:
         workload, scan = workload_from_audio(
-            audio, profile, seed=seed, shards=shards, recordings_per_shard=recordings_per_shard, cache=cache
+            audio,
+            profile,
+            seed=seed,
+            shards=shards,
+            recordings_per_shard=recordings_per_shard,
+            cache=cache,
+            channel=channel,
         )
         for path, reason in scan.skipped[:5]:
             reporter.note(f"skipped {path}: {reason}")

@@ -158,6 +158,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         seed=options.seed,
         shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
         recordings_per_shard=effort.recordings_per_shard,
+        channel=options.channel,
     )
     workload = draw_hearing(workload, profile, model)
     baselines = _baselines(target, hardware, devices, prompts, next(iter(given), None))

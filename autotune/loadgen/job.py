@@ -116,7 +116,9 @@ def _settle(url: str, options: LoadOptions, reporter: Reporter) -> _LoadSetup:
             f"--timeout-s must be longer than the promised {slo_s or 0.0:g} s, but got {options.timeout_s:g}."
         )
     endpoint(url, paced=False)
-    workload = draw_workload(profile, options.audio, reporter, seed=options.seed, shards=SHARDS)
+    workload = draw_workload(
+        profile, options.audio, reporter, seed=options.seed, shards=SHARDS, channel=options.channel
+    )
     recordings = tuple(recording for shard in workload.shards for recording in shard.recordings)
     offer = choose_offer(options, profile, recordings, slo_s=slo_s)
     where = endpoint(url, paced=offer.paced)

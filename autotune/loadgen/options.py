@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from autotune.options import API_KEY_VARIABLE, AUDIO_PROFILE, SLO, Option, parse_duration, read_api_key
+from autotune.options import (
+    API_KEY_VARIABLE,
+    AUDIO_PROFILE,
+    CHANNEL,
+    SLO,
+    Channel,
+    Option,
+    parse_duration,
+    read_api_key,
+)
 
 __all__ = ["LoadOptions"]
 
@@ -38,6 +47,7 @@ class LoadOptions:
     audio: Annotated[
         Path | None, Option("Your own audio instead of the profile's: a directory, a file or a manifest.")
     ] = None
+    channel: Annotated[Channel, CHANNEL] = "mix"
     seed: Annotated[int, Option("Seed of audio, arrivals and order.", min=0)] = 0
     api_key: Annotated[
         str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from autotune.errors import AutotuneError
@@ -72,30 +72,49 @@ class Admission:
         """Raise Rejected if a recording of this length would be turned away now."""
         limits = self.limits
         self._check_draining()
+        self._check_length(audio_s)
+        if self.requests >= limits.requests:
+            raise self._full("too_many_requests", f"{limits.requests} requests are being answered")
+        self._check_queue(audio_s)
+
+    def _check_length(self, audio_s: float) -> None:
+        limits = self.limits
         if audio_s > limits.duration_s:
             raise Rejected(
                 "too_long",
                 f"A recording must be at most {limits.duration_s:g} s long, but this one has {audio_s:.0f} s. Cut it.",
                 status=413,
             )
-        if self.requests >= limits.requests:
-            raise self._full("too_many_requests", f"{limits.requests} requests are being answered")
+
+    def _check_queue(self, audio_s: float) -> None:
         # An empty queue takes any length that is allowed, or a recording longer than the queue would never be accepted.
-        if self.queued_s and self.queued_s + audio_s > limits.queue_s:
+        if self.queued_s and self.queued_s + audio_s > self.limits.queue_s:
             raise self._full("queue_full", f"{self.queued_s:.0f} s of audio are waiting")
 
     @contextlib.contextmanager
-    def recording(self, audio_s: float) -> Iterator[None]:
-        """Hold a place for a recording. Raises Rejected."""
+    def recording(self, audio_s: float = 0.0) -> Iterator[Callable[[float], None]]:
+        """Hold a place for a recording. Raises Rejected.
+
+        Where its length isn't known before it is opened, what is yielded takes it then, once, and raises Rejected too.
+        """
         self.check(audio_s)
         self.requests += 1
         self.queued_s += audio_s
+        held_s = audio_s
+
+        def settle(opened_s: float) -> None:
+            nonlocal held_s
+            self._check_length(opened_s)
+            self._check_queue(opened_s)
+            self.queued_s += opened_s
+            held_s += opened_s
+
         try:
-            yield
+            yield settle
         finally:
             self.requests -= 1
             # Exactly 0 once nothing is left: the rounding errors of sums would count as a queue.
-            self.queued_s = max(0.0, self.queued_s - audio_s) if self.requests else 0.0
+            self.queued_s = max(0.0, self.queued_s - held_s) if self.requests else 0.0
 
     @contextlib.contextmanager
     def stream(self) -> Iterator[None]:

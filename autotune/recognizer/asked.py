@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune.deployment import Deployment, Language, TextNorm
+from autotune.options import Channel
 
 __all__ = ["NOTHING", "Asked", "can_choose_language", "can_time_words"]
 
@@ -19,6 +20,8 @@ class Asked:
     """SenseVoice's language prompt; None: the deployment's."""
     text_norm: TextNorm | None = None
     """SenseVoice's text normalisation prompt; None: the deployment's."""
+    channel: Channel = "mix"
+    """What is heard of its channels."""
 
 
 NOTHING = Asked()

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from autotune.arrays import Float32
+from autotune.audio.mixing import Mixer
 from autotune.audio.reading import open_audio
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
+from autotune.options import Channel
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
@@ -44,6 +46,8 @@ BATCHES_AHEAD = 4
 """Full batches of each instance that may wait: enough to sort segments by length."""
 LIMIT_S = 600.0
 """Seconds of audio that may wait however large the batches are: memory must not grow with a recording's length."""
+CANCELLED = "The channels are in opposite phase and would have cancelled each other: one of them was heard."
+"""Note on a transcript of which the mean of the channels would have been silence."""
 BLOCK_SAMPLES = 1 << 18
 """Samples of an array that are cut at once: 16 s, as of a file."""
 
@@ -102,14 +106,14 @@ class Intake:
         self.gone = False
         """Whether nobody wants the recordings any more."""
         self.lot_s = limit_s / 2 / readers
-        self._asked, self._together = asked, together
+        self.asked, self._together = asked, together
         self._requests: list[Request] = []
 
     def begin(self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None) -> Request:
         """Open a request for one recording, to be filled by a reader; arguments as for ``Request``."""
         request = Request(
             arrival_s,
-            asked=self._asked,
+            asked=self.asked,
             owner=self,
             together=self._together,
             on_segment=on_segment,
@@ -155,7 +159,7 @@ class Reader:
         clock = _Clock(time.thread_time())
         total = 0
         # Core-seconds of this thread: reading and features run beside the engines, so wall time would count both.
-        with open_input(audio) as opened:
+        with open_input(audio, self._intake.asked.channel) as opened:
             chunker = self._path.chunkers.new(opened.samples)
             for block in opened.blocks:
                 clock.lap("read")
@@ -165,7 +169,7 @@ class Reader:
                     break  # a segment failed, and with it the recording; or nobody wants it any more
             clock.lap("read")
         self._cut(request, chunker, None, clock)
-        request.seal(total)
+        request.seal(total, CANCELLED if opened.mixer is not None and opened.mixer.cancelled else "")
         self._path.stats.add_stages(**{name: clock.seconds[name] for name in ("read", "chunk", "features")})
 
     def flush(self) -> None:
@@ -209,14 +213,16 @@ class OpenedInput:
 
     samples: int | None
     blocks: Iterator[Float32]
+    mixer: Mixer | None = None
+    """What makes mono of a file; None for samples."""
 
 
 @contextlib.contextmanager
-def open_input(audio: AudioInput) -> Iterator[OpenedInput]:
-    """Open a recording to be read block by block. Raises AudioError."""
+def open_input(audio: AudioInput, channel: Channel = "mix") -> Iterator[OpenedInput]:
+    """Open a recording to be read block by block, of a file the channel. Raises AudioError."""
     if isinstance(audio, (str, Path)):
-        with open_audio(Path(audio)) as file:
-            yield OpenedInput(file.samples, file.blocks)
+        with open_audio(Path(audio), channel) as file:
+            yield OpenedInput(file.samples, file.blocks, file.mixer)
     else:
         samples = check_samples(audio)
         yield OpenedInput(

@@ -24,6 +24,7 @@ from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, Eng
 from autotune.errors import DocumentError
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
+from autotune.options import Channel
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
@@ -122,6 +123,7 @@ class Recognizer:
         words: bool = False,
         language: Language | None = None,
         text_norm: TextNorm | None = None,
+        channel: Channel = "mix",
     ) -> list[Transcript]:
         """Transcribe recordings together, as fast as the deployment can; one transcript each, in order.
 
@@ -134,12 +136,13 @@ class Recognizer:
             words: whether each segment of a transcript shall have its words with their times.
             language: SenseVoice's language prompt instead of the deployment's.
             text_norm: the same of its text normalisation.
+            channel: what is heard of files with several channels: their mean, or the left or right one.
 
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
             DocumentError: the model can't give what is asked for.
         """
-        return self.transcription(audio, asked=Asked(words, language, text_norm)).result()
+        return self.transcription(audio, asked=Asked(words, language, text_norm, channel)).result()
 
     def transcription(
         self,

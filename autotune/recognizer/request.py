@@ -66,6 +66,7 @@ class Request:
         self._places: list[Place] = []
         self._decoded: dict[int, Decoded] = {}
         self._audio_s: float | None = None
+        self._note = ""
         self._settled = False
 
     def add(self, piece: Piece, content: Float32, arrival_s: float | None = None) -> SegmentJob:
@@ -94,9 +95,10 @@ class Request:
             together=self._together,
         )
 
-    def seal(self, samples: int) -> None:
-        """No segment follows; the recording has ``samples`` samples."""
+    def seal(self, samples: int, note: str = "") -> None:
+        """No segment follows; the recording has ``samples`` samples, and its transcript gets the note."""
         with self._lock:
+            self._note = note
             self._audio_s = samples / SAMPLE_RATE_HZ
         self._resolve()
 
@@ -165,7 +167,7 @@ class Request:
             self._settled = True
             decoded = [self._decoded[position] for position in range(len(self._places))]
         try:
-            transcript = assemble(self._places, decoded, self._audio_s)
+            transcript = replace(assemble(self._places, decoded, self._audio_s), note=self._note)
         except Exception as error:  # noqa: BLE001 - in a dispatcher's thread: it belongs to the caller waiting
             self.future.set_exception(error)
         else:

@@ -54,11 +54,14 @@ class Transcript:
     audio_s: float
     unpunctuated: str | None = None
     """The text before punctuation; None where the deployment has no such stage."""
+    note: str = ""
+    """What was done to hear the recording that its owner should know; empty: nothing."""
 
     @property
     def recognized(self) -> str:
         """The text as the model gave it, which accuracy is judged by."""
         return self.text if self.unpunctuated is None else self.unpunctuated
+
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from starlette.websockets import WebSocket
 
 from autotune.deployment import Language
 from autotune.errors import AudioError, AutotuneError
+from autotune.options import Channel
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
@@ -49,7 +50,7 @@ _IGNORED = ("prompt", "temperature", "chunking_strategy", "include[]")
 _CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST"],
     "allow_headers": ["*"],
-    "expose_headers": ["Retry-After", "X-Autotune-Ignored"],
+    "expose_headers": ["Retry-After", "X-Autotune-Ignored", "X-Autotune-Note"],
 }
 
 
@@ -157,7 +158,8 @@ class _Handlers:
         text = written(transcript, sent.response_format, language)
         service.metrics.spent("total", time.perf_counter() - started)
         service.metrics.answered(200)
-        headers = {"X-Autotune-Ignored": ", ".join(sent.ignored)} if sent.ignored else None
+        said = {"X-Autotune-Ignored": ", ".join(sent.ignored), "X-Autotune-Note": transcript.note}
+        headers = {name: value for name, value in said.items() if value}
         return Response(text, media_type=CONTENT_TYPES[sent.response_format], headers=headers)
 
     async def _streamed(self, request: Request, path: Path, sent: _TranscriptionForm) -> Response:
@@ -282,7 +284,10 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
         language = None
     if language is not None and language not in get_args(Language):
         raise HTTPException(400, f"language must be one of {', '.join(get_args(Language))}, but got {language!r}.")
-    asked = Asked(words=words, language=cast("Language | None", language))
+    channel = f"{form.get('channel') or 'mix'}"
+    if channel not in get_args(Channel):
+        raise HTTPException(400, f"channel must be one of {', '.join(get_args(Channel))}, but got {channel!r:.40}.")
+    asked = Asked(words=words, language=cast("Language | None", language), channel=cast("Channel", channel))
     return _TranscriptionForm(file, response_format, stream, asked, tuple(ignored))
 
 

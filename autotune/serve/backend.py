@@ -10,14 +10,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from autotune.audio.sound_part import MOST_S
 from autotune.errors import AutotuneError
 from autotune.recognizer import Segment, Transcript
+from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.serve.live import LiveStream, StreamEvents
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus
 
-__all__ = ["Backend"]
+__all__ = ["Backend", "Opening"]
 
 ATTEMPTS = 2
 """Workers that may fail on one request: a recording that kills two would kill every worker that gets it."""
@@ -27,12 +29,24 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Seconds before any other worker is replaced, doubled each time: one that can't start must not take all CPU."""
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What happens once a worker knows how long a recording is."""
+
+    admit: Callable[[float], None] = lambda _: None
+    """Called with its seconds, once; raises Rejected where it isn't to be recognised."""
+    most_s: float = MOST_S
+    """Seconds behind which it isn't decoded any further for its length."""
+
+
 @dataclass
 class _PendingFile:
     path: Path
     asked: Asked
     on_segment: Callable[[Segment], None] | None
+    opening: Opening
     future: asyncio.Future[Transcript]
+    admitted: bool = False
     attempts: int = 1
     told: int = 0
     """Segments that ``on_segment`` has been called with."""
@@ -112,7 +126,11 @@ class Backend:
         self._fail_all("the server is stopping")
 
     async def transcribe(
-        self, path: Path, asked: Asked = NOTHING, on_segment: Callable[[Segment], None] | None = None
+        self,
+        path: Path,
+        asked: Asked = NOTHING,
+        on_segment: Callable[[Segment], None] | None = None,
+        opening: Opening = Opening(),
     ) -> Transcript:
         """Transcribe a file; cancelling it withdraws it from the worker.
 
@@ -120,16 +138,17 @@ class Backend:
 
         Raises:
             AudioError: it can't be read.
+            Rejected: ``opening`` doesn't admit it.
             BackendError: two workers failed on it.
         """
         # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
-        job = _PendingFile(path, asked, on_segment, asyncio.get_running_loop().create_future())
+        job = _PendingFile(path, asked, on_segment, opening, asyncio.get_running_loop().create_future())
         self._files[number] = job
         self._send(_file_order(number, job))
         try:
             return await job.future
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Rejected):
             self._send({"op": "drop", "id": number})
             raise
         finally:
@@ -226,7 +245,9 @@ class Backend:
         job = self._files.get(number)
         if job is None or job.future.done():
             return
-        if "segment" in message:
+        if "opened" in message:
+            self._opened(number, job, message["opened"])
+        elif "segment" in message:
             # A worker that replaces another begins anew; the same recording is cut in the same way.
             if job.skipped < job.told:
                 job.skipped += 1
@@ -238,6 +259,17 @@ class Backend:
             job.future.set_result(transcript_from(message["done"]))
         elif "error" in message:
             job.future.set_exception(error_of(message["error"]))
+
+    def _opened(self, number: int, job: _PendingFile, audio_s: float) -> None:
+        """Have the worker go on with a recording that is admitted; one that replaces another asks again."""
+        if not job.admitted:
+            try:
+                job.opening.admit(audio_s)
+            except Rejected as rejected:
+                job.future.set_exception(rejected)
+                return
+            job.admitted = True
+        self._send({"op": "go", "id": number})
 
     async def _end_hung(self) -> None:
         while True:
@@ -260,4 +292,5 @@ def _file_order(number: int, job: _PendingFile) -> Message:
         "path": str(job.path),
         "asked": asdict(job.asked),
         "segments": job.on_segment is not None,
+        "most_s": job.opening.most_s,
     }

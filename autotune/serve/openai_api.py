@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, get_args
 
+from autotune.options import Channel
 from autotune.recognizer import Segment, Transcript, Word
 from autotune.version import __version__
 
@@ -109,7 +110,11 @@ def _transcriptions() -> dict[str, Any]:
     answers["200"]["content"]["application/json"] = {"schema": _TRANSCRIPT}
     answers["200"]["content"]["text/event-stream"] = {}
     properties = {
-        "file": {"type": "string", "format": "binary", "description": "wav, flac, ogg, opus or mp3, any rate"},
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "wav, flac, ogg, opus or mp3, any rate; with PyAV m4a, mp4, webm, AMR, wma",
+        },
         "model": {"type": "string", "description": "Any: one model is served"},
         "response_format": {"type": "string", "enum": list(CONTENT_TYPES), "default": "json"},
         "language": {
@@ -125,6 +130,12 @@ def _transcriptions() -> dict[str, Any]:
             "type": "boolean",
             "default": False,
             "description": "Server-sent events: transcript.text.delta for each settled segment, transcript.text.done",
+        },
+        "channel": {
+            "type": "string",
+            "enum": list(get_args(Channel)),
+            "default": "mix",
+            "description": "What is heard of a file with several channels: their mean, or one side of a call",
         },
         "prompt": {"type": "string", "description": "Ignored"},
         "temperature": {"type": "number", "description": "Ignored"},

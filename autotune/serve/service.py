@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
-from autotune.serve.backend import Backend
+from autotune.serve.backend import Backend, Opening
 from autotune.serve.limits import hang_s, interim_streams, limits_of
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions
@@ -132,11 +131,17 @@ class Service:
             Rejected: it is turned away.
             BackendError: it was accepted, and the recognizer failed on it.
         """
-        # In a thread: a file whose header can't be believed is decoded to know its length.
-        info = await asyncio.to_thread(audio_info, path)
-        started = time.perf_counter()
-        with self.admission.recording(info.duration_s):
-            transcript = await self.backend.transcribe(path, asked, on_segment)
+        started = 0.0
+        with self.admission.recording() as settle:
+
+            def opened(audio_s: float) -> None:
+                nonlocal started
+                settle(audio_s)
+                started = time.perf_counter()
+
+            # Only the worker opens it: what a decoder does to hostile bytes must not end the process with the sockets.
+            opening = Opening(opened, most_s=self.limits.duration_s)
+            transcript = await self.backend.transcribe(path, asked, on_segment, opening)
         self.metrics.spent("recognise", time.perf_counter() - started)
         return transcript
 

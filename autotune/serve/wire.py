@@ -78,13 +78,13 @@ def segment_from(value: list[Any]) -> Segment:
 def transcript_to(transcript: Transcript) -> Message:
     """A transcript as a JSON value."""
     segments = [segment_to(segment) for segment in transcript.segments]
-    return {"text": transcript.text, "segments": segments, "audio_s": transcript.audio_s}
+    return {"text": transcript.text, "segments": segments, "audio_s": transcript.audio_s, "note": transcript.note}
 
 
 def transcript_from(value: Message) -> Transcript:
     """The transcript that ``transcript_to`` wrote."""
     segments = tuple(segment_from(segment) for segment in value["segments"])
-    return Transcript(text=value["text"], segments=segments, audio_s=value["audio_s"])
+    return Transcript(text=value["text"], segments=segments, audio_s=value["audio_s"], note=value["note"])
 
 
 class BackendError(AutotuneError):

@@ -1,13 +1,14 @@
 """The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
 
-The child side of ``backend.py``. It gets ``file``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each with
-the id of a job, and answers ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its status twice a
-second.
+The child side of ``backend.py``. It gets ``file``, ``go``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each
+with the id of a job, and answers ``opened``, ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its
+status twice a second.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import socket
 import threading
@@ -21,6 +22,7 @@ import numpy as np
 import soxr
 
 from autotune.arrays import Float32
+from autotune.audio import audio_info
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
@@ -70,6 +72,8 @@ class _Worker:
         self.recognizer = recognizer
         self._connection = connection
         self._sending = threading.Lock()
+        self.opening = threading.Semaphore(os.cpu_count() or 1)
+        """How many files are opened at once: some are decoded to know their length."""
         self._jobs: dict[int, _FileJob | _LiveJob] = {}
 
     def run(self) -> None:
@@ -101,6 +105,8 @@ class _Worker:
             return  # it failed, which the server gets as its own message
         elif order == "drop":
             job.drop()
+        elif order == "go" and isinstance(job, _FileJob):
+            job.go()
         elif isinstance(job, _LiveJob):
             # Only queued: one stream's resampling and features must not hold up the messages of all others.
             job.inbox.put((order, content))
@@ -128,19 +134,35 @@ class _FileJob:
 
     def __init__(self, worker: _Worker, number: int, order: Message) -> None:
         self._worker, self._number, self._path = worker, number, Path(order["path"])
+        self._most_s = order["most_s"]
+        self._answered = threading.Event()
+        """Whether the server has said what to do with a recording of that length."""
+        self._dropped = False
         on_segment = self._send_segment if order["segments"] else None
         self._request = worker.recognizer.request(on_segment, asked=Asked(**order["asked"]))
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
+    def go(self) -> None:
+        """Recognise the file: its length is admitted."""
+        self._answered.set()
+
     def drop(self) -> None:
         """Give the file up; its thread ends without an answer."""
+        self._dropped = True
         self._request.abandon()
+        self._answered.set()
 
     def _send_segment(self, segment: Segment) -> None:
         self._worker.send({"id": self._number, "segment": segment_to(segment)})
 
     def _run(self) -> None:
         try:
+            with self._worker.opening:
+                audio_s = audio_info(self._path, self._most_s).duration_s
+            self._worker.send({"id": self._number, "opened": audio_s})
+            self._answered.wait()
+            if self._dropped:
+                return
             self._request.read(self._path)
             done = transcript_to(self._request.future.result())
         except CancelledError:

@@ -148,7 +148,7 @@ class Replica:
         self.cores = Cores(machine.cores, machine.engines, machine.beside)
         self.cores.background = machine.background
         self._admission = None if machine.limits is None else Admission(machine.limits, rtfx=1.0)
-        self._held: dict[Underway, AbstractContextManager[None]] = {}
+        self._held: dict[Underway, AbstractContextManager[object]] = {}
         self._received: deque[Underway] = deque()
         """Requests that the server's own thread has before it; it works on the first."""
         self._receiving: Task | None = None
@@ -239,7 +239,9 @@ class Replica:
     def _admitted(self, number: int, recording: SimulatedRecording, *, stream: bool) -> Underway:
         if self._admission is None:
             return self._arrived(number, recording)
-        place = self._admission.stream() if stream else self._admission.recording(recording.audio_s)
+        place: AbstractContextManager[object] = (
+            self._admission.stream() if stream else self._admission.recording(recording.audio_s)
+        )
         place.__enter__()
         underway = self._arrived(number, recording)
         self._held[underway] = place

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autotune.audio import audio_info, read_audio
-from autotune.audio.reading import scan_audio
 from autotune.errors import AudioError
 
 SECONDS = 0.5
@@ -145,62 +144,3 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").chmod(0)
     with pytest.raises(AudioError, match=r"a\.wav must be readable, but: Permission denied"):
         read_audio(tmp_path / "a.wav")
-
-
-def test_a_scan_finds_audio_and_says_what_it_skips(tmp_path: Path) -> None:
-    (tmp_path / "b").mkdir()
-    (tmp_path / ".hidden").mkdir()
-    for name in ("b/two.flac", "a.wav", ".hidden/no.wav", "c.MP3"):
-        path = tmp_path / name
-        soundfile.write(path, tone(16_000), 16_000, format=path.suffix[1:].upper())
-    soundfile.write(tmp_path / "no-extension", tone(16_000), 16_000, format="WAV")
-    soundfile.write(tmp_path / "click.wav", np.zeros(100), 16_000)
-    for name in ("notes.txt", "a.json", "README.md"):
-        (tmp_path / name).write_text("beside")
-    (tmp_path / "raw.pcm").write_bytes(bytes(3200))
-    os.mkfifo(tmp_path / "pipe.wav")
-    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
-    (tmp_path / "empty.wav").write_bytes(b"")
-    (tmp_path / "text.wav").write_text("no audio")
-    scan = scan_audio(tmp_path)
-    assert [info.path.relative_to(tmp_path).as_posix() for info in scan.files] == [
-        "a.wav",
-        "b/two.flac",
-        "c.MP3",
-        "no-extension",
-    ]
-    assert [path.name for path, _ in scan.skipped] == ["click.wav", "empty.wav", "raw.pcm", "text.wav"]
-    assert "at least 0.1 s" in scan.skipped[0][1]
-    assert all(str(path) in reason for path, reason in scan.skipped)
-
-
-def test_a_truncated_flac_is_skipped_although_its_header_is_sound(tmp_path: Path) -> None:
-    bad_files(tmp_path)
-    soundfile.write(tmp_path / "good.wav", tone(16_000), 16_000)
-    scan = scan_audio(tmp_path)
-    assert [info.path.name for info in scan.files] == ["good.wav"]
-    assert "cut.flac" in {path.name for path, _ in scan.skipped}
-
-
-def test_one_file_can_be_scanned(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "a.wav", tone(16_000), 16_000)
-    assert [info.path for info in scan_audio(tmp_path / "a.wav").files] == [tmp_path / "a.wav"]
-
-
-def test_nothing_usable_names_the_first_and_counts_the_rest(tmp_path: Path) -> None:
-    for index in range(8):
-        (tmp_path / f"{index}.wav").write_text("no audio")
-    with pytest.raises(AudioError, match="all 8 are unusable") as caught:
-        scan_audio(tmp_path)
-    assert "0.wav" in str(caught.value)
-    assert "and 3 more" in str(caught.value)
-
-
-def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match="holds none"):
-        scan_audio(tmp_path)
-    with pytest.raises(AudioError, match="is not there"):
-        scan_audio(tmp_path / "missing")
-    (tmp_path / "a.wav").write_text("no audio")
-    with pytest.raises(AudioError, match=r"a\.wav must be audio"):
-        scan_audio(tmp_path / "a.wav")

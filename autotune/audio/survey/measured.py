@@ -17,6 +17,7 @@ from autotune.audio.reading import AudioInfo
 from autotune.documents import Document
 from autotune.errors import AudioError
 from autotune.isolation import OnEvent, run_task
+from autotune.options import Channel
 
 __all__ = ["SAMPLED_S", "Skipped", "Spread", "Survey", "drawn_pieces", "survey_audio"]
 
@@ -78,13 +79,15 @@ class Survey(Document):
     """Level of a file's speech frames over that of its frames without speech, in dB; None where either is missing."""
     clipped_share: float
     """Share of samples at full scale."""
+    opposite_phase: int = 0
+    """Sampled files whose channels cancel each other: one of them is heard."""
 
 
-def survey_audio(source: Path, *, seed: int = 0, on_event: OnEvent | None = None) -> Survey:
+def survey_audio(source: Path, *, seed: int = 0, channel: Channel = "mix", on_event: OnEvent | None = None) -> Survey:
     """Measure a directory, a manifest or one file; what is decoded is decoded in a child process.
 
     Durations, rates and channels are of all files. Speech, pauses and levels are of at most 30 minutes: pieces of up to
-    30 s, drawn with ``seed`` from all the audio alike.
+    30 s, drawn with ``seed`` from all the audio alike, and of ``channel``.
 
     Raises:
         DocumentError: a line of the manifest is wrong.
@@ -93,7 +96,8 @@ def survey_audio(source: Path, *, seed: int = 0, on_event: OnEvent | None = None
     """
     audio = find_audio(source)
     pieces = drawn_pieces(audio.scan.files, seed)
-    payload = {"files": [{"path": str(path.absolute()), "pieces": cut} for path, cut in pieces.items()]}
+    payload: dict[str, Any] = {"files": [{"path": str(path.absolute()), "pieces": cut} for path, cut in pieces.items()]}
+    payload["channel"] = channel
     result = run_task("autotune.audio.survey.sample:sample_task", payload, timeout_s=TIMEOUT_S, on_event=on_event)
     facts_by_file, damaged = {}, {}
     for path, facts in zip(pieces, result["files"], strict=True):
@@ -168,6 +172,7 @@ def _survey(
         loudness_dbfs=_spread([file["loudness_dbfs"] for file in facts]),
         snr_db=_spread(snrs) if snrs else None,
         clipped_share=sum(file["clipped"] for file in facts) / sum(file["samples"] for file in facts),
+        opposite_phase=sum(file["cancelled"] for file in facts),
     )
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 import soxr
 
 from autotune.arrays import Float32
+from autotune.audio.mixing import Mixer
 from autotune.audio.reading import SAMPLE_RATE_HZ
-from autotune.audio.sound_file import open_sound
+from autotune.audio.sound_file import DECODE_ERRORS, sound_parts
+from autotune.audio.sound_part import AT_ONCE
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
 
 if TYPE_CHECKING:
@@ -51,11 +54,16 @@ class SampledFile:
     pauses_s: list[float] = field(default_factory=list)
     """Seconds of each pause between two stretches of speech."""
 
-    def add(self, block: Float32, rate_hz: int, vad: SileroVad) -> None:
-        """Take a piece of the file: float32 [frames, channels] as read."""
+    cancelled: bool = False
+    """Whether channels of opposite phase would have become silence."""
+
+    def count(self, block: Float32) -> None:
+        """Count samples as read: float32 [frames, channels]."""
         self.samples += block.size
         self.clipped += int(np.count_nonzero(np.abs(block) >= FULL_SCALE))
-        mono = block.mean(axis=1, dtype=np.float32)
+
+    def add(self, mono: Float32, rate_hz: int, vad: SileroVad) -> None:
+        """Take a piece of the file: float32 [frames], what is heard of its channels."""
         if rate_hz != SAMPLE_RATE_HZ:
             mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ, quality="HQ"), np.float32)
         frames = mono[: len(mono) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
@@ -89,6 +97,7 @@ class SampledFile:
             "loudness_dbfs": 10 * math.log10(max(self.power / self.frames, _LEAST_POWER)) if self.frames else None,
             "snr_db": snr_db,
             "pauses_s": self.pauses_s,
+            "cancelled": self.cancelled,
         }
 
 
@@ -96,7 +105,7 @@ def sample_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Listen to pieces of files.
 
     Args:
-        payload: ``files``: each a ``path`` and ``pieces``, [start, end] in seconds.
+        payload: ``files``: each a ``path`` and ``pieces``, [start, end] in seconds; ``channel``: what is heard of them.
         emit: gets ``listened`` with a ``text`` for the user, after each file.
 
     Returns:
@@ -108,10 +117,12 @@ def sample_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     for number, file in enumerate(files, start=1):
         sampled = SampledFile()
         try:
-            for block, rate_hz in _pieces(Path(file["path"]), file["pieces"]):
-                sampled.add(block, rate_hz, vad)
+            mixer = Mixer(payload["channel"])
+            for mono, rate_hz in _pieces(Path(file["path"]), file["pieces"], sampled, mixer):
+                sampled.add(mono, rate_hz, vad)
+            sampled.cancelled = mixer.cancelled
             results.append(sampled.facts())
-        except (soundfile.SoundFileError, OSError, RuntimeError, ValueError) as error:
+        except DECODE_ERRORS as error:
             results.append({"error": f"{file['path']} must be audio to its end, but: {error}"})
         emit("listened", {"text": f"{number} of {len(files)} files"})
     return {"files": results}
@@ -124,15 +135,37 @@ def pauses_s(speech: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[float]:
     return [float(gap) for gap in gaps if gap >= SHORTEST_PAUSE_S]
 
 
-def _pieces(path: Path, pieces: Sequence[Sequence[float]]) -> Iterator[tuple[Float32, int]]:
-    with open_sound(path) as file:
-        rate = file.samplerate
-        for start_s, end_s in pieces:
-            first = round(start_s * rate)
-            file.seek(first)
-            block: Float32 = file.read(round(end_s * rate) - first, dtype="float32", always_2d=True)
-            if not len(block):
-                raise RuntimeError(f"nothing can be decoded at {start_s:.1f} s")
-            if not np.isfinite(block).all():
-                raise ValueError("some samples are NaN or infinite")
-            yield block, rate
+def _pieces(
+    path: Path, pieces: Sequence[Sequence[float]], sampled: SampledFile, mixer: Mixer
+) -> Iterator[tuple[Float32, int]]:
+    """What is heard of each piece, float32 [frames], and its sample rate; a piece across joined files comes in two."""
+    waiting = deque(pieces)
+    before_s, began = 0.0, False
+    with contextlib.closing(sound_parts(path)) as parts:
+        for part in parts:
+            at = 0
+            while waiting:
+                start, stop = (max(at, round((second - before_s) * part.rate_hz)) for second in waiting[0])
+                at += part.skip(start - at)
+                mono = []
+                while start <= at < stop and len(block := part.read(min(stop - at, AT_ONCE // part.channels))):
+                    sampled.count(block)
+                    mono.append(mixer.mixed(block))
+                    at += len(block)
+                if mono:
+                    began = True
+                    yield _finite(np.concatenate(mono)), part.rate_hz
+                if at < stop:
+                    break  # the part has ended
+                waiting.popleft()
+                began = False
+            before_s += at / part.rate_hz
+    # The last piece may end a sample behind the last one.
+    if len(waiting) > 1 or (waiting and not began):
+        raise RuntimeError(f"nothing can be decoded at {waiting[0][0]:.1f} s")
+
+
+def _finite(mono: Float32) -> Float32:
+    if not np.isfinite(mono).all():
+        raise ValueError("some samples are NaN or infinite")
+    return mono
