@@ -20,7 +20,7 @@ from autotune.deploy_yaml import (
 )
 from autotune.deploy_yaml.comments import COMMENTS
 from autotune.deploy_yaml.document import SCHEMA
-from autotune.deployment import Deployment
+from autotune.deployment import Deployment, Punctuation
 from autotune.documents import parse_document
 from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
@@ -146,6 +146,7 @@ def test_no_comment_is_for_a_key_that_does_not_exist() -> None:
     data["deployment"]["session_options"] = {key: "" for name in ENGINES for key in engine_class(name).SESSION_OPTIONS}
     data["artifact"]["calibration"] = CALIBRATION
     data["service_times"] = ServiceTimes.model_fields
+    data["deployment"]["punctuation"] = Punctuation.model_fields
     for path in COMMENTS:
         here: Any = data
         for name in path.split("."):

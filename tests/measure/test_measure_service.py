@@ -13,7 +13,9 @@ from autotune.deployment import Batch, Chunking, Deployment
 from autotune.errors import AudioError
 from autotune.hardware import probe_hardware
 from autotune.measure.service import REPEATS, ServiceRequest, measure_service_times, service_shapes
+from autotune.simulation.cutting import pieces_of
 from tests.fake_engine import fake_deployment
+from tests.punctuation_example import punctuation_folder, punctuation_stage
 
 MakeWorkload = Callable[..., Workload]
 OPTIONS = {"speed": "1000x", "fault": "none"}
@@ -75,3 +77,17 @@ def test_a_recording_that_is_not_there_is_named(model_path: Path, make_workload:
     lost = request.recordings[0].model_copy(update={"path": "/nowhere.wav"})
     with pytest.raises(AudioError, match="nowhere"):
         measure_service_times(request.model_copy(update={"recordings": (lost,)}), probe_hardware(), timeout_s=120)
+
+
+def test_punctuation_is_a_part_of_its_own(model_path: Path, make_workload: MakeWorkload) -> None:
+    stage, folder = punctuation_stage(), str(punctuation_folder())
+    deployment = fake_deployment(session_options=OPTIONS, chunking=WINDOWS, punctuation=stage.model_dump())
+    request = request_of(deployment, model_path, make_workload(), punctuation_path=folder, budget_s=0.1)
+    times = measure_service_times(request, probe_hardware(), timeout_s=120)
+    assert times.reading.punctuation > 0
+    cut = times.recordings[-1]
+    with_it, without = (
+        sum(piece.read_s for piece in pieces_of(cut, reading))
+        for reading in (times.reading, times.reading.model_copy(update={"punctuation": 0.0}))
+    )
+    assert with_it - without == pytest.approx(times.reading.punctuation * cut.audio_s)
