@@ -69,6 +69,18 @@ class ModelDirectory:
     bpe_path: Path | None
     """sentencepiece model (SentencepiecesTokenizer)."""
 
+    @property
+    def gives_times(self) -> bool:
+        """Whether its network has FunASR's second CIF, of whose weights, three a frame, times of tokens are made."""
+        conf = self.config.get("predictor_conf")
+        return (
+            self.architecture in ("BiCifParaformer", "SeacoParaformer")
+            and self.config.get("predictor") == "CifPredictorV3"
+            and isinstance(conf, dict)
+            and conf.get("upsample_times") == 3
+            and conf.get("upsample_type") in ("cnn", "cnn_blstm")
+        )
+
     @classmethod
     def open(cls, path: Path) -> ModelDirectory:
         """Read ``config.yaml`` (and ``configuration.json`` for file names) of a FunASR model directory.

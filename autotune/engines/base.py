@@ -40,6 +40,9 @@ class EngineInput:
     prompts: tuple[tuple[str, str], ...] = ()
     """SenseVoice's language and text normalisation of each segment; empty: the deployment's."""
 
+    times: bool = False
+    """Whether ``EngineOutput.alphas`` are wanted, where the model has them (``ModelDirectory.gives_times``)."""
+
     @property
     def size(self) -> int:
         """Number of segments in the batch."""
@@ -61,6 +64,9 @@ class EngineOutput:
     """int32 [batch]: valid positions."""
     scores: Float32 | None = None
     """float32 [batch, positions, vocabulary], only when asked for (parity checks)."""
+    alphas: tuple[Float32, ...] = ()
+    """FunASR's ``us_alphas``, float32 [3 × valid frames] of each segment: the weights of its second CIF, whose sum is
+    the number of tokens. Only when asked for."""
     texts: tuple[str, ...] = ()
     """Raw texts, tags included, as FunASR gives them."""
 

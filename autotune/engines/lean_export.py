@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autotune.engines.network_export import CifExport, ExportModule, ParaformerExport, SenseVoiceExport
+from autotune.engines.times_export import TimesExport
 from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
 
-__all__ = ["LeanParaformerExport", "LeanSenseVoiceExport"]
+__all__ = ["Heard", "LeanParaformerExport", "LeanSenseVoiceExport"]
 
 _OUT_OF_REACH = -10000.0
 """Added to the scores of padding, as FunASR's export does: exp() of it is 0 in float32."""
@@ -136,53 +138,92 @@ class LeanSenseVoiceExport(_LeanExport):
         return scores.argmax(dim=-1).to(torch.int32), lengths, scores
 
 
+class Heard(NamedTuple):
+    """What Paraformer's encoder and predictor make of a batch."""
+
+    hidden: Tensor
+    """[batch, frames, dim]"""
+    masks: _Masks
+    valid: Tensor
+    """float32 [batch, frames], 1 or 0"""
+    embeds: Tensor
+    """[batch, tokens, dim]: the tokens as heard, at least one a row."""
+    token_num: Tensor
+    """int32 [batch]"""
+
+
 class LeanParaformerExport(_LeanExport):
     """The Paraformer classes with SANM encoder and decoder; inputs as ``ParaformerExport``."""
 
     input_names = ParaformerExport.input_names
 
-    def __init__(self, network: Any, feature_dim: int, config: dict[str, Any], *, fused: bool, masked: bool) -> None:
-        super().__init__(feature_dim, fused=fused, masked=masked)
+    def __init__(self, network: Any, model: ModelDirectory, *, fused: bool, masked: bool) -> None:
+        super().__init__(model.frontend.feature_dim, fused=fused, masked=masked)
         for part, supported in (("encoder", "SANMEncoder"), ("decoder", "ParaformerSANMDecoder")):
-            if config[part] != supported:
+            if model.config[part] != supported:
                 raise ModelError(
-                    f"A lean graph must have the {part} {supported}, but got {config[part]}. Use graph funasr."
+                    f"A lean graph must have the {part} {supported}, but got {model.config[part]}. Use graph funasr."
                 )
         _check_layers(network.encoder.encoders)
         self.encoder = network.encoder
         self.decoder = network.decoder
         self.cif = CifExport(network.predictor)
+        self.times = TimesExport(network.predictor) if model.gives_times else None
 
     def in_bfloat16(self) -> Self:
         """This module in 16 bits but for the predictor: where tokens begin hangs on small differences of long sums."""
         super().in_bfloat16().cif.float()
+        if self.times is not None:
+            self.times.float()
         return self
 
-    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, ...]:
         """The exported graph; inputs and outputs are those of FunASR's form."""
+        return self.answer(self.hear(speech, speech_lengths))
+
+    def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """See ``ExportModule.timed``."""
+        heard = self.hear(*inputs[:2])
+        return *self.answer(heard), self.alphas(heard, *inputs[1:])
+
+    def hear(self, speech: Tensor, speech_lengths: Tensor) -> Heard:
+        """Encoder and predictor."""
         speech = speech.to(self.encoder.after_norm.weight.dtype)
         masks = self.masks(speech_lengths, speech)
         hidden = self.encode(self.encoder, speech, masks)
-        embeds, token_num = self.cif(hidden.float(), _valid(speech_lengths, hidden).float())
-        scores = self.decode(hidden, masks, embeds.to(hidden.dtype), token_num.clamp(min=1))
-        return scores.argmax(dim=-1).to(torch.int32), token_num, scores
+        valid = _valid(speech_lengths, hidden).float()
+        embeds, token_num = self.cif(hidden.float(), valid)
+        return Heard(hidden, masks, valid, embeds.to(hidden.dtype), token_num)
 
-    def decode(self, hidden: Tensor, masks: _Masks, embeds: Tensor, token_num: Tensor) -> Tensor:
-        """FunASR's SANM decoder: feed-forward, FSMN over tokens, attention to the frames."""
-        keep, x = _valid(token_num, embeds).unsqueeze(-1), embeds
-        decoder = self.decoder
-        for layer in (*decoder.decoders, *(decoder.decoders2 or ()), *decoder.decoders3):
-            residual, x = x, layer.feed_forward(layer.norm1(x))
-            if layer.self_attn is not None:
-                x = layer.norm2(x)
-                x = residual + (_convolved(layer.self_attn, x * keep) + x) * keep
+    def answer(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's ids, their numbers and their scores."""
+        scores = self.decoder.output_layer(self.decode(self.decoder, heard, heard.hidden, heard.masks, heard.embeds))
+        return scores.argmax(dim=-1).to(torch.int32), heard.token_num, scores
+
+    def alphas(self, heard: Heard, lengths: Tensor, *first: Tensor) -> Tensor:
+        """What ``timed`` gives more."""
+        assert self.times is not None
+        return self.times(heard.hidden.float(), heard.valid, lengths, heard.token_num, *first)  # type: ignore[no-any-return]
+
+    def decode(self, decoder: Any, heard: Heard, memory: Tensor, masks: _Masks, x: Tensor) -> Tensor:
+        """FunASR's SANM decoder before its output layer: feed-forward, FSMN over tokens, attention to ``memory``."""
+        keep = _valid(heard.token_num.clamp(min=1), x).unsqueeze(-1)
+        for layer in (*decoder.decoders, *(decoder.decoders2 or ())):
+            x = self.remember(layer, x, keep)
             if layer.src_attn is not None:
-                x = x + self.listen(layer.src_attn, layer.norm3(x), hidden, masks)
-        return decoder.output_layer(decoder.after_norm(x))  # type: ignore[no-any-return]
+                x = x + self.attend_to(layer.src_attn, layer.norm3(x), memory, masks)
+        for layer in decoder.decoders3:
+            x = layer.feed_forward(layer.norm1(x))
+        return decoder.after_norm(x)  # type: ignore[no-any-return]
 
-    def listen(self, attention: Any, x: Tensor, hidden: Tensor, masks: _Masks) -> Tensor:
-        """Tokens attend to frames."""
-        k, v = torch.split(attention.linear_k_v(hidden), attention.h * attention.d_k, dim=-1)
+    def remember(self, layer: Any, x: Tensor, keep: Tensor) -> Tensor:
+        """A decoder layer before its attention."""
+        mixed = layer.norm2(layer.feed_forward(layer.norm1(x)))
+        return x + (_convolved(layer.self_attn, mixed * keep) + mixed) * keep
+
+    def attend_to(self, attention: Any, x: Tensor, memory: Tensor, masks: _Masks) -> Tensor:
+        """Tokens attend to frames, or to hot words."""
+        k, v = torch.split(attention.linear_k_v(memory), attention.h * attention.d_k, dim=-1)
         attended = self.attend(attention.linear_q(x), k, v, masks, attention.h)
         return attention.linear_out(attended)  # type: ignore[no-any-return]
 

@@ -72,10 +72,10 @@ def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "fu
         kind = {"fused": graph != "lean", "masked": graph != "unmasked"}
         if model.architecture == "SenseVoiceSmall":
             return LeanSenseVoiceExport(network, feature_dim, **kind).eval()
-        return LeanParaformerExport(network, feature_dim, model.config, **kind).eval()
+        return LeanParaformerExport(network, model, **kind).eval()
     if model.architecture == "SenseVoiceSmall":
         return SenseVoiceExport(network, feature_dim).eval()
-    return ParaformerExport(network, feature_dim, model.config).eval()
+    return ParaformerExport(network, model).eval()
 
 
 def count_parameters(network: torch.nn.Module) -> int:

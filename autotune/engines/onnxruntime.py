@@ -9,16 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
 from autotune.deployment import Deployment
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
+    ALPHAS,
     INPUT_NAMES,
+    TIMED_FRAMES,
+    alphas_of_rows,
     artifact_of,
     engine_output,
     equal_groups,
     joined_rows,
     model_inputs,
+    output_count,
+    wants_alphas,
 )
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -118,11 +125,15 @@ class OnnxRuntimeEngine:
     def _run(self, batch: EngineInput, scores: bool) -> EngineOutput:
         names = INPUT_NAMES[self._request.model.architecture]
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
-        inside = self._request.deployment.graph != "funasr"
+        inside, times = self._request.deployment.graph != "funasr", wants_alphas(self._request, batch)
+        if self._request.model.gives_times and not times:
+            feed[TIMED_FRAMES] = np.ones(1, np.int64)
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        output_names = self._outputs if scores or not inside else self._outputs[:2]
+        wanted = self._outputs[: 3 if scores and inside else 2] + ([ALPHAS] if times else [])
         with allocation_failures_as_memory_error(), _runtime_errors():
-            return engine_output(self._session.run(output_names, feed), scores=scores)
+            arrays = self._session.run(wanted, feed)
+        alphas = alphas_of_rows(arrays.pop(), feed[names[1]]) if times else ()
+        return engine_output(arrays, scores=scores, alphas=alphas)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
@@ -227,7 +238,7 @@ def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
 def _verify_signature(session: Any, request: EngineRequest) -> None:
     expected, got = INPUT_NAMES[request.model.architecture], tuple(node.name for node in session.get_inputs())
     outputs = len(session.get_outputs())
-    if outputs != (2 if request.deployment.graph == "funasr" else 3):
+    if outputs != output_count(request):
         raise ModelError(
             f"{request.artifact} must be of graph {request.deployment.graph}, but it has {outputs} outputs. "
             f"Export the model again: autotune export --model {request.model.path}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import artifact_of, model_inputs
+from autotune.engines.tensors import artifact_of, model_inputs, wants_alphas
 from autotune.engines.torch_session import (
     device_of_module,
     full_float32,
@@ -79,6 +79,7 @@ class TorchEngine:
             inputs,
             threads=deployment.intra_op_num_threads,
             scores=scores,
+            times=wants_alphas(self._request, batch),
             autocast=deployment.session_options.get("precision") == "bf16-autocast",
         )
 
@@ -143,9 +144,10 @@ class TorchScriptEngine(TorchEngine):
         how = request.deployment.session_options["optimize"]
         if how == "none":
             return module
+        kept = ["timed"] if request.model.gives_times else []
         with _though_deprecated():
-            frozen = torch.jit.freeze(module)
-            return frozen if how == "freeze" else torch.jit.optimize_for_inference(frozen)
+            frozen = torch.jit.freeze(module, preserved_attrs=kept)
+            return frozen if how == "freeze" else torch.jit.optimize_for_inference(frozen, other_methods=kept)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from autotune.arrays import Float32, Int32
 from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineInput
-from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
+from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, TIMED_FRAMES, equal_groups
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
@@ -159,31 +160,53 @@ def write_onnx(module: ExportModule, target: Path) -> None:
     """One file, dynamic axes. The exporter that traces: torch's newer one fails on Paraformer and splits the file."""
     import torch
 
+    from autotune.engines.network_export import ALL_FRAMES, TimedExport
+
+    graph: ExportModule = (
+        module if module.times is None else TimedExport(module, peaks=module.output_names[0] == "logits")
+    )
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()
         torch.onnx.export(
-            module,
-            module.example_inputs(),
+            graph,
+            graph.example_inputs(),
             str(target),
             dynamo=False,
             do_constant_folding=True,
             opset_version=OPSET,
-            input_names=list(module.input_names),
-            output_names=list(module.output_names),
-            dynamic_axes=module.dynamic_axes(),
+            input_names=list(graph.input_names),
+            output_names=list(graph.output_names),
+            dynamic_axes=graph.dynamic_axes(),
             custom_opsets={"com.microsoft": 1} if getattr(module, "fused", False) else None,
         )
+    if module.times is not None:
+        _give_default(target, TIMED_FRAMES, np.array([ALL_FRAMES]))
+
+
+def _give_default(onnx_file: Path, name: str, value: npt.NDArray[Any]) -> None:
+    """Make an input of an ONNX file one that need not be given."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(onnx_file)
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    onnx.save(model, onnx_file)
 
 
 def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
-    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there."""
+    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there.
+
+    A model that gives times has a second method for them, ``timed``: a call computes all that its method returns.
+    """
     import torch
 
     full_float32(torch)
     module.to(device)
+    inputs = module.example_inputs(device)
+    methods = {"forward": inputs} if module.times is None else {"forward": inputs, "timed": inputs}
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()
-        traced = torch.jit.trace(module, module.example_inputs(device), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace_module(module, methods, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target))
 
 
@@ -301,10 +324,10 @@ def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Scores and lengths of FunASR's graph (scores, lengths) or a lean one (ids, lengths, scores); checks its ids."""
-    if len(outputs) == 2:
+    """Scores and lengths of FunASR's graph (scores, lengths, …) or a lean one (ids, lengths, scores, …); checks its ids."""
+    if outputs[0].ndim == 3:
         return outputs[0], outputs[1]
-    ids, lengths, scores = outputs
+    ids, lengths, scores = outputs[:3]
     wrong = int(np.sum(ids != scores.argmax(axis=-1)))
     if wrong:
         raise ArtifactError(f"A lean graph's ids must be the argmax of its scores, but {wrong} of {ids.size} are not.")

@@ -284,13 +284,15 @@ class Recognizer:
             return [Decoded(text) for text in engine.run(EngineInput(waveforms=tuple(contents))).texts]
         with self._stats.stage("features"):
             features, lengths = padded(contents, self._multiple)
+        times = any(job.asked.words for job in jobs)
+        batch = EngineInput(features=features, lengths=lengths, prompts=self._prompts(jobs), times=times)
         started = time.perf_counter()
-        output = engine.run(EngineInput(features=features, lengths=lengths, prompts=self._prompts(jobs)))
+        output = engine.run(batch)
         took_s, padded_s = time.perf_counter() - started, features.shape[1] * len(jobs) * self.model.frontend.frame_s
         self._stats.add_run((len(jobs), features.shape[1]), took_s, padded_s)
         with self._stats.stage("decode"):
             decoded = self._decode(self._decoder, output)
-            if not any(job.asked.words for job in jobs):
+            if not times:
                 return decoded
             words = self._decoder.words(output, self.model.frontend.frame_s)
             return [
@@ -312,10 +314,10 @@ class Recognizer:
 
     def _check(self, asked: Asked) -> None:
         architecture = self.model.architecture
-        if asked.words and not can_time_words(self.deployment, architecture):
+        if asked.words and not can_time_words(self.deployment, self.model):
             raise DocumentError(f"Times of words must be of a model that gives them, but this is a {architecture}.")
         chosen = asked.language is not None or asked.text_norm is not None
-        if chosen and not can_choose_language(self.deployment, architecture):
+        if chosen and not can_choose_language(self.deployment, self.model):
             raise DocumentError(
                 f"A request's language must be of a model that has a choice, but this is a {architecture} by "
                 f"{self.deployment.engine}."

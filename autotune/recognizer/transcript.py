@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autotune.recognizer.decoding import Decoded, Word, clean_text, join_texts
+from autotune.recognizer.decoding import Decoded, clean_text, join_texts
+from autotune.recognizer.words import Word
 
 __all__ = ["Overlap", "Place", "Segment", "Transcript", "Unit", "assemble", "find_seam", "segment_of", "units_of"]
 

@@ -79,7 +79,7 @@ def build_app(service: Service) -> Starlette:
                 rules=rules,
                 check=service.check_upload,
                 refuse=handlers.refusal,
-            )
+            ),
         ],
         exception_handlers={
             Rejected: handlers.rejected,
@@ -129,7 +129,9 @@ class _Handlers:
     async def model(self, request: Request) -> Response:
         asked = request.path_params["model"]
         if asked != self.service.document.model.id:
-            text = f"The model must be {self.service.document.model.id!r}, which is served here, but got {asked!r:.200}."
+            text = (
+                f"The model must be {self.service.document.model.id!r}, which is served here, but got {asked!r:.200}."
+            )
             return self._error(404, text, "model_not_found")
         return JSONResponse(self._model())
 

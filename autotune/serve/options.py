@@ -45,7 +45,8 @@ class ServeOptions:
         ),
     ] = None
     interims: Annotated[
-        bool | None, Option("Give streams interim results. Default: while the measured speed suffices for all open ones.")
+        bool | None,
+        Option("Give streams interim results. Default: while the measured speed suffices for all open ones."),
     ] = None
     max_body_mb: Annotated[int, Option("Largest upload, in MiB.", min=1)] = 512
     max_duration_s: Annotated[

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autotune.audio import audio_info
 from autotune.deploy_yaml import DeploymentFile
+from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
@@ -44,7 +45,7 @@ class Service:
         self.metrics = Metrics()
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
-        self._model_path, self._artifact_path = model_path, artifact_path
+        self._model, self._artifact_path = ModelDirectory.open(model_path), artifact_path
         self._backend: Backend | None = None
         self._on_event = on_event
         self._uploads = 0
@@ -69,12 +70,12 @@ class Service:
     @property
     def times_words(self) -> bool:
         """Whether the times of words can be had."""
-        return can_time_words(self.document.deployment, self.document.model.architecture)
+        return can_time_words(self.document.deployment, self._model)
 
     @property
     def chooses_language(self) -> bool:
         """Whether a request may have a language of its own."""
-        return can_choose_language(self.document.deployment, self.document.model.architecture)
+        return can_choose_language(self.document.deployment, self._model)
 
     @property
     def ready(self) -> bool:
@@ -90,7 +91,7 @@ class Service:
         """Load and warm up; raises what the recognizer raises."""
         plan = WorkerPlan(
             deployment=self.document.deployment,
-            model_path=self._model_path,
+            model_path=self._model.path,
             artifact_path=self._artifact_path,
             folder=Path(self.folder.name),
             hang_s=hang_s(self.document),
