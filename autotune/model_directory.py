@@ -81,6 +81,17 @@ class ModelDirectory:
             and conf.get("upsample_type") in ("cnn", "cnn_blstm")
         )
 
+    @property
+    def takes_hot_words(self) -> bool:
+        """Whether its network has FunASR's branch for hot words, in the form of the published models."""
+        conf = {**(self.config.get("model_conf") or {}), **self.config}
+        return (
+            self.architecture == "SeacoParaformer"
+            and self.config.get("seaco_decoder") == "ParaformerSANMDecoder"
+            and conf.get("bias_encoder_type", "lstm") == "lstm"
+            and not conf.get("bias_encoder_bid", False)
+        )
+
     @classmethod
     def open(cls, path: Path) -> ModelDirectory:
         """Read ``config.yaml`` (and ``configuration.json`` for file names) of a FunASR model directory.

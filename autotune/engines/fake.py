@@ -51,6 +51,7 @@ class FakeEngine:
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
+    TAKES_HOT_WORDS: ClassVar[bool] = False
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from autotune.deployment import GraphName
+    from autotune.engines.hot_words_export import HotWordsExport
     from autotune.engines.network_export import ExportModule
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "read_weights",
     "vocabulary_size",
     "wrap",
+    "wrap_hot_words",
 ]
 
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -42,13 +44,17 @@ _RUNS_AS = {"SeacoParaformer": "BiCifParaformer"}
 (``_seaco_decode_with_ASF``), and without that branch the network is BiCifParaformer's."""
 
 
-def build_network(model: ModelDirectory) -> torch.nn.Module:
+def build_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn.Module:
     """FunASR's network with the directory's weights, float32 on the CPU, in evaluation mode.
+
+    Args:
+        model: whose weights are read.
+        hot_words: SeacoParaformer with its branch for hot words.
 
     Raises:
         ModelError: the configuration does not build, the weights are damaged, hold code, or do not fit exactly.
     """
-    network = empty_network(model)
+    network = empty_network(model, hot_words=hot_words)
     _fill(network, read_weights(model.weights_path), model.weights_path)
     return network.eval()
 
@@ -78,6 +84,13 @@ def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "fu
     return ParaformerExport(network, model).eval()
 
 
+def wrap_hot_words(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "lean") -> HotWordsExport:
+    """The export form of a network that was built with ``hot_words``; lean whatever the graph without them is."""
+    from autotune.engines.hot_words_export import HotWordsExport
+
+    return HotWordsExport(network, model, fused=graph in ("fused", "unmasked")).eval()
+
+
 def count_parameters(network: torch.nn.Module) -> int:
     """Parameters, shared ones once."""
     return sum(parameter.numel() for parameter in network.parameters())
@@ -105,7 +118,7 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
 
     Args:
         model: what is configured.
-        hot_words: SeacoParaformer with its branch for hot words, which is saved with a model and not run here.
+        hot_words: SeacoParaformer with its branch for hot words.
 
     Raises:
         ModelError: the installed FunASR lacks a class that the configuration names, or the class refuses its settings.

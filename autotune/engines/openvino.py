@@ -48,6 +48,7 @@ class OpenVinoEngine:
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
+    TAKES_HOT_WORDS: ClassVar[bool] = False
     PINS_ITSELF: ClassVar[bool] = True
 
     def __init__(self, request: EngineRequest, compiled: _CompiledModels, facts: EngineFacts) -> None:

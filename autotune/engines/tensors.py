@@ -16,11 +16,13 @@ from autotune.model_directory import Architecture
 
 __all__ = [
     "ALPHAS",
+    "HOT_WORD_INPUTS",
     "INPUT_NAMES",
     "LANGUAGE_IDS",
     "TEXT_NORM_IDS",
     "TIMED_FRAMES",
     "UPSAMPLED",
+    "WORD_ENCODER_FILE",
     "alphas_of_rows",
     "artifact_of",
     "engine_output",
@@ -44,6 +46,12 @@ INPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
     "SeacoParaformer": ("speech", "speech_lengths"),
 }
 """Inputs of an exported model, in order."""
+
+HOT_WORD_INPUTS = ("bias_embed", "bias_count")
+"""Inputs of a graph for hot words, behind those of the same graph without."""
+
+WORD_ENCODER_FILE = "hot-words.onnx"
+"""Name of the encoder of hot words beside a graph for them."""
 
 ALPHAS = "us_alphas"
 """FunASR's name of the output that times are made of."""

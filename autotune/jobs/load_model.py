@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
+from autotune.engines import check_hot_words
 from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
@@ -15,10 +17,10 @@ from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress
 
-__all__ = ["export_all", "load", "measured_artifact", "measured_model"]
+__all__ = ["export_all", "hot_words_artifact", "load", "measured_artifact", "measured_model"]
 
 
-def load(path: str | Path) -> Recognizer:
+def load(path: str | Path, *, hot_words: bool = False) -> Recognizer:
     """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
 
     The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
@@ -30,9 +32,10 @@ def load(path: str | Path) -> Recognizer:
 
     Args:
         path: the file that ``autotune`` wrote.
+        hot_words: whether ``transcribe`` may be given ``hotwords``: a second graph is exported and loaded for them.
 
     Raises:
-        DocumentError: the file is not a deployment file.
+        DocumentError: the file is not a deployment file, or its model or engine takes no hot words.
         ModelError: the model is not there any more, or its weights have changed.
         ArtifactError: it must be exported again and can't be.
         EngineUnavailableError: the runtime or the device is missing here.
@@ -40,8 +43,13 @@ def load(path: str | Path) -> Recognizer:
     document = read_deployment_file(Path(path))
     model = measured_model(document)
     artifact = measured_artifact(document, model)
+    graph = hot_words_artifact(document, model) if hot_words else None
     return Recognizer.load(
-        document.deployment, ModelDirectory.open(Path(model.path)), Path(artifact.path) if artifact else None
+        document.deployment,
+        ModelDirectory.open(Path(model.path)),
+        Path(artifact.path) if artifact else None,
+        hot_words=hot_words,
+        hot_words_artifact=Path(graph.path) if graph else None,
     )
 
 
@@ -78,6 +86,22 @@ def measured_artifact(
         model, deployment.artifact, device=deployment.device, calibration=calibration, on_event=on_event
     )
     return artifact
+
+
+def hot_words_artifact(
+    document: DeploymentFile, model: ModelInfo, *, on_event: OnEvent | None = None
+) -> Artifact | None:
+    """The graph for hot words beside the artifact that was measured; None where nothing is exported.
+
+    Raises:
+        ArtifactError: it can't be exported.
+        DocumentError: the model or the engine takes no hot words.
+    """
+    deployment = document.deployment
+    check_hot_words(deployment.engine, ModelDirectory.open(Path(model.path)))
+    if deployment.artifact is None:
+        return None
+    return ensure_artifact(model, replace(deployment.artifact, hot_words=True), on_event=on_event)[0]
 
 
 def export_all(

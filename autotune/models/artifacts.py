@@ -53,6 +53,7 @@ class Artifact(Document):
     weights: WeightType | None
     graph: GraphName
     fp32_share: float = 0.0
+    hot_words: bool = False
     device: str
     """Where it was traced; ONNX files are ``cpu`` and run anywhere."""
     path: str
@@ -71,7 +72,7 @@ class Artifact(Document):
     @property
     def spec(self) -> ArtifactSpec:
         """Format, weights and graph of the artifact."""
-        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share)
+        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share, self.hot_words)
 
 
 def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
@@ -171,7 +172,8 @@ def _inputs(model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEven
     """What an export is made from beside the model: ``source``, a directory or None, and ``sensitivities`` by layer."""
     inputs: dict[str, Any] = {"source": None, "sensitivities": {}}
     if spec.derived:
-        base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
+        source = ArtifactSpec("onnx-fp32", None, spec.graph, hot_words=spec.hot_words)
+        base, _ = ensure_artifact(model, source, run=run, on_event=on_event)
         inputs["source"] = str(Path(base.path).parent)
     if spec.fp32_share:
         inputs["sensitivities"] = _ensure_sensitivities(model, spec, run, on_event)

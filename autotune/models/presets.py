@@ -136,7 +136,7 @@ def _paraformer(output_size: int, linear_units: int, blocks: tuple[int, int], vo
 
 
 def _seaco(output_size: int, linear_units: int, blocks: tuple[int, int], vocabulary: int) -> Preset:
-    """SeacoParaformer as FunASR's ``template.yaml`` of it: Paraformer, a second CIF for times, a branch for hot words."""
+    """SeacoParaformer as in FunASR's template: Paraformer with a second CIF for times and a branch for hot words."""
     base = _paraformer(output_size, linear_units, blocks, vocabulary).config
     branch = {
         "inner_dim": output_size,

@@ -20,6 +20,8 @@ class Asked:
     """SenseVoice's language prompt; None: the deployment's."""
     text_norm: TextNorm | None = None
     """SenseVoice's text normalisation prompt; None: the deployment's."""
+    hot_words: tuple[str, ...] = ()
+    """Words that SeacoParaformer listens for."""
 
 
 NOTHING = Asked()

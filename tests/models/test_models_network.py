@@ -143,6 +143,7 @@ def test_bicif_is_exported_with_its_times_and_without_loops(tmp_path: Path) -> N
         "weights": None,
         "graph": "funasr",
         "fp32_share": 0.0,
+        "hot_words": False,
         "device": "cpu",
         "out": str(out),
     }
