@@ -38,7 +38,7 @@ def serve(
 
 def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
     from autotune.errors import EngineUnavailableError
-    from autotune.jobs.load_model import measured_artifact, measured_model
+    from autotune.jobs.load_model import hot_words_artifact, measured_artifact, measured_model
 
     try:
         from autotune.serve.run import run_server
@@ -48,12 +48,14 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         ) from error
     model = measured_model(document)
     artifact = measured_artifact(document, model)
+    graph = None if options.hot_words is None else hot_words_artifact(document, model)
     _tell(f"loading {document.model.id}")
     run_server(
         document,
         options,
         model_path=Path(model.path),
         artifact_path=Path(artifact.path) if artifact else None,
+        hot_words_artifact=Path(graph.path) if graph else None,
         on_ready=functools.partial(_tell_ready, json_=json_),
         on_event=_tell,
     )

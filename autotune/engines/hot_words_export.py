@@ -31,7 +31,7 @@ class HotWordsExport(LeanParaformerExport):
     filters short lists as well, and knows one number of the id that says that no hot word was spoken.
     """
 
-    input_names = (*ParaformerExport.input_names, *HOT_WORD_INPUTS)
+    input_names: tuple[str, ...] = (*ParaformerExport.input_names, *HOT_WORD_INPUTS)
 
     def __init__(self, network: Any, model: ModelDirectory, *, fused: bool) -> None:
         super().__init__(network, model, fused=fused, masked=True)
@@ -95,6 +95,7 @@ class HotWordsExport(LeanParaformerExport):
         for each in before:
             x = self.decoder_layer(each, x, keep, bias, masks)
         x = layer.norm3(self.remember(layer, x, keep))
+        assert masks.bias is not None
         attention = layer.src_attn
         k, _ = torch.split(attention.linear_k_v(bias), attention.h * attention.d_k, dim=-1)
         q, k = by_head(attention.linear_q(x), attention.h), by_head(k, attention.h)

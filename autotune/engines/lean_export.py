@@ -155,7 +155,7 @@ class Heard(NamedTuple):
 class LeanParaformerExport(_LeanExport):
     """The Paraformer classes with SANM encoder and decoder; inputs as ``ParaformerExport``."""
 
-    input_names = ParaformerExport.input_names
+    input_names: tuple[str, ...] = ParaformerExport.input_names
 
     def __init__(self, network: Any, model: ModelDirectory, *, fused: bool, masked: bool) -> None:
         super().__init__(model.frontend.feature_dim, fused=fused, masked=masked)
@@ -203,7 +203,8 @@ class LeanParaformerExport(_LeanExport):
     def alphas(self, heard: Heard, lengths: Tensor, *first: Tensor) -> Tensor:
         """What ``timed`` gives more."""
         assert self.times is not None
-        return self.times(heard.hidden.float(), heard.mask, lengths, heard.token_num, *first)  # type: ignore[no-any-return]
+        found: Tensor = self.times(heard.hidden.float(), heard.mask, lengths, heard.token_num, *first)
+        return found
 
     def decode(self, decoder: Any, heard: Heard, memory: Tensor, masks: Masks, x: Tensor) -> Tensor:
         """FunASR's SANM decoder before its output layer: feed-forward, FSMN over tokens, attention to ``memory``."""

@@ -22,6 +22,7 @@ from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment, Language, TextNorm
 from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, HotWordIds, load_engine
 from autotune.errors import DocumentError
+from autotune.hot_words import checked_hot_words
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
@@ -30,7 +31,7 @@ from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
-from autotune.recognizer.hot_words import HotWordTokens, checked_hot_words
+from autotune.recognizer.hot_words import HotWordTokens
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, open_input, queue_limit_s
 from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats

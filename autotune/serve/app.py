@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -24,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from autotune.deployment import Language
-from autotune.errors import AudioError, AutotuneError
+from autotune.errors import AudioError, AutotuneError, DocumentError
+from autotune.hot_words import checked_hot_words
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
@@ -276,14 +278,26 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     if words and not service.times_words:
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
     ignored = [name for name in _IGNORED if form.get(name)]
+    hot_words: tuple[str, ...] = ()
+    if "prompt" in ignored and service.takes_hot_words:
+        ignored.remove("prompt")
+        hot_words = _prompted(f"{form['prompt']}")
     language = f"{form.get('language') or ''}".strip().lower() or None
     if language is not None and not service.chooses_language:
         ignored.insert(0, "language")
         language = None
     if language is not None and language not in get_args(Language):
         raise HTTPException(400, f"language must be one of {', '.join(get_args(Language))}, but got {language!r}.")
-    asked = Asked(words=words, language=cast("Language | None", language))
+    asked = Asked(words, cast("Language | None", language), hot_words=service.hot_words(hot_words))
     return _TranscriptionForm(file, response_format, stream, asked, tuple(ignored))
+
+
+def _prompted(prompt: str) -> tuple[str, ...]:
+    """The hot words of OpenAI's prompt, between blanks or commas. Raises HTTPException 400."""
+    try:
+        return checked_hot_words(re.split(r"[\s,，、;；]+", prompt))
+    except DocumentError as error:
+        raise HTTPException(400, f"prompt has the hot words. {error}") from error
 
 
 def _save(source: IO[bytes], path: Path) -> None:

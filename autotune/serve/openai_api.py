@@ -126,7 +126,10 @@ def _transcriptions() -> dict[str, Any]:
             "default": False,
             "description": "Server-sent events: transcript.text.delta for each settled segment, transcript.text.done",
         },
-        "prompt": {"type": "string", "description": "Ignored"},
+        "prompt": {
+            "type": "string",
+            "description": "Words to listen for, between blanks or commas, if the server takes hot words; else ignored",
+        },
         "temperature": {"type": "number", "description": "Ignored"},
     }
     schema = {"type": "object", "required": ["file"], "properties": properties}

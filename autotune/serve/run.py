@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -35,6 +36,7 @@ def run_server(
     *,
     model_path: Path,
     artifact_path: Path | None,
+    hot_words_artifact: Path | None = None,
     on_ready: Callable[[Service, str], None] = lambda _, __: None,
     on_event: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -45,6 +47,7 @@ def run_server(
         options: address, limits and keys.
         model_path: FunASR's model directory.
         artifact_path: what the engine loads; None where it is the model directory.
+        hot_words_artifact: the same for batches with hot words, if the options have any.
         on_ready: called with the service and its URL once it is warmed up.
         on_event: called with a sentence when a worker is lost, and when the server stops.
 
@@ -54,18 +57,26 @@ def run_server(
     """
     # Here as well as in the worker: what a backlog of uploads took stays with this process otherwise.
     with memory_given_back():
-        asyncio.run(_serve(document, options, (model_path, artifact_path), on_ready, on_event))
+        service = partial(
+            Service,
+            document,
+            options,
+            model_path=model_path,
+            artifact_path=artifact_path,
+            hot_words_artifact=hot_words_artifact,
+            on_event=on_event,
+        )
+        asyncio.run(_serve(service, options, on_ready, on_event))
 
 
 async def _serve(
-    document: DeploymentFile,
+    make_service: Callable[[], Service],
     options: ServeOptions,
-    paths: tuple[Path, Path | None],
     on_ready: Callable[[Service, str], None],
     on_event: Callable[[str], None],
 ) -> None:
     listening = _listen(options)
-    service = Service(document, options, model_path=paths[0], artifact_path=paths[1], on_event=on_event)
+    service = make_service()
     server = _Server(_config(service, options), service, on_event)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     loading = asyncio.create_task(service.begin())

@@ -6,7 +6,7 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autotune.audio import audio_info
@@ -37,6 +37,7 @@ class Service:
         *,
         model_path: Path,
         artifact_path: Path | None,
+        hot_words_artifact: Path | None = None,
         on_event: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.document, self.options = document, options
@@ -46,6 +47,7 @@ class Service:
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
         self._model, self._artifact_path = ModelDirectory.open(model_path), artifact_path
+        self._hot_words_artifact = hot_words_artifact
         self._backend: Backend | None = None
         self._on_event = on_event
         self._uploads = 0
@@ -78,6 +80,15 @@ class Service:
         return can_choose_language(self.document.deployment, self._model)
 
     @property
+    def takes_hot_words(self) -> bool:
+        """Whether a request may have hot words."""
+        return self.options.hot_words is not None
+
+    def hot_words(self, own: Sequence[str]) -> tuple[str, ...]:
+        """The server's hot words and those of a request; none where they aren't taken."""
+        return () if self.options.hot_words is None else tuple(dict.fromkeys((*self.options.hot_words, *own)))
+
+    @property
     def ready(self) -> bool:
         """Whether a request that comes now would be recognised at once."""
         return self._backend is not None and self._backend.ready and not self.admission.draining
@@ -95,6 +106,8 @@ class Service:
             artifact_path=self._artifact_path,
             folder=Path(self.folder.name),
             hang_s=hang_s(self.document),
+            hot_words=self.takes_hot_words,
+            hot_words_artifact=self._hot_words_artifact,
         )
         backend = Backend(
             plan,

@@ -29,7 +29,7 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.asked import Asked
 from autotune.serve.memory import memory_given_back
-from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
+from autotune.serve.wire import Message, asked_from, packed, read_frame, segment_to, transcript_to
 
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
@@ -45,8 +45,13 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
     del emit
     deployment = Deployment.model_validate(payload["deployment"])
-    artifact = Path(payload["artifact_path"]) if payload["artifact_path"] else None
-    with Recognizer.load(deployment, ModelDirectory.open(Path(payload["model_path"])), artifact) as recognizer:
+    artifact, graph = (
+        Path(payload[name]) if payload[name] else None for name in ("artifact_path", "hot_words_artifact")
+    )
+    model = ModelDirectory.open(Path(payload["model_path"]))
+    with Recognizer.load(
+        deployment, model, artifact, hot_words=payload["hot_words"], hot_words_artifact=graph
+    ) as recognizer:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
         # Warm-up batches are nobody's: they must not be in the server's metrics.
@@ -91,7 +96,7 @@ class _Worker:
         if order == "file":
             self._jobs[number] = _FileJob(self, number, message)
         elif order == "open":
-            self._jobs[number] = _LiveJob(self, number, message["rate_hz"], Asked(**message["asked"]))
+            self._jobs[number] = _LiveJob(self, number, message["rate_hz"], asked_from(message["asked"]))
         elif (job := self._jobs.get(number)) is None:
             return  # it failed, which the server gets as its own message
         elif order == "drop":
@@ -124,7 +129,7 @@ class _FileJob:
     def __init__(self, worker: _Worker, number: int, order: Message) -> None:
         self._worker, self._number, self._path = worker, number, Path(order["path"])
         on_segment = self._send_segment if order["segments"] else None
-        self._request = worker.recognizer.request(on_segment, asked=Asked(**order["asked"]))
+        self._request = worker.recognizer.request(on_segment, asked=asked_from(order["asked"]))
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def drop(self) -> None:

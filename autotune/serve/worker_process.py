@@ -37,6 +37,10 @@ class WorkerPlan:
     """A folder that only this user can enter; the workers' sockets lie in it."""
     hang_s: float
     """Seconds after which a running batch hangs."""
+    hot_words: bool = False
+    """Whether it is loaded with hot words."""
+    hot_words_artifact: Path | None = None
+    """See ``Recognizer.load``."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,9 @@ class WorkerProcess:
         payload = {
             "deployment": deployment.model_dump(mode="json"),
             "model_path": str(plan.model_path.absolute()),
-            "artifact_path": None if plan.artifact_path is None else str(plan.artifact_path.absolute()),
+            "artifact_path": _absolute(plan.artifact_path),
+            "hot_words": plan.hot_words,
+            "hot_words_artifact": _absolute(plan.hot_words_artifact),
             "hurried": self._hurried,
             "socket": str(self._path),
         }
@@ -200,3 +206,7 @@ class WorkerProcess:
             self._writer, self.status = None, WorkerStatus()
             writer.close()
             self._on_lost(self)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
