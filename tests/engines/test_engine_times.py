@@ -87,6 +87,13 @@ def test_a_twin_gives_them_too(workshop: Any) -> None:
     twin.close()
 
 
+def test_static_int8_gives_them_too(workshop: Any) -> None:
+    output = workshop.engine("openvino:lean:openvino-int8", "SeacoParaformer").run(
+        replace(workshop.batch(LENGTHS), times=True)
+    )
+    assert [round(float(row.sum()), 2) for row in output.alphas] == output.lengths.tolist()
+
+
 def test_silence_and_one_frame_give_finite_weights(workshop: Any) -> None:
     for engine in ("onnxruntime", "onnxruntime:lean", "pytorch"):
         batch = replace(workshop.batch([30, 1]), times=True)
