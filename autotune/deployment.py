@@ -120,8 +120,12 @@ class ArtifactSpec:
     graph: GraphName = "funasr"
     fp32_share: float = 0.0
     """See ``Deployment.fp32_share``."""
+    hot_words: bool = False
+    """Whether it is the graph of batches with hot words, exported beside that of the deployment."""
 
     def __post_init__(self) -> None:
+        if self.hot_words and not self.format.startswith("onnx-"):
+            raise ValueError(f"format must be onnx-fp32 or onnx-int8 with hot words, but got {self.format!r}")
         if self.format not in ARTIFACT_FORMATS:
             raise ValueError(f"format must be one of {', '.join(ARTIFACT_FORMATS)}, but got {self.format!r}")
         if (self.format == "onnx-int8") != (self.weights in WEIGHT_TYPES):
@@ -149,7 +153,8 @@ class ArtifactSpec:
         """``onnx-int8:s8:lean:fp32=0.9``; FunASR's own graph and a share of 0 aren't named."""
         graph = "" if self.graph == "funasr" else self.graph
         share = f"{FP32_SHARE}{self.fp32_share:g}" if self.fp32_share else ""
-        return ":".join(part for part in (self.format, self.weights, graph, share) if part)
+        words = "hot-words" if self.hot_words else ""
+        return ":".join(part for part in (self.format, self.weights, graph, share, words) if part)
 
 
 class Batch(Document):

@@ -103,6 +103,32 @@ class ModelDirectory:
     given: dict[Given, Path] = field(default_factory=dict)
     """The ONNX files of a directory without ``model.pt``, fp32 first; empty where there is a ``model.pt``."""
 
+    @property
+    def gives_times(self) -> bool:
+        """Whether its network has FunASR's second CIF, of whose weights, three a frame, times of tokens are made."""
+        conf = self.config.get("predictor_conf")
+        return (
+            # A given ONNX file's outputs are FunASR's own, computed at every call: its times aren't used.
+            not self.given
+            and self.architecture in ("BiCifParaformer", "SeacoParaformer")
+            and self.config.get("predictor") == "CifPredictorV3"
+            and isinstance(conf, dict)
+            and conf.get("upsample_times") == 3
+            and conf.get("upsample_type") in ("cnn", "cnn_blstm")
+        )
+
+    @property
+    def takes_hot_words(self) -> bool:
+        """Whether its network has FunASR's branch for hot words, in the form of the published models."""
+        conf = {**(self.config.get("model_conf") or {}), **self.config}
+        return (
+            not self.given
+            and self.architecture == "SeacoParaformer"
+            and self.config.get("seaco_decoder") == "ParaformerSANMDecoder"
+            and conf.get("bias_encoder_type", "lstm") == "lstm"
+            and not conf.get("bias_encoder_bid", False)
+        )
+
     @classmethod
     def open(cls, path: Path) -> ModelDirectory:
         """Read ``config.yaml`` (and ``configuration.json`` for file names) of a FunASR model directory.

@@ -142,7 +142,7 @@ def tried(model: Published, folder: Path, work: Path) -> Found:
     except AutotuneError as error:
         return Found(architecture="", refusal=str(error).replace(f"{path}/", ""))
     found = Found(architecture=info.architecture, supported=True, clips=CLIPS)
-    found.word_times = can_time_words(DEPLOYMENT, info.architecture)
+    found.word_times = can_time_words(DEPLOYMENT, ModelDirectory.open(path))
     for spec in artifact_specs(FORMATS):
         try:
             artifact, _ = ensure_artifact(info, spec)

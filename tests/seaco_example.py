@@ -43,8 +43,8 @@ SEACO = replace(
         "seaco_decoder": "ParaformerSANMDecoder",
         "seaco_decoder_conf": {
             **_TINY.config["decoder_conf"],
-            "num_blocks": 1,
-            "att_layer_num": 1,
+            "num_blocks": 4,
+            "att_layer_num": 6,
             "linear_units": 256,
             "kernel_size": 21,
             "use_output_layer": False,

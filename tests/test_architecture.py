@@ -13,7 +13,7 @@ PACKAGE = ROOT / "autotune"
 
 FLOORS = [
     ["arrays", "early_stopping", "errors", "intervals", "redaction", "reporting", "version"],
-    ["documents", "files", "isolation", "options"],
+    ["documents", "files", "hot_words", "isolation", "options"],
     ["audio", "deployment", "hardware", "model_directory", "punctuation_directory"],
     ["accuracy", "engines"],
     ["baselines", "models", "recognizer", "space"],

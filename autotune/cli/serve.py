@@ -38,7 +38,12 @@ def serve(
 
 def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None:
     from autotune.errors import EngineUnavailableError
-    from autotune.jobs.load_model import measured_artifact, measured_model, measured_punctuation
+    from autotune.jobs.load_model import (
+        hot_words_artifact,
+        measured_artifact,
+        measured_model,
+        measured_punctuation,
+    )
 
     try:
         from autotune.serve.run import run_server
@@ -50,11 +55,17 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
     model = measured_model(document, options.model)
     artifact = measured_artifact(document, model)
     punctuation = measured_punctuation(document)
+    graph = None if options.hot_words is None else hot_words_artifact(document, model)
     _tell(f"loading {document.model.id}")
     run_server(
         document,
         options,
-        files=ServedFiles(Path(model.path), Path(artifact.path) if artifact else None, punctuation),
+        files=ServedFiles(
+            model=Path(model.path),
+            artifact=Path(artifact.path) if artifact else None,
+            punctuation=punctuation,
+            hot_words=Path(graph.path) if graph else None,
+        ),
         on_ready=functools.partial(_tell_ready, json_=json_),
         on_event=_tell,
     )

@@ -10,7 +10,10 @@ from autotune.arrays import Float32, Int32
 from autotune.deployment import Deployment
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Consumed", "Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest"]
+__all__ = ["Consumed", "Engine", "EngineFacts", "EngineInput", "EngineOutput", "EngineRequest", "HotWordIds"]
+
+HotWordIds = tuple[tuple[int, ...], ...]
+"""Token ids of each hot word of a segment, ``<s>`` the last; empty where it has none."""
 
 Consumed = Literal["features", "waveforms"]
 """What of a recording an engine is given: features of the front end, or samples for a front end of its own."""
@@ -26,6 +29,10 @@ class EngineRequest:
     """The exported file; None for formats that run from the model directory."""
     punctuation: Path | None = None
     """The directory of the punctuation model, for FunASR's own path; None without one."""
+    hot_words: bool = False
+    """Whether batches may have hot words."""
+    hot_words_artifact: Path | None = None
+    """The exported file for them, the encoder of words beside it; None for formats that aren't exported."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,12 @@ class EngineInput:
 
     prompts: tuple[tuple[str, str], ...] = ()
     """SenseVoice's language and text normalisation of each segment; empty: the deployment's."""
+
+    hot_words: tuple[HotWordIds, ...] = ()
+    """Each segment's hot words; empty: none of the batch has any."""
+
+    times: bool = False
+    """Whether ``EngineOutput.alphas`` are wanted, where the model has them (``ModelDirectory.gives_times``)."""
 
     @property
     def size(self) -> int:
@@ -63,6 +76,9 @@ class EngineOutput:
     """int32 [batch]: valid positions."""
     scores: Float32 | None = None
     """float32 [batch, positions, vocabulary], only when asked for (parity checks)."""
+    alphas: tuple[Float32, ...] = ()
+    """FunASR's ``us_alphas``, float32 [3 × valid frames] of each segment: the weights of its second CIF, whose sum is
+    the number of tokens. Only when asked for."""
     texts: tuple[str, ...] = ()
     """Raw texts, tags included, as FunASR gives them."""
     punctuated: tuple[str, ...] = ()
@@ -103,6 +119,8 @@ class Engine(Protocol):
     """Values that a deployment has of those session options that a search space doesn't name."""
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
     """Kind of device → every accepted key of ``deployment.provider_options`` with its values; none need be given."""
+    TAKES_HOT_WORDS: ClassVar[bool]
+    """Whether it can run a model that ``takes_hot_words`` with them."""
     PINS_ITSELF: ClassVar[bool]
     """Whether the runtime carries ``deployment.pinning`` out itself; it must then see all CPUs while it loads."""
 

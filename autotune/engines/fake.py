@@ -11,7 +11,7 @@ import numpy as np
 
 from autotune.arrays import Float32, Int32
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import model_inputs
+from autotune.engines.tensors import UPSAMPLED, model_inputs, wants_alphas
 from autotune.errors import EngineUnavailableError, TrialMismatch
 
 __all__ = ["FakeEngine"]
@@ -51,6 +51,7 @@ class FakeEngine:
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
+    TAKES_HOT_WORDS: ClassVar[bool] = False
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest) -> None:
@@ -99,7 +100,8 @@ class FakeEngine:
             ids, valid = _frame_ids(speech), lengths + np.int32(_PROMPT_POSITIONS)
         else:
             ids, valid = _token_ids(speech, lengths, frame_s)
-        return EngineOutput(ids=ids, lengths=valid, scores=_one_hot(ids) if scores else None)
+        alphas = _even_alphas(lengths, valid) if wants_alphas(self._request, batch) else ()
+        return EngineOutput(ids=ids, lengths=valid, scores=_one_hot(ids) if scores else None, alphas=alphas)
 
     def facts(self) -> EngineFacts:
         """The deployment's own numbers: there is no runtime to contradict them."""
@@ -139,6 +141,11 @@ def _token_ids(speech: Float32, lengths: Int32, frame_s: float) -> tuple[Int32, 
     frames = np.minimum(positions * lengths[:, None] // counts[:, None], lengths[:, None] - 1)
     hashes = np.take_along_axis(_hashes(speech), frames, axis=1)
     return (_FIRST_ID + hashes % (_VOCABULARY - _FIRST_ID)).astype(np.int32), counts
+
+
+def _even_alphas(frames: Int32, tokens: Int32) -> tuple[Float32, ...]:
+    steps = frames * UPSAMPLED
+    return tuple(np.full(step, token / step, np.float32) for step, token in zip(steps, tokens, strict=True))
 
 
 def _one_hot(ids: Int32) -> Float32:

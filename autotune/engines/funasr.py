@@ -42,6 +42,7 @@ class FunasrEngine:
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
+    TAKES_HOT_WORDS: ClassVar[bool] = False
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:

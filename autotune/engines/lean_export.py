@@ -14,15 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from autotune.engines.network_export import CifExport, ExportModule, ParaformerExport, SenseVoiceExport
+from autotune.engines.times_export import TimesExport
 from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
 
-__all__ = ["LeanParaformerExport", "LeanSenseVoiceExport"]
+__all__ = ["Heard", "LeanParaformerExport", "LeanSenseVoiceExport", "Masks", "by_head", "valid"]
 
 _OUT_OF_REACH = -10000.0
 """Added to the scores of padding, as FunASR's export does: exp() of it is 0 in float32."""
 
 
-class _Masks(NamedTuple):
+class Masks(NamedTuple):
     """The masks by which attention and FSMN leave padding out; all None where rows are equally long."""
 
     lengths: Tensor | None = None
@@ -33,9 +35,9 @@ class _Masks(NamedTuple):
     """[batch, 1, 1, frames], 0 or −10000"""
 
     @classmethod
-    def of(cls, lengths: Tensor, frames: Tensor) -> _Masks:
+    def of(cls, lengths: Tensor, frames: Tensor) -> Masks:
         """The masks of a batch whose features are [batch, frames, …]."""
-        keep = _valid(lengths, frames)
+        keep = valid(lengths, frames)
         return cls(lengths, keep.unsqueeze(-1), ((1 - keep) * _OUT_OF_REACH)[:, None, None, :])
 
 
@@ -68,11 +70,11 @@ class _LeanExport(ExportModule):
         self.to(torch.bfloat16)
         return self
 
-    def masks(self, lengths: Tensor, hidden: Tensor) -> _Masks:
+    def masks(self, lengths: Tensor, hidden: Tensor) -> Masks:
         """The masks of rows of these lengths."""
-        return _Masks.of(lengths, hidden) if self.masked else _Masks()
+        return Masks.of(lengths, hidden) if self.masked else Masks()
 
-    def encode(self, encoder: Any, speech: Tensor, masks: _Masks) -> Tensor:
+    def encode(self, encoder: Any, speech: Tensor, masks: Masks) -> Tensor:
         """FunASR's SANM encoders: [batch, frames, feature_dim] → [batch, frames, dim]."""
         x = encoder.embed(speech * encoder.output_size() ** 0.5)
         for layer in (*encoder.encoders0, *encoder.encoders):
@@ -84,7 +86,7 @@ class _LeanExport(ExportModule):
             x = self.encoder_layer(layer, x, masks)
         return encoder.tp_norm(x)  # type: ignore[no-any-return]
 
-    def encoder_layer(self, layer: Any, x: Tensor, masks: _Masks) -> Tensor:
+    def encoder_layer(self, layer: Any, x: Tensor, masks: Masks) -> Tensor:
         """Self-attention and FSMN memory, then the feed-forward part; norms come first."""
         attention = layer.self_attn
         q, k, v = torch.split(attention.linear_q_k_v(layer.norm1(x)), attention.h * attention.d_k, dim=-1)
@@ -94,11 +96,11 @@ class _LeanExport(ExportModule):
         x = x + out if layer.in_size == layer.size else out
         return x + layer.feed_forward(layer.norm2(x))  # type: ignore[no-any-return]
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, masks: _Masks, heads: int) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, masks: Masks, heads: int) -> Tensor:
         """Scaled dot-product attention of [batch, positions or frames, heads × d_k] each."""
         if self.fused:
             return _FusedAttention.apply(q, k, v, masks.lengths, heads)  # type: ignore[no-any-return,no-untyped-call]
-        q, k, v = (_by_head(part, heads) for part in (q, k, v))
+        q, k, v = (by_head(part, heads) for part in (q, k, v))
         if torch.onnx.is_in_onnx_export():
             scores = torch.matmul(q * q.size(-1) ** -0.5, k.transpose(-2, -1))
             scores = scores if masks.bias is None else scores + masks.bias
@@ -136,53 +138,98 @@ class LeanSenseVoiceExport(_LeanExport):
         return scores.argmax(dim=-1).to(torch.int32), lengths, scores
 
 
+class Heard(NamedTuple):
+    """What Paraformer's encoder and predictor make of a batch."""
+
+    hidden: Tensor
+    """[batch, frames, dim]"""
+    masks: Masks
+    mask: Tensor
+    """float32 [batch, frames], 1 or 0"""
+    embeds: Tensor
+    """[batch, tokens, dim]: the tokens as heard, at least one a row."""
+    token_num: Tensor
+    """int32 [batch]"""
+
+
 class LeanParaformerExport(_LeanExport):
     """The Paraformer classes with SANM encoder and decoder; inputs as ``ParaformerExport``."""
 
-    input_names = ParaformerExport.input_names
+    input_names: tuple[str, ...] = ParaformerExport.input_names
 
-    def __init__(self, network: Any, feature_dim: int, config: dict[str, Any], *, fused: bool, masked: bool) -> None:
-        super().__init__(feature_dim, fused=fused, masked=masked)
+    def __init__(self, network: Any, model: ModelDirectory, *, fused: bool, masked: bool) -> None:
+        super().__init__(model.frontend.feature_dim, fused=fused, masked=masked)
         for part, supported in (("encoder", "SANMEncoder"), ("decoder", "ParaformerSANMDecoder")):
-            if config[part] != supported:
+            if model.config[part] != supported:
                 raise ModelError(
-                    f"A lean graph must have the {part} {supported}, but got {config[part]}. Use graph funasr."
+                    f"A lean graph must have the {part} {supported}, but got {model.config[part]}. Use graph funasr."
                 )
         _check_layers(network.encoder.encoders)
         self.encoder = network.encoder
         self.decoder = network.decoder
         self.cif = CifExport(network.predictor)
+        self.times = TimesExport(network.predictor) if model.gives_times else None
 
     def in_bfloat16(self) -> Self:
         """This module in 16 bits but for the predictor: where tokens begin hangs on small differences of long sums."""
         super().in_bfloat16().cif.float()
+        if self.times is not None:
+            self.times.float()
         return self
 
-    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, ...]:
         """The exported graph; inputs and outputs are those of FunASR's form."""
+        return self.answer(self.hear(speech, speech_lengths))
+
+    def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """See ``ExportModule.timed``."""
+        heard = self.hear(*inputs[:2])
+        return *self.answer(heard), self.alphas(heard, *inputs[1:])
+
+    def hear(self, speech: Tensor, speech_lengths: Tensor) -> Heard:
+        """Encoder and predictor."""
         speech = speech.to(self.encoder.after_norm.weight.dtype)
         masks = self.masks(speech_lengths, speech)
         hidden = self.encode(self.encoder, speech, masks)
-        embeds, token_num = self.cif(hidden.float(), _valid(speech_lengths, hidden).float())
-        scores = self.decode(hidden, masks, embeds.to(hidden.dtype), token_num.clamp(min=1))
-        return scores.argmax(dim=-1).to(torch.int32), token_num, scores
+        mask = valid(speech_lengths, hidden).float()
+        embeds, token_num = self.cif(hidden.float(), mask)
+        return Heard(hidden, masks, mask, embeds.to(hidden.dtype), token_num)
 
-    def decode(self, hidden: Tensor, masks: _Masks, embeds: Tensor, token_num: Tensor) -> Tensor:
-        """FunASR's SANM decoder: feed-forward, FSMN over tokens, attention to the frames."""
-        keep, x = _valid(token_num, embeds).unsqueeze(-1), embeds
-        decoder = self.decoder
-        for layer in (*decoder.decoders, *(decoder.decoders2 or ()), *decoder.decoders3):
-            residual, x = x, layer.feed_forward(layer.norm1(x))
-            if layer.self_attn is not None:
-                x = layer.norm2(x)
-                x = residual + (_convolved(layer.self_attn, x * keep) + x) * keep
-            if layer.src_attn is not None:
-                x = x + self.listen(layer.src_attn, layer.norm3(x), hidden, masks)
-        return decoder.output_layer(decoder.after_norm(x))  # type: ignore[no-any-return]
+    def answer(self, heard: Heard) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's ids, their numbers and their scores."""
+        scores = self.decoder.output_layer(self.decode(self.decoder, heard, heard.hidden, heard.masks, heard.embeds))
+        return scores.argmax(dim=-1).to(torch.int32), heard.token_num, scores
 
-    def listen(self, attention: Any, x: Tensor, hidden: Tensor, masks: _Masks) -> Tensor:
-        """Tokens attend to frames."""
-        k, v = torch.split(attention.linear_k_v(hidden), attention.h * attention.d_k, dim=-1)
+    def alphas(self, heard: Heard, lengths: Tensor, *first: Tensor) -> Tensor:
+        """What ``timed`` gives more."""
+        assert self.times is not None
+        found: Tensor = self.times(heard.hidden.float(), heard.mask, lengths, heard.token_num, *first)
+        return found
+
+    def decode(self, decoder: Any, heard: Heard, memory: Tensor, masks: Masks, x: Tensor) -> Tensor:
+        """FunASR's SANM decoder before its output layer: feed-forward, FSMN over tokens, attention to ``memory``."""
+        keep = valid(heard.token_num.clamp(min=1), x).unsqueeze(-1)
+        for layer in (*decoder.decoders, *(decoder.decoders2 or ())):
+            x = self.decoder_layer(layer, x, keep, memory, masks)
+        for layer in decoder.decoders3:
+            x = layer.feed_forward(layer.norm1(x))
+        return decoder.after_norm(x)  # type: ignore[no-any-return]
+
+    def decoder_layer(self, layer: Any, x: Tensor, keep: Tensor, memory: Tensor, masks: Masks) -> Tensor:
+        """Memory of the tokens, then attention to ``memory``."""
+        x = self.remember(layer, x, keep)
+        if layer.src_attn is None:
+            return x
+        return x + self.attend_to(layer.src_attn, layer.norm3(x), memory, masks)
+
+    def remember(self, layer: Any, x: Tensor, keep: Tensor) -> Tensor:
+        """A decoder layer before its attention."""
+        mixed = layer.norm2(layer.feed_forward(layer.norm1(x)))
+        return x + (_convolved(layer.self_attn, mixed * keep) + mixed) * keep  # type: ignore[no-any-return]
+
+    def attend_to(self, attention: Any, x: Tensor, memory: Tensor, masks: Masks) -> Tensor:
+        """Tokens attend to frames, or to hot words."""
+        k, v = torch.split(attention.linear_k_v(memory), attention.h * attention.d_k, dim=-1)
         attended = self.attend(attention.linear_q(x), k, v, masks, attention.h)
         return attention.linear_out(attended)  # type: ignore[no-any-return]
 
@@ -196,8 +243,8 @@ class _FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor | None, heads: int) -> Tensor:
         """What the operator computes, for tracing."""
-        parts = [_by_head(part, heads) for part in (q, k, v)]
-        mask = None if lengths is None else _valid(lengths, k)[:, None, None, :].bool()
+        parts = [by_head(part, heads) for part in (q, k, v)]
+        mask = None if lengths is None else valid(lengths, k)[:, None, None, :].bool()
         attended = F.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         return attended.transpose(1, 2).flatten(2)
 
@@ -214,12 +261,12 @@ class _FusedAttention(torch.autograd.Function):
         return node
 
 
-def _by_head(x: Tensor, heads: int) -> Tensor:
+def by_head(x: Tensor, heads: int) -> Tensor:
     """[batch, positions, heads × d_k] → [batch, heads, positions, d_k]."""
     return x.view(x.size(0), x.size(1), heads, x.size(2) // heads).transpose(1, 2)
 
 
-def _valid(lengths: Tensor, like: Tensor) -> Tensor:
+def valid(lengths: Tensor, like: Tensor) -> Tensor:
     """1 where a position of [batch, positions] is within its row's length, else 0."""
     positions = torch.arange(0, like.size(1), device=like.device)
     return (positions[None, :] < lengths[:, None]).to(like.dtype)

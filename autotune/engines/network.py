@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from autotune.deployment import GraphName
+    from autotune.engines.hot_words_export import HotWordsExport
     from autotune.engines.network_export import ExportModule
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "read_weights",
     "vocabulary_size",
     "wrap",
+    "wrap_hot_words",
 ]
 
 _NESTED = ("state_dict", "model_state_dict", "model")
@@ -42,14 +44,18 @@ _RUNS_AS = {"SeacoParaformer": "BiCifParaformer"}
 (``_seaco_decode_with_ASF``), and without that branch the network is BiCifParaformer's."""
 
 
-def build_network(model: ModelDirectory) -> torch.nn.Module:
+def build_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn.Module:
     """FunASR's network with the directory's weights, float32 on the CPU, in evaluation mode.
+
+    Args:
+        model: whose weights are read.
+        hot_words: SeacoParaformer with its branch for hot words.
 
     Raises:
         ModelError: the configuration does not build, the weights are damaged, hold code, or do not fit exactly.
     """
     checkpoint = model.checkpoint
-    network = empty_network(model)
+    network = empty_network(model, hot_words=hot_words)
     fill(network, read_weights(checkpoint), checkpoint)
     return network.eval()
 
@@ -73,10 +79,17 @@ def wrap(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "fu
         kind = {"fused": graph != "lean", "masked": graph != "unmasked"}
         if model.architecture == "SenseVoiceSmall":
             return LeanSenseVoiceExport(network, feature_dim, **kind).eval()
-        return LeanParaformerExport(network, feature_dim, model.config, **kind).eval()
+        return LeanParaformerExport(network, model, **kind).eval()
     if model.architecture == "SenseVoiceSmall":
         return SenseVoiceExport(network, feature_dim).eval()
-    return ParaformerExport(network, feature_dim, model.config).eval()
+    return ParaformerExport(network, model).eval()
+
+
+def wrap_hot_words(network: torch.nn.Module, model: ModelDirectory, graph: GraphName = "lean") -> HotWordsExport:
+    """The export form of a network that was built with ``hot_words``; lean whatever the graph without them is."""
+    from autotune.engines.hot_words_export import HotWordsExport
+
+    return HotWordsExport(network, model, fused=graph in ("fused", "unmasked")).eval()
 
 
 def count_parameters(network: torch.nn.Module) -> int:
@@ -102,7 +115,7 @@ def empty_network(model: ModelDirectory, *, hot_words: bool = False) -> torch.nn
 
     Args:
         model: what is configured.
-        hot_words: SeacoParaformer with its branch for hot words, which is saved with a model and not run here.
+        hot_words: SeacoParaformer with its branch for hot words.
 
     Raises:
         ModelError: the installed FunASR lacks a class that the configuration names, or the class refuses its settings.

@@ -10,9 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autotune.engines.tensors import ALPHAS, TIMED_FRAMES
+from autotune.engines.times_export import TimesExport, cif_peaks
 from autotune.errors import ModelError
+from autotune.model_directory import ModelDirectory
 
-__all__ = ["CifExport", "ExportModule", "ParaformerExport", "SenseVoiceExport", "continuous_integrate_and_fire"]
+__all__ = [
+    "ALL_FRAMES",
+    "CifExport",
+    "ExportModule",
+    "ParaformerExport",
+    "SenseVoiceExport",
+    "TimedExport",
+    "continuous_integrate_and_fire",
+]
+
+ALL_FRAMES = 2**31 - 1
+"""More frames than any recording has."""
 
 
 class ExportModule(torch.nn.Module):
@@ -28,6 +42,15 @@ class ExportModule(torch.nn.Module):
     def __init__(self, feature_dim: int) -> None:
         super().__init__()
         self.feature_dim = feature_dim
+        self.times: TimesExport | None = None
+        """What ``timed`` gives more; None where the model gives no times."""
+
+    def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What ``forward`` gives, and FunASR's ``us_alphas`` [batch, 3 × frames] of ``TimesExport``.
+
+        One more input, int64 [1], says of how many frames.
+        """
+        raise NotImplementedError
 
     def example_inputs(self, device: str = "cpu") -> tuple[Tensor, ...]:
         """Two rows of unequal length, as FunASR's own export uses."""
@@ -50,6 +73,34 @@ class ExportModule(torch.nn.Module):
         axes["speech"][1] = "feats_length"
         axes[self.output_names[0]][1] = "logits_length"
         return axes
+
+
+class TimedExport(ExportModule):
+    """A module whose ``forward`` is another's ``timed``, for ONNX; its last input is ``TIMED_FRAMES``.
+
+    ``peaks`` adds FunASR's ``us_cif_peak``, which its own runtimes read.
+    """
+
+    def __init__(self, module: ExportModule, *, peaks: bool) -> None:
+        super().__init__(module.feature_dim)
+        self.module = module
+        self.peaks = peaks
+        self.input_names = (*module.input_names, TIMED_FRAMES)
+        self.added = (ALPHAS, "us_cif_peak") if peaks else (ALPHAS,)
+        self.output_names = (*module.output_names, *self.added)
+
+    def example_inputs(self, device: str = "cpu") -> tuple[Tensor, ...]:
+        """The module's own, and more frames than there are."""
+        return *self.module.example_inputs(device), torch.tensor([ALL_FRAMES], device=device)
+
+    def dynamic_axes(self) -> dict[str, dict[int, str]]:
+        """The module's own, and those of what is added."""
+        return self.module.dynamic_axes() | {name: {0: "batch_size", 1: "alphas_length"} for name in self.added}
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The exported graph."""
+        outputs = self.module.timed(*inputs)
+        return (*outputs, cif_peaks(outputs[-1])) if self.peaks else outputs
 
 
 class SenseVoiceExport(ExportModule):
@@ -86,7 +137,7 @@ class SenseVoiceExport(ExportModule):
 
 
 class ParaformerExport(ExportModule):
-    """The Paraformer classes: encoder, CIF predictor, non-autoregressive decoder; no timestamps, no hot words.
+    """The Paraformer classes without hot words: encoder, CIF predictor, non-autoregressive decoder.
 
     Returns of ``forward``: logits float32 [batch, tokens, vocabulary] before the softmax, and token_num int32
     [batch]. FunASR's export classes, but for the predictor's integration, which is computed in closed form instead
@@ -97,23 +148,34 @@ class ParaformerExport(ExportModule):
     input_names = ("speech", "speech_lengths")
     output_names = ("logits", "token_num")
 
-    def __init__(self, network: Any, feature_dim: int, config: dict[str, Any]) -> None:
-        super().__init__(feature_dim)
+    def __init__(self, network: Any, model: ModelDirectory) -> None:
+        super().__init__(model.frontend.feature_dim)
         from funasr.register import tables
         from funasr.utils.torch_function import sequence_mask
 
-        self.encoder = _export_class(tables.encoder_classes, config["encoder"])(network.encoder, onnx=True)
-        self.decoder = _export_class(tables.decoder_classes, config["decoder"])(network.decoder, onnx=True)
+        self.encoder = _export_class(tables.encoder_classes, model.config["encoder"])(network.encoder, onnx=True)
+        self.decoder = _export_class(tables.decoder_classes, model.config["decoder"])(network.decoder, onnx=True)
         self.cif = CifExport(network.predictor)
+        self.times = TimesExport(network.predictor) if model.gives_times else None
         self.pad_mask = sequence_mask(512, flip=False)
 
     def forward(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
         """The exported graph; inputs and outputs are described at the class."""
+        return self._run(speech, speech_lengths)[:2]
+
+    def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """See ``ExportModule.timed``."""
+        assert self.times is not None
+        logits, token_num, hidden, mask = self._run(*inputs[:2])
+        return logits, token_num, self.times(hidden, mask, inputs[1], token_num, *inputs[2:])
+
+    def _run(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         hidden, lengths = self.encoder(speech, speech_lengths)
-        embeds, token_num = self.cif(hidden, self.pad_mask(lengths))
+        mask = self.pad_mask(lengths)
+        embeds, token_num = self.cif(hidden, mask)
         # Where no row has a token (silence), the decoder still gets one position: its convolution refuses none.
         logits, _ = self.decoder(hidden, lengths, embeds, token_num.clamp(min=1))
-        return logits, token_num
+        return logits, token_num, hidden, mask
 
 
 class CifExport(torch.nn.Module):

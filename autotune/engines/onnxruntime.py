@@ -9,17 +9,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+
+from autotune.arrays import Float32, Int32
 from autotune.deployment import Deployment
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.hot_words import HotWordEmbeddings
 from autotune.engines.mapped_weights import is_mapped, mapped_model
 from autotune.engines.tensors import (
+    ALPHAS,
+    HOT_WORD_INPUTS,
     INPUT_NAMES,
     OUTPUT_NAMES,
+    TIMED_FRAMES,
+    WORD_ENCODER_FILE,
+    alphas_of_rows,
     artifact_of,
     engine_output,
     equal_groups,
     joined_rows,
     model_inputs,
+    output_count,
+    wants_alphas,
 )
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -73,11 +84,16 @@ class OnnxRuntimeEngine:
         }
     }
     """Provider options by device; one that isn't given keeps ONNX Runtime's default and is reported in the facts."""
+    TAKES_HOT_WORDS: ClassVar[bool] = True
     PINS_ITSELF: ClassVar[bool] = False
 
-    def __init__(self, request: EngineRequest, session: Any, facts: EngineFacts) -> None:
+    def __init__(
+        self, request: EngineRequest, session: Any, facts: EngineFacts, hot_words: _HotWordSessions | None = None
+    ) -> None:
         self._request = request
         self._session = session
+        self._hot_words = hot_words
+        self._embeddings = HotWordEmbeddings(hot_words.encode) if hot_words else None
         self._outputs = [output.name for output in session.get_outputs()]
         self._facts = facts
 
@@ -94,7 +110,8 @@ class OnnxRuntimeEngine:
         _verify_signature(session, request)
         if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
             raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
-        return cls(request, session, _verified_facts(ort, session, deployment))
+        facts = _verified_facts(ort, session, deployment)
+        return cls(request, session, facts, _HotWordSessions.load(ort, request) if request.hot_words else None)
 
     def twin(self) -> OnnxRuntimeEngine:
         """Another instance; it shares the session if that has no threads of its own and runs on the caller's.
@@ -105,12 +122,14 @@ class OnnxRuntimeEngine:
         deployment = self._request.deployment
         if deployment.intra_op_num_threads > 1 or deployment.session_options["execution_mode"] != "sequential":
             return self.load(self._request)
-        return OnnxRuntimeEngine(self._request, self._session, self._facts)
+        return OnnxRuntimeEngine(self._request, self._session, self._facts, self._hot_words)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch. Raises RuntimeError with ONNX Runtime's message, MemoryError when an allocation failed."""
         if self._session is None:
             raise RuntimeError("The engine must be open to run, but it was closed.")
+        if batch.hot_words:
+            return self._run_hot_words(batch, scores)
         if self._request.deployment.graph != "unmasked":
             return self._run(batch, scores)
         model_inputs(self._request, batch)  # refuses a batch that can't be split
@@ -120,10 +139,29 @@ class OnnxRuntimeEngine:
         names = INPUT_NAMES[self._request.model.architecture]
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
         inside = self._request.deployment.graph != "funasr"
+        wanted = self._outputs[: 3 if scores and inside else 2]
+        return self._outputs_of(self._session, batch, feed, wanted, scores)
+
+    def _run_hot_words(self, batch: EngineInput, scores: bool) -> EngineOutput:
+        if self._hot_words is None or self._embeddings is None:
+            raise ValueError("A batch must have no hot words unless the engine was loaded with them.")
+        names = (*INPUT_NAMES[self._request.model.architecture], *HOT_WORD_INPUTS)
+        arrays = (*model_inputs(self._request, batch), *self._embeddings.of(batch.hot_words))
+        feed = dict(zip(names, arrays, strict=True))
+        wanted = ["ids", "lengths", *(["scores"] if scores else [])]
+        return self._outputs_of(self._hot_words.graph, batch, feed, wanted, scores)
+
+    def _outputs_of(
+        self, session: Any, batch: EngineInput, feed: dict[str, Any], wanted: list[str], scores: bool
+    ) -> EngineOutput:
+        times = wants_alphas(self._request, batch)
+        if self._request.model.gives_times and not times:
+            feed[TIMED_FRAMES] = np.ones(1, np.int64)
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        output_names = self._outputs if scores and inside else self._outputs[:2]
         with allocation_failures_as_memory_error(), runtime_errors():
-            return engine_output(self._session.run(output_names, feed), scores=scores)
+            arrays = session.run([*wanted, ALPHAS] if times else wanted, feed)
+        alphas = alphas_of_rows(arrays.pop(), feed["speech_lengths"]) if times else ()
+        return engine_output(arrays, scores=scores, alphas=alphas)
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
@@ -131,7 +169,35 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """Free the session, unless a twin uses it."""
-        self._session = None
+        self._session = self._hot_words = self._embeddings = None
+
+
+class _HotWordSessions:
+    """The sessions of batches with hot words, with the deployment's options; callers of twins may share them."""
+
+    def __init__(self, graph: Any, encoder: Any) -> None:
+        self.graph = graph
+        self._encoder = encoder
+
+    @classmethod
+    def load(cls, ort: Any, request: EngineRequest) -> _HotWordSessions:
+        """Load the graph and the encoder of words. Raises ModelError."""
+        path = request.hot_words_artifact
+        encoder = path.with_name(WORD_ENCODER_FILE) if path is not None else None
+        if path is None or encoder is None or not (path.is_file() and encoder.is_file()):
+            raise ModelError(f"Hot words must have their own exported graph and {WORD_ENCODER_FILE}, but got {path}.")
+        graph = _create_session(ort, str(path), request.deployment)
+        expected = (*INPUT_NAMES[request.model.architecture], *HOT_WORD_INPUTS)
+        got = tuple(node.name for node in graph.get_inputs())
+        if got != expected:
+            raise ModelError(f"{path} must have the inputs {', '.join(expected)}, but has {', '.join(got)}.")
+        return cls(graph, _create_session(ort, str(encoder), request.deployment))
+
+    def encode(self, ids: Int32, lengths: Int32) -> Float32:
+        """See ``Encode``."""
+        with allocation_failures_as_memory_error(), runtime_errors():
+            (embeddings,) = self._encoder.run(None, {"hotword": ids, "hotword_lengths": lengths})
+        return embeddings  # type: ignore[no-any-return]
 
 
 def import_onnxruntime() -> Any:
@@ -231,7 +297,7 @@ def _verify_signature(session: Any, request: EngineRequest) -> None:
     expected, got = INPUT_NAMES[architecture], tuple(node.name for node in session.get_inputs())
     outputs = [node.name for node in session.get_outputs()]
     plain = tuple(outputs[:2]) == OUTPUT_NAMES[architecture]
-    fits = plain if request.deployment.graph == "funasr" else len(outputs) == 3
+    fits = plain if request.deployment.graph == "funasr" else len(outputs) == output_count(request)
     if not fits:
         raise ModelError(
             f"{request.artifact} must be of graph {request.deployment.graph}, but it gives {', '.join(outputs)}. "

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from autotune.deployment import Deployment
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
-from autotune.engines.tensors import INPUT_NAMES, OUTPUT_NAMES, artifact_of, engine_output, model_inputs
+from autotune.engines.tensors import (
+    ALPHAS,
+    INPUT_NAMES,
+    OUTPUT_NAMES,
+    alphas_of_rows,
+    artifact_of,
+    engine_output,
+    model_inputs,
+    output_count,
+    wants_alphas,
+)
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 from autotune.files import cache_dir
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
@@ -38,50 +49,79 @@ class OpenVinoEngine:
     }
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {"hyper_threading": True, "model_cache": False}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
+    TAKES_HOT_WORDS: ClassVar[bool] = False
     PINS_ITSELF: ClassVar[bool] = True
 
-    def __init__(self, request: EngineRequest, compiled: Any, facts: EngineFacts) -> None:
+    def __init__(self, request: EngineRequest, compiled: _CompiledModels, facts: EngineFacts) -> None:
         self._request = request
-        self._compiled = compiled
-        self._infer = compiled.create_infer_request()
-        self._with_scores: Any = None
+        self._compiled: _CompiledModels | None = compiled
+        self._infer: dict[_More, Any] = {_More(): compiled.of(_More()).create_infer_request()}
         self._facts = facts
 
     @classmethod
     def load(cls, request: EngineRequest) -> OpenVinoEngine:
         """Compile the model and verify it; see ``Engine.load`` for what it raises."""
         _check(request.deployment)
-        compiled = _compile(request, scores=request.deployment.graph == "funasr")
-        facts = _verified_facts(compiled, request.deployment)
+        models = _CompiledModels(request)
+        facts = _verified_facts(models.of(_More()), request.deployment)
         if request.deployment.format == "openvino-int8":
             verify_products(facts, _read(artifact_of(request)), request)
-        return cls(request, compiled, facts)
+        return cls(request, models, facts)
 
     def twin(self) -> OpenVinoEngine:
         """Another instance: a further infer request of the same compiled model."""
+        if self._compiled is None:
+            raise RuntimeError("The engine must be open to have a twin, but it was closed.")
         return OpenVinoEngine(self._request, self._compiled, self._facts)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch. Raises RuntimeError with OpenVINO's message, MemoryError when an allocation failed."""
-        if self._infer is None:
+        if self._compiled is None:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         names = INPUT_NAMES[self._request.model.architecture]
         feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
-        infer = self._infer
-        if scores and self._request.deployment.graph != "funasr":
-            # Compiled without the scores, or every call would copy them out; only parity checks ask for them.
-            self._with_scores = self._with_scores or _compile(self._request, scores=True).create_infer_request()
-            infer = self._with_scores
+        more = _More(
+            scores=scores and self._request.deployment.graph != "funasr", times=wants_alphas(self._request, batch)
+        )
         with allocation_failures_as_memory_error():
-            return engine_output(list(infer.infer(feed, share_inputs=True).values()), scores=scores)
+            if more not in self._infer:
+                self._infer[more] = self._compiled.of(more).create_infer_request()
+            arrays = list(self._infer[more].infer(feed, share_inputs=True).values())
+        alphas = alphas_of_rows(arrays.pop(), feed[names[1]]) if more.times else ()
+        return engine_output(arrays, scores=scores, alphas=alphas)
 
     def facts(self) -> EngineFacts:
         """What the compiled model reports of itself."""
         return self._facts
 
     def close(self) -> None:
-        """Free the infer request; the compiled model goes with its last twin."""
-        self._infer = self._compiled = self._with_scores = None
+        """Free the infer requests; the compiled models go with their last twin."""
+        self._compiled = None
+        self._infer = {}
+
+
+class _More(NamedTuple):
+    """Which outputs a model is compiled with beside ids (or scores) and lengths: each is computed at every call."""
+
+    scores: bool = False
+    """A lean graph's, which only parity checks ask for."""
+    times: bool = False
+
+
+class _CompiledModels:
+    """The compiled models of one file, shared by twins; most deployments never need the second."""
+
+    def __init__(self, request: EngineRequest) -> None:
+        self._request = request
+        self._compiling = threading.Lock()
+        self._models: dict[_More, Any] = {}
+
+    def of(self, more: _More) -> Any:
+        """The model with these outputs, compiled when it is first asked for."""
+        with self._compiling:
+            if more not in self._models:
+                self._models[more] = _compile(self._request, more)
+            return self._models[more]
 
 
 def _check(deployment: Deployment) -> None:
@@ -104,7 +144,7 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _compile(request: EngineRequest, *, scores: bool) -> Any:
+def _compile(request: EngineRequest, more: _More) -> Any:
     path = artifact_of(request)
     deployment = request.deployment
     openvino = _import_openvino()
@@ -118,8 +158,11 @@ def _compile(request: EngineRequest, *, scores: bool) -> Any:
         )
     model = _read(path)
     _verify_signature(model, request)
-    if len(model.outputs) > 2 and (not scores or deployment.graph == "funasr"):
-        model = openvino.Model(model.get_results()[:2], model.get_parameters())
+    names = [port.get_any_name() for port in model.outputs]
+    wanted = [*names[: 3 if more.scores else 2], *([ALPHAS] if more.times else [])]
+    if wanted != names:
+        results = dict(zip(names, model.get_results(), strict=True))
+        model = openvino.Model([results[name] for name in wanted], model.get_parameters())
     with allocation_failures_as_memory_error():
         return core.compile_model(model, "CPU", _properties(deployment))
 
@@ -151,7 +194,7 @@ def _verify_signature(model: Any, request: EngineRequest) -> None:
     outputs = [port.get_any_name() for port in model.outputs]
     names = zip(OUTPUT_NAMES[request.model.architecture], model.outputs, strict=False)
     plain = len(outputs) > 1 and all(name in port.get_names() for name, port in names)
-    fits = plain if request.deployment.graph == "funasr" else len(outputs) == 3
+    fits = plain if request.deployment.graph == "funasr" else len(outputs) == output_count(request)
     if got != expected or not fits:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} and the outputs of graph "

@@ -12,8 +12,9 @@ import numpy as np
 from autotune.documents import suggest
 from autotune.engines.base import Engine, EngineInput, EngineRequest
 from autotune.errors import DocumentError
+from autotune.model_directory import ModelDirectory
 
-__all__ = ["ENGINES", "check_options", "engine_class", "load_engine"]
+__all__ = ["ENGINES", "check_hot_words", "check_options", "engine_class", "load_engine"]
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "autotune.engines.onnxruntime:OnnxRuntimeEngine",
@@ -45,6 +46,8 @@ def load_engine(request: EngineRequest) -> Engine:
     """
     cls = engine_class(request.deployment.engine)
     check_options(cls, request)
+    if request.hot_words:
+        check_hot_words(cls.name, request.model)
     engine = cls.load(request)
     # In a thread that ends: one that stays keeps OpenMP's workers of its own beside those of the thread that runs the
     # batches, and libgomp spins less where it has more threads than CPUs.
@@ -75,6 +78,16 @@ def check_options(cls: type[Engine], request: EngineRequest) -> None:
     missing = sorted(set(cls.SESSION_OPTIONS) - set(deployment.session_options))
     if missing:
         raise DocumentError(f"deployment.session_options must hold {', '.join(missing)} for engine {cls.name}.")
+
+
+def check_hot_words(engine: str, model: ModelDirectory) -> None:
+    """Check that an engine can run a model with hot words. Raises DocumentError."""
+    if not (engine_class(engine).TAKES_HOT_WORDS and model.takes_hot_words):
+        able = " or ".join(name for name in ENGINES if engine_class(name).TAKES_HOT_WORDS)
+        raise DocumentError(
+            f"Hot words must be of a SeacoParaformer (FunASR's paraformer-zh) by engine {able}, but this is a "
+            f"{model.architecture} by {engine}. Leave them out, or tune such a model with one of these engines."
+        )
 
 
 def _check(

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from autotune.arrays import Float32, Int32
 from autotune.engines.base import EngineInput, EngineOutput, EngineRequest
 from autotune.errors import ModelError
 from autotune.model_directory import Architecture
 
 __all__ = [
+    "ALPHAS",
+    "HOT_WORD_INPUTS",
     "INPUT_NAMES",
     "LANGUAGE_IDS",
     "OUTPUT_NAMES",
     "TEXT_NORM_IDS",
+    "TIMED_FRAMES",
+    "UPSAMPLED",
+    "WORD_ENCODER_FILE",
+    "alphas_of_rows",
     "artifact_of",
     "engine_output",
     "equal_groups",
     "joined_rows",
     "model_inputs",
+    "output_count",
+    "wants_alphas",
 ]
 
 LANGUAGE_IDS = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
@@ -45,6 +55,44 @@ OUTPUT_NAMES: dict[Architecture, tuple[str, ...]] = {
     "SeacoParaformer": ("logits", "token_num"),
 }
 """The first outputs of FunASR's graph, in order; what its own export has beside them (times) is left."""
+HOT_WORD_INPUTS = ("bias_embed", "bias_count")
+"""Inputs of a graph for hot words, behind those of the same graph without."""
+
+WORD_ENCODER_FILE = "hot-words.onnx"
+"""Name of the encoder of hot words beside a graph for them."""
+
+ALPHAS = "us_alphas"
+"""FunASR's name of the output that times are made of."""
+
+TIMED_FRAMES = "timed_frames"
+"""Input of ONNX files whose model gives times: int64 [1], frames that they are computed for.
+
+It has a default, all of them, so whoever doesn't know of it gets what FunASR's own export gives. ONNX Runtime computes
+all outputs at every call (``only_execute_path_to_fetches`` does nothing but in builds for training), so whoever doesn't
+want times asks for one frame of them.
+"""
+
+UPSAMPLED = 3
+"""Weights of the second CIF a frame (``predictor_conf.upsample_times`` of the published models)."""
+
+
+def output_count(request: EngineRequest) -> int:
+    """Outputs of an exported graph: (scores, lengths), or (ids, lengths, scores) of a lean one.
+
+    A model that gives times has ``us_alphas`` behind them, and FunASR's graph ``us_cif_peak`` too.
+    """
+    inside = request.deployment.graph != "funasr"
+    return (3 if inside else 2) + (0 if not request.model.gives_times else 1 if inside else 2)
+
+
+def wants_alphas(request: EngineRequest, batch: EngineInput) -> bool:
+    """Whether a batch asks for the weights that times are made of, and the model has them."""
+    return batch.times and request.model.gives_times
+
+
+def alphas_of_rows(alphas: Float32, frames: Int32) -> tuple[Float32, ...]:
+    """Each row's weights without its padding, of [batch, 3 × longest] and the valid frames [batch]."""
+    return tuple(row[: UPSAMPLED * int(count)] for row, count in zip(alphas, frames, strict=True))
 
 
 def model_inputs(request: EngineRequest, batch: EngineInput) -> tuple[npt.NDArray[Any], ...]:
@@ -88,7 +136,8 @@ def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineI
     groups = []
     for length in np.unique(batch.lengths):
         rows = np.flatnonzero(batch.lengths == length)
-        part = EngineInput(
+        part = replace(
+            batch,
             features=batch.features[rows, :length],
             lengths=batch.lengths[rows],
             prompts=tuple(batch.prompts[row] for row in rows) if batch.prompts else (),
@@ -107,20 +156,23 @@ def artifact_of(request: EngineRequest) -> str:
     return str(request.artifact)
 
 
-def engine_output(arrays: Sequence[npt.NDArray[Any]], *, scores: bool) -> EngineOutput:
+def engine_output(
+    arrays: Sequence[npt.NDArray[Any]], *, scores: bool, alphas: tuple[Float32, ...] = ()
+) -> EngineOutput:
     """The EngineOutput of what FunASR's graph (scores, lengths, …) or a lean one (ids, lengths, perhaps scores) gave.
 
     Args:
         arrays: as the graph gives them: scores float32 [batch, positions, vocabulary], lengths of any dtype [batch],
             ids int32 [batch, positions].
         scores: whether they are wanted.
+        alphas: see ``EngineOutput``.
     """
     first, lengths, *rest = arrays
     inside = first.ndim == 2
     ids = first if inside else first.argmax(axis=-1).astype(np.int32)
     valid = np.minimum(np.rint(lengths).astype(np.int32).reshape(-1), ids.shape[1])
     scores_of_rows = (rest[0] if inside else first) if scores else None
-    return EngineOutput(ids=ids, lengths=valid, scores=scores_of_rows)
+    return EngineOutput(ids=ids, lengths=valid, scores=scores_of_rows, alphas=alphas)
 
 
 def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> EngineOutput:
@@ -136,6 +188,7 @@ def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> E
     lengths = np.zeros(count, np.int32)
     first = outputs[0].scores
     scores = None if first is None else np.zeros((count, width, first.shape[2]), np.float32)
+    alphas: dict[int, Float32] = {}
     for rows, output in parts:
         assert output.ids is not None
         assert output.lengths is not None
@@ -143,4 +196,5 @@ def joined_rows(parts: Sequence[tuple[npt.NDArray[np.intp], EngineOutput]]) -> E
         lengths[rows] = output.lengths
         if scores is not None and output.scores is not None:
             scores[rows, : output.scores.shape[1]] = output.scores
-    return EngineOutput(ids=ids, lengths=lengths, scores=scores)
+        alphas.update(zip(rows.tolist(), output.alphas, strict=False))  # there are none unless they were asked for
+    return EngineOutput(ids=ids, lengths=lengths, scores=scores, alphas=tuple(alphas[row] for row in sorted(alphas)))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from autotune.deployment import Deployment
 from autotune.engines.base import EngineFacts, EngineOutput
+from autotune.engines.tensors import alphas_of_rows
 from autotune.errors import EngineUnavailableError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
@@ -101,12 +102,19 @@ def torch_facts(torch: Any, device: str) -> EngineFacts:
 
 
 def run_module(
-    module: Any, device: Any, inputs: tuple[npt.NDArray[Any], ...], *, threads: int, scores: bool, autocast: bool
+    module: Any,
+    device: Any,
+    inputs: tuple[npt.NDArray[Any], ...],
+    *,
+    threads: int,
+    scores: bool = False,
+    times: bool = False,
+    autocast: bool = False,
 ) -> EngineOutput:
     """Run ``module(*inputs)`` on ``device`` and bring back the argmax.
 
-    The module gives (scores, lengths, …), or with a lean graph (ids, lengths, scores). With ``autocast`` its matrix
-    products are in bfloat16.
+    The module gives (scores, lengths, …), or with a lean graph (ids, lengths, scores); with ``times`` its method
+    ``timed`` gives FunASR's ``us_alphas`` behind them. With ``autocast`` its matrix products are in bfloat16.
 
     Raises:
         MemoryError: an allocation failed.
@@ -120,7 +128,8 @@ def run_module(
         torch.set_num_threads(threads)
     cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast)
     with torch.inference_mode(), cast, allocation_failures_as_memory_error():
-        first, lengths, *rest = module(*(_tensor(torch, array).to(device) for array in inputs))
+        run = module.timed if times else module
+        first, lengths, *rest = run(*(_tensor(torch, array).to(device) for array in inputs))
         if first.device != device:
             raise TrialMismatch(f"The model must run on {device}, but its outputs are on {first.device}.")
         inside = not first.is_floating_point()
@@ -132,6 +141,7 @@ def run_module(
             ids=ids,
             lengths=np.minimum(positions, ids.shape[1]),
             scores=scores_of_rows.float().cpu().numpy() if scores else None,
+            alphas=alphas_of_rows(rest[-1].float().cpu().numpy(), inputs[1]) if times else (),
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
+from autotune.engines import check_hot_words
 from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory
@@ -23,10 +25,17 @@ from autotune.models.static_int8 import check_tools
 from autotune.recognizer import Recognizer
 from autotune.reporting import Reporter, progress
 
-__all__ = ["export_all", "load", "measured_artifact", "measured_model", "measured_punctuation"]
+__all__ = [
+    "export_all",
+    "hot_words_artifact",
+    "load",
+    "measured_artifact",
+    "measured_model",
+    "measured_punctuation",
+]
 
 
-def load(path: str | Path, *, model: str | None = None) -> Recognizer:
+def load(path: str | Path, *, model: str | None = None, hot_words: bool = False) -> Recognizer:
     """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
 
     The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
@@ -39,9 +48,10 @@ def load(path: str | Path, *, model: str | None = None) -> Recognizer:
     Args:
         path: the file that ``autotune`` wrote.
         model: where the model lies now, if not where it was measured; its digest must be that of the file.
+        hot_words: whether ``transcribe`` may be given ``hotwords``: a second graph is exported and loaded for them.
 
     Raises:
-        DocumentError: the file is not a deployment file.
+        DocumentError: the file is not a deployment file, or its model or engine takes no hot words.
         ModelError: the model is not there any more, or its weights have changed.
         ArtifactError: it must be exported again and can't be.
         EngineUnavailableError: the runtime or the device is missing here.
@@ -49,11 +59,14 @@ def load(path: str | Path, *, model: str | None = None) -> Recognizer:
     document = read_deployment_file(Path(path))
     info = measured_model(document, model)
     artifact = measured_artifact(document, info)
+    graph = hot_words_artifact(document, info) if hot_words else None
     return Recognizer.load(
         document.deployment,
         ModelDirectory.open(Path(info.path)),
         Path(artifact.path) if artifact else None,
         measured_punctuation(document),
+        hot_words=hot_words,
+        hot_words_artifact=Path(graph.path) if graph else None,
     )
 
 
@@ -108,6 +121,22 @@ def measured_punctuation(document: DeploymentFile, *, on_event: OnEvent | None =
     """
     stage = document.deployment.punctuation
     return None if stage is None else punctuation_files(stage, on_event=on_event)
+
+
+def hot_words_artifact(
+    document: DeploymentFile, model: ModelInfo, *, on_event: OnEvent | None = None
+) -> Artifact | None:
+    """The graph for hot words beside the artifact that was measured; None where nothing is exported.
+
+    Raises:
+        ArtifactError: it can't be exported.
+        DocumentError: the model or the engine takes no hot words.
+    """
+    deployment = document.deployment
+    check_hot_words(deployment.engine, ModelDirectory.open(Path(model.path)))
+    if deployment.artifact is None:
+        return None
+    return ensure_artifact(model, replace(deployment.artifact, hot_words=True), on_event=on_event)[0]
 
 
 def export_all(

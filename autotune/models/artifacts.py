@@ -37,7 +37,7 @@ from autotune.models.static_int8 import TOOLS, check_tools
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact", "require_space", "tool_versions"]
 
-RECIPE = 3
+RECIPE = 4
 """Version of the exports, raised whenever one comes out different: artifacts of older versions are no longer used."""
 
 SPACE_FACTOR = 3
@@ -54,6 +54,7 @@ class Artifact(Document):
     weights: WeightType | None
     graph: GraphName
     fp32_share: float = 0.0
+    hot_words: bool = False
     device: str
     """Where it was traced; ONNX files are ``cpu`` and run anywhere."""
     path: str
@@ -72,7 +73,7 @@ class Artifact(Document):
     @property
     def spec(self) -> ArtifactSpec:
         """Format, weights and graph of the artifact."""
-        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share)
+        return ArtifactSpec(self.format, self.weights, self.graph, self.fp32_share, self.hot_words)
 
 
 def artifact_specs(names: Iterable[str]) -> list[ArtifactSpec]:
@@ -188,7 +189,8 @@ def _inputs(
     given = given_file(spec, directory)
     inputs: dict[str, Any] = {"source": None, "sensitivities": {}, "given": None if given is None else str(given)}
     if spec.derived and (given is None or "onnx-fp32" in directory.given):
-        base, _ = ensure_artifact(model, ArtifactSpec("onnx-fp32", None, spec.graph), run=run, on_event=on_event)
+        source = ArtifactSpec("onnx-fp32", None, spec.graph, hot_words=spec.hot_words)
+        base, _ = ensure_artifact(model, source, run=run, on_event=on_event)
         inputs["source"] = str(cache_dir() / "artifacts" / base.key)
     if spec.fp32_share:
         inputs["sensitivities"] = _ensure_sensitivities(model, spec, run, on_event)

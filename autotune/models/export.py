@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from autotune.arrays import Float32, Int32
 from autotune.deployment import ArtifactSpec, WeightType
 from autotune.engines import EngineInput
-from autotune.engines.tensors import INPUT_NAMES, LANGUAGE_IDS, TEXT_NORM_IDS, equal_groups
+from autotune.engines.tensors import (
+    HOT_WORD_INPUTS,
+    INPUT_NAMES,
+    LANGUAGE_IDS,
+    TEXT_NORM_IDS,
+    TIMED_FRAMES,
+    WORD_ENCODER_FILE,
+    equal_groups,
+)
 from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
@@ -24,11 +33,14 @@ from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.calibration import Calibration
 from autotune.models.given import external_data
+from autotune.models.hot_words_parity import HotWordsReference, log_probabilities
 from autotune.models.parity import Parity, ParityBatch
 from autotune.models.sensitivity import most_sensitive
 from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
 
 if TYPE_CHECKING:
+    import torch
+
     from autotune.engines.network_export import ExportModule
     from autotune.isolation.child import Emit
 
@@ -43,6 +55,7 @@ __all__ = [
     "quantize_onnx",
     "write_onnx",
     "write_torchscript",
+    "write_word_encoder",
 ]
 
 OPSET = 17
@@ -75,8 +88,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Export one format into a directory and measure its parity.
 
     Args:
-        payload: model_path; format, weights, graph, fp32_share (an ``ArtifactSpec``); device; out (an existing
-            directory); given (the directory's own file of the format, taken as it is; may be absent); source
+        payload: model_path; format, weights, graph, fp32_share, hot_words (an ``ArtifactSpec``); device; out (an
+            existing directory); given (the directory's own file of the format, taken as it is; may be absent); source
             (directory of the onnx-fp32 artifact of the same graph, for formats derived from it); sensitivities (of
             ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a ``Calibration``'s
             samples, for openvino-int8).
@@ -91,7 +104,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         ModelError: the model is damaged.
     """
     out = Path(payload["out"])
-    spec = ArtifactSpec(payload["format"], payload["weights"], payload["graph"], payload["fp32_share"])
+    names = ("format", "weights", "graph", "fp32_share", "hot_words")
+    spec = ArtifactSpec(**{name: payload[name] for name in names})
     label = spec.label
 
     def step(name: str) -> None:
@@ -133,14 +147,20 @@ def disk_full(label: str, root: Path) -> str:
 def _export(
     model: ModelDirectory, spec: ArtifactSpec, device: str, out: Path, step: Callable[[str], None]
 ) -> tuple[Parity, float]:
-    from autotune.engines.network import build_network, wrap
+    from autotune.engines.network import build_network, wrap, wrap_hot_words
 
     step("load")
     target = out / FILE_NAMES[spec.format]
-    network = build_network(model)
+    network = build_network(model, hot_words=spec.hot_words)
     batches = parity.batches(model)
-    expected = parity.reference_outputs(network, model, batches)
-    module = wrap(network, model, spec.graph)
+    if spec.hot_words:
+        reference = HotWordsReference(network, batches)
+        batches, expected = reference.with_embeddings(), reference.outputs()
+        write_word_encoder(network, out / WORD_ENCODER_FILE)
+        module: ExportModule = wrap_hot_words(network, model, spec.graph)
+    else:
+        expected = parity.reference_outputs(network, model, batches)
+        module = wrap(network, model, spec.graph)
     if spec.format == "torchscript-bf16":
         module = module.in_bfloat16()
     step("export")
@@ -156,7 +176,10 @@ def _export(
         forward = _onnx_forward(target)
     else:
         forward = _torchscript_forward(target, module, device)
-    forward = _by_length(forward) if spec.graph == "unmasked" else forward
+    if spec.hot_words:
+        forward = log_probabilities(forward)
+    elif spec.graph == "unmasked":
+        forward = _by_length(forward)
     exact = spec.format.endswith("fp32")
     return parity.compare(forward, batches, expected, reference="pytorch", gated=exact), export_s
 
@@ -165,31 +188,78 @@ def write_onnx(module: ExportModule, target: Path) -> None:
     """One file, dynamic axes. The exporter that traces: torch's newer one fails on Paraformer and splits the file."""
     import torch
 
+    from autotune.engines.network_export import ALL_FRAMES, TimedExport
+
+    graph: ExportModule = (
+        module if module.times is None else TimedExport(module, peaks=module.output_names[0] == "logits")
+    )
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()
         torch.onnx.export(
-            module,
-            module.example_inputs(),
+            graph,
+            graph.example_inputs(),
             str(target),
             dynamo=False,
             do_constant_folding=True,
             opset_version=OPSET,
-            input_names=list(module.input_names),
-            output_names=list(module.output_names),
-            dynamic_axes=module.dynamic_axes(),
+            input_names=list(graph.input_names),
+            output_names=list(graph.output_names),
+            dynamic_axes=graph.dynamic_axes(),
             custom_opsets={"com.microsoft": 1} if getattr(module, "fused", False) else None,
+        )
+    if module.times is not None:
+        _give_default(target, TIMED_FRAMES, np.array([ALL_FRAMES]))
+
+
+def write_word_encoder(network: torch.nn.Module, target: Path) -> None:
+    """The encoder of hot words of a SeacoParaformer as ONNX: any number of words of any length."""
+    import torch
+
+    from autotune.engines.hot_words_export import WordEncoderExport
+
+    encoder = WordEncoderExport(network).eval()
+    with warnings.catch_warnings(), torch.inference_mode():
+        _silence_tracing()
+        torch.onnx.export(
+            encoder,
+            encoder.example_inputs(),
+            str(target),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(encoder.input_names),
+            output_names=list(encoder.output_names),
+            dynamic_axes={
+                "hotword": {0: "num_hotwords", 1: "longest"},
+                "hotword_lengths": {0: "num_hotwords"},
+                "hw_embed": {0: "num_hotwords"},
+            },
         )
 
 
+def _give_default(onnx_file: Path, name: str, value: npt.NDArray[Any]) -> None:
+    """Make an input of an ONNX file one that need not be given."""
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(onnx_file)
+    model.graph.initializer.append(numpy_helper.from_array(value, name))
+    onnx.save(model, onnx_file)
+
+
 def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
-    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there."""
+    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there.
+
+    A model that gives times has a second method for them, ``timed``: a call computes all that its method returns.
+    """
     import torch
 
     full_float32(torch)
     module.to(device)
+    inputs = module.example_inputs(device)
+    methods = {"forward": inputs} if module.times is None else {"forward": inputs, "timed": inputs}
     with warnings.catch_warnings(), torch.inference_mode():
         _silence_tracing()
-        traced = torch.jit.trace(module, module.example_inputs(device), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace_module(module, methods, check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(traced, str(target))
 
 
@@ -255,7 +325,9 @@ def _quantize(
     step("parity")
     batches = parity.load_batches(source / BATCHES_FILE)
     exact, quantized = _onnx_forward(original), _onnx_forward(target)
-    if spec.graph == "unmasked":
+    if spec.hot_words:
+        shutil.copy(source / WORD_ENCODER_FILE, out / WORD_ENCODER_FILE)
+    elif spec.graph == "unmasked":
         exact, quantized = _by_length(exact), _by_length(quantized)
     measured = parity.compare(quantized, batches, _rows(exact, batches), reference="onnx-fp32", gated=False)
     return measured, export_s
@@ -337,20 +409,21 @@ def _onnx_forward(path: Path) -> parity.Forward:
 def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
     """A batch as the named inputs of an exported graph."""
     size = len(batch.lengths)
-    every: Feed = {
+    every: dict[str, Any] = {
         "speech": batch.speech,
         "speech_lengths": batch.lengths,
         "language": np.full(size, LANGUAGE_IDS["auto"], np.int32),
         "textnorm": np.full(size, TEXT_NORM_IDS["woitn"], np.int32),
+        **dict(zip(HOT_WORD_INPUTS, (batch.bias, batch.bias_counts), strict=True)),
     }
     return {name: every[name] for name in names}
 
 
 def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Scores and lengths of FunASR's graph (scores, lengths, …) or a lean one's (ids, lengths, scores), checked."""
-    if len(outputs) != 3:
+    """Scores and lengths: the first that FunASR's graph gives, or of a lean one's ids, lengths and scores, checked."""
+    if outputs[0].ndim == 3:
         return outputs[0], outputs[1]
-    ids, lengths, scores = outputs
+    ids, lengths, scores = outputs[:3]
     wrong = int(np.sum(ids != scores.argmax(axis=-1)))
     if wrong:
         raise ArtifactError(f"A lean graph's ids must be the argmax of its scores, but {wrong} of {ids.size} are not.")

@@ -78,6 +78,10 @@ class ParityBatch:
     """float32 [batch, frames, feature_dim], zero-padded."""
     lengths: Int32
     """int32 [batch]: valid frames of each utterance."""
+    bias: Float32 | None = None
+    """float32 [batch, words, dim], zero-padded: embeddings of hot words, for graphs that take them."""
+    bias_counts: Int32 | None = None
+    """int32 [batch]: hot words of each utterance."""
 
 
 Batch = TypeVar("Batch")
@@ -120,17 +124,18 @@ def features(model: ModelDirectory, waveforms: Iterable[Float32]) -> list[Float3
 
 def save_batches(path: Path, batches: Sequence[ParityBatch]) -> None:
     """Keep batches for a check in a process without torch. Raises OSError."""
-    arrays = {f"speech_{index}": batch.speech for index, batch in enumerate(batches)}
-    np.savez(path, **arrays, **{f"lengths_{index}": batch.lengths for index, batch in enumerate(batches)})  # type: ignore[arg-type]
+    fields = {f"{name}_{index}": value for index, batch in enumerate(batches) for name, value in vars(batch).items()}
+    np.savez(path, **{name: value for name, value in fields.items() if value is not None})
 
 
 def load_batches(path: Path) -> list[ParityBatch]:
     """The batches that ``save_batches`` wrote."""
     with np.load(path) as arrays:
-        return [
-            ParityBatch(arrays[f"speech_{index}"], arrays[f"lengths_{index}"])
-            for index in range(len(arrays.files) // 2)
-        ]
+        batches: dict[str, dict[str, Any]] = {}
+        for name in arrays.files:
+            field, _, index = name.rpartition("_")
+            batches.setdefault(index, {})[field] = arrays[name]
+        return [ParityBatch(**batches[index]) for index in sorted(batches, key=int)]
 
 
 def reference_outputs(

@@ -33,6 +33,9 @@ FRONTEND = {
 
 BPE_FILE = "chn_jpn_yue_eng_ko_spectok.bpe.model"
 
+_NO_BIAS = 8377
+"""The published vocabulary's id by which the branch for hot words says that none was spoken."""
+
 # Log-mel statistics of speech at 16-bit scale, interpolated between these mel bins: (bin, mean, deviation).
 _CMVN_ANCHORS = (
     (0, 8.3, 6.4),
@@ -132,13 +135,55 @@ def _paraformer(output_size: int, linear_units: int, blocks: tuple[int, int], vo
     return Preset(config, vocabulary)
 
 
+def _seaco(output_size: int, linear_units: int, blocks: tuple[int, int], vocabulary: int) -> Preset:
+    """SeacoParaformer as in FunASR's template: Paraformer with a second CIF for times and a branch for hot words."""
+    base = _paraformer(output_size, linear_units, blocks, vocabulary).config
+    branch = {
+        "inner_dim": output_size,
+        "bias_encoder_type": "lstm",
+        "bias_encoder_bid": False,
+        "seaco_lsm_weight": 0.1,
+        "seaco_length_normal": True,
+        "train_decoder": False,
+        "NO_BIAS": _NO_BIAS,
+    }
+    seaco_decoder = {
+        **base["decoder_conf"],
+        "linear_units": linear_units // 2,
+        "num_blocks": 4,
+        "att_layer_num": 6,
+        "kernel_size": 21,
+        "use_output_layer": False,
+        "wo_input_layer": True,
+    }
+    second_cif = {
+        "smooth_factor2": 0.25,
+        "noise_threshold2": 0.01,
+        "upsample_times": 3,
+        "use_cif1_cnn": False,
+        "upsample_type": "cnn_blstm",
+    }
+    config = {
+        **base,
+        "model": "SeacoParaformer",
+        "model_conf": {**base["model_conf"], **branch},
+        "seaco_decoder": "ParaformerSANMDecoder",
+        "seaco_decoder_conf": seaco_decoder,
+        "predictor": "CifPredictorV3",
+        "predictor_conf": {**base["predictor_conf"], **second_cif},
+    }
+    return Preset(config, vocabulary)
+
+
 PRESETS: dict[str, Preset] = {
     "sensevoice-small": _sensevoice(512, 2048, (50, 20), 25055),
     "paraformer-large": _paraformer(512, 2048, (50, 16), 8404),
+    "paraformer-zh": _seaco(512, 2048, (50, 16), 8404),
     "sensevoice-tiny": _sensevoice(128, 512, (4, 1), 1024),
     "paraformer-tiny": _paraformer(128, 512, (3, 2), 1024),
 }
-"""The published shapes of SenseVoiceSmall (234.0 M parameters) and Paraformer-large (220.1 M), and tiny ones (<2 M)."""
+"""The published shapes of SenseVoiceSmall (234.0 M parameters), Paraformer-large (220.1 M) and the SeacoParaformer that
+FunASR calls ``paraformer-zh``, and tiny ones (<2 M)."""
 
 
 def write_preset(preset: str, seed: int, out: Path) -> None:

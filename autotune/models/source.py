@@ -18,7 +18,7 @@ from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.given import external_data
-from autotune.models.hub import check_supported
+from autotune.models.hub import SUPPORTED_ALIASES, check_supported
 from autotune.models.presets import PRESETS, RANDOM_RECIPE
 
 __all__ = ["DEFAULT_MODEL", "RANDOM_SEED", "ModelInfo", "RunTask", "model_sha256", "resolve_model"]
@@ -89,7 +89,7 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
         return _checked(str(model.path), model, None, run, on_event)
     if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)?", spec):
         raise ModelError(f"The model must be a directory, a hub id or random:PRESET, but {spec!r} is none of them.")
-    if spec in PRESETS:
+    if spec in PRESETS and spec not in SUPPORTED_ALIASES:
         raise ModelError(f'The model {spec!r} is a preset of random weights: did you mean "random:{spec}"?')
     return _from_hub(spec, run, on_event)
 

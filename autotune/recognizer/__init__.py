@@ -1,8 +1,8 @@
 """The whole path audio → text, used by trials and by servers alike."""
 
-from autotune.recognizer.decoding import Word
 from autotune.recognizer.recognizer import Recognizer, warmup_shapes
 from autotune.recognizer.stats import BatchFacts, RecognizerStats
 from autotune.recognizer.transcript import Segment, Transcript
+from autotune.recognizer.words import Word
 
 __all__ = ["BatchFacts", "Recognizer", "RecognizerStats", "Segment", "Transcript", "Word", "warmup_shapes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from autotune.deployment import Deployment, Language, TextNorm
+from autotune.model_directory import ModelDirectory
 from autotune.options import Channel
 
 __all__ = ["NOTHING", "Asked", "can_choose_language", "can_time_words"]
@@ -22,16 +23,21 @@ class Asked:
     """SenseVoice's text normalisation prompt; None: the deployment's."""
     channel: Channel = "mix"
     """What is heard of its channels."""
+    hot_words: tuple[str, ...] = ()
+    """Words that SeacoParaformer listens for."""
 
 
 NOTHING = Asked()
 
 
-def can_time_words(deployment: Deployment, architecture: str) -> bool:
-    """Whether the times of words can be had: of CTC, where each frame has its token; not through FunASR's AutoModel."""
-    return architecture == "SenseVoiceSmall" and deployment.engine != "funasr"
+def can_time_words(deployment: Deployment, model: ModelDirectory) -> bool:
+    """Whether the times of words can be had: of CTC, where each frame has its token, or of BiCif's second CIF.
+
+    Not through FunASR's AutoModel.
+    """
+    return (model.architecture == "SenseVoiceSmall" or model.gives_times) and deployment.engine != "funasr"
 
 
-def can_choose_language(deployment: Deployment, architecture: str) -> bool:
+def can_choose_language(deployment: Deployment, model: ModelDirectory) -> bool:
     """Whether each request may have a language and a text normalisation of its own."""
-    return architecture == "SenseVoiceSmall" and deployment.engine != "funasr"
+    return model.architecture == "SenseVoiceSmall" and deployment.engine != "funasr"

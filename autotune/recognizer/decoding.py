@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,26 +10,26 @@ import numpy as np
 
 from autotune.arrays import Int32
 from autotune.engines import EngineOutput
+from autotune.engines.tensors import UPSAMPLED
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory, read_tokens
 from autotune.recognizer.punctuating import Punctuated
+from autotune.recognizer.sentences import sentence_from_tokens
+from autotune.recognizer.words import (
+    BLANK,
+    PROMPT_POSITIONS,
+    TAG,
+    Times,
+    Word,
+    cif_times,
+    ctc_times,
+    joined_pieces,
+    joined_tokens,
+)
 
-__all__ = ["Decoded", "Decoder", "Word", "clean_text", "decoder_for", "join_texts", "sentence_from_tokens"]
+__all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "join_texts"]
 
-BLANK, SOS, EOS = 0, 1, 2
-TAG = re.compile(r"<\|[^|]*\|>")
-PROMPT_POSITIONS = 4
-"""Positions of SenseVoice's output before the first frame: language, emotion, event and text normalisation."""
-
-
-@dataclass(frozen=True)
-class Word:
-    """A character of Chinese or Japanese, or a word of a language with spaces."""
-
-    text: str
-    start_s: float
-    """Seconds into the segment, of a transcript's into the recording."""
-    end_s: float
+SOS, EOS = 1, 2
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Decoder(Protocol):
         ...
 
     def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
-        """The words of each segment with their times; CTC only."""
+        """The words of each segment with their times: by CTC, or by ``EngineOutput.alphas``."""
         ...
 
 
@@ -88,35 +86,6 @@ def join_texts(texts: Sequence[str]) -> str:
             joined += " "
         joined += text
     return joined
-
-
-def _spoken(pieces: Sequence[Sequence[str]], output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
-    """Words of pieces, one for each run of equal ids that aren't blank.
-
-    As FunASR's ``output_timestamp`` has them (its forced alignment of a greedy text is the greedy path): half a frame
-    early, from a token's first frame to its last. ``▁`` begins a word, and Latin pieces go on with the last.
-    """
-    assert output.ids is not None
-    assert output.lengths is not None
-    found = []
-    for row, length, spelled in zip(output.ids, output.lengths, pieces, strict=True):
-        ids: Int32 = row[: int(length)]
-        edges = [0, *(np.flatnonzero(ids[1:] != ids[:-1]) + 1).tolist(), len(ids)]
-        runs = [(first, stop) for first, stop in itertools.pairwise(edges) if first < stop and ids[first] != BLANK]
-        words: list[Word] = []
-        for piece, (first, stop) in zip(spelled, runs, strict=True):
-            text = piece.removeprefix("▁")
-            if not text or TAG.fullmatch(text):
-                continue
-            start_s = max(0.0, (first - PROMPT_POSITIONS - 0.5) * frame_s)
-            end_s = max(0.0, (stop - PROMPT_POSITIONS - 0.5) * frame_s)
-            last = words[-1] if words and text == piece else None
-            if last is not None and all(part.isascii() and part.isalpha() for part in (last.text, text)):
-                words[-1] = Word(last.text + text, last.start_s, end_s)
-            else:
-                words.append(Word(text, start_s, end_s))
-        found.append(tuple(words))
-    return found
 
 
 def _rows(output: EngineOutput, *, collapse: bool) -> list[tuple[list[int], list[int]]]:
@@ -171,8 +140,12 @@ class _SentencePieceDecoder:
         return decoded
 
     def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
-        pieces = [[str(self._pieces.IdToPiece(value)) for value in ids] for ids, _ in _rows(output, collapse=True)]
-        return _spoken(pieces, output, frame_s)
+        pieces = [
+            [str(self._pieces.IdToPiece(value)) for value in ids if self._collapse or value > EOS]
+            for ids, _ in _rows(output, collapse=self._collapse)
+        ]
+        times = ctc_times(output, frame_s) if self._collapse else _cif_times(output, pieces, frame_s)
+        return [joined_pieces(*row) for row in zip(pieces, times, strict=True)]
 
 
 class _CharDecoder:
@@ -195,10 +168,14 @@ class _CharDecoder:
         ]
 
     def words(self, output: EngineOutput, frame_s: float) -> list[tuple[Word, ...]]:
+        if not self._collapse:
+            tokens = [row for row, _ in self._spelled(output)]
+            times = _cif_times(output, tokens, frame_s)
+            return [joined_tokens(*row) for row in zip(tokens, times, strict=True)]
         pieces = [
             [self._tokens[value] if value > EOS else "" for value in ids] for ids, _ in _rows(output, collapse=True)
         ]
-        return _spoken(pieces, output, frame_s)
+        return [joined_pieces(*row) for row in zip(pieces, ctc_times(output, frame_s), strict=True)]
 
     def _spelled(self, output: EngineOutput) -> list[tuple[list[str], list[int]]]:
         rows = []
@@ -208,77 +185,8 @@ class _CharDecoder:
         return rows
 
 
-def sentence_from_tokens(tokens: Sequence[str]) -> str:
-    """FunASR's ``sentence_postprocess``: Chinese without spaces, words with, ``@@`` pieces and spelt letters joined."""
-    kept = [token for token in tokens if token not in ("<s>", "</s>", "<unk>", "<OOV>")]
-    if _all_chinese(kept):
-        pieces = [token.replace(" ", "") for token in kept]
-    elif _all_alpha(kept):
-        pieces = [piece for token in kept for piece in (token, " ")]
-    else:
-        pieces = _join_mixed(kept)
-    return "".join(_join_abbreviations(pieces)).strip()
-
-
-def _join_mixed(tokens: Sequence[str]) -> list[str]:
-    pieces: list[str] = []
-    word, after_word = "", False
-    for token in tokens:
-        if _all_chinese(token):
-            if after_word:
-                pieces.pop()
-            pieces.append(token)
-            after_word = False
-        elif "@@" in token:
-            word += token.replace("@@", "")
-            after_word = False
-        elif _all_alpha(token):
-            pieces += [word + token, " "]
-            word, after_word = "", True
-        else:
-            pieces.append(token)
-    return pieces
-
-
-def _join_abbreviations(pieces: Sequence[str]) -> list[str]:
-    """``c`` `` `` ``d`` → ``CD``: single ASCII letters with one space between them become one capital word."""
-    out: list[str] = []
-    index = 0
-    while index < len(pieces):
-        end = index
-        while _letter(pieces, index) and end + 2 < len(pieces) and pieces[end + 1] == " " and _letter(pieces, end + 2):
-            end += 2
-        if end > index:
-            out.append("".join(pieces[position].upper() for position in range(index, end + 1, 2)))
-        else:
-            out.append(pieces[index])
-        index = end + 1
-    return out
-
-
-def _letter(pieces: Sequence[str], index: int) -> bool:
-    return len(pieces[index]) == 1 and pieces[index].isascii() and pieces[index].isalpha()
-
-
-def _plain(part: str) -> str:
-    for word in (" ", "</s>", "<s>", "<unk>", "<OOV>"):
-        part = part.replace(word, "")
-    return part
-
-
-def _chinese(part: str) -> bool:
-    # FunASR compares whole strings, so a token of several characters counts by its first; digits and @ count too.
-    return "\u4e00" <= part <= "\u9fff" or "0" <= part <= "9" or part == "@"
-
-
-def _all_chinese(parts: Sequence[str]) -> bool:
-    """Whether all tokens of a list, or all characters of a token, are Chinese as FunASR counts."""
-    return bool(parts) and all(_chinese(_plain(part)) for part in parts)
-
-
-def _all_alpha(parts: Sequence[str]) -> bool:
-    plain = [_plain(part) for part in parts]
-    return bool(plain) and all(part == "'" or (part.isalpha() and not _chinese(part)) for part in plain)
+def _cif_times(output: EngineOutput, tokens: Sequence[Sequence[str]], frame_s: float) -> list[Times]:
+    return [cif_times(alphas, len(row), frame_s / UPSAMPLED) for alphas, row in zip(output.alphas, tokens, strict=True)]
 
 
 def _is_cjk(character: str) -> bool:

@@ -20,8 +20,9 @@ import numpy as np
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment, Language, TextNorm
-from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, load_engine
+from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, HotWordIds, load_engine
 from autotune.errors import DocumentError
+from autotune.hot_words import checked_hot_words
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.options import Channel
@@ -31,6 +32,7 @@ from autotune.recognizer.chunking import Chunkers
 from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
+from autotune.recognizer.hot_words import HotWordTokens
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, open_input, queue_limit_s
 from autotune.recognizer.punctuating import Punctuated
 from autotune.recognizer.punctuation import load_punctuator
@@ -61,12 +63,15 @@ class Recognizer:
         model: ModelDirectory,
         engines: Sequence[Engine],
         punctuation: Path | None = None,
+        *,
+        hot_words: bool = False,
     ) -> None:
         self.deployment = deployment
         self.model = model
         self._engines = list(engines)
         waveforms = engines[0].consumes == "waveforms"
         self._decoder = None if waveforms else decoder_for(model)
+        self._hot_words = HotWordTokens(model) if hot_words else None
         self._multiple = max(1, round(deployment.batch.pad_to_s / model.frontend.frame_s))
         own_stage = deployment.punctuation is not None and not waveforms
         self._stats = Stats(punctuation=own_stage)
@@ -90,6 +95,9 @@ class Recognizer:
         model: ModelDirectory,
         artifact: Path | None = None,
         punctuation: Path | None = None,
+        *,
+        hot_words: bool = False,
+        hot_words_artifact: Path | None = None,
     ) -> Self:
         """Load every instance's engine, on its own CPUs if they are pinned, and verify it; and what punctuates.
 
@@ -101,8 +109,17 @@ class Recognizer:
             artifact: the exported file; None for formats that run from the model directory.
             punctuation: the directory of the exported punctuation model, of the model itself for FunASR's own path;
                 None where texts aren't punctuated.
+            hot_words: whether requests may have hot words, which takes the memory of a second network.
+            hot_words_artifact: the exported file for them; None for formats that run from the model directory.
         """
-        request = EngineRequest(deployment=deployment, model=model, artifact=artifact, punctuation=punctuation)
+        request = EngineRequest(
+            deployment=deployment,
+            model=model,
+            artifact=artifact,
+            punctuation=punctuation,
+            hot_words=hot_words,
+            hot_words_artifact=hot_words_artifact,
+        )
         engines: list[Engine] = []
         try:
             with running("load"):
@@ -110,7 +127,7 @@ class Recognizer:
                     with placed_on(cpus):
                         # Twins of the first: they share its weights where the runtime can.
                         engines.append(engines[0].twin() if engines else load_engine(request))
-                return cls(deployment, model, engines, punctuation)
+                return cls(deployment, model, engines, punctuation, hot_words=hot_words)
         except BaseException:
             for engine in engines:
                 engine.close()
@@ -124,6 +141,7 @@ class Recognizer:
         language: Language | None = None,
         text_norm: TextNorm | None = None,
         channel: Channel = "mix",
+        hotwords: Sequence[str] = (),
     ) -> list[Transcript]:
         """Transcribe recordings together, as fast as the deployment can; one transcript each, in order.
 
@@ -137,12 +155,14 @@ class Recognizer:
             language: SenseVoice's language prompt instead of the deployment's.
             text_norm: the same of its text normalisation.
             channel: what is heard of files with several channels: their mean, or the left or right one.
+            hotwords: words that SeacoParaformer listens for; the recognizer must have been loaded with ``hot_words``.
 
         Raises:
             AudioError: an input cannot be read; names it. Nothing of this call runs any further.
             DocumentError: the model can't give what is asked for.
         """
-        return self.transcription(audio, asked=Asked(words, language, text_norm, channel)).result()
+        asked = Asked(words, language, text_norm, channel, checked_hot_words(hotwords))
+        return self.transcription(audio, asked=asked).result()
 
     def transcription(
         self,
@@ -310,13 +330,15 @@ class Recognizer:
             return _funasrs(engine.run(EngineInput(waveforms=tuple(contents))))
         with self._stats.stage("features"):
             features, lengths = padded(contents, self._multiple)
+        times = any(job.asked.words for job in jobs)
+        batch = EngineInput(features, lengths, (), self._prompts(jobs), self._hot_words_of(jobs), times)
         started = time.perf_counter()
-        output = engine.run(EngineInput(features=features, lengths=lengths, prompts=self._prompts(jobs)))
+        output = engine.run(batch)
         took_s, padded_s = time.perf_counter() - started, features.shape[1] * len(jobs) * self.model.frontend.frame_s
         self._stats.add_run((len(jobs), features.shape[1]), took_s, padded_s)
         with self._stats.stage("decode"):
             decoded = self._decode(self._decoder, output)
-            if not any(job.asked.words for job in jobs):
+            if not times:
                 return decoded
             words = self._decoder.words(output, self.model.frontend.frame_s)
             return [
@@ -336,12 +358,23 @@ class Recognizer:
         usual = self.deployment
         return tuple((job.asked.language or usual.language, job.asked.text_norm or usual.text_norm) for job in jobs)
 
+    def _hot_words_of(self, jobs: Sequence[SegmentJob]) -> tuple[HotWordIds, ...]:
+        """The hot words of each row; empty where no row has any."""
+        if self._hot_words is None or not any(job.asked.hot_words for job in jobs):
+            return ()
+        return tuple(self._hot_words.ids(job.asked.hot_words) for job in jobs)
+
     def _check(self, asked: Asked) -> None:
+        if asked.hot_words and self._hot_words is None:
+            raise DocumentError(
+                "Hot words must be of a recognizer that was loaded with hot_words, but this one wasn't: "
+                'autotune.load("deploy.yaml", hot_words=True).'
+            )
         architecture = self.model.architecture
-        if asked.words and not can_time_words(self.deployment, architecture):
+        if asked.words and not can_time_words(self.deployment, self.model):
             raise DocumentError(f"Times of words must be of a model that gives them, but this is a {architecture}.")
         chosen = asked.language is not None or asked.text_norm is not None
-        if chosen and not can_choose_language(self.deployment, architecture):
+        if chosen and not can_choose_language(self.deployment, self.model):
             raise DocumentError(
                 f"A request's language must be of a model that has a choice, but this is a {architecture} by "
                 f"{self.deployment.engine}."

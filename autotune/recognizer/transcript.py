@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autotune.recognizer.decoding import Decoded, Word, clean_text, join_texts
+from autotune.recognizer.decoding import Decoded, clean_text, join_texts
 from autotune.recognizer.punctuating import Punctuated, split_words
+from autotune.recognizer.words import Word
 
 __all__ = [
     "Overlap",
@@ -61,7 +62,6 @@ class Transcript:
     def recognized(self) -> str:
         """The text as the model gave it, which accuracy is judged by."""
         return self.text if self.unpunctuated is None else self.unpunctuated
-
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -24,7 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from autotune.deployment import Language
-from autotune.errors import AudioError, AutotuneError
+from autotune.errors import AudioError, AutotuneError, DocumentError
+from autotune.hot_words import checked_hot_words
 from autotune.options import Channel
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
@@ -278,6 +280,10 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     if words and not service.times_words:
         raise HTTPException(400, "timestamp_granularities must be segment: the model gives no times of words.")
     ignored = [name for name in _IGNORED if form.get(name)]
+    hot_words: tuple[str, ...] = ()
+    if "prompt" in ignored and service.takes_hot_words:
+        ignored.remove("prompt")
+        hot_words = _prompted(f"{form['prompt']}")
     language = f"{form.get('language') or ''}".strip().lower() or None
     if language is not None and not service.chooses_language:
         ignored.insert(0, "language")
@@ -287,8 +293,21 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     channel = f"{form.get('channel') or 'mix'}"
     if channel not in get_args(Channel):
         raise HTTPException(400, f"channel must be one of {', '.join(get_args(Channel))}, but got {channel!r:.40}.")
-    asked = Asked(words=words, language=cast("Language | None", language), channel=cast("Channel", channel))
+    asked = Asked(
+        words=words,
+        language=cast("Language | None", language),
+        channel=cast("Channel", channel),
+        hot_words=service.hot_words(hot_words),
+    )
     return _TranscriptionForm(file, response_format, stream, asked, tuple(ignored))
+
+
+def _prompted(prompt: str) -> tuple[str, ...]:
+    """The hot words of OpenAI's prompt, between blanks or commas. Raises HTTPException 400."""
+    try:
+        return checked_hot_words(re.split(r"[\s,，、;；]+", prompt))
+    except DocumentError as error:
+        raise HTTPException(400, f"prompt has the hot words. {error}") from error
 
 
 def _save(source: IO[bytes], path: Path) -> None:

@@ -137,7 +137,10 @@ def _transcriptions() -> dict[str, Any]:
             "default": "mix",
             "description": "What is heard of a file with several channels: their mean, or one side of a call",
         },
-        "prompt": {"type": "string", "description": "Ignored"},
+        "prompt": {
+            "type": "string",
+            "description": "Words to listen for, between blanks or commas, if the server takes hot words; else ignored",
+        },
         "temperature": {"type": "number", "description": "Ignored"},
     }
     schema = {"type": "object", "required": ["file"], "properties": properties}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from autotune.errors import DocumentError
+from autotune.hot_words import read_hot_words
 from autotune.options import API_KEY_VARIABLE, Option, parse_duration, parse_names, read_api_key
 
 __all__ = ["ServeOptions"]
@@ -55,6 +56,16 @@ class ServeOptions:
     max_duration_s: Annotated[
         float, Option("Longest recording, such as 90s or 2h. Default: 4h.", "--max-duration", parse_duration)
     ] = 4 * 3600.0
+    hot_words: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Words that a SeacoParaformer listens for, as words between blanks or a file with one a line; requests may "
+            'have more of their own. "": only their own. It takes the memory of a second network.',
+            "--hotwords",
+            read_hot_words,
+        ),
+    ] = None
+    """None: hot words aren't taken, and those of requests are ignored."""
     cors_origins: Annotated[
         tuple[str, ...],
         Option("Origins of web pages that may ask, comma-separated, or *.", "--cors-origin", read=parse_names),

@@ -6,10 +6,11 @@ import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile
+from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
@@ -42,7 +43,7 @@ class Service:
         self.metrics = Metrics()
         self.folder = tempfile.TemporaryDirectory(prefix="autotune-serve-", ignore_cleanup_errors=True)
         self.draining = asyncio.Event()
-        self._files = files
+        self._files, self._model = files, ModelDirectory.open(files.model)
         self._backend: Backend | None = None
         self._on_event = on_event
         self._uploads = 0
@@ -67,12 +68,21 @@ class Service:
     @property
     def times_words(self) -> bool:
         """Whether the times of words can be had."""
-        return can_time_words(self.document.deployment, self.document.model.architecture)
+        return can_time_words(self.document.deployment, self._model)
 
     @property
     def chooses_language(self) -> bool:
         """Whether a request may have a language of its own."""
-        return can_choose_language(self.document.deployment, self.document.model.architecture)
+        return can_choose_language(self.document.deployment, self._model)
+
+    @property
+    def takes_hot_words(self) -> bool:
+        """Whether a request may have hot words."""
+        return self.options.hot_words is not None
+
+    def hot_words(self, own: Sequence[str]) -> tuple[str, ...]:
+        """The server's hot words and those of a request; none where they aren't taken."""
+        return () if self.options.hot_words is None else tuple(dict.fromkeys((*self.options.hot_words, *own)))
 
     @property
     def ready(self) -> bool:
@@ -91,6 +101,7 @@ class Service:
             files=self._files,
             folder=Path(self.folder.name),
             hang_s=hang_s(self.document),
+            hot_words=self.takes_hot_words,
         )
         backend = Backend(
             plan,

@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from autotune.deployment import Language, TextNorm
 from autotune.errors import AudioError
+from autotune.hot_words import parse_hot_words
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
@@ -53,6 +54,8 @@ class Header:
     """SenseVoice's language for this recording; None: the deployment's."""
     svs_itn: bool | None = None
     """Whether SenseVoice writes numbers as digits and punctuates; None: as the deployment was measured."""
+    hotwords: object = ""
+    """Words between blanks, or a JSON object of them with weights, as FunASR's clients send it."""
 
     def updated(self, message: Mapping[str, Any]) -> Header:
         """This header with the values that a message changes; a client may send some of them at any time.
@@ -83,6 +86,8 @@ class Header:
                     f"svs_lang must be one of {', '.join(get_args(Language))}, but got {message['svs_lang']!r:.40}"
                 )
             header = replace(header, svs_lang=message["svs_lang"])
+        # Looked at only by a server that takes them: clients send them to every server.
+        header = replace(header, hotwords=message.get("hotwords", header.hotwords))
         if "svs_itn" in message:
             if not isinstance(message["svs_itn"], bool):
                 raise ValueError(f"svs_itn must be true or false, but got {message['svs_itn']!r:.40}")
@@ -91,9 +96,10 @@ class Header:
 
     def asked(self, service: Service) -> Asked:
         """What the recording asks for, as far as the model can give it: FunASR's clients send SenseVoice's settings to
-        every server, and take times where they come."""
+        every server, and take times where they come. Raises DocumentError for hot words that are none."""
+        hot_words = service.hot_words(parse_hot_words(self.hotwords) if service.takes_hot_words else ())
         if not service.chooses_language:
-            return Asked(words=service.times_words)
+            return Asked(service.times_words, hot_words=hot_words)
         text_norm: TextNorm | None = None if self.svs_itn is None else "withitn" if self.svs_itn else "woitn"
         return Asked(service.times_words, self.svs_lang, text_norm)
 

@@ -13,10 +13,12 @@ from typing import IO, Any
 
 from autotune.errors import AudioError, AutotuneError
 from autotune.recognizer import Segment, Transcript, Word
+from autotune.recognizer.asked import Asked
 
 __all__ = [
     "BackendError",
     "Message",
+    "asked_from",
     "error_of",
     "packed",
     "read_frame",
@@ -61,6 +63,11 @@ async def receive_frame(reader: asyncio.StreamReader) -> Message | None:
         return None
     message: Message = json.loads(body[:text_size])
     return message
+
+
+def asked_from(value: Message) -> Asked:
+    """What a request asks for, of its fields as JSON has them."""
+    return Asked(**{**value, "hot_words": tuple(value["hot_words"])})
 
 
 def segment_to(segment: Segment) -> list[Any]:

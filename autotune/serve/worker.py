@@ -31,7 +31,7 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.asked import Asked
 from autotune.serve.memory import memory_given_back
-from autotune.serve.wire import Message, packed, read_frame, segment_to, transcript_to
+from autotune.serve.wire import Message, asked_from, packed, read_frame, segment_to, transcript_to
 
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
@@ -47,12 +47,14 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
     del emit
     deployment = Deployment.model_validate(payload["deployment"])
-    model, artifact, punctuation = (payload["files"][name] for name in ("model", "artifact", "punctuation"))
+    files = {name: path and Path(path) for name, path in payload["files"].items()}
     with Recognizer.load(
         deployment,
-        ModelDirectory.open(Path(model)),
-        artifact and Path(artifact),
-        punctuation and Path(punctuation),
+        ModelDirectory.open(files["model"]),
+        files["artifact"],
+        files["punctuation"],
+        hot_words=payload["hot_words"],
+        hot_words_artifact=files["hot_words"],
     ) as recognizer:
         shapes = warmup_shapes(deployment)
         recognizer.warm_up(shapes[:1] if payload["hurried"] else shapes)
@@ -100,7 +102,7 @@ class _Worker:
         if order == "file":
             self._jobs[number] = _FileJob(self, number, message)
         elif order == "open":
-            self._jobs[number] = _LiveJob(self, number, message["rate_hz"], Asked(**message["asked"]))
+            self._jobs[number] = _LiveJob(self, number, message["rate_hz"], asked_from(message["asked"]))
         elif (job := self._jobs.get(number)) is None:
             return  # it failed, which the server gets as its own message
         elif order == "drop":
@@ -139,7 +141,7 @@ class _FileJob:
         """Whether the server has said what to do with a recording of that length."""
         self._dropped = False
         on_segment = self._send_segment if order["segments"] else None
-        self._request = worker.recognizer.request(on_segment, asked=Asked(**order["asked"]))
+        self._request = worker.recognizer.request(on_segment, asked=asked_from(order["asked"]))
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def go(self) -> None:

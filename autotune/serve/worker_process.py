@@ -36,6 +36,8 @@ class ServedFiles:
     """What the engine loads; None where it is the model directory."""
     punctuation: Path | None = None
     """What punctuation is loaded from; None without it."""
+    hot_words: Path | None = None
+    """What the engine loads for batches with hot words; None where it is the model directory, or there are none."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class WorkerPlan:
     """A folder that only this user can enter; the workers' sockets lie in it."""
     hang_s: float
     """Seconds after which a running batch hangs."""
+    hot_words: bool = False
+    """Whether it is loaded with hot words."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ class WorkerProcess:
         payload = {
             "deployment": deployment.model_dump(mode="json"),
             "files": {name: path and str(path.absolute()) for name, path in vars(plan.files).items()},
+            "hot_words": plan.hot_words,
             "hurried": self._hurried,
             "socket": str(self._path),
         }
@@ -210,3 +215,7 @@ class WorkerProcess:
             self._writer, self.status = None, WorkerStatus()
             writer.close()
             self._on_lost(self)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,12 @@ from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, l
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models.presets import PRESETS, write_random_model
-from tests.seaco_example import SEACO
+from tests.seaco_example import BICIF, SEACO
 
 MODELS = {
     "SenseVoiceSmall": PRESETS["sensevoice-tiny"],
     "Paraformer": PRESETS["paraformer-tiny"],
+    "BiCifParaformer": BICIF,
     "SeacoParaformer": SEACO,
 }
 FORMATS: dict[str, FormatName] = {
@@ -58,10 +58,8 @@ class Workshop:
         return self._artifacts[key]
 
     def _export(self, architecture: str, spec: ArtifactSpec) -> Path:
-        import torch
-
         from autotune.engines.network import build_network, wrap
-        from autotune.models.export import write_onnx
+        from autotune.models.export import write_onnx, write_torchscript
 
         model = self.model(architecture)
         path = self.folder / f"{architecture}-{spec.label}"
@@ -71,11 +69,8 @@ class Workshop:
         module = wrap(build_network(model), model, spec.graph)
         if spec.format == "onnx-fp32":
             write_onnx(module, path)
-            return path
-        with torch.inference_mode(), warnings.catch_warnings():
-            # torch's tracer announces its retirement, and notes constants of the trace.
-            warnings.simplefilter("ignore")
-            torch.jit.trace(module, module.example_inputs()).save(str(path))  # type: ignore[no-untyped-call]
+        else:
+            write_torchscript(module, path, "cpu")
         return path
 
     def _quantize(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
-from autotune.engines.openvino import verify_products
+from autotune.engines.openvino import _More, verify_products
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
@@ -54,9 +54,13 @@ def test_instances_are_streams_of_one_compiled_model(workshop: Any, graph: str) 
     second.close()
 
 
-def test_scores_are_not_copied_out_unless_asked_for(workshop: Any) -> None:
-    loaded = workshop.engine("openvino:lean", "SenseVoiceSmall")
-    assert [str(port.get_element_type().to_string()) for port in loaded._compiled.outputs] == ["i32", "i32"]
+@pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "SeacoParaformer"])
+def test_scores_and_times_are_not_compiled_unless_asked_for(workshop: Any, architecture: str) -> None:
+    compiled = workshop.engine("openvino:lean", architecture)._compiled.of(_More())
+    assert [str(port.get_element_type().to_string()) for port in compiled.outputs] == ["i32", "i32"]
+    layers = {str(layer.get_rt_info()["layerType"].astype(str)) for layer in compiled.get_runtime_model().get_ops()}
+    assert "FullyConnected" in layers
+    assert not any("LSTM" in layer for layer in layers)
 
 
 def test_a_compiled_model_is_kept_if_that_is_asked_for(

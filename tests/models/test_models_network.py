@@ -129,7 +129,7 @@ def test_a_configuration_that_does_not_build_is_an_error(copied: Path, key: str,
         build_network(ModelDirectory.open(copied))
 
 
-def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
+def test_bicif_is_exported_with_its_times_and_without_loops(tmp_path: Path) -> None:
     import onnx
 
     from autotune.models.export import export_task
@@ -143,13 +143,14 @@ def test_bicif_is_exported_without_its_timestamps(tmp_path: Path) -> None:
         "weights": None,
         "graph": "funasr",
         "fp32_share": 0.0,
+        "hot_words": False,
         "device": "cpu",
         "out": str(out),
     }
     result = export_task({**payload, "source": None}, lambda _name, _data: None)
     assert result["parity"]["passed"]
     graph = onnx.load(out / "model.onnx").graph
-    assert [node.name for node in graph.output] == ["logits", "token_num"]
+    assert [node.name for node in graph.output] == ["logits", "token_num", "us_alphas", "us_cif_peak"]
     assert {node.op_type for node in graph.node} & {"If", "Loop", "Scan", "NonZero"} == set()
 
 

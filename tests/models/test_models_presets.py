@@ -25,6 +25,7 @@ from tests.models.models_types import MakeInfo
     [
         ("sensevoice-small", 233.9e6, 234.1e6),
         ("paraformer-large", 220.0e6, 220.2e6),
+        ("paraformer-zh", 225.0e6, 225.2e6),
         ("sensevoice-tiny", 0.5e6, 2e6),
         ("paraformer-tiny", 0.5e6, 2e6),
     ],

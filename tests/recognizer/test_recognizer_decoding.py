@@ -7,7 +7,8 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.recognizer.decoding import clean_text, join_texts, sentence_from_tokens
+from autotune.recognizer.decoding import clean_text, join_texts
+from autotune.recognizer.sentences import sentence_from_tokens
 
 TOKENS = [
     "今",

@@ -19,7 +19,7 @@ from autotune.deployment import Batch, Chunking
 from autotune.engines import EngineOutput
 from autotune.errors import DocumentError
 from autotune.models import resolve_model
-from autotune.recognizer.decoding import _spoken
+from autotune.recognizer.words import ctc_times, joined_pieces
 from tests.recognizer.test_recognizer_text import deployment, recognizer
 
 FRAME_S = 0.06
@@ -95,7 +95,7 @@ def test_words_of_a_cut_recording_are_those_of_its_text_in_order(chunking: Chunk
 def test_latin_pieces_make_words_and_tags_make_none() -> None:
     pieces = [["<|zh|>", "▁", "▁he", "llo", "好", "▁a"]]
     ids = [9, 0, 0, 0, 3, 4, 4, 5, 0, 6, 6, 6, 7]
-    (words,) = _spoken(pieces, row(ids), 0.06)
+    words = joined_pieces(pieces[0], ctc_times(row(ids), 0.06)[0])
     assert [word.text for word in words] == ["hello", "好", "a"]
     assert [edge for word in words for edge in (word.start_s, word.end_s)] == pytest.approx(
         [0.03, 0.21, 0.27, 0.45, 0.45, 0.51]
@@ -105,7 +105,7 @@ def test_latin_pieces_make_words_and_tags_make_none() -> None:
 @given(st.lists(st.integers(0, 5), max_size=40))
 def test_words_never_overlap_and_lie_in_the_segment(ids: list[int]) -> None:
     runs = [value for value, _ in groupby([8, 9, 8, 9, *ids]) if value]
-    (words,) = _spoken([["字"] * len(runs)], row([8, 9, 8, 9, *ids]), FRAME_S)
+    words = joined_pieces(["字"] * len(runs), *ctc_times(row([8, 9, 8, 9, *ids]), FRAME_S))
     edges = [edge for word in words for edge in (word.start_s, word.end_s)]
     assert edges == sorted(edges)
     assert not edges or edges[-1] <= len(ids) * FRAME_S

@@ -23,7 +23,7 @@ from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import write_deployment_file
 from autotune.deployment import Chunking, Deployment
 from autotune.model_directory import ModelDirectory
-from autotune.models import punctuation_files, resolve_model
+from autotune.models import ModelInfo, punctuation_files, resolve_model
 from autotune.recognizer import Recognizer
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
@@ -59,11 +59,17 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *options: str, environment: dict[str, str] | None = None, **changes: Any) -> Iterator[Served]:
-    """A server of a fake deployment of the embedded model, with fields replaced by ``changes``."""
+def serve(
+    folder: Path,
+    *options: str,
+    environment: dict[str, str] | None = None,
+    model: ModelInfo | None = None,
+    **changes: Any,
+) -> Iterator[Served]:
+    """A server of a fake deployment of a model (None: the embedded one), with fields replaced by ``changes``."""
     deployment = fake_deployment(**{"chunking": VAD.model_dump(), **changes})
     file, log = folder / "deploy.yaml", folder / "server.log"
-    write_deployment_file(file, example_file(model=resolve_model(None), deployment=deployment))
+    write_deployment_file(file, example_file(model=model or resolve_model(None), deployment=deployment))
     command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
     with log.open("w") as errors:
         process = subprocess.Popen(
