@@ -224,8 +224,8 @@ class LeanParaformerExport(_LeanExport):
 
     def remember(self, layer: Any, x: Tensor, keep: Tensor) -> Tensor:
         """A decoder layer before its attention."""
-        mixed = layer.norm2(layer.feed_forward(layer.norm1(x)))
-        return x + (_convolved(layer.self_attn, mixed * keep) + mixed) * keep  # type: ignore[no-any-return]
+        mixed: Tensor = layer.norm2(layer.feed_forward(layer.norm1(x)))
+        return x + (_convolved(layer.self_attn, mixed * keep) + mixed) * keep
 
     def attend_to(self, attention: Any, x: Tensor, memory: Tensor, masks: Masks) -> Tensor:
         """Tokens attend to frames, or to hot words."""

@@ -46,7 +46,8 @@ class TimesExport(torch.nn.Module):
         """
         for frames in first:
             hidden, mask = hidden[:, : frames[0]], mask[:, : frames[0]]
-            lengths = torch.minimum(lengths, frames.to(lengths.dtype))
+            # Not the other way round: NNCF fails on a cast of an input that has a default.
+            lengths = torch.minimum(lengths.to(frames.dtype), frames)
         context = (hidden * mask.unsqueeze(-1)).transpose(1, 2)
         if self.cif_conv1d is not None:
             context = torch.relu(self.cif_conv1d(self.pad(context)))
