@@ -62,8 +62,8 @@ class TrialRecord:
 
     @property
     def of_the_baseline(self) -> bool:
-        """Whether it measured FunASR's own path."""
-        return self.deployment.engine == "funasr"
+        """Whether it measured FunASR's own path, which may be the anchor too, or what stands for it."""
+        return self.role == "baseline" or self.deployment.engine == "funasr"
 
     @property
     def is_look(self) -> bool:
