@@ -65,6 +65,11 @@ class Dispatcher:
         self._changed = threading.Condition()
         # Its clock is ``time.perf_counter``.
         self._scheduler: Scheduler[SegmentJob] = Scheduler(policy, len(engines))
+        self._owners: dict[int, list[object]] = {}
+        """Engine's number → the owners of the batch that it runs."""
+        self._telling = threading.Lock()
+        self.on_running: Callable[[list[object]], None] | None = None
+        """Called with the owners of all that runs, before a batch runs and after it; must be quick."""
         self._closed = False
         places = cpus or [None] * len(engines)
         self._threads = [
@@ -105,7 +110,7 @@ class Dispatcher:
             self._changed.notify_all()
 
     def queue(self) -> QueueFacts:
-        """How much waits and runs now."""
+        """How much waits, and what runs now."""
         with self._changed:
             return self._scheduler.facts(time.perf_counter())
 
@@ -124,12 +129,21 @@ class Dispatcher:
         # In the thread itself: binding goes by thread, and those that it starts inherit it.
         keep_on(place)
         while (jobs := self._next(number)) is not None:
+            self._tell(number, jobs)
             results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
                 results = [error] * len(jobs)
+            self._tell(number, ())
             self._finish(number, jobs, results)
+
+    def _tell(self, number: int, jobs: Sequence[SegmentJob]) -> None:
+        if self.on_running is None:
+            return
+        with self._telling:
+            self._owners[number] = [job.owner for job in jobs]
+            self.on_running([owner for owners in self._owners.values() for owner in owners])
 
     def _next(self, number: int) -> list[SegmentJob] | None:
         """Wait for and take the next batch; None when closed."""

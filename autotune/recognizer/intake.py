@@ -104,9 +104,7 @@ class Intake:
 
     def begin(self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None) -> Request:
         """Open a request for one recording, to be filled by a reader; arguments as for ``Request``."""
-        request = Request(
-            arrival_s, asked=self._asked, owner=self, together=self._together, on_segment=on_segment
-        )
+        request = Request(arrival_s, asked=self._asked, owner=self, together=self._together, on_segment=on_segment)
         self._requests.append(request)
         return request
 

@@ -86,9 +86,7 @@ def openapi() -> dict[str, Any]:
             "/v1/models/{model}": {
                 "get": {
                     **_plain("The same by its id", "application/json", key=True),
-                    "parameters": [
-                        {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-                    ],
+                    "parameters": [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}],
                 }
             },
             "/healthz": {"get": _plain("Alive", "application/json")},
