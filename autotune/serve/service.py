@@ -150,7 +150,7 @@ class Service:
 
     async def gone(self) -> None:
         """Wait until no worker will come up any more. Raises what says so."""
-        await self.backend.gone
+        await asyncio.shield(self.backend.gone)
 
     async def end(self) -> None:
         """Stop the recognizer and remove all uploads."""

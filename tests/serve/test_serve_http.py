@@ -181,7 +181,7 @@ def test_metrics_are_prometheus_text_and_count(served: Served, recording: Path) 
 
 def test_the_page_health_and_interface_are_there(served: Served) -> None:
     assert "autotune serve" in httpx.get(served.url).text
-    assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok", "worker_within_s": 60}
     ready = httpx.get(f"{served.url}/readyz").json()
     assert ready["ready"] is True
     assert ready["deployment"] == served.deployment.key

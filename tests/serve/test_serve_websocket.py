@@ -179,6 +179,11 @@ def test_a_key_goes_where_a_browser_can_send_it(tmp_path: Path) -> None:
 def test_too_many_streams_are_told_to_come_back(tmp_path: Path) -> None:
     with serve(tmp_path, "--max-streams", "1") as served, connect(served.socket_url) as first:
         first.send(header("2pass"))
+        with connect(served.socket_url) as other:
+            other.send(header("2pass"))
+            other.send(json.dumps({"is_speaking": False}))
+            assert results(other)[-1]["is_final"], "who has sent no audio takes no place"
+        first.send(bytes(3200))
         until(lambda: served.metric("autotune_streams_in_flight") == 1)
         with connect(served.socket_url) as second, pytest.raises(ConnectionClosed) as caught:
             second.recv(timeout=WAIT_S)
