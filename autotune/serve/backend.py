@@ -187,7 +187,7 @@ class Backend:
         for worker in self._workers.values():
             worker.end()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail_all("the server is stopping")
+        self.fail_all("the server is stopping")
         if not self.gone.cancel():
             self.gone.exception()  # asyncio warns of an exception that nobody looked at
 
@@ -369,6 +369,7 @@ class Backend:
     def _no_worker(self) -> BackendError:
         return BackendError(f"No recognizer came up within {self._plan.absent_s:g} s.")
 
-    def _fail_all(self, why: str) -> None:
+    def fail_all(self, why: str) -> None:
+        """End all jobs with an error that says why."""
         for job in self._jobs.values():
             job.fail(BackendError(f"This recording was not answered: {why}."))

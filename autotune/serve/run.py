@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import os
 import resource
 import signal
@@ -29,12 +30,17 @@ from autotune.serve.service import Service
 __all__ = ["run_server"]
 
 _LOOK_S = 0.05
+_BACKLOG = 512
 _LARGEST_MESSAGE_BYTES = 16 << 20
 """Of a WebSocket: eight minutes of 16-bit audio at 16 kHz. It is received as a whole before anything looks at it."""
 _KEEP_ALIVE_S = 75
 """Longer than what proxies and pools of connections assume, which is mostly 60 s."""
 END_S = 4.0
 """Seconds after the grace period within which this process ends, whatever hangs."""
+_QUIET_S, _ABOUT = 10.0, 60
+"""An error is logged once in so many seconds; errors that begin with the same characters are the same."""
+_LAST_ANSWERS_S = 0.3
+"""Seconds for the answers to what was not finished in time."""
 
 
 def run_server(
@@ -116,8 +122,17 @@ async def _load(service: Service, on_ready: Callable[[], None]) -> None:
 def _log_by(on_event: Callable[[str], None]) -> None:
     """Have errors that uvicorn and asyncio log told as all else is: a log that nobody reads must stop nothing."""
 
+    told_at: dict[str, float] = {}
+
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError):
+                return  # cut off by a stop, which is told
+            # asyncio says the same a thousand times where there is no descriptor for a connection.
+            about = record.getMessage()[:_ABOUT]
+            if record.created - told_at.get(about, -math.inf) < _QUIET_S:
+                return
+            told_at[about] = record.created
             on_event(self.format(record).strip())
 
     for name in ("uvicorn.error", "asyncio"):
@@ -143,7 +158,7 @@ def _listen(options: ServeOptions) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((options.host, options.port))
-        listening.listen(2048)
+        listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
         raise DocumentError(
@@ -177,6 +192,7 @@ def _config(service: Service, options: ServeOptions, connections: Connections) -
         # A client that only sends, and reads at the end, answers no ping: silence is what ends a stream (idle_s).
         ws_ping_interval=None,
         timeout_graceful_shutdown=max(1, int(options.grace_s)),
+        backlog=_BACKLOG,
     )
     try:
         config.load()
@@ -237,6 +253,8 @@ class _Server(uvicorn.Server):
                     await asyncio.sleep(_LOOK_S)
         if service.admission.inside:
             self._on_event(f"{service.admission.inside} were not finished in time")
+            service.give_up()
+            await asyncio.sleep(_LAST_ANSWERS_S)
             self.force_exit = True
         # One deadline for all: what answers still have to be sent is in the same grace period.
         left_s = until - asyncio.get_running_loop().time()

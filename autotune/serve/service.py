@@ -158,6 +158,11 @@ class Service:
             await self._backend.close()
         self.folder.remove()
 
+    def give_up(self) -> None:
+        """Answer what is not finished with an error: the server ends."""
+        if self._backend is not None:
+            self._backend.fail_all("the server is stopping")
+
     def drain(self) -> None:
         """Accept nothing new, and have streams finish."""
         self.admission.draining = True

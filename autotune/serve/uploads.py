@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from autotune.recognizer.admission import Rejected
 
-__all__ = ["Receiving", "Room", "Upload", "received_form"]
+__all__ = ["Receiving", "Room", "Upload", "received_form", "rejected_if_full"]
 
 UPLOADS = 8
 """Largest uploads that all uploads together may take on the disk."""
@@ -61,7 +61,7 @@ class Upload(io.FileIO):
 
     def __init__(self, path: Path, room: Room) -> None:
         """Make the file, which must not be there. Raises Rejected where there is no room."""
-        with _rejected_if_full():
+        with rejected_if_full():
             super().__init__(path, "xb")
         self.path, self._room = path, room
         self._held = 0
@@ -72,7 +72,7 @@ class Upload(io.FileIO):
         count = len(left)
         self._room.take(count)
         self._held += count
-        with _rejected_if_full():
+        with rejected_if_full():
             while left:
                 left = left[super().write(left) :]
         return count
@@ -90,7 +90,8 @@ def _no_room() -> Rejected:
 
 
 @contextlib.contextmanager
-def _rejected_if_full() -> Iterator[None]:
+def rejected_if_full() -> Iterator[None]:
+    """Make a disk that is full a Rejected."""
     try:
         yield
     except OSError as error:

@@ -59,12 +59,18 @@ class Served:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *options: str, environment: dict[str, str] | None = None, **changes: Any) -> Iterator[Served]:
+def serve(
+    folder: Path,
+    *options: str,
+    environment: dict[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
+    **changes: Any,
+) -> Iterator[Served]:
     """A server of a fake deployment of the embedded model, with fields replaced by ``changes``."""
     deployment = fake_deployment(**{"chunking": VAD.model_dump(), **changes})
     file, log = folder / "deploy.yaml", folder / "server.log"
     write_deployment_file(file, example_file(model=resolve_model(None), deployment=deployment))
-    command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
+    command = [*prefix, sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
     with log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}
