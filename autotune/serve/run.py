@@ -30,7 +30,8 @@ from autotune.serve.service import Service
 __all__ = ["run_server"]
 
 _LOOK_S = 0.05
-_BACKLOG = 512
+_BACKLOG, _AT_ONCE = 512, 32
+"""Connections that the kernel keeps, and that are taken from it before anything looks at how many there are."""
 _LARGEST_MESSAGE_BYTES = 16 << 20
 """Of a WebSocket: eight minutes of 16-bit audio at 16 kHz. It is received as a whole before anything looks at it."""
 _KEEP_ALIVE_S = 75
@@ -192,7 +193,7 @@ def _config(service: Service, options: ServeOptions, connections: Connections) -
         # A client that only sends, and reads at the end, answers no ping: silence is what ends a stream (idle_s).
         ws_ping_interval=None,
         timeout_graceful_shutdown=max(1, int(options.grace_s)),
-        backlog=_BACKLOG,
+        backlog=_AT_ONCE,
     )
     try:
         config.load()
@@ -216,6 +217,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._on_event = service, on_event
         self._stopping: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        for listening in sockets or ():
+            listening.listen(_BACKLOG)  # asyncio takes one number for both
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop at the first SIGTERM or SIGINT, and stop at once at the second."""
