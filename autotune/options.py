@@ -44,6 +44,8 @@ class Option:
     Nothing given is None; where it returns None, the field keeps its default. Raises DocumentError."""
     min: float | None = None
     max: float | None = None
+    infinite: bool = False
+    """Whether a number may be infinite: no limit."""
 
 
 def parse_duration(text: str | None, option: str) -> float | None:

@@ -111,7 +111,12 @@ def test_a_stop_ends_in_time_whatever_hangs_and_finishes_what_was_begun(tmp_path
     scratch.mkdir()
     content = pcm(samples)
     with serve(tmp_path, "--grace-s", "6", environment={"TMPDIR": str(scratch)}) as served:
-        with raw(served, UPLOAD), raw(served), connect(served.socket_url) as hung, connect(served.socket_url) as socket_:
+        with (
+            raw(served, UPLOAD),
+            raw(served),
+            connect(served.socket_url) as hung,
+            connect(served.socket_url) as socket_,
+        ):
             hung.send(header("offline"))
             hung.send(bytes(3200))
             socket_.send(header("offline"))
