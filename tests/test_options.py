@@ -32,7 +32,7 @@ class Wishes:
     wait_s: Annotated[float, Option("How long.", "--wait", parse_duration)] = 60.0
     nights: Annotated[int | None, Option("How many.", min=1)] = None
     return_: Annotated[bool | None, Option("And back.", "--return/--no-return")] = None
-    share: Annotated[float, Option("Of the cost.", min=0)] = 0.5
+    share: Annotated[float, Option("Of the cost.")] = 0.5
     most: Annotated[float, Option("Cost.", infinite=True)] = 1.0
     agent: str = "nobody"
 

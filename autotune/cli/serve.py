@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import select
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -49,6 +50,8 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         raise EngineUnavailableError(
             f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
         ) from error
+    # An export that is under way ends as it does by Ctrl-C, with its process and its files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     model = measured_model(document)
     artifact = measured_artifact(document, model)
     _tell(f"loading {document.model.id}")

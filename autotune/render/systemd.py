@@ -144,8 +144,8 @@ def _notes(document: DeploymentFile, options: SystemdOptions) -> tuple[str, ...]
         serving.memory_note(document),
         f"{', '.join(serving.model_paths(document))} must be readable by every user: the service has one of its own.",
         *serving.export_note(document, serving.CACHE_PATH),
-        f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, whoever is on this "
-        "machine may ask, and another host than 127.0.0.1 is served with no_key alone.",
+        f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, whoever is on "
+        "this machine may ask, and another host than 127.0.0.1 is served with no_key alone.",
         serving.knee_note(document),
     ]
     if document.deployment.pinning:

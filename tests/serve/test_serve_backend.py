@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,11 @@ class Worker:
 
 
 @pytest.fixture(autouse=True)
-def _workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _workers(monkeypatch: pytest.MonkeyPatch) -> None:
     Worker.made, Worker.fails = [], lambda: None
     monkeypatch.setattr(backends, "WorkerProcess", Worker)
     monkeypatch.setattr(backends, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(backends, "LOOK_S", 0.02)
-    yield
 
 
 def plan(absent_s: float = 60.0) -> WorkerPlan:
