@@ -14,6 +14,10 @@ from autotune.errors import DocumentError
 __all__ = ["Document", "parse_document", "read_document", "read_yaml", "suggest"]
 
 
+_MOST_BYTES = 8 << 20
+_MOST_NODES = 1_000_000
+
+
 class Document(BaseModel):
     """Base of everything people write in YAML: frozen, unknown keys rejected, nothing coerced silently."""
 
@@ -30,13 +34,48 @@ def read_yaml(path: Path) -> Any:
         DocumentError: not there, not readable, or not YAML.
     """
     try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise DocumentError(f"{path} must have at most {_MOST_BYTES} bytes, as documents do, but has {size}.")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{path} must be a readable UTF-8 YAML file, but: {error}") from error
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none, brackets without an end
+        return _loaded(text)
+    # A date that is none, brackets without an end, a number out of all bounds.
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         raise DocumentError(f"{path} must be YAML, but: {error}") from error
+
+
+def _loaded(text: str) -> Any:
+    """What ``yaml.safe_load`` gives, unless aliases make it grow out of all bounds. Raises what that raises."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if (size := _size(node, {})) > _MOST_NODES:
+            raise ValueError(f"it must have at most {_MOST_NODES} values, but its aliases make {size:.2g} of them")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Values in a node, each alias counted as what it stands for. Raises ValueError for one that holds itself."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise ValueError("an alias must not stand for something that holds it")
+        return size
+    known[id(node)] = None
+    parts: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    known[id(node)] = size = 1 + sum(_size(part, known) for part in parts)
+    return size
 
 
 def read_document(path: Path, model: type[D]) -> D:

@@ -48,6 +48,8 @@ class Option:
     Nothing given is None; where it returns None, the field keeps its default. Raises DocumentError."""
     min: float | None = None
     max: float | None = None
+    infinite: bool = False
+    """Whether a number may be infinite: no limit."""
 
 
 def parse_duration(text: str | None, option: str) -> float | None:
@@ -102,15 +104,17 @@ def parse_names(text: str | None, option: str) -> tuple[str, ...] | None:
 
 
 def read_api_key(path: Path | None, option: str) -> str | None:
-    """The key that a file holds, without one that of the environment, None if that has none. Raises DocumentError."""
+    """The key that a file holds, without one that of the environment, None if that is not set. Raises DocumentError."""
     try:
-        text = os.environ.get(API_KEY_VARIABLE) if path is None else path.read_text(encoding="utf-8").strip()
+        # Windows' editors put a byte order mark before UTF-8.
+        text = os.environ.get(API_KEY_VARIABLE) if path is None else path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{option} must be a readable text file, but {path}: {error}.") from error
-    if path is None and not text:
+    if text is None:
         return None
-    if not text or not text.isascii() or not text.isprintable():
-        where = API_KEY_VARIABLE if path is None else path
+    # An empty one would let everybody in.
+    if not text or not text.isascii() or not text.isprintable() or text != text.strip():
+        where = API_KEY_VARIABLE if path is None else f"{path} ({option})"
         raise DocumentError(f"An API key must be one line of printable ASCII, but {where} doesn't hold one.")
     return text
 

@@ -22,7 +22,7 @@ import aiohttp
 from autotune.deploy_yaml import DeploymentFile
 from benchmarks.conditions import conditions_of
 
-__all__ = ["PATH", "Answer", "Server", "ask", "conditions", "connecting", "crowd", "form", "serving"]
+__all__ = ["PATH", "Answer", "Server", "ask", "conditions", "connecting", "crowd", "form", "resident_bytes", "serving"]
 
 PATH = "/v1/audio/transcriptions"
 PACKAGES = ("starlette", "uvicorn", "aiohttp")
@@ -42,11 +42,11 @@ class Server:
 
     def memory_bytes(self) -> int:
         """Resident, of the server and its children."""
-        return self.front_bytes() + sum(_resident_bytes(pid) for pid in self.worker_pids())
+        return self.front_bytes() + sum(resident_bytes(pid) for pid in self.worker_pids())
 
     def front_bytes(self) -> int:
         """Resident, of the process that speaks with clients."""
-        return _resident_bytes(self.process.pid)
+        return resident_bytes(self.process.pid)
 
     def metric(self, name: str) -> float:
         """Sum over all labels."""
@@ -55,7 +55,7 @@ class Server:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
 
-def _resident_bytes(pid: int) -> int:
+def resident_bytes(pid: int) -> int:
     """0 if it is gone."""
     with contextlib.suppress(OSError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()

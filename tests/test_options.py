@@ -1,6 +1,7 @@
 """Options: what stands on a command line reaches its field, what doesn't leaves the default; texts become values."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +32,12 @@ class Wishes:
     wait_s: Annotated[float, Option("How long.", "--wait", parse_duration)] = 60.0
     nights: Annotated[int | None, Option("How many.", min=1)] = None
     return_: Annotated[bool | None, Option("And back.", "--return/--no-return")] = None
+    share: Annotated[float, Option("Of the cost.")] = 0.5
+    most: Annotated[float, Option("Cost.", infinite=True)] = 1.0
     agent: str = "nobody"
+
+
+REST = {"share": 0.5, "most": 1.0, "agent": "nobody"}
 
 
 def asked(*arguments: str) -> dict[str, object]:
@@ -52,19 +58,26 @@ def asked(*arguments: str) -> dict[str, object]:
 
 
 def test_what_is_not_given_has_the_fields_default() -> None:
-    others = {"who": "me", "json": False, "nights": None, "return_": None, "agent": "nobody"}
+    others = {"who": "me", "json": False, "nights": None, "return_": None, **REST}
     assert asked("me", "--city", "Rome") == {**others, "city": "Rome", "wait_s": 60.0}
 
 
 def test_what_is_given_reaches_its_field() -> None:
     given = asked("me", "--wait", "2m", "--city", "Rome", "--nights", "3", "--no-return", "--json")
-    expected = {"city": "Rome", "wait_s": 120.0, "nights": 3, "return_": False, "agent": "nobody"}
+    expected = {"city": "Rome", "wait_s": 120.0, "nights": 3, "return_": False, **REST}
     assert given == {"who": "me", "json": True, **expected}
 
 
 def test_a_wrong_text_names_the_option_as_it_was_written() -> None:
     with pytest.raises(DocumentError, match=r"--wait must be a positive duration"):
         asked("me", "--city", "Rome", "--wait", "soon")
+
+
+@pytest.mark.parametrize("given", [("--share", "nan"), ("--share", "inf"), ("--most", "nan"), ("--most", "-inf")])
+def test_a_number_is_finite_unless_it_may_be_no_limit(given: tuple[str, str]) -> None:
+    with pytest.raises(DocumentError, match=f"{given[0]} must be a finite number, but got {given[1]}"):
+        asked("me", "--city", "Rome", *given)
+    assert asked("me", "--city", "Rome", "--most", "inf")["most"] == math.inf
 
 
 def test_tunes_default_of_the_guard_is_the_guards() -> None:
@@ -98,8 +111,6 @@ def test_a_key_is_the_files_or_the_environments(tmp_path: Path, monkeypatch: pyt
     file.write_text("in the file\n", encoding="utf-8")
     monkeypatch.delenv(API_KEY_VARIABLE, raising=False)
     assert read_api_key(None, "--api-key-file") is None
-    monkeypatch.setenv(API_KEY_VARIABLE, "")
-    assert read_api_key(None, "--api-key-file") is None
     monkeypatch.setenv(API_KEY_VARIABLE, "in the environment")
     assert read_api_key(None, "--api-key-file") == "in the environment"
     assert read_api_key(file, "--api-key-file") == "in the file"
@@ -114,9 +125,10 @@ def test_a_key_that_no_header_can_carry_is_refused(
     with pytest.raises(DocumentError, match=f"one line of printable ASCII, but {file}"):
         read_api_key(file, "--api-key-file")
     monkeypatch.setenv(API_KEY_VARIABLE, content)
-    if content:
-        with pytest.raises(DocumentError, match=f"one line of printable ASCII, but {API_KEY_VARIABLE}"):
-            read_api_key(None, "--api-key-file")
+    with pytest.raises(DocumentError, match=f"one line of printable ASCII, but {API_KEY_VARIABLE}"):
+        read_api_key(None, "--api-key-file")
+    file.write_bytes(b"\xef\xbb\xbfkey\r\n")
+    assert read_api_key(file, "--api-key-file") == "key", "as Windows' editors write it"
 
 
 def test_a_key_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from autotune.errors import DocumentError
 from autotune.options import MODEL, Option
 
 __all__ = ["JsonOption", "ModelOption", "command_line", "with_options"]
@@ -38,8 +40,11 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
         values = {}
         for name, (_, _, option) in table.items():
             value = given.pop(name)
+            shown = option.name or f"--{name.replace('_', '-')}"
             if option.read is not None:
-                value = option.read(value, option.name or f"--{name.replace('_', '-')}")
+                value = option.read(value, shown)
+            elif isinstance(value, float) and not (math.isfinite(value) or (value > 0 and option.infinite)):
+                raise DocumentError(f"{shown} must be a finite number, but got {value}.")
             if value is not None:
                 values[name] = value
         command(options=cls(**values), **given)

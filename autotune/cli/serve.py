@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import select
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -52,6 +56,8 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         raise EngineUnavailableError(
             f'Serving needs {error.name}, which is not installed. Install it: pip install "funasr-autotune[serve]".'
         ) from error
+    # An export that is under way ends as it does by Ctrl-C, with its process and its files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     model = measured_model(document, options.model)
     artifact = measured_artifact(document, model)
     punctuation = measured_punctuation(document)
@@ -73,7 +79,21 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
 
 
 def _tell(text: str) -> None:
-    print(f"autotune: {text}", file=sys.stderr, flush=True)
+    """Write a line to stderr, past its buffer: a log that is full, or that nobody reads, must not stop the server."""
+    _write(sys.stderr, f"autotune: {text}\n")
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """Write to a stream what it takes at once. Neither raises nor waits."""
+    left = text.encode(errors="replace")
+    with contextlib.suppress(OSError, ValueError):
+        if stream is None:
+            return
+        poll = select.poll()
+        poll.register(stream, select.POLLOUT)
+        # A pipe that can be written to takes as much as this at once (pipe(7)).
+        while left and poll.poll(0):
+            left = left[os.write(stream.fileno(), left[: select.PIPE_BUF]) :]
 
 
 def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
@@ -89,4 +109,6 @@ def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
     _tell(f"takes {limits.queue_s:.0f} s of audio in, {limits.streams} streams {interims}")
     if json_:
         facts = {"url": url, "deployment": deployment.key, "max_queue_s": limits.queue_s}
-        print(json.dumps({**facts, "max_streams": limits.streams, "interim_results": service.interims}), flush=True)
+        _write(
+            sys.stdout, json.dumps({**facts, "max_streams": limits.streams, "interim_results": service.interims}) + "\n"
+        )

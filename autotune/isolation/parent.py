@@ -67,6 +67,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     imports: Collection[str] = (),
     stop: Stop | None = None,
     watch: Watch | None = None,
+    inherited: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """Run ``package.module:function`` in a fresh process and return the dict that it returns.
 
@@ -87,6 +88,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
             are forked from it. Where that can't be, each child imports for itself.
         stop: lets another thread end the child.
         watch: when the child is ended because it stands still; None: never.
+        inherited: descriptors that the child gets, by the same numbers; not together with ``imports``.
 
     Raises:
         AutotuneError: the child raised it; class and message are kept.
@@ -102,7 +104,7 @@ def run_task(  # noqa: PLR0913 - keywords, each of them optional but for the lim
     kills_before = oom_kill_counts()
     messages = _Messages(on_event)
     starter = start(tuple(imports), ids, environment(threads), deadline, stop)
-    with started({"task": task, "payload": payload, "cpus": ids}, starter) as child:
+    with started({"task": task, "payload": payload, "cpus": ids}, starter, inherited) as child:
         stillness = Stillness(child.process, child.page_fd, watch)
         timed_out = not _listen(child, messages, deadline, stop, stillness)
     # A result counts however the child ended after it: runtimes crash or hang in their own clean-up.

@@ -42,7 +42,7 @@ class ChildProcess:
 
 
 @contextlib.contextmanager
-def started(request: dict[str, Any], start: Start) -> Iterator[ChildProcess]:
+def started(request: dict[str, Any], start: Start, inherited: tuple[int, ...] = ()) -> Iterator[ChildProcess]:
     """Start a child that reads ``request`` on stdin; at the end of the block its whole group is killed and reaped.
 
     It gets a session, a working directory and a TMPDIR of its own; the directory is removed with all that is in it.
@@ -60,7 +60,7 @@ def started(request: dict[str, Any], start: Start) -> Iterator[ChildProcess]:
         page_fd = _page()
         stack.callback(os.close, page_fd)
         try:
-            process = start(Outfit(folder, stdin.fileno(), log.fileno(), write_fd, page_fd))
+            process = start(Outfit(folder, stdin.fileno(), log.fileno(), write_fd, page_fd, inherited))
         finally:
             # Only the child's copy is left, so that the pipe's end is the child's.
             os.close(write_fd)

@@ -45,6 +45,8 @@ class Outfit:
     """Write end of the pipe for its events and its result."""
     page: int
     """The page of its activity."""
+    inherited: tuple[int, ...] = ()
+    """More descriptors that it shall have, by the same numbers."""
 
 
 class Handle(ABC):
@@ -123,7 +125,7 @@ def spawn(outfit: Outfit, variables: dict[str, str]) -> Spawned:
         stdin=outfit.stdin,
         stdout=outfit.log,
         stderr=outfit.log,
-        pass_fds=(outfit.pipe, outfit.page),
+        pass_fds=(outfit.pipe, outfit.page, *outfit.inherited),
         cwd=outfit.folder,
         env=variables | {"TMPDIR": outfit.folder},
         # Ctrl-C on the terminal reaches the tuner alone, which then ends the child, and the child's number is that of

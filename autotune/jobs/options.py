@@ -104,7 +104,8 @@ class TuneOptions:
         float,
         Option(
             "Largest increase of the error rate over the reference, absolute: 0.005 is half a percentage point; inf: "
-            "no limit."
+            "no limit.",
+            infinite=True,
         ),
     ] = 0.005
     """``inf``: texts are judged, but nothing is rejected."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from autotune.errors import AutotuneError
@@ -59,6 +59,8 @@ class Admission:
         self._rtfx = rtfx
         self.queued_s = 0.0
         self.requests = 0
+        self._recordings = 0
+        """Requests whose audio is in ``queued_s``."""
         self.streams = 0
         self.draining = False
         """Whether the server stops: nothing new is taken in any more."""
@@ -68,16 +70,62 @@ class Admission:
         """Requests and streams that are accepted and not answered yet."""
         return self.requests + self.streams
 
-    def check(self, audio_s: float = 0.0) -> None:
-        """Raise Rejected if a recording of this length would be turned away now."""
-        limits = self.limits
-        self._check_draining()
-        self._check_length(audio_s)
-        if self.requests >= limits.requests:
-            raise self._full("too_many_requests", f"{limits.requests} requests are being answered")
-        self._check_queue(audio_s)
+    def check(self) -> None:
+        """Raise Rejected if a recording would be turned away now, whatever its length."""
+        self._check_place()
+        self._check_audio(0.0)
 
-    def _check_length(self, audio_s: float) -> None:
+    def check_stream(self) -> None:
+        """Raise Rejected if a stream would be turned away now."""
+        self._check_draining()
+        if self.streams >= self.limits.streams:
+            raise self._full("too_many_streams", f"{self.limits.streams} streams are being heard")
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for a request whose audio isn't known yet. Raises Rejected."""
+        self._check_place()
+        self.requests += 1
+        try:
+            yield
+        finally:
+            self.requests -= 1
+
+    @contextlib.contextmanager
+    def audio(self, audio_s: float) -> Iterator[None]:
+        """Hold room for the audio of what has a place, also while the server stops: it was begun. Raises Rejected."""
+        self._check_audio(audio_s)
+        self._recordings += 1
+        self.queued_s += audio_s
+        try:
+            yield
+        finally:
+            self._recordings -= 1
+            # Exactly 0 once nothing is left: the rounding errors of sums would count as a queue.
+            self.queued_s = max(0.0, self.queued_s - audio_s) if self._recordings else 0.0
+
+    @contextlib.contextmanager
+    def recording(self, audio_s: float) -> Iterator[None]:
+        """Hold a place and room for a recording. Raises Rejected."""
+        with self.place(), self.audio(audio_s):
+            yield
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Hold a place for a stream. Raises Rejected."""
+        self.check_stream()
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def _check_place(self) -> None:
+        self._check_draining()
+        if self.requests >= self.limits.requests:
+            raise self._full("too_many_requests", f"{self.limits.requests} requests are being answered")
+
+    def _check_audio(self, audio_s: float) -> None:
         limits = self.limits
         if audio_s > limits.duration_s:
             raise Rejected(
@@ -85,48 +133,9 @@ class Admission:
                 f"A recording must be at most {limits.duration_s:g} s long, but this one has {audio_s:.0f} s. Cut it.",
                 status=413,
             )
-
-    def _check_queue(self, audio_s: float) -> None:
         # An empty queue takes any length that is allowed, or a recording longer than the queue would never be accepted.
-        if self.queued_s and self.queued_s + audio_s > self.limits.queue_s:
+        if self.queued_s and self.queued_s + audio_s > limits.queue_s:
             raise self._full("queue_full", f"{self.queued_s:.0f} s of audio are waiting")
-
-    @contextlib.contextmanager
-    def recording(self, audio_s: float = 0.0) -> Iterator[Callable[[float], None]]:
-        """Hold a place for a recording. Raises Rejected.
-
-        Where its length isn't known before it is opened, what is yielded takes it then, once, and raises Rejected too.
-        """
-        self.check(audio_s)
-        self.requests += 1
-        self.queued_s += audio_s
-        held_s = audio_s
-
-        def settle(opened_s: float) -> None:
-            nonlocal held_s
-            self._check_length(opened_s)
-            self._check_queue(opened_s)
-            self.queued_s += opened_s
-            held_s += opened_s
-
-        try:
-            yield settle
-        finally:
-            self.requests -= 1
-            # Exactly 0 once nothing is left: the rounding errors of sums would count as a queue.
-            self.queued_s = max(0.0, self.queued_s - held_s) if self.requests else 0.0
-
-    @contextlib.contextmanager
-    def stream(self) -> Iterator[None]:
-        """Hold a place for a stream. Raises Rejected."""
-        self._check_draining()
-        if self.streams >= self.limits.streams:
-            raise self._full("too_many_streams", f"{self.limits.streams} streams are being heard")
-        self.streams += 1
-        try:
-            yield
-        finally:
-            self.streams -= 1
 
     def _check_draining(self) -> None:
         if self.draining:

@@ -47,6 +47,11 @@ class Chunker(Protocol):
         """End the recording; returns the segments that are left."""
         ...
 
+    @property
+    def needed(self) -> int:
+        """The first sample that a later segment may still hold."""
+        ...
+
 
 class Chunkers:
     """Makes a chunker for each recording of a deployment. Owns the VAD model; may be used by many threads."""
@@ -120,6 +125,10 @@ class _WholeChunker:
             return []
         return [Piece(0, blocks[0] if len(blocks) == 1 else np.concatenate(blocks))]
 
+    @property
+    def needed(self) -> int:
+        return 0
+
 
 class _WindowChunker:
     """Fixed windows: equal ones of a known length, else plain ones with the last two balanced."""
@@ -148,6 +157,10 @@ class _WindowChunker:
             window = max(window, end - start)
         spans = equal_windows(end - start, window, self._overlap)
         return [self._cut(Span(start + span.start, start + span.stop)) for span in spans]
+
+    @property
+    def needed(self) -> int:
+        return self._start
 
     def _settled(self) -> Span | None:
         """The next window, if it is sure by now what it is."""
@@ -182,6 +195,10 @@ class _VadChunker:
 
     def finish(self) -> list[Piece]:
         return self._cut(self._spans.push(self._track.finish()) + self._spans.finish())
+
+    @property
+    def needed(self) -> int:
+        return self._spans.needed
 
     def _cut(self, spans: list[Span]) -> list[Piece]:
         # The last frame is padded, so what lies in it may end after the recording does.

@@ -65,6 +65,11 @@ class Dispatcher:
         self._changed = threading.Condition()
         # Its clock is ``time.perf_counter``.
         self._scheduler: Scheduler[SegmentJob] = Scheduler(policy, len(engines))
+        self._owners: dict[object, Sequence[object]] = {}
+        """Engine's number, or what else ``tell`` was called for → the owners of the batch that it runs."""
+        self._telling = threading.Lock()
+        self.on_running: Callable[[list[object]], None] | None = None
+        """Called with the owners of all that runs, before a batch runs and after it; must be quick."""
         self._closed = False
         places = cpus or [None] * len(engines)
         self._threads = [
@@ -105,9 +110,17 @@ class Dispatcher:
             self._changed.notify_all()
 
     def queue(self) -> QueueFacts:
-        """How much waits and runs now."""
+        """How much waits, and what runs now."""
         with self._changed:
             return self._scheduler.facts(time.perf_counter())
+
+    def tell(self, place: object, owners: Sequence[object]) -> None:
+        """Have ``on_running`` called: what runs at a place is of these owners now; of none, nothing does."""
+        if self.on_running is None:
+            return
+        with self._telling:
+            self._owners[place] = owners
+            self.on_running([owner for owners in self._owners.values() for owner in owners])
 
     def close(self) -> None:
         """Let running batches finish, fail what still waits, end the threads; idempotent."""
@@ -124,11 +137,13 @@ class Dispatcher:
         # In the thread itself: binding goes by thread, and those that it starts inherit it.
         keep_on(place)
         while (jobs := self._next(number)) is not None:
+            self.tell(number, [job.owner for job in jobs])
             results: Sequence[Decoded | BaseException]
             try:
                 results = self._run(engine, jobs)
             except BaseException as error:  # noqa: BLE001 - whatever a runtime raises belongs to the caller waiting
                 results = [error] * len(jobs)
+            self.tell(number, ())
             self._finish(number, jobs, results)
 
     def _next(self, number: int) -> list[SegmentJob] | None:

@@ -35,6 +35,7 @@ class _Text:
     ids: Sequence[int]
     """What is to be classified next."""
     done: OnPunctuated
+    owner: object
 
 
 class Punctuator:
@@ -48,18 +49,20 @@ class Punctuator:
     ) -> None:
         """Start the thread; ``by_segment`` says whether segments can be punctuated before their recording ends."""
         self.by_segment = by_segment
+        self.tell: Callable[[Sequence[object]], None] = lambda _: None
+        """Called with the owners of a batch's texts before it runs, and with none after it; must be quick."""
         self._session, self._vocabulary, self._stats = session, vocabulary, stats
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[str, OnPunctuated]] = deque()
+        self._waiting: deque[tuple[str, OnPunctuated, object]] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="autotune-punctuation", daemon=True)
         self._thread.start()
 
-    def put(self, text: str, done: OnPunctuated) -> None:
-        """Queue a text; ``done`` is called by this stage's thread."""
+    def put(self, text: str, done: OnPunctuated, owner: object) -> None:
+        """Queue a text of an owner, see ``SegmentJob``; ``done`` is called by this stage's thread."""
         with self._changed:
             if not self._closed:
-                self._waiting.append((text, done))
+                self._waiting.append((text, done, owner))
                 self._changed.notify_all()
                 return
         done(_closed())
@@ -91,7 +94,7 @@ class Punctuator:
                 active.extend(text for text in (_begun(*one, self._vocabulary) for one in new) if text is not None)
                 if active:
                     self._step(active)
-        for _, done in new:
+        for _, done, _ in new:
             done(_closed())
         for text in active:
             text.done(_closed())
@@ -103,6 +106,7 @@ class Punctuator:
         while active and (len(batch) + 1) * max(longest, len(active[0].ids)) <= MOST_TOKENS:
             batch.append(active.popleft())
             longest = max(longest, len(batch[-1].ids))
+        self.tell([text.owner for text in batch])
         try:
             with running("batch"):
                 classes = self._session.classify([text.ids for text in batch])
@@ -110,6 +114,8 @@ class Punctuator:
             for text in batch:
                 text.done(error)
             return
+        finally:
+            self.tell(())
         for text, found in zip(batch, classes, strict=True):
             try:
                 text.ids = text.steps.send(found)
@@ -142,11 +148,11 @@ def load_punctuator(deployment: Deployment, folder: Path | None, stats: Stats) -
     return Punctuator(PunctuationSession(folder, stage.threads), vocabulary, stats, by_segment=by_segment)
 
 
-def _begun(text: str, done: OnPunctuated, vocabulary: PunctuationVocabulary) -> _Text | None:
+def _begun(text: str, done: OnPunctuated, owner: object, vocabulary: PunctuationVocabulary) -> _Text | None:
     """The text with its first step; None where it has no word, and is done."""
     steps = punctuate(text, vocabulary)
     try:
-        return _Text(steps, next(steps), done)
+        return _Text(steps, next(steps), done, owner)
     except StopIteration as end:
         done(end.value)
         return None

@@ -79,6 +79,8 @@ class Recognizer:
         self._dispatcher = Dispatcher(
             self._engines, deployment.batch, self._run, stats=self._stats, cpus=instance_cpus(deployment)
         )
+        if self._punctuator is not None:
+            self._punctuator.tell = partial(self._dispatcher.tell, "punctuation")
         self._path = IntakePath(
             chunkers=Chunkers(deployment.chunking),
             content=_as_it_is if waveforms else Frontend(model.frontend).features,
@@ -209,7 +211,7 @@ class Recognizer:
         return RecordingRequest(self._path, queue_limit_s(self.deployment), on_segment, asked=asked)
 
     def stream(
-        self, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING
+        self, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING, ahead_s: float = math.inf
     ) -> RecognizerStream:
         """A recording that arrives at its own pace; its segments are recognised as soon as they are settled.
 
@@ -217,9 +219,10 @@ class Recognizer:
             on_segment: called with each segment, in order, as soon as it and all before it are recognised (with windows
                 that overlap, never: what a segment says depends on the next). By a thread that has other work to do.
             asked: what is asked for beside the texts.
+            ahead_s: seconds of its segments that may wait for an engine; whoever feeds it faster has to wait.
         """
         self._check(asked)
-        return RecognizerStream(self._path, on_segment, asked=asked)
+        return RecognizerStream(self._path, on_segment, asked=asked, ahead_s=ahead_s)
 
     def stats(self) -> RecognizerStats:
         """Counters since loading or the last ``reset_stats``."""
@@ -230,8 +233,17 @@ class Recognizer:
         self._stats.reset()
 
     def queue(self) -> QueueFacts:
-        """How much waits for an engine, and for how long the oldest batch has been running."""
+        """How much waits for an engine, and what runs."""
         return self._dispatcher.queue()
+
+    def tell_running(self, on_running: Callable[[list[object]], None]) -> None:
+        """Have ``on_running`` called before each batch, and after it, with the ``owner`` of all requests in engines.
+
+        What punctuates is one of them.
+
+        By a thread that has other work to do, so it must be quick.
+        """
+        self._dispatcher.on_running = on_running
 
     def take_batches(self) -> list[BatchFacts]:
         """The batches that ran since the last call or ``reset_stats``, the last 4096 at most."""

@@ -113,6 +113,15 @@ class Request:
                 return self._places[missing].start_s
             return self._places[-1].end_s if self._places else 0.0
 
+    @property
+    def unsettled_s(self) -> float | None:
+        """Where the first segment begins that ``on_segment`` has not been called with; None: it has with all so far."""
+        with self._lock:
+            if self._handing_out:
+                return 0.0  # a caller who keeps audio learns of it next time
+            at = self._handed_out
+            return self._places[at].start_s if at < len(self._places) else None
+
     def fail(self, error: BaseException) -> None:
         """Give up: the future raises ``error``, unless it is settled already."""
         with self._lock:
@@ -124,7 +133,7 @@ class Request:
         if self._punctuator is None or not self._by_segment or isinstance(result, BaseException):
             self._take(position, result)
         else:
-            self._punctuator.put(clean_text(result.text), partial(self._punctuated, position, result))
+            self._punctuator.put(clean_text(result.text), partial(self._punctuated, position, result), self._owner)
 
     def _punctuated(self, position: int, decoded: Decoded, result: Punctuated | BaseException) -> None:
         self._take(position, result if isinstance(result, BaseException) else replace(decoded, punctuated=result))
@@ -185,4 +194,4 @@ class Request:
             else:
                 self.future.set_result(with_punctuation(transcript, result))
 
-        self._punctuator.put(transcript.text, done)
+        self._punctuator.put(transcript.text, done, self._owner)

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from autotune.deployment import Batch
 from autotune.recognizer.batching import OFFLINE, Queue, Queued, Wait, decide
 
-__all__ = ["Lots", "QueueFacts", "Scheduler", "Waiting"]
+__all__ = ["Lots", "QueueFacts", "RunningBatch", "Scheduler", "Waiting"]
 
 
 class Waiting(Protocol):
@@ -45,15 +45,24 @@ Segment = TypeVar("Segment", bound=Waiting)
 
 
 @dataclass(frozen=True)
+class RunningBatch:
+    """A batch that is in an engine."""
+
+    began_s: float
+    """When it was started, on the scheduler's clock."""
+    padded_s: float
+    """Seconds of its audio with padding: size × longest."""
+
+
+@dataclass(frozen=True)
 class QueueFacts:
-    """How much waits for an engine, and for how long the oldest batch has been running."""
+    """How much waits for an engine, and what runs."""
 
     segments: int
     audio_s: float
     oldest_s: float
     """Age of the segment that has waited longest; 0 where none waits, or all audio was there already."""
-    running_s: float
-    """Seconds since the oldest running batch was started; 0 while none runs."""
+    running: tuple[RunningBatch, ...]
 
 
 class Scheduler(Generic[Segment]):
@@ -68,8 +77,8 @@ class Scheduler(Generic[Segment]):
         """By number, in the order in which they came."""
         self._of_owner: dict[int, dict[int, Segment]] = {}
         """The owner's identity → what waits of it, by number."""
-        self._running: dict[int, float] = {}
-        """Engine's number → when its batch was started."""
+        self._running: dict[int, RunningBatch] = {}
+        """By engine's number."""
 
     def has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
         """Whether ``needed_s`` more seconds of an owner may wait; a lot longer than the limit waits alone.
@@ -111,12 +120,14 @@ class Scheduler(Generic[Segment]):
         first = self._waiting[numbers[0]]
         if first.together:
             numbers = list(self._of_owner[id(first.owner)])
-        self._running[engine] = now_s
-        return self._taken(numbers)
+        batch = self._taken(numbers)
+        padded_s = len(batch) * self._policy.padded_s(max(segment.audio_s for segment in batch))
+        self._running[engine] = RunningBatch(now_s, padded_s)
+        return batch
 
     def finished(self, engine: int) -> float:
         """The engine's batch has run; when it was started. It is idle from here on."""
-        return self._running.pop(engine)
+        return self._running.pop(engine).began_s
 
     def facts(self, now_s: float) -> QueueFacts:
         """How much waits and runs."""
@@ -125,7 +136,7 @@ class Scheduler(Generic[Segment]):
             segments=len(self._waiting),
             audio_s=sum(segment.audio_s for segment in self._waiting.values()),
             oldest_s=now_s - min(arrivals, default=now_s),
-            running_s=now_s - min(self._running.values(), default=now_s),
+            running=tuple(self._running.values()),
         )
 
     def _taken(self, numbers: Sequence[int]) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -27,9 +28,14 @@ class RecognizerStream:
     """One recording, fed piece by piece; for one thread, but ``abandon`` is for any. Made by ``Recognizer.stream``."""
 
     def __init__(
-        self, path: IntakePath, on_segment: Callable[[Segment], None] | None = None, *, asked: Asked = NOTHING
+        self,
+        path: IntakePath,
+        on_segment: Callable[[Segment], None] | None = None,
+        *,
+        asked: Asked = NOTHING,
+        ahead_s: float = math.inf,
     ) -> None:
-        self._path = path
+        self._path, self._ahead_s = path, ahead_s
         self._chunker = path.chunkers.new(None, live=True)
         # Trials don't ask for segments, and must do the same work as servers: a stream's are always handed out.
         self._request = Request(
@@ -46,6 +52,8 @@ class RecognizerStream:
     def feed(self, samples: Float32) -> None:
         """Take the next samples: float32 [any number], 16 kHz mono, in −1..1. The array may be used again at once.
 
+        Waits while as much of its segments waits for an engine as its maker allowed.
+
         Raises:
             AudioError: of another type or shape, or not finite.
             RuntimeError: after ``finish``, or the recognizer was closed.
@@ -58,6 +66,18 @@ class RecognizerStream:
         with self._path.turns, self._path.stats.stage("chunk"):
             pieces = self._chunker.push(own)
         self._queue(self._jobs(pieces))
+
+    @property
+    def owner(self) -> object:
+        """What ``Recognizer.tell_running`` calls it."""
+        return self._request
+
+    @property
+    def settled_s(self) -> float:
+        """Seconds from its beginning on which no text still to come depends; for the thread that feeds it."""
+        needed_s = self._chunker.needed / SAMPLE_RATE_HZ
+        unsettled_s = self._request.unsettled_s
+        return needed_s if unsettled_s is None else min(needed_s, unsettled_s)
 
     def interim(self) -> Future[str]:
         """The text of what isn't settled yet, of its last 15 s at most; it may change as more audio comes."""
@@ -119,7 +139,7 @@ class RecognizerStream:
 
     def _queue(self, jobs: list[SegmentJob]) -> None:
         if jobs:
-            self._path.dispatcher.put(jobs, gone=lambda: self._gone)
+            self._path.dispatcher.put(jobs, limit_s=self._ahead_s, gone=lambda: self._gone)
 
 
 def _nobody(_: Segment) -> None:
@@ -140,6 +160,11 @@ class RecordingRequest:
         self._intake = Intake(path, limit_s, asked=asked)
         self._reader = self._intake.reader()
         self._request = self._intake.begin(time.perf_counter(), on_segment)
+
+    @property
+    def owner(self) -> object:
+        """What ``Recognizer.tell_running`` calls it."""
+        return self._intake
 
     @property
     def future(self) -> Future[Transcript]:

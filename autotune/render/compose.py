@@ -30,6 +30,8 @@ class ComposeOptions:
     """Address of this machine that the port is published on; 0.0.0.0 for all."""
     port: int = serving.PORT
     """Published port."""
+    no_key: bool = False
+    """Start without a key as well: then anyone who reaches the port may ask."""
 
 
 def render_compose(document: DeploymentFile, options: ComposeOptions) -> Rendering:
@@ -58,7 +60,7 @@ def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any
     return {
         "image": options.image,
         "entrypoint": ["autotune"],
-        "command": serving.serve_arguments(),
+        "command": serving.serve_arguments(no_key=options.no_key),
         "restart": "unless-stopped",
         "init": True,
         "read_only": True,
@@ -107,7 +109,7 @@ def _notes(document: DeploymentFile) -> tuple[str, ...]:
         f"The image must hold autotune with its extra serve; {', '.join(serving.model_paths(document))} is read from "
         "this machine.",
         *serving.export_note(document, f"the volume cache ({serving.CACHE_PATH}, first filled from the image)"),
-        f"Set {API_KEY_VARIABLE} where compose runs; without it, anyone who reaches the port may use it.",
+        serving.key_note(f"Set {API_KEY_VARIABLE} where compose runs"),
         serving.knee_note(document),
     ]
     if document.deployment.pinning:

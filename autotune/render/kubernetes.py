@@ -50,6 +50,8 @@ class KubernetesOptions:
     """PersistentVolumeClaim for the artifacts; empty: the image holds them."""
     model_claim: str = ""
     """PersistentVolumeClaim that is mounted at the model's path; empty: the image holds the model there."""
+    no_key: bool = False
+    """Start without a key as well: then anyone who reaches the Service may ask."""
 
 
 def render_kubernetes(document: DeploymentFile, options: KubernetesOptions) -> Rendering:
@@ -138,7 +140,7 @@ def _container(document: DeploymentFile, options: KubernetesOptions) -> dict[str
     return {
         "name": "server",
         "image": options.image,
-        "command": ["autotune", *serving.serve_arguments(f"{MOUNT_PATH}/deploy.yaml")],
+        "command": ["autotune", *serving.serve_arguments(f"{MOUNT_PATH}/deploy.yaml", no_key=options.no_key)],
         "env": _environment(options),
         "ports": [{"name": "http", "containerPort": serving.PORT}],
         "resources": {"requests": resources, "limits": limits},
@@ -157,7 +159,7 @@ def _container(document: DeploymentFile, options: KubernetesOptions) -> dict[str
 
 
 def _environment(options: KubernetesOptions) -> list[dict[str, Any]]:
-    key = {"name": f"{options.name}{KEY_SUFFIX}", "key": "api-key", "optional": True}
+    key = {"name": f"{options.name}{KEY_SUFFIX}", "key": "api-key", "optional": options.no_key}
     return [
         {"name": "AUTOTUNE_DEPLOYMENT", "value": f"{MOUNT_PATH}/deploy.yaml"},
         {"name": "XDG_CACHE_HOME", "value": serving.CACHE_HOME},
@@ -211,7 +213,7 @@ def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, .
         f"The image must hold autotune with its extra serve, and the model ({', '.join(serving.model_paths(document))})"
         ", unless model_claim is mounted there.",
         *serving.export_note(document, f"{cache} ({serving.CACHE_PATH})"),
-        f"Without a secret {options.name}{KEY_SUFFIX} with the key api-key, anyone who reaches the Service may use it.",
+        serving.key_note(f"Make a secret {options.name}{KEY_SUFFIX} with the key api-key"),
     ]
     if _most(options) > options.replicas:
         knee = serving.knee_note(document)

@@ -61,8 +61,13 @@ def refuse_lost(document: DeploymentFile, target: str, *, hint: str = "", tune: 
 
 
 def one_line(text: str) -> str:
-    """A text without line breaks, so that a name out of a document can't leave its comment."""
-    return " ".join(text.split())
+    """A text without line breaks and control characters: a name out of a document must not leave its comment.
+
+    Nor may it speak to the terminal that shows it.
+    """
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split())
+    )
 
 
 def comments(lines: tuple[str, ...]) -> str:

@@ -28,6 +28,7 @@ __all__ = [
     "cores_note",
     "cpu_list",
     "export_note",
+    "key_note",
     "knee",
     "knee_note",
     "memory_mib",
@@ -43,7 +44,7 @@ PORT = 8000
 GRACE_S = 30
 """Seconds within which the server finishes its requests after SIGTERM."""
 STOP_S = GRACE_S + 15
-"""Seconds until it is killed: its own grace, and some for the way there."""
+"""Seconds until it is killed: its own grace, five in which it ends whatever hangs, and some for the way there."""
 
 IN_FLIGHT_METRIC = "autotune_requests_in_flight"
 DEPLOYMENT_PATH = "/etc/autotune/deploy.yaml"
@@ -54,9 +55,12 @@ CACHE_PATH = f"{CACHE_HOME}/autotune"
 _LONGEST_EXPORT_S = 600
 
 
-def serve_arguments(deployment: str = DEPLOYMENT_PATH, *, host: str = "0.0.0.0", port: int = PORT) -> list[str]:
-    """Arguments of ``autotune serve`` for a rendered deployment."""
-    return ["serve", deployment, "--host", host, "--port", str(port), "--grace-s", str(GRACE_S)]
+def serve_arguments(
+    deployment: str = DEPLOYMENT_PATH, *, host: str = "0.0.0.0", port: int = PORT, no_key: bool = False
+) -> list[str]:
+    """Arguments of ``autotune serve`` for a rendered deployment; ``no_key``: it starts without a key as well."""
+    arguments = ["serve", deployment, "--host", host, "--port", str(port), "--grace-s", str(GRACE_S)]
+    return [*arguments, "--no-key"] if no_key else arguments
 
 
 def startup_s(document: DeploymentFile) -> int:
@@ -93,6 +97,13 @@ def check_image(image: str) -> None:
     """Raise DocumentError unless a text can be the reference of a container image."""
     if not image or any(character.isspace() for character in image):
         raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
+
+
+def key_note(where: str) -> str:
+    """A note on the key of a server that is reached from elsewhere: ``where`` it is given."""
+    return (
+        f"{where}; without one, the server doesn't start unless no_key is set, and then anyone who reaches it may ask."
+    )
 
 
 def check_port(port: int) -> None:

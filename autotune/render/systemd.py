@@ -53,6 +53,8 @@ class SystemdOptions:
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = serving.PORT
+    no_key: bool = False
+    """Start without a key as well on another address than this machine's own: then anyone who reaches it may ask."""
 
 
 def render_systemd(document: DeploymentFile, options: SystemdOptions) -> Rendering:
@@ -120,7 +122,7 @@ def _placement(document: DeploymentFile) -> list[str]:
 
 def _command(options: SystemdOptions) -> str:
     """The command of ``ExecStart``, without specifiers, and without variables in its arguments."""
-    words = serving.serve_arguments(options.deployment, host=options.host, port=options.port)
+    words = serving.serve_arguments(options.deployment, host=options.host, port=options.port, no_key=options.no_key)
     return " ".join([_word(options.program), *(_word(word).replace("$", "$$") for word in words)])
 
 
@@ -142,8 +144,8 @@ def _notes(document: DeploymentFile, options: SystemdOptions) -> tuple[str, ...]
         serving.memory_note(document),
         f"{', '.join(serving.model_paths(document))} must be readable by every user: the service has one of its own.",
         *serving.export_note(document, serving.CACHE_PATH),
-        f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, anyone who "
-        "reaches the port may use it.",
+        f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, whoever is on "
+        "this machine may ask, and another host than 127.0.0.1 is served with no_key alone.",
         serving.knee_note(document),
     ]
     if document.deployment.pinning:

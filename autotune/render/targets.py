@@ -82,7 +82,13 @@ def target_options(target: str) -> dict[str, bool]:
 
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """An option's value in its own type: on the command line everything is text."""
-    if not isinstance(value, str) or int not in (hint, *get_args(hint)):
+    if not isinstance(value, str):
+        return value
+    if hint is bool:
+        if value not in ("true", "false"):
+            raise DocumentError(f"{name} must be true or false, but got {value!r}.")
+        return value == "true"
+    if int not in (hint, *get_args(hint)):
         return value
     try:
         return int(value)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import re
-import shutil
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
@@ -32,9 +32,10 @@ from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
 from autotune.recognizer.decoding import join_texts
-from autotune.serve.guard import BodyRules, RequestGuard
+from autotune.serve.guard import BodyRules, Callers, RequestGuard
 from autotune.serve.openai_api import CONTENT_TYPES, PATH, event, openapi, written
 from autotune.serve.service import Service
+from autotune.serve.uploads import received_form
 from autotune.serve.websocket import converse
 from autotune.serve.wire import BackendError
 
@@ -43,7 +44,6 @@ __all__ = ["build_app"]
 T = TypeVar("T")
 
 _PAGE = Path(__file__).parent / "page.html"
-_MOST_FIELDS = 32
 _CLIENT_GONE = 499
 _IGNORED = ("prompt", "temperature", "chunking_strategy", "include[]")
 """Fields that OpenAI's clients may send and that have no effect; the answer names them in ``X-Autotune-Ignored``."""
@@ -59,8 +59,9 @@ _CORS: dict[str, Any] = {
 def build_app(service: Service) -> Starlette:
     """The application of a service."""
     handlers = _Handlers(service)
-    rules = BodyRules(service.limits.body_bytes, service.options.idle_s, service.options.bytes_per_s)
-    origins = service.options.cors_origins
+    options = service.options
+    rules = BodyRules(service.limits.body_bytes, options.idle_s, options.bytes_per_s)
+    callers = Callers(options.api_key, options.cors_origins, (options.host.lower(),))
     return Starlette(
         routes=[
             Route("/", handlers.page),
@@ -75,10 +76,14 @@ def build_app(service: Service) -> Starlette:
         ],
         middleware=[
             # In front of the guard: a preflight has no key.
-            *([Middleware(CORSMiddleware, **_CORS, allow_origins=origins)] if origins else []),
+            *(
+                [Middleware(CORSMiddleware, **_CORS, allow_origins=options.cors_origins)]
+                if options.cors_origins
+                else []
+            ),
             Middleware(
                 RequestGuard,
-                api_key=service.options.api_key,
+                callers=callers,
                 rules=rules,
                 check=service.check_upload,
                 refuse=handlers.refusal,
@@ -90,6 +95,7 @@ def build_app(service: Service) -> Starlette:
             BackendError: handlers.failed,
             HTTPException: handlers.http,
             ClientDisconnect: handlers.gone,
+            Exception: handlers.unforeseen,
         },
     )
 
@@ -102,8 +108,9 @@ class _Handlers:
         return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
 
     async def healthz(self, _: Request) -> Response:
-        """Liveness: a process that answers need not be restarted."""
-        return JSONResponse({"status": "ok"})
+        """Liveness: 503 once the process should be restarted, because no worker has come up for too long."""
+        status = {"status": "no worker" if self.service.dead else "ok", "worker_within_s": self.service.absent_s}
+        return JSONResponse(status, 503 if self.service.dead else 200)
 
     async def readyz(self, _: Request) -> Response:
         service = self.service
@@ -143,19 +150,16 @@ class _Handlers:
 
     async def transcriptions(self, request: Request) -> Response:
         service, started = self.service, time.perf_counter()
-        async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-            sent = _parsed(form, service)
-            path = service.new_path()
-            try:
-                await asyncio.to_thread(_save, sent.file.file, path)
-                received = time.perf_counter()
-                service.metrics.spent("receive", received - started)
-                if sent.stream:
-                    return await self._streamed(request, path, sent)
-                transcript = await _while_connected(request, service.transcribe(path, sent.asked))
-            finally:
-                if not sent.stream:
-                    path.unlink(missing_ok=True)
+        with contextlib.ExitStack() as held:
+            held.enter_context(service.admission.place())
+            upload = held.enter_context(service.upload())
+            async with service.receiving.place(request.client.host if request.client else ""):
+                sent = _parsed(await received_form(request, upload), service)
+            upload.close()
+            service.metrics.spent("receive", time.perf_counter() - started)
+            if sent.stream:
+                return await self._streamed(request, upload.path, sent, held.pop_all())
+            transcript = await _while_connected(request, service.transcribe(upload.path, sent.asked))
         language = sent.asked.language or service.document.deployment.language
         text = written(transcript, sent.response_format, language)
         service.metrics.spent("total", time.perf_counter() - started)
@@ -164,10 +168,13 @@ class _Handlers:
         headers = {name: value for name, value in said.items() if value}
         return Response(text, media_type=CONTENT_TYPES[sent.response_format], headers=headers)
 
-    async def _streamed(self, request: Request, path: Path, sent: _TranscriptionForm) -> Response:
+    async def _streamed(
+        self, request: Request, path: Path, sent: _TranscriptionForm, held: contextlib.ExitStack
+    ) -> Response:
         """The text as server-sent events, each settled segment as soon as it is there.
 
         What turns the recording away before its first segment is an answer with that status, as without a stream.
+        ``held`` is given back once it is recognised, or given up.
         """
         service, deltas, said = self.service, asyncio.Queue[str | None](), ""
 
@@ -178,11 +185,14 @@ class _Handlers:
                 deltas.put_nowait(whole[len(said) :])
             said = whole
 
+        def over(_: object) -> None:
+            held.close()
+            deltas.put_nowait(None)
+
         work = asyncio.create_task(_while_connected(request, service.transcribe(path, sent.asked, settled)))
-        work.add_done_callback(lambda _: deltas.put_nowait(None))
+        work.add_done_callback(over)
         first = await deltas.get()
         if first is None and (error := work.exception()) is not None:
-            path.unlink(missing_ok=True)
             raise error
 
         async def events() -> AsyncIterator[str]:
@@ -201,7 +211,6 @@ class _Handlers:
                 yield event("error", message=service.without_paths(f"{error}"))
             finally:
                 work.cancel()
-                path.unlink(missing_ok=True)
 
         return StreamingResponse(events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
@@ -232,6 +241,10 @@ class _Handlers:
     async def failed(self, _: Request, error: Exception) -> Response:
         return self._error(503, f"{error} Send it again.", "recognizer_failed")
 
+    async def unforeseen(self, _: Request, error: Exception) -> Response:
+        """What nobody thought of, and uvicorn logs: the client gets an error, and nothing of what it says."""
+        return self._error(500, "The server failed on this request. Send it again.", "internal_error")
+
     async def http(self, _: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return self._error(error.status_code, error.detail, "invalid_request", headers=error.headers)
@@ -256,7 +269,6 @@ class _Handlers:
 
 @dataclass(frozen=True)
 class _TranscriptionForm:
-    file: UploadFile
     response_format: str
     stream: bool
     asked: Asked
@@ -265,8 +277,7 @@ class _TranscriptionForm:
 
 def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
     """The fields of a transcription request. Raises HTTPException 400."""
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
+    if not isinstance(form.get("file"), UploadFile):
         raise HTTPException(400, 'The form must hold the recording as the file "file", but it holds no such file.')
     response_format = form.get("response_format") or "json"
     if not isinstance(response_format, str) or response_format not in CONTENT_TYPES:
@@ -299,7 +310,7 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
         channel=cast("Channel", channel),
         hot_words=service.hot_words(hot_words),
     )
-    return _TranscriptionForm(file, response_format, stream, asked, tuple(ignored))
+    return _TranscriptionForm(response_format, stream, asked, tuple(ignored))
 
 
 def _prompted(prompt: str) -> tuple[str, ...]:
@@ -308,11 +319,6 @@ def _prompted(prompt: str) -> tuple[str, ...]:
         return checked_hot_words(re.split(r"[\s,，、;；]+", prompt))
     except DocumentError as error:
         raise HTTPException(400, f"prompt has the hot words. {error}") from error
-
-
-def _save(source: IO[bytes], path: Path) -> None:
-    with path.open("xb") as file:
-        shutil.copyfileobj(source, file, 1 << 20)
 
 
 async def _while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

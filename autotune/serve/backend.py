@@ -6,27 +6,34 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from autotune.audio.sound_part import MOST_S
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, TrialError
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.serve.live import LiveStream, StreamEvents
+from autotune.serve.quarantine import Quarantine
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
-from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus
+from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus, in_words
 
-__all__ = ["Backend", "Opening"]
+__all__ = ["GIVE_UP", "Backend", "Opening"]
 
 ATTEMPTS = 2
-"""Workers that may fail on one request: a recording that kills two would kill every worker that gets it."""
+"""Workers that may die while they have a job at work: one that kills two would kill every worker that gets it."""
 LIVED_S = 10.0
 """Seconds of being ready after which a lost worker is replaced at once."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Seconds before any other worker is replaced, doubled each time: one that can't start must not take all CPU."""
+GIVE_UP = 4
+"""Times ``absent_s`` without a worker after which the server ends: whoever started it shall start it anew."""
+LOOK_S = 1.0
+"""Seconds between two looks at the workers."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +47,101 @@ class Opening:
 
 
 @dataclass
-class _PendingFile:
+class _FileJob:
+    """A file that is accepted and not answered yet."""
+
+    number: int
     path: Path
     asked: Asked
     on_segment: Callable[[Segment], None] | None
     opening: Opening
     future: asyncio.Future[Transcript]
+    send: Callable[[Message], None]
     admitted: bool = False
-    attempts: int = 1
+    """Whether ``opening`` has admitted it, whichever worker opened it."""
+    begun: bool = False
+    """Whether the present worker has it."""
+    suspect: bool = False
+    """Whether a worker died while it had this job at work."""
+    busy: bool = False
+    """Whether the worker opens or reads it."""
+    attempts: int = 0
+    """Workers that died while they had it at work."""
     told: int = 0
     """Segments that ``on_segment`` has been called with."""
     skipped: int = 0
     """Of those, how many the present worker has sent again."""
 
+    @property
+    def over(self) -> bool:
+        return self.future.done()
+
+    def begin(self) -> None:
+        self.begun = self.busy = True
+        self.skipped = 0
+        self.send(
+            {
+                "op": "file",
+                "id": self.number,
+                "path": str(self.path),
+                "asked": asdict(self.asked),
+                "segments": self.on_segment is not None,
+                "most_s": self.opening.most_s,
+            }
+        )
+
+    def lost(self) -> None:
+        self.begun = self.busy = False
+
+    def blame(self, attempts: int) -> None:
+        self.attempts += 1
+        self.suspect = True
+        if self.attempts >= attempts:
+            self.fail(BackendError("The recognizer failed twice on this recording."))
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+    def receive(self, message: Message) -> None:
+        if self.future.done():
+            return
+        if "opened" in message:
+            self._opened(message["opened"])
+        elif "read" in message:
+            self.busy = False
+        elif "segment" in message:
+            # A worker that replaces another begins anew; the same recording is cut in the same way.
+            if self.skipped < self.told:
+                self.skipped += 1
+            elif self.on_segment is not None:
+                self.told += 1
+                self.skipped += 1
+                self.on_segment(segment_from(message["segment"]))
+        elif "done" in message:
+            self.future.set_result(transcript_from(message["done"]))
+        elif "error" in message:
+            self.future.set_exception(error_of(message["error"]))
+
+    def _opened(self, audio_s: float) -> None:
+        """Have the worker go on with a recording that is admitted; one that replaces another asks again."""
+        if not self.admitted:
+            try:
+                self.opening.admit(audio_s)
+            except Rejected as rejected:
+                self.fail(rejected)
+                return
+            self.admitted = True
+        self.send({"op": "go", "id": self.number})
+
 
 class Backend:
     """Gives every job to the working worker, and again to the next one if that is lost.
 
-    One worker works. A standby, if there is one, takes over all jobs when that one is lost. For the event loop in which
-    it was made.
+    One worker works. A standby, if there is one, takes over all jobs when that one is lost. Whatever was at work in a
+    worker when it died (what an engine ran, and what was being opened or read) is then suspected: the next worker gets
+    these jobs alone, one after the other, the oldest first, and all others after them. So one recording that kills
+    workers harms no other. For the event loop in which it was made.
     """
 
     def __init__(
@@ -75,19 +158,25 @@ class Backend:
             plan: what a worker runs.
             standby: keep a second one loaded.
             on_batches: called with the fields of each ``BatchFacts`` as they come.
-            on_restart: called with the reason when a worker is lost.
+            on_restart: called with the reason when a worker is lost, or can't be started.
         """
         self._plan, self._slots = plan, 2 if standby else 1
         self._on_batches, self._on_restart = on_batches, on_restart
         self._numbers = itertools.count(1)
-        self._files: dict[int, _PendingFile] = {}
-        self._streams: dict[int, LiveStream] = {}
+        self._jobs: dict[int, _FileJob | LiveStream] = {}
+        """What isn't answered, the oldest first."""
+        self._running: frozenset[int] = frozenset()
+        """Jobs that an engine of the working worker runs, as it has said last."""
+        self._quarantine = Quarantine()
         self._workers: dict[int, WorkerProcess] = {}
         self._working: WorkerProcess | None = None
         self._closing = asyncio.Event()
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._supervisors: list[asyncio.Task[None]] = []
-        self._watch: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._absent_s = 0.0
+        """Seconds, as looks count them, since there was a working worker."""
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises once no worker will come up any more; never done otherwise."""
         self.restarts = 0
         """Workers that were lost after they had been ready."""
 
@@ -95,6 +184,11 @@ class Backend:
     def ready(self) -> bool:
         """Whether a worker is loaded, warmed up and listening."""
         return self._working is not None
+
+    @property
+    def absent(self) -> bool:
+        """Whether there has been no worker for longer than requests wait for one."""
+        return self._absent_s > self._plan.absent_s
 
     @property
     def standing_by(self) -> int:
@@ -108,22 +202,22 @@ class Backend:
 
     async def start(self) -> None:
         """Start the first worker and wait until it is ready. Raises what its start raised."""
-        self._watch = asyncio.create_task(self._end_hung())
-        self._supervise_slot()
+        self._begin(self._watch())
+        self._begin(self._supervise(0))
         await self._first
         # Only now: two workers that load at once compete for the cores, and the server is ready later.
-        while len(self._supervisors) < self._slots:
-            self._supervise_slot()
+        for slot in range(1, self._slots):
+            self._begin(self._supervise(slot))
 
     async def close(self) -> None:
         """End the workers; jobs that still wait fail because the server stops."""
         self._closing.set()
         for worker in self._workers.values():
             worker.end()
-        if self._watch is not None:
-            self._watch.cancel()
-        await asyncio.gather(*self._supervisors, return_exceptions=True)
-        self._fail_all("the server is stopping")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.fail_all("the server is stopping")
+        if not self.gone.cancel():
+            self.gone.exception()  # asyncio warns of an exception that nobody looked at
 
     async def transcribe(
         self,
@@ -138,55 +232,88 @@ class Backend:
 
         Raises:
             AudioError: it can't be read.
-            Rejected: ``opening`` doesn't admit it.
-            BackendError: two workers failed on it.
+            Rejected: ``opening`` doesn't admit it, or the same file has killed two workers lately, each while it was
+                alone at work.
+            BackendError: two workers failed on it, or none came up in time.
         """
+        if await self._quarantine.holds(path):
+            raise Rejected(
+                "quarantined", "The recognizer has failed on this recording twice. It is not tried again.", status=422
+            )
         # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
-        job = _PendingFile(path, asked, on_segment, opening, asyncio.get_running_loop().create_future())
-        self._files[number] = job
-        self._send(_file_order(number, job))
+        future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
+        job = _FileJob(number, path, asked, on_segment, opening, future, self._send)
+        self._take(job)
         try:
-            return await job.future
+            return await future
         except (asyncio.CancelledError, Rejected):
-            self._send({"op": "drop", "id": number})
+            if job.begun:
+                self._send({"op": "drop", "id": number})
             raise
         finally:
-            del self._files[number]
+            self._forget(number)
 
     def open(self, rate_hz: int, events: StreamEvents, asked: Asked = NOTHING) -> LiveStream:
         """Open a recording that arrives at its own pace, ``rate_hz`` samples a second; ``LiveStream.close`` ends it."""
         number = next(self._numbers)
-        stream = LiveStream(number, rate_hz, events, self._send, lambda: self._streams.pop(number, None), asked=asked)
-        self._streams[number] = stream
-        if self.ready:
-            stream.begin()
+        stream = LiveStream(number, rate_hz, events, self._send, lambda: self._forget(number), asked=asked)
+        self._take(stream)
         return stream
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do work for as long as the backend lives; if it fails, which nothing foresees, there is no backend."""
+
+        def over(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None and not self.gone.done():
+                self.gone.set_exception(error)
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(over)
+        self._tasks.append(task)
+
+    def _take(self, job: _FileJob | LiveStream) -> None:
+        if self.absent:
+            job.fail(self._no_worker())
+        self._jobs[job.number] = job
+        self._give()
+
+    def _forget(self, number: int) -> None:
+        if self._jobs.pop(number, None) is not None:
+            self._give()
+
+    def _give(self) -> None:
+        """Give the working worker the jobs that it hasn't: all, or where there are suspects, the oldest of them."""
+        if self._working is None:
+            return
+        jobs = [job for job in self._jobs.values() if not job.over]
+        suspects = [job for job in jobs if job.suspect]
+        for job in suspects[:1] or jobs:
+            if not job.begun:
+                job.begin()
 
     def _send(self, message: Message, content: bytes = b"") -> None:
         """Send to the working worker. Without one nothing is sent: ``_elect`` sends all jobs to the next."""
         if self._working is not None:
             self._working.send(message, content)
 
-    def _supervise_slot(self) -> None:
-        self._supervisors.append(asyncio.create_task(self._supervise(len(self._supervisors))))
-
     async def _supervise(self, slot: int) -> None:
         """Keep one worker alive until the backend closes. An error of the very first start ends the server instead."""
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set():
-            self._workers[slot] = worker = self._worker(slot)
+            worker = None
             try:
+                self._workers[slot] = worker = self._worker()
                 why = await worker.run()
-            except AutotuneError as error:
+            except Exception as error:  # noqa: BLE001 - no descriptor, no disk, anything: there must be a next worker
+                why = in_words(error) if isinstance(error, AutotuneError) else traceback.format_exc()
                 # What keeps the very first from starting (a wrong model, say) would keep every other as well.
                 if not self._first.done():
-                    self._first.set_exception(error)
+                    self._first.set_exception(error if isinstance(error, AutotuneError) else TrialError(why))
                     return
-                why = f"{error}"
             if self._closing.is_set():
                 return
-            if worker.ready_at is not None:
+            if worker is not None and worker.ready_at is not None:
                 self.restarts += 1
                 pause_s = 0.0 if time.monotonic() - worker.ready_at > LIVED_S else FIRST_PAUSE_S
             self._on_restart(why)
@@ -194,10 +321,9 @@ class Backend:
                 await asyncio.wait_for(self._closing.wait(), pause_s)
             pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * pause_s))
 
-    def _worker(self, slot: int) -> WorkerProcess:
+    def _worker(self) -> WorkerProcess:
         return WorkerProcess(
             self._plan,
-            f"worker-{slot}",
             on_ready=self._elect,
             on_message=self._receive,
             on_lost=self._lost,
@@ -210,25 +336,26 @@ class Backend:
         if self._working is not None or self._closing.is_set():
             return
         self._working = worker
+        self._absent_s = 0.0
         if not self._first.done():
             self._first.set_result(None)
-        for number, job in self._files.items():
-            self._send(_file_order(number, job))
-        for stream in list(self._streams.values()):
-            stream.begin()
+        self._give()
 
     def _lost(self, worker: WorkerProcess) -> None:
-        """Fail jobs that have met two dying workers; the others continue on the standby, or wait for a new worker."""
+        """Suspect what was at work; all jobs continue on the standby, or wait for a new worker."""
         if worker is not self._working:
             return  # a standby, which had no jobs
         self._working = None
-        for job in self._files.values():
-            job.attempts += 1
-            job.skipped = 0
-            if job.attempts > ATTEMPTS and not job.future.done():
-                job.future.set_exception(BackendError("The recognizer failed twice on this recording."))
-        for stream in list(self._streams.values()):
-            stream.lost(ATTEMPTS)
+        at_work = [job for job in self._jobs.values() if job.begun and (job.busy or job.number in self._running)]
+        self._running = frozenset()
+        for job in self._jobs.values():
+            job.lost()
+        if self._closing.is_set():
+            return
+        for job in at_work:
+            job.blame(ATTEMPTS)
+        if len(at_work) == 1 and isinstance(at_work[0], _FileJob):
+            self._quarantine.note(at_work[0].path)
         if (standby := next((each for each in self._workers.values() if each.ready), None)) is not None:
             self._elect(standby)
 
@@ -237,60 +364,45 @@ class Backend:
             return  # the standby's reports
         if "status" in message:
             self._on_batches(message["status"]["batches"])
-            return
-        number = message["id"]
-        if (stream := self._streams.get(number)) is not None:
-            stream.receive(message)
-            return
-        job = self._files.get(number)
-        if job is None or job.future.done():
-            return
-        if "opened" in message:
-            self._opened(number, job, message["opened"])
-        elif "segment" in message:
-            # A worker that replaces another begins anew; the same recording is cut in the same way.
-            if job.skipped < job.told:
-                job.skipped += 1
-            elif job.on_segment is not None:
-                job.told += 1
-                job.skipped += 1
-                job.on_segment(segment_from(message["segment"]))
-        elif "done" in message:
-            job.future.set_result(transcript_from(message["done"]))
-        elif "error" in message:
-            job.future.set_exception(error_of(message["error"]))
+            self._clear_streams()
+        elif "running" in message:
+            self._running = frozenset(message["running"])
+        elif (job := self._jobs.get(message["id"])) is not None:
+            suspect = job.suspect
+            job.receive(message)
+            if suspect and not job.suspect:
+                self._give()
 
-    def _opened(self, number: int, job: _PendingFile, audio_s: float) -> None:
-        """Have the worker go on with a recording that is admitted; one that replaces another asks again."""
-        if not job.admitted:
-            try:
-                job.opening.admit(audio_s)
-            except Rejected as rejected:
-                job.future.set_exception(rejected)
+    def _clear_streams(self) -> None:
+        """Suspect streams no longer whose audio has all been heard, without a text that would have cleared them."""
+        for job in self._jobs.values():
+            if isinstance(job, LiveStream) and job.suspect and job.begun and not job.busy and self.status.idle:
+                job.suspect = False
+                self._give()
                 return
-            job.admitted = True
-        self._send({"op": "go", "id": number})
 
-    async def _end_hung(self) -> None:
-        while True:
-            await asyncio.sleep(1.0)
+    async def _watch(self) -> None:
+        """Look at the workers, and at whether there is one."""
+        before = time.monotonic()
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), LOOK_S)
+            # At most: while this process itself was frozen, nobody was looked at.
+            step_s, before = min(time.monotonic() - before, 2 * LOOK_S), time.monotonic()
             for worker in self._workers.values():
-                worker.end_if_hung()
+                worker.look(step_s)
+            if not self.ready and self._first.done():
+                self._absent_s += step_s
+            if self.absent:
+                for job in self._jobs.values():
+                    job.fail(self._no_worker())
+            if self._absent_s > GIVE_UP * self._plan.absent_s:
+                raise self._no_worker()
 
-    def _fail_all(self, why: str) -> None:
-        for job in self._files.values():
-            if not job.future.done():
-                job.future.set_exception(BackendError(f"This recording was not answered: {why}."))
-        for stream in list(self._streams.values()):
-            stream.fail(BackendError(f"This stream was not finished: {why}."))
+    def _no_worker(self) -> BackendError:
+        return BackendError(f"No recognizer came up within {self._plan.absent_s:g} s.")
 
-
-def _file_order(number: int, job: _PendingFile) -> Message:
-    return {
-        "op": "file",
-        "id": number,
-        "path": str(job.path),
-        "asked": asdict(job.asked),
-        "segments": job.on_segment is not None,
-        "most_s": job.opening.most_s,
-    }
+    def fail_all(self, why: str) -> None:
+        """End all jobs with an error that says why."""
+        for job in self._jobs.values():
+            job.fail(BackendError(f"This recording was not answered: {why}."))

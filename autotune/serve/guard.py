@@ -1,23 +1,25 @@
-"""Guards in front of the application: who may ask, how much may be sent, and how slowly."""
+"""Guards in front of the application: who may ask, from which pages, how much may be sent, and how slowly."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.recognizer.admission import Rejected
 
-__all__ = ["BodyRules", "RequestGuard"]
+__all__ = ["BodyRules", "Callers", "Pace", "RequestGuard"]
 
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")
 """Paths that are answered without a key; the page asks its user for one. A WebSocket at ``/`` needs it."""
-_AT_ONCE_BYTES = 1 << 20
+_AT_ONCE_BYTES = 256 << 10
 """Bytes that are passed on together: each part is written by a thread, which costs as much as a hundred kilobytes."""
 
 
@@ -27,9 +29,84 @@ class BodyRules:
 
     most_bytes: int
     idle_s: float
-    """Longest silence of a sender, seconds."""
+    """Longest silence of a sender, seconds; and the window over which its speed is judged."""
     bytes_per_s: float
-    """Slowest average speed; the first ``idle_s`` seconds are free."""
+    """Slowest speed."""
+
+
+class Pace:
+    """How fast a client sends, window by window: on average, one that has sent much might drip for hours."""
+
+    def __init__(self, window_s: float, bytes_per_s: float) -> None:
+        self._window_s, self._least = window_s, window_s * bytes_per_s
+        self._waited_s, self._bytes = 0.0, 0
+
+    def took(self, waited_s: float, count: int) -> bool:
+        """Count bytes for which the client was waited for; whether it is too slow."""
+        self._waited_s += waited_s
+        self._bytes += count
+        if self._waited_s < self._window_s:
+            return False
+        slow = self._bytes < self._least
+        self._waited_s, self._bytes = 0.0, 0
+        return slow
+
+
+@dataclass(frozen=True)
+class Callers:
+    """Who may ask."""
+
+    api_key: str | None
+    """See ``ServeOptions``."""
+    origins: Collection[str] = ()
+    """Of web pages, beside the server's own; ``*``: any."""
+    hosts: Collection[str] = ()
+    """Names of the server, beside ``localhost`` and addresses, that its own page may be asked for by."""
+
+    def check(self, scope: Scope) -> None:
+        """Raise Rejected unless who asks may ask."""
+        headers = Headers(scope=scope)
+        if self.api_key is None:
+            self._check_origin(headers)
+        elif scope["type"] == "websocket" or scope["path"] not in OPEN_PATHS:
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket.
+            offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else scope.get("subprotocols", [])
+            # Compared in constant time, or the time would tell how much of a guessed key is right.
+            if not any(hmac.compare_digest(key.encode(), self.api_key.encode()) for key in offered):
+                raise Rejected(
+                    "unauthorised",
+                    'Send the key as "Authorization: Bearer KEY", or with a WebSocket as a subprotocol.',
+                    status=401,
+                )
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Without a key, any page that a user of this machine opens could ask: browsers say which page it is."""
+        origin = headers.get("origin")
+        if origin is None or origin in self.origins or "*" in self.origins:
+            return
+        host = headers.get("host", "")
+        # The name as well: one that an attacker's name server answers for may point to this machine (DNS rebinding).
+        if origin.lower().partition("://")[2] == host.lower() and self._is_own(host):
+            return
+        raise Rejected(
+            "foreign_page",
+            f"Pages of {origin[:200]!r} may not ask this server. It allows them with --cors-origin, or with a key.",
+            status=403,
+        )
+
+    def _is_own(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if name == "localhost" or name in self.hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 class RequestGuard:
@@ -39,7 +116,7 @@ class RequestGuard:
         self,
         app: ASGIApp,
         *,
-        api_key: str | None,
+        callers: Callers,
         rules: BodyRules,
         check: Callable[[], None],
         refuse: Callable[[Rejected], ASGIApp],
@@ -48,62 +125,52 @@ class RequestGuard:
 
         Args:
             app: what is guarded.
-            api_key: see ``ServeOptions``.
+            callers: who may ask.
             rules: the limits of bodies.
             check: raises Rejected if an upload would be turned away whatever it holds.
             refuse: the answer to a request that is turned away.
         """
-        self._app, self._rules, self._check, self._refuse = app, rules, check, refuse
-        self._key = None if api_key is None else api_key.encode()
+        self._app, self._callers, self._rules, self._check, self._refuse = app, callers, rules, check, refuse
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or turn it away."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        body = None
+        if scope["type"] == "http":
+            body = _Body(self._rules, scope, receive, send)
+            receive, send = body.receive, body.send
         try:
-            self._authorise(scope)
-            if scope["type"] == "http" and scope["method"] == "POST":
+            self._callers.check(scope)
+            if body is not None and scope["method"] == "POST":
                 self._check()
-                body = _Body(self._rules, receive, send)
-                receive, send = body.receive, body.send
-                body.check_announced(Headers(scope=scope).get("content-length", ""))
+            if body is not None:
+                body.check_announced()
             await self._app(scope, receive, send)
         except Rejected as rejected:
             await self._refuse(rejected)(scope, receive, send)
-
-    def _authorise(self, scope: Scope) -> None:
-        if self._key is None or (scope["type"] == "http" and scope["path"] in OPEN_PATHS):
-            return
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket.
-        offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else scope.get("subprotocols", [])
-        # Compared in constant time, or the time would tell how much of a guessed key is right.
-        if not any(hmac.compare_digest(key.encode(), self._key) for key in offered):
-            raise Rejected(
-                "unauthorised",
-                'Send the key as "Authorization: Bearer KEY", or with a WebSocket as a subprotocol.',
-                status=401,
-            )
 
 
 class _Body:
     """A body that must come in time and stay within the limit."""
 
-    def __init__(self, rules: BodyRules, receive: Receive, send: Send) -> None:
+    def __init__(self, rules: BodyRules, scope: Scope, receive: Receive, send: Send) -> None:
         self._rules, self._receive, self._send = rules, receive, send
-        self._started = time.monotonic()
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "0")
+        self._announced = int(length) if length.isdigit() else 0
+        self._complete = not self._announced and "transfer-encoding" not in headers
+        self._pace = Pace(rules.idle_s, rules.bytes_per_s)
         self._received = 0
-        self._begun = self._complete = False
 
-    def check_announced(self, length: str) -> None:
+    def check_announced(self) -> None:
         """Raise Rejected if it will be too large."""
-        if length.isdigit() and int(length) > self._rules.most_bytes:
-            self._begun = True
+        if self._announced > self._rules.most_bytes:
             raise self._too_large()
 
     async def receive(self) -> Message:
-        """The next mebibyte, or what is left. Raises Rejected if it doesn't come in time, or is too much."""
+        """The next quarter of a mebibyte, or what is left. Raises Rejected if it comes too slowly, or is too much."""
         if self._complete:
             return await self._receive()
         parts = bytearray()
@@ -117,26 +184,25 @@ class _Body:
 
     async def _part(self) -> Message:
         """The next part of the body, if it comes in time and the whole is not too large."""
-        self._begun = True
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._rules.idle_s):
                 message = await self._receive()
         except TimeoutError:
             raise self._too_slow() from None
         if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
+            count = len(message.get("body", b""))
+            self._received += count
             self._complete = not message.get("more_body", False)
             if self._received > self._rules.most_bytes:
                 raise self._too_large()
-            # By the average too: a byte every 29 s is never silent for too long, and would hold its place for ever.
-            allowed_s = self._rules.idle_s + self._received / self._rules.bytes_per_s
-            if not self._complete and time.monotonic() - self._started > allowed_s:
+            if self._pace.took(time.monotonic() - began, count) and not self._complete:
                 raise self._too_slow()
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on; amid the body it closes the connection, or the sender could hold it for ever."""
-        if message["type"] == "http.response.start" and self._begun and not self._complete:
+        """Pass an answer on; before the body's end it closes the connection, or the sender could hold it for ever."""
+        if message["type"] == "http.response.start" and not self._complete:
             message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
         await self._send(message)
 

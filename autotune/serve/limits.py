@@ -8,7 +8,16 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.admission import Limits
 from autotune.serve.options import ServeOptions
 
-__all__ = ["INTERIM_OF_S", "INTERIM_S", "STREAMS_SHARE", "hang_s", "interim_streams", "limits_of"]
+__all__ = [
+    "INTERIM_OF_S",
+    "INTERIM_S",
+    "STREAMS_SHARE",
+    "absent_s",
+    "answer_s",
+    "hang_s",
+    "interim_streams",
+    "limits_of",
+]
 
 QUEUE_FOR_S = 30.0
 """Seconds of work at the measured speed that the default queue holds."""
@@ -22,9 +31,11 @@ INTERIM_S = 1.0
 INTERIM_OF_S = 5.0
 """Seconds of audio that an interim result recognises on average: half of what is said without a pause."""
 HANG_FACTOR = 20.0
-"""A batch that runs for this many times what it was measured to take hangs."""
+"""A batch that runs for this many times what it was measured to take hangs; so does a request."""
 LEAST_HANG_S = 60.0
 """Seconds before which no batch counts as hanging."""
+LEAST_ABSENT_S, LOADS = 60.0, 10
+"""Seconds, and measured cold starts, that requests wait for a worker while there is none."""
 
 
 def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
@@ -49,8 +60,27 @@ def interim_streams(document: DeploymentFile) -> int:
     return int(STREAMS_SHARE * document.measurement.rtfx.median / cost)
 
 
-def hang_s(document: DeploymentFile) -> float:
-    """Seconds after which a running batch hangs."""
+def hang_s(document: DeploymentFile, padded_s: float | None = None) -> float:
+    """Seconds after which a running batch hangs, by its own seconds of audio and the measured speed.
+
+    Args:
+        document: the measured deployment.
+        padded_s: seconds of the batch's audio with padding; None: as many as the policy puts together.
+    """
     deployment = document.deployment
-    expected_s = deployment.batch.max_audio_s * deployment.instances / document.measurement.rtfx.median
+    padded_s = deployment.batch.max_audio_s if padded_s is None else padded_s
+    expected_s = padded_s * deployment.instances / document.measurement.rtfx.median
     return math.ceil(max(LEAST_HANG_S, HANG_FACTOR * expected_s))
+
+
+def absent_s(document: DeploymentFile) -> float:
+    """Seconds that requests wait for a worker while there is none, and after which the server counts as dead."""
+    return math.ceil(max(LEAST_ABSENT_S, LOADS * document.measurement.load_s))
+
+
+def answer_s(document: DeploymentFile, waiting_s: float) -> float:
+    """Seconds within which a request is answered before which, itself included, so much audio waits.
+
+    Two workers may hang and be replaced meanwhile.
+    """
+    return 2 * (hang_s(document, waiting_s) + absent_s(document))

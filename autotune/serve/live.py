@@ -12,7 +12,7 @@ from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.decoding import join_texts
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
-__all__ = ["LiveStream", "StreamEvents"]
+__all__ = ["AHEAD_S", "LiveStream", "StreamEvents"]
 
 AHEAD_S = 10.0
 """Seconds of audio that may be on their way to the worker; a client that sends faster has to wait."""
@@ -46,7 +46,7 @@ class LiveStream:
         *,
         asked: Asked = NOTHING,
     ) -> None:
-        self._number, self._rate_hz, self._events, self._asked_for = number, rate_hz, events, asked
+        self.number, self._rate_hz, self._events, self._asked_for = number, rate_hz, events, asked
         self._send, self._forget = send, forget
         self._future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
         self._room = asyncio.Event()
@@ -58,11 +58,15 @@ class LiveStream:
         self._offset_s = 0.0
         """Where in the recording the present worker's stream begins, in seconds: its times count from there."""
         self._sent = self._taken = 0
-        """Bytes sent to the present worker, and bytes that it has fed to its recognizer."""
+        """Bytes that the present worker was sent, or the next one will be, and those fed to its recognizer."""
         self._segments: list[Segment] = []
-        self._settled_s = 0.0
         self._ended = False
-        self._attempts = 1
+        self.begun = False
+        """Whether the present worker has it."""
+        self.suspect = False
+        """Whether a worker died while it had this stream at work, and none has got on with it since."""
+        self._attempts = 0
+        """Workers that died in a row while they had it at work."""
         self._asked = False
 
     @property
@@ -70,15 +74,26 @@ class LiveStream:
         """Seconds of audio received so far."""
         return (self._kept_from + len(self._kept) / _SAMPLE_BYTES) / self._rate_hz
 
+    @property
+    def over(self) -> bool:
+        """Whether it has its text or its error."""
+        return self._future.done()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the worker has audio of it that isn't fed to its recognizer."""
+        return self._sent > self._taken
+
     def begin(self) -> None:
         """Open the stream in a worker, and send it all audio that isn't settled."""
+        self.begun = True
         self._offset_s = self._kept_from / self._rate_hz
         self._sent = self._taken = 0
         self._asked = False
-        self._send({"op": "open", "id": self._number, "rate_hz": self._rate_hz, "asked": asdict(self._asked_for)})
+        self._order({"op": "open", "id": self.number, "rate_hz": self._rate_hz, "asked": asdict(self._asked_for)})
         self._send_audio(bytes(self._kept))
         if self._ended:
-            self._send({"op": "end", "id": self._number})
+            self._order({"op": "end", "id": self.number})
 
     async def feed(self, pcm: bytes) -> None:
         """Take the next whole samples; waits while the worker is far behind. Raises what ended the stream."""
@@ -91,9 +106,9 @@ class LiveStream:
     def ask_interim(self) -> None:
         """Have ``on_interim`` called soon, unless it is asked for already."""
         # One at a time: a worker that is behind would only pile up texts that are out of date when they come.
-        if not self._asked:
+        if self.begun and not self._asked:
             self._asked = True
-            self._send({"op": "interim", "id": self._number})
+            self._order({"op": "interim", "id": self.number})
 
     async def finish(self) -> Transcript:
         """End the recording and wait for its whole text.
@@ -103,15 +118,17 @@ class LiveStream:
         """
         if not self._ended:
             self._ended = True
-            self._send({"op": "end", "id": self._number})
+            self._order({"op": "end", "id": self.number})
         # Shielded: whoever stops waiting must not cancel a future that ``close`` and ``fail`` still settle.
         return await asyncio.shield(self._future)
 
     def close(self) -> None:
         """Forget the stream; the worker drops what isn't done."""
         self._forget()
+        # At once: whoever still refers to the stream must not hold its audio.
+        self._kept.clear()
         if not self._future.done():
-            self._send({"op": "drop", "id": self._number})
+            self._order({"op": "drop", "id": self.number})
             self._future.cancel()
         elif not self._future.cancelled():
             self._future.exception()  # asyncio warns of an exception that nobody looked at
@@ -122,6 +139,7 @@ class LiveStream:
             return
         if "taken" in message:
             self._taken += message["taken"]
+            self._drop_until(self._offset_s + message["settled_s"])
             self._make_room()
         elif "segment" in message:
             self._settle(segment_from(message["segment"]))
@@ -133,13 +151,18 @@ class LiveStream:
         elif "error" in message:
             self.fail(error_of(message["error"]))
 
-    def lost(self, attempts: int) -> None:
-        """The worker died: count the attempt; ``begin`` follows once another worker is ready."""
-        self._attempts += 1
+    def lost(self) -> None:
+        """The worker died; ``begin`` follows once another one is ready."""
+        self.begun = False
         # Clients may go on meanwhile: what they send is kept, and sent to the next worker.
         self._sent = self._taken = 0
         self._make_room()
-        if self._attempts > attempts:
+
+    def blame(self, attempts: int) -> None:
+        """The worker died while it had the stream at work, which ``attempts`` in a row must not."""
+        self._attempts += 1
+        self.suspect = True
+        if self._attempts >= attempts:
             self.fail(BackendError("The recognizer failed twice on this stream."))
 
     def fail(self, error: Exception) -> None:
@@ -151,12 +174,9 @@ class LiveStream:
     def _settle(self, segment: Segment) -> None:
         moved = segment.moved(self._offset_s)
         self._segments.append(moved)
-        self._attempts = 1  # this worker got on with it, so it isn't the audio that kills workers
-        # Whole samples, and never more than there are.
-        settled = min(int(moved.end_s * self._rate_hz), self._kept_from + len(self._kept) // _SAMPLE_BYTES)
-        if settled > self._kept_from:
-            del self._kept[: (settled - self._kept_from) * _SAMPLE_BYTES]
-            self._kept_from = settled
+        # This worker got on with it, so it isn't the audio that kills workers.
+        self._attempts, self.suspect = 0, False
+        self._drop_until(moved.end_s)
         self._events.on_segment(moved)
 
     def _finish(self, transcript: Transcript) -> None:
@@ -172,10 +192,23 @@ class LiveStream:
         text = join_texts([segment.text for segment in self._segments]) if self._offset_s else transcript.text
         self._future.set_result(Transcript(text, tuple(self._segments), self._offset_s + transcript.audio_s))
 
+    def _drop_until(self, second: float) -> None:
+        """Keep no audio of the recording before a second: no text still to come depends on it."""
+        # Whole samples, and never more than there are.
+        settled = min(int(second * self._rate_hz), self._kept_from + len(self._kept) // _SAMPLE_BYTES)
+        if settled > self._kept_from:
+            del self._kept[: (settled - self._kept_from) * _SAMPLE_BYTES]
+            self._kept_from = settled
+
+    def _order(self, message: Message, content: bytes = b"") -> None:
+        """Send to the worker, if it has the stream."""
+        if self.begun:
+            self._send(message, content)
+
     def _send_audio(self, pcm: bytes) -> None:
         if pcm:
             self._sent += len(pcm)
-            self._send({"op": "audio", "id": self._number}, pcm)
+            self._order({"op": "audio", "id": self.number}, pcm)
             self._make_room()
 
     def _make_room(self) -> None:

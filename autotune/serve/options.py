@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,12 @@ class ServeOptions:
         ),
     ] = None
     """Sent as ``Authorization: Bearer KEY``; None: whoever reaches the port may ask."""
+    no_key: Annotated[
+        bool,
+        Option(
+            "Let whoever reaches the port ask: without a key, only 127.0.0.1 and ::1 are served otherwise.", "--no-key"
+        ),
+    ] = False
     tls_cert: Annotated[Path | None, Option("PEM certificate for https and wss; without it, plain HTTP.")] = None
     tls_key: Annotated[Path | None, Option("PEM key of the certificate.")] = None
     standby: Annotated[
@@ -79,8 +86,20 @@ class ServeOptions:
     idle_s: float = 30.0
     """A client that sends nothing for longer, in the middle of something, is let go."""
     bytes_per_s: float = 8_000.0
-    """A client must send an upload at least this fast on average."""
+    """A client must send an upload at least this fast, in every stretch of ``idle_s`` seconds."""
 
     def __post_init__(self) -> None:
+        if self.api_key is None and not self.no_key and not _is_loopback(self.host):
+            raise DocumentError(
+                f"--host must be an address of this machine alone where there is no key, but got {self.host!r}. Give a "
+                f"key (--api-key-file, or {API_KEY_VARIABLE}), or --no-key to let whoever reaches the port ask."
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise DocumentError("--tls-cert and --tls-key must be given together, but got only one of them.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,9 +27,11 @@ from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import Asked
 from autotune.recognizer.decoding import join_texts
+from autotune.serve.guard import Pace
 from autotune.serve.limits import INTERIM_S
-from autotune.serve.live import StreamEvents
+from autotune.serve.live import AHEAD_S, StreamEvents
 from autotune.serve.service import Service
+from autotune.serve.uploads import Upload
 from autotune.serve.wire import BackendError
 
 __all__ = ["Agreement", "Header", "converse"]
@@ -36,8 +39,8 @@ __all__ = ["Agreement", "Header", "converse"]
 SUBPROTOCOL = "binary"
 MODES = ("offline", "online", "2pass")
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 48000
-MESSAGES_AHEAD = 64
-"""Received messages that wait to be handled; a client that is further ahead is held back by TCP."""
+MESSAGES_AHEAD, BYTES_AHEAD = 64, 1 << 20
+"""Received messages, and their bytes, that wait to be handled; TCP holds back a client that is further ahead."""
 POLICY_VIOLATION, TRY_AGAIN_LATER, RESTARTING, INTERNAL_ERROR = 1008, 1013, 1012, 1011
 """Close codes (https://www.iana.org/assignments/websocket)."""
 
@@ -116,8 +119,9 @@ async def converse(socket: WebSocket, service: Service) -> None:
     await socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
     code, reason = 1000, ""
     try:
-        with service.admission.stream():
-            _ = service.backend  # raises until the first worker is ready
+        with service.conversation():
+            service.admission.check_stream()
+            service.check_worker()
             reason = await _Session(socket, service).run()
     except Rejected as rejected:
         service.metrics.rejected(rejected.reason)
@@ -129,6 +133,9 @@ async def converse(socket: WebSocket, service: Service) -> None:
         code, reason = INTERNAL_ERROR, service.without_paths(f"{error}")
     except WebSocketDisconnect:
         return  # the client has left: there is nobody to send a close code to
+    except Exception as error:  # noqa: BLE001 - a full disk, anything: the client must get a reason
+        service.tell_error(error)
+        code, reason = INTERNAL_ERROR, "The server failed on this recording. Send it again."
     if service.draining.is_set() and code == 1000:
         code, reason = RESTARTING, "The server is stopping."
     with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -144,6 +151,11 @@ class _Session:
         self._socket, self._service = socket, service
         self._header = Header()
         self._inbox: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue(MESSAGES_AHEAD)
+        self._inbox_bytes = 0
+        """Of messages that are received and not handled yet."""
+        self._room = asyncio.Event()
+        self._place = contextlib.ExitStack()
+        """A stream's place, from the first audio of a recording to its end."""
 
     async def run(self) -> str:
         """Handle messages until the server stops, or the client is silent for too long: says so.
@@ -161,6 +173,7 @@ class _Session:
                 task.cancel()
             # Waited for, so that the recording is closed and its upload deleted before the place is free for another.
             await asyncio.gather(reading, working, return_exceptions=True)
+            self._service.messages.hold(self, 0)
 
     async def _read(self) -> None:
         """Receive ahead of the work: only a pending receive notices that a client left while it waited for a result."""
@@ -168,7 +181,17 @@ class _Session:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", 1000))
+            self._handled(-_size(message))
             await self._inbox.put(message)
+            while self._inbox_bytes > BYTES_AHEAD:
+                self._room.clear()
+                await self._room.wait()
+
+    def _handled(self, count: int) -> None:
+        """So many bytes of messages are no longer held here. Raises Rejected where more are and there is no room."""
+        self._inbox_bytes -= count
+        self._service.messages.hold(self, self._inbox_bytes)
+        self._room.set()
 
     async def _work(self) -> str:
         recording: _Upload | _Speech | None = None
@@ -177,23 +200,24 @@ class _Session:
                 if message.get("bytes") is not None:
                     recording = recording or self._begin()
                     await recording.feed(message["bytes"])
+                    self._handled(_size(message))
                     continue
+                self._handled(_size(message))
                 command = self._parsed(message.get("text") or "")
                 self._header = self._header.updated(command)
                 if command.get("is_speaking", True) is False:
                     # A recording without audio is answered too: FunASR's client waits for its result.
                     recording = recording or self._begin()
                     await recording.finish(is_end=command.get("is_end") is True)
-                    recording.close()
+                    self._end(recording)
                     recording = None
             # What was spoken so far still gets its text.
             if isinstance(recording, _Speech):
                 await recording.finish(is_end=False)
-            silent_s = self._service.options.stream_idle_s
-            return f"The client sent nothing for {silent_s:g} s (--stream-idle)."
+            return f"The client sent nothing for {self._silent_s(recording):g} s (--stream-idle)."
         finally:
             if recording is not None:
-                recording.close()
+                self._end(recording)
 
     async def _next(self, recording: _Upload | _Speech | None) -> Mapping[str, Any] | None:
         """The client's next message; None when it is silent for too long, or the server stops.
@@ -206,21 +230,39 @@ class _Session:
         # An upload is received to its end even while the server stops: it was accepted.
         waited_for = {receiving} if isinstance(recording, _Upload) else {receiving, draining}
         try:
-            options = self._service.options
-            silent_s = 2 * options.idle_s if isinstance(recording, _Upload) else options.stream_idle_s
+            began = time.monotonic()
+            silent_s = self._silent_s(recording)
             await asyncio.wait(waited_for, timeout=silent_s, return_when=asyncio.FIRST_COMPLETED)
-            if receiving.done():
-                return receiving.result()
-            if isinstance(recording, _Upload):
+            message = receiving.result() if receiving.done() else None
+            if isinstance(recording, _Upload) and (
+                message is None or recording.pace.took(time.monotonic() - began, _size(message))
+            ):
                 raise Rejected("slow_sender", "The recording came too slowly. Send it again.", status=408)
-            return None
+            return message
         finally:
             receiving.cancel()
             draining.cancel()
 
+    def _silent_s(self, recording: _Upload | _Speech | None) -> float:
+        """Seconds for which the client may send nothing; without a recording it has no reason to stay for long."""
+        options = self._service.options
+        if isinstance(recording, _Speech):
+            return options.stream_idle_s
+        return 2 * options.idle_s if recording is not None else min(2 * options.idle_s, options.stream_idle_s)
+
     def _begin(self) -> _Upload | _Speech:
+        self._service.check_worker()
+        self._place.enter_context(self._service.admission.stream())
         kind = _Upload if self._header.mode == "offline" else _Speech
-        return kind(self._socket, self._service, self._header)
+        try:
+            return kind(self._socket, self._service, self._header)
+        except BaseException:
+            self._place.close()
+            raise
+
+    def _end(self, recording: _Upload | _Speech) -> None:
+        recording.close()
+        self._place.close()
 
     @staticmethod
     def _parsed(text: str) -> Mapping[str, Any]:
@@ -238,8 +280,9 @@ class _Upload:
 
     def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
         self._socket, self._service, self._header = socket, service, header
-        self._path = service.new_path()
-        self._file = self._path.open("xb")
+        self._held = contextlib.ExitStack()
+        self._file: Upload = self._held.enter_context(service.upload())
+        self.pace = Pace(2 * service.options.idle_s, service.options.bytes_per_s)
         self._wave: wave.Wave_write | None = None
         if header.raw:
             self._wave = wave.open(self._file, "wb")  # noqa: SIM115 - closed by finish or close
@@ -265,7 +308,7 @@ class _Upload:
         if self._wave is not None:
             self._wave.close()
         self._file.close()
-        transcript = await self._service.transcribe(self._path, self._header.asked(self._service))
+        transcript = await self._service.transcribe(self._file.path, self._header.asked(self._service))
         stamps = [_stamp(segment) for segment in transcript.segments if segment.text]
         await _send(
             self._socket,
@@ -278,11 +321,10 @@ class _Upload:
         )
 
     def close(self) -> None:
-        with contextlib.suppress(OSError, wave.Error):
+        with contextlib.suppress(OSError, wave.Error, Rejected):
             if self._wave is not None:
                 self._wave.close()
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._held.close()
 
 
 class _Speech:
@@ -292,6 +334,7 @@ class _Speech:
         self._socket, self._header = socket, header
         if not header.raw:
             raise ValueError(f'wav_format must be "pcm" in mode {header.mode}, but got {header.wav_format!r}')
+        asked = header.asked(service)
         self._agreement = Agreement()
         self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._sender = asyncio.create_task(self._send_all())
@@ -306,15 +349,16 @@ class _Speech:
         self._odd = b""
         """Half a sample: the end of a message with an odd number of bytes."""
         self._most_s = service.limits.duration_s
-        self._stream = service.backend.open(
-            header.audio_fs, StreamEvents(self._settled, self._interim), header.asked(service)
-        )
+        self._stream = service.backend.open(header.audio_fs, StreamEvents(self._settled, self._interim), asked)
 
     async def feed(self, content: bytes) -> None:
         whole = self._odd + content
         cut = len(whole) // 2 * 2
         self._odd = whole[cut:]
-        await self._stream.feed(whole[:cut])
+        # Piece by piece: a long message must not lie on its way to the worker as a whole.
+        step = int(AHEAD_S / 2 * self._header.audio_fs) * 2
+        for at in range(0, cut, step):
+            await self._stream.feed(whole[at : min(at + step, cut)])
         if self._stream.received_s > self._most_s:
             raise Rejected("too_long", f"A recording must be at most {self._most_s:g} s long.", status=413)
         if self._stream.received_s - self._asked_s >= INTERIM_S and self._service.interims:
@@ -366,6 +410,10 @@ class _Speech:
                 await _send(self._socket, self._header, is_final=False, is_end=False, **result)
             finally:
                 self._outbox.task_done()
+
+
+def _size(message: Mapping[str, Any]) -> int:
+    return len(message.get("bytes") or message.get("text") or "")
 
 
 async def _send(

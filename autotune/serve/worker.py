@@ -1,8 +1,9 @@
 """The worker: the recognizer in a process of its own, so that a crash or a hang of an engine takes no client along.
 
 The child side of ``backend.py``. It gets ``file``, ``go``, ``open``, ``audio``, ``interim``, ``end`` and ``drop``, each
-with the id of a job, and answers ``opened``, ``taken``, ``segment``, ``interim``, ``done`` and ``error``; it sends its
-status twice a second.
+with the id of a job, and answers ``opened`` (a file, with its length), ``read`` (a file, to its end), ``taken``,
+``segment``, ``interim``, ``done`` and ``error``. It sends its status twice a second, and before each batch the ids of
+all jobs that are in an engine (``running``).
 """
 
 from __future__ import annotations
@@ -40,11 +41,16 @@ __all__ = ["serve_task"]
 
 STATUS_EVERY_S = 0.5
 """Seconds between two statuses; the server takes a worker that is silent for far longer for hung."""
+_AHEAD_S = 60.0
+"""Seconds of a stream's segments that wait for an engine at most: a client that sends faster has to wait."""
 _SCALE = np.float32(1 / 32768)
 
 
 def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
-    """Load and warm up the recognizer of ``payload``, connect to its socket, and work until the server closes it."""
+    """Load and warm up the recognizer of ``payload``, and work until the server hangs up.
+
+    It speaks on the socket that it has inherited. Its first message says that it is ready.
+    """
     del emit
     deployment = Deployment.model_validate(payload["deployment"])
     files = {name: path and Path(path) for name, path in payload["files"].items()}
@@ -61,8 +67,8 @@ def serve_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         # Warm-up batches are nobody's: they must not be in the server's metrics.
         recognizer.take_batches()
         # Engines keep the memory arenas that they were measured with.
-        with memory_given_back(), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(payload["socket"])
+        with memory_given_back(), socket.socket(fileno=payload["socket"]) as connection:
+            connection.set_inheritable(False)
             _Worker(recognizer, connection).run()
     return {}
 
@@ -77,6 +83,9 @@ class _Worker:
         self.opening = threading.Semaphore(os.cpu_count() or 1)
         """How many files are opened at once: some are decoded to know their length."""
         self._jobs: dict[int, _FileJob | _LiveJob] = {}
+        self._numbers: dict[int, int] = {}
+        """Identity of a request's owner → number of its job."""
+        recognizer.tell_running(self._tell_running)
 
     def run(self) -> None:
         """Handle messages until the server hangs up."""
@@ -93,9 +102,18 @@ class _Worker:
         with self._sending, contextlib.suppress(OSError):
             self._connection.sendall(frame)
 
-    def forget(self, number: int) -> None:
+    def begin(self, number: int, owner: object) -> None:
+        """Know the job of an owner."""
+        self._numbers[id(owner)] = number
+
+    def forget(self, number: int, owner: object) -> None:
         """Remove a job that has ended."""
         self._jobs.pop(number, None)
+        self._numbers.pop(id(owner), None)
+
+    def _tell_running(self, owners: list[object]) -> None:
+        numbers = {self._numbers.get(id(owner)) for owner in owners}
+        self.send({"running": sorted(number for number in numbers if number is not None)})
 
     def _take(self, message: Message, content: bytes) -> None:
         number, order = message["id"], message["op"]
@@ -142,6 +160,7 @@ class _FileJob:
         self._dropped = False
         on_segment = self._send_segment if order["segments"] else None
         self._request = worker.recognizer.request(on_segment, asked=asked_from(order["asked"]))
+        worker.begin(number, self._request.owner)
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
     def go(self) -> None:
@@ -166,6 +185,7 @@ class _FileJob:
             if self._dropped:
                 return
             self._request.read(self._path)
+            self._worker.send({"id": self._number, "read": True})
             done = transcript_to(self._request.future.result())
         except CancelledError:
             pass
@@ -174,7 +194,7 @@ class _FileJob:
         else:
             self._worker.send({"id": self._number, "done": done})
         finally:
-            self._worker.forget(self._number)
+            self._worker.forget(self._number, self._request.owner)
 
 
 class _LiveJob:
@@ -185,8 +205,9 @@ class _LiveJob:
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         """The server's messages about this stream, in order."""
         self._stream = worker.recognizer.stream(
-            lambda segment: worker.send({"id": number, "segment": segment_to(segment)}), asked=asked
+            lambda segment: worker.send({"id": number, "segment": segment_to(segment)}), asked=asked, ahead_s=_AHEAD_S
         )
+        worker.begin(number, self._stream.owner)
         self._resampler = None
         if rate_hz != SAMPLE_RATE_HZ:
             self._resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32", "HQ")
@@ -210,7 +231,7 @@ class _LiveJob:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer
             self._worker.send({"id": self._number, "error": _error_message(error)})
         finally:
-            self._worker.forget(self._number)
+            self._worker.forget(self._number, self._stream.owner)
 
     def _handle(self, order: str, content: bytes) -> None:
         if order == "interim":
@@ -219,7 +240,7 @@ class _LiveJob:
         samples = np.frombuffer(content, "<i2").astype(np.float32) * _SCALE
         self._stream.feed(samples if self._resampler is None else self._resampled(samples, last=False))
         # After it was fed: the server sends no further ahead than what isn't taken yet (``live.AHEAD_S``).
-        self._worker.send({"id": self._number, "taken": len(content)})
+        self._worker.send({"id": self._number, "taken": len(content), "settled_s": self._stream.settled_s})
 
     def _send_interim(self, future: Future[str]) -> None:
         if not future.exception():

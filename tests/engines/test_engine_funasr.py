@@ -207,6 +207,6 @@ def test_punctuation_is_automodels_own() -> None:
     punctuator = Punctuator(session, read_vocabulary(punctuation_folder()), Stats(punctuation=True), by_segment=True)
     found: Queue[Any] = Queue()
     for one in expected:
-        punctuator.put(clean_text(one["raw_text"]), found.put)
+        punctuator.put(clean_text(one["raw_text"]), found.put, None)
         assert found.get().text() == one["text"]
     punctuator.close()

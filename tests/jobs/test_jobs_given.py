@@ -1,4 +1,4 @@
-"""A model that is ONNX files alone, from the job to ``deploy.yaml``: what is searched, compared, and how it is called."""
+"""A model that is ONNX files alone, from the job to ``deploy.yaml``: what is searched and compared, and its name."""
 
 import shutil
 from pathlib import Path
@@ -8,12 +8,14 @@ import yaml
 
 import autotune
 from autotune.deploy_yaml import read_deployment_file
+from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.tune import TuneResult, tune
 from autotune.jobs.tune_job import Job, prepare
 from autotune.models import resolve_model
 from autotune.reporting import Silent
+from autotune.space.resolved import ResolvedBranch
 from tests.given_example import given_directory
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:3]
@@ -64,11 +66,11 @@ def formats(job: Job) -> set[tuple[object, ...]]:
     return {tuple(getattr(item, path) for path in paths) for branch in branches for item in branch_deployments(branch)}
 
 
-def branch_deployments(branch):  # type: ignore[no-untyped-def]
-    return [
-        branch.build(lambda item, number=number: item.choices[number % len(item.choices)])  # type: ignore[misc]
-        for number in range(12)
-    ]
+def branch_deployments(branch: ResolvedBranch) -> list[Deployment]:
+    def built(number: int) -> Deployment:
+        return branch.build(lambda parameter: parameter.choices[number % len(parameter.choices)])
+
+    return [built(number) for number in range(12)]
 
 
 @pytest.mark.slow

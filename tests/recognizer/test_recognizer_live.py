@@ -118,3 +118,52 @@ def test_idle_instances_share_a_recording(fake_recognizer: MakeRecognizer, speec
         transcript = ours.submit(speech[: 16 * 16000]).result(30)
         assert len(transcript.segments) == 4
         assert sorted(one.size for one in ours.take_batches()) == [2, 2]
+
+
+def test_a_stream_says_what_no_later_text_depends_on(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    with fake_recognizer(chunking=VAD.model_dump()) as ours:
+        settled: list[Segment] = []
+        stream = ours.stream(settled.append)
+        silence = np.zeros(16000, np.float32)
+        for _ in range(60):
+            stream.feed(silence)
+        assert 57 < stream.settled_s <= 60, "nothing of a muted microphone is needed"
+        stream.feed(speech[: 3 * 16000])
+        while_spoken = stream.settled_s
+        assert while_spoken < 62
+        for second in range(3, 30):
+            stream.feed(speech[second * 16000 : (second + 1) * 16000])
+        text = stream.finish().result(30)
+        assert stream.settled_s >= settled[-1].end_s - 15
+        assert [one.text for one in settled] == [one.text for one in text.segments]
+
+
+def test_audio_is_needed_until_its_text_is_told(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    chunking = Chunking(method="fixed", window_s=4, overlap_s=0).model_dump()
+    with fake_recognizer(session_options=SLOW, batch=ALONE, chunking=chunking) as ours:
+        stream = ours.stream(lambda _: None)
+        stream.feed(speech[: 20 * 16000])
+        assert stream.settled_s == 0.0, "windows were cut, and none was recognised"
+        stream.abandon()
+
+
+def test_what_runs_is_told_by_its_owner(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    told: list[list[object]] = []
+    with fake_recognizer(batch=ALONE) as ours:
+        ours.tell_running(told.append)
+        request = ours.request()
+        request.read(speech)
+        request.future.result(30)
+    assert told == [[request.owner], []]
+
+
+def test_a_stream_that_is_too_far_ahead_waits(fake_recognizer: MakeRecognizer, speech: Float32) -> None:
+    chunking = Chunking(method="fixed", window_s=4, overlap_s=0).model_dump()
+    with fake_recognizer(session_options=SLOW, batch=ALONE, chunking=chunking) as ours:
+        stream = ours.stream(ahead_s=8.0)
+        most = 0.0
+        for start in range(0, 60 * 16000, 16000):
+            stream.feed(speech[start : start + 16000])
+            most = max(most, ours.queue().audio_s)
+        assert most <= 8.0
+        stream.abandon()

@@ -96,6 +96,18 @@ def test_a_trials_stream_does_the_same_work(paraformer_path: Path, speech: Float
         assert first.finish().result() == second.finish().result()
 
 
+def test_a_batch_of_texts_is_told_by_its_owners(paraformer_path: Path, speech: Float32) -> None:
+    told: list[list[object]] = []
+    with load(with_stage(), paraformer_path) as recognizer:
+        recognizer.tell_running(told.append)
+        request = recognizer.request()
+        request.read(speech[: 4 * 16000])
+        assert request.future.result(30).text
+    # At least twice: what the engine ran, and then its text.
+    assert told == [[request.owner], []] * (len(told) // 2)
+    assert len(told) > 2
+
+
 def test_silence_has_no_punctuation(paraformer_path: Path) -> None:
     with load(with_stage(chunking=VAD.model_dump()), paraformer_path) as recognizer:
         (transcript,) = recognizer.transcribe([np.zeros(16000, np.float32)])

@@ -15,7 +15,7 @@ from autotune.deployment import Batch
 from autotune.recognizer import Recognizer, dispatcher
 from autotune.recognizer.batching import OFFLINE, Wait
 from autotune.recognizer.dispatcher import SegmentJob
-from autotune.recognizer.scheduling import Lots, Scheduler
+from autotune.recognizer.scheduling import Lots, RunningBatch, Scheduler
 from tests.recognizer.conftest import VAD
 
 MakeRecognizer = Callable[..., Recognizer]
@@ -175,7 +175,7 @@ def test_running_engines_take_no_part_in_sharing_what_waits() -> None:
     scheduler.put([Segment(1.0), Segment(2.0)])
     scheduler.finished(1)
     assert taken(scheduler, 1, 5.0) == [2], "both are idle: each takes half"
-    assert scheduler.facts(7.0).running_s == 2.0
+    assert scheduler.facts(7.0).running == (RunningBatch(5.0, 2.0),)
 
 
 def test_room_is_given_by_owner() -> None:
@@ -204,7 +204,7 @@ def test_what_waits_has_facts() -> None:
     scheduler: Scheduler[Segment] = Scheduler(policy(max_wait_s=5.0), 1)
     scheduler.put([Segment(3.0), Segment(4.0, arrival_s=2.0), Segment(1.0, arrival_s=3.0)])
     facts = scheduler.facts(7.0)
-    assert (facts.segments, facts.audio_s, facts.oldest_s, facts.running_s) == (3, 8.0, 5.0, 0.0)
+    assert (facts.segments, facts.audio_s, facts.oldest_s, facts.running) == (3, 8.0, 5.0, ())
     spoken: Scheduler[Segment] = Scheduler(policy(max_wait_s=5.0), 1)
     spoken.put([Segment(4.0, arrival_s=2.0)])
     assert spoken.next(0, 3.0) == Wait(7.0)

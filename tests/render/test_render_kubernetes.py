@@ -210,7 +210,7 @@ def test_notes_are_comments_of_the_file() -> None:
     for note in rendering.notes:
         assert f"# {note}\n" in rendering.files["kubernetes.yaml"]
     assert any("+ 20 %" in note for note in rendering.notes)
-    assert any("Without a secret autotune-api-key" in note for note in rendering.notes)
+    assert any("Make a secret autotune-api-key" in note for note in rendering.notes)
 
 
 @pytest.mark.parametrize(

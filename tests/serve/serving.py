@@ -63,6 +63,7 @@ def serve(
     folder: Path,
     *options: str,
     environment: dict[str, str] | None = None,
+    prefix: tuple[str, ...] = (),
     model: ModelInfo | None = None,
     **changes: Any,
 ) -> Iterator[Served]:
@@ -70,7 +71,7 @@ def serve(
     deployment = fake_deployment(**{"chunking": VAD.model_dump(), **changes})
     file, log = folder / "deploy.yaml", folder / "server.log"
     write_deployment_file(file, example_file(model=model or resolve_model(None), deployment=deployment))
-    command = [sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
+    command = [*prefix, sys.executable, "-m", "autotune", "serve", str(file), "--port", "0", "--json", *options]
     with log.open("w") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})}

@@ -1,9 +1,11 @@
 """What is taken in, and what follows from the measured deployment."""
 
+import math
+
 import pytest
 
 from autotune.recognizer.admission import Admission, Limits, Rejected
-from autotune.serve.limits import hang_s, interim_streams, limits_of
+from autotune.serve.limits import absent_s, answer_s, hang_s, interim_streams, limits_of
 from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_deployment, example_file
 
@@ -80,3 +82,23 @@ def test_a_batch_hangs_after_many_times_what_it_takes() -> None:
     assert hang_s(document) >= 60
     slow = example_deployment(batch={"max_size": 64, "max_audio_s": 7200.0, "max_wait_s": 0.0})
     assert hang_s(example_file(deployment=slow)) > hang_s(document)
+
+
+def test_a_batch_hangs_by_its_own_audio() -> None:
+    document = example_file()
+    hour = hang_s(document, 3600.0)
+    assert hour == math.ceil(20 * 3600 * document.deployment.instances / document.measurement.rtfx.median)
+    assert answer_s(document, 3600.0) > hour
+    assert absent_s(document) == max(60, 10 * document.measurement.load_s)
+
+
+def test_what_was_begun_is_finished_while_the_server_stops() -> None:
+    admission = Admission(LIMITS, rtfx=10)
+    with admission.place():
+        admission.draining = True
+        with admission.audio(5), pytest.raises(Rejected), admission.place():
+            pass
+        assert admission.queued_s == 0
+        with pytest.raises(Rejected, match="at most 1000 s"), admission.audio(1001):
+            pass
+    assert admission.inside == 0

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.recognizer.admission import Rejected
-from autotune.serve.guard import BodyRules, RequestGuard
+from autotune.serve.guard import BodyRules, Callers, Pace, RequestGuard
 
 RULES = BodyRules(most_bytes=100, idle_s=0.05, bytes_per_s=1000.0)
 
@@ -15,7 +16,7 @@ def answer(
     body: list[tuple[float, bytes]],
     headers: dict[str, str] | None = None,
     *,
-    key: str | None = None,
+    callers: Callers = Callers(None),  # noqa: B008 - frozen
     path: str = "/x",
     check: Callable[[], None] = lambda: None,
     rules: BodyRules = RULES,
@@ -49,9 +50,10 @@ def answer(
 
         return refused
 
-    found = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    told = {"transfer-encoding": "chunked", **(headers or {})}
+    found = [(name.encode(), value.encode()) for name, value in told.items()]
     scope = {"type": "http", "method": "POST", "path": path, "headers": found}
-    guard = RequestGuard(app, api_key=key, rules=rules, check=check, refuse=refuse)
+    guard = RequestGuard(app, callers=callers, rules=rules, check=check, refuse=refuse)
     asyncio.run(guard(scope, receive, send))
     return outcome[0]
 
@@ -65,7 +67,7 @@ def test_a_large_body_is_passed_on_in_large_parts_and_in_order() -> None:
     sizes: list[int] = []
     got = answer(sent, rules=BodyRules(most_bytes=1 << 30, idle_s=5.0, bytes_per_s=1.0), sizes=sizes)
     assert got.encode() == b"".join(part for _, part in sent)
-    assert sizes == [1 << 20, 1 << 20, 40 * 65_536 - (2 << 20)]
+    assert sizes == [256 << 10] * 10
 
 
 def test_a_silent_sender_and_a_dripping_one_are_let_go() -> None:
@@ -81,9 +83,9 @@ def test_a_body_is_too_large_by_what_it_says_and_by_what_it_is() -> None:
 
 def test_the_key_is_compared_whole() -> None:
     for given in ("", "Bearer ", "Bearer geheimx", "Bearer gehei", "Basic geheim"):
-        assert answer([(0, b"x")], {"authorization": given}, key="geheim") == "401 unauthorised"
-    assert answer([(0, b"x")], {"authorization": "bearer geheim"}, key="geheim") == "x"
-    assert answer([(0, b"x")], key="geheim", path="/healthz") == "x"
+        assert answer([(0, b"x")], {"authorization": given}, callers=Callers("geheim")) == "401 unauthorised"
+    assert answer([(0, b"x")], {"authorization": "bearer geheim"}, callers=Callers("geheim")) == "x"
+    assert answer([(0, b"x")], callers=Callers("geheim"), path="/healthz") == "x"
 
 
 def test_a_full_server_reads_no_body() -> None:
@@ -91,3 +93,35 @@ def test_a_full_server_reads_no_body() -> None:
         raise Rejected("queue_full", "full", status=429, retry_after_s=1)
 
     assert answer([(30, b"x")], check=full) == "429 queue_full"
+
+
+def test_who_has_sent_much_must_not_drip_from_then_on() -> None:
+    assert answer([(0, b"x" * 90), *[(0.02, b"-")] * 8], rules=BodyRules(100, 0.05, 1000.0)) == "408 slow_sender"
+    pace = Pace(30.0, 8000.0)
+    assert not pace.took(1.0, 100 << 20), "fast so far"
+    assert not pace.took(29.0, 1)
+    assert not pace.took(29.0, 1)
+    assert pace.took(29.0, 1), "each stretch counts by itself"
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "told"),
+    [
+        (None, "anything", "x"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000", "x"),
+        ("http://[::1]:8000", "[::1]:8000", "x"),
+        ("http://localhost:8000", "localhost:8000", "x"),
+        ("https://page.example", "127.0.0.1:8000", "x"),
+        ("http://asr.local:8000", "asr.local:8000", "x"),
+        ("http://evil.example", "127.0.0.1:8000", "403 foreign_page"),
+        ("http://evil.example:8000", "evil.example:8000", "403 foreign_page"),
+        ("null", "127.0.0.1:8000", "403 foreign_page"),
+        ("http://127.0.0.1:9000", "127.0.0.1:8000", "403 foreign_page"),
+        ("http://[", "[", "403 foreign_page"),
+    ],
+)
+def test_without_a_key_only_known_pages_may_ask(origin: str | None, host: str, told: str) -> None:
+    callers = Callers(None, ("https://page.example",), ("asr.local",))
+    headers = {"host": host} if origin is None else {"host": host, "origin": origin}
+    assert answer([(0, b"x")], headers, callers=callers) == told
+    assert answer([(0, b"x")], headers, callers=Callers(None, ("*",))) == "x"

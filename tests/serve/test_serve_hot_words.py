@@ -85,9 +85,11 @@ def test_the_servers_own_and_those_of_a_prompt(server: Served, expected: dict[An
     prompted = posted(server, tmp_path, prompt="、".join(ASKED))
     assert prompted.json()["text"] == expected[(OWN, *ASKED)]
     assert "X-Autotune-Ignored" not in prompted.headers
-    refused = posted(server, tmp_path, prompt="字" * 61)
-    assert refused.status_code == 400
-    assert "at most 60 characters" in refused.json()["error"]["message"]
+    many = "、".join(f"{'字' * 56}{number:04d}" for number in range(2001))
+    for prompt, said in (("字" * 61, "at most 60 characters"), (many, "at most 2000 hot words")):
+        refused = posted(server, tmp_path, prompt=prompt)
+        assert refused.status_code == 400
+        assert said in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("hotwords", [" ".join(ASKED), json.dumps(dict.fromkeys(ASKED, 20))], ids=["words", "weights"])
