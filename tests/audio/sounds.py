@@ -83,7 +83,7 @@ def ogg_written(pages: list[bytearray]) -> bytes:
     """The pages with the checksums that their bytes have now."""
     for page in pages:
         page[22:26] = bytes(4)
-        page[22:26] = crc(page, 32, 0x04C11DB7).to_bytes(4, "little")
+        page[22:26] = crc(bytes(page), 32, 0x04C11DB7).to_bytes(4, "little")
     return b"".join(pages)
 
 
