@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import write_deployment_file
 from autotune.models import resolve_model
 from tests.deployment_example import example_file
@@ -156,8 +155,7 @@ def test_wrong_requests_are_refused_as_openai_does(
 
 
 def test_what_is_not_audio_is_refused_without_telling_paths(served: Served, tmp_path: Path) -> None:
-    chained = b"".join(clip.path.read_bytes() for clip in embedded_clips()[:2])
-    for content in (b"", b"no audio at all", b"RIFF\xff\xff\xff\xffWAVEfmt ", chained):
+    for content in (b"", b"no audio at all", b"RIFF\xff\xff\xff\xffWAVEfmt "):
         (tmp_path / "x.wav").write_bytes(content)
         answer = post(served, tmp_path / "x.wav")
         assert answer.status_code == 400, content
