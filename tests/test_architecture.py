@@ -14,7 +14,7 @@ PACKAGE = ROOT / "autotune"
 FLOORS = [
     ["arrays", "early_stopping", "errors", "intervals", "redaction", "reporting", "version"],
     ["documents", "files", "hot_words", "isolation", "options"],
-    ["audio", "deployment", "hardware", "model_directory", "punctuation_directory"],
+    ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],
     ["baselines", "models", "recognizer", "space"],
     ["simulation"],
