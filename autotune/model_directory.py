@@ -87,6 +87,7 @@ class ModelDirectory:
         conf = {**(self.config.get("model_conf") or {}), **self.config}
         return (
             self.architecture == "SeacoParaformer"
+            and self.tokens_path is not None
             and self.config.get("seaco_decoder") == "ParaformerSANMDecoder"
             and conf.get("bias_encoder_type", "lstm") == "lstm"
             and not conf.get("bias_encoder_bid", False)
