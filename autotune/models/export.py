@@ -36,7 +36,6 @@ from autotune.models.sensitivity import most_sensitive
 from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
 
 if TYPE_CHECKING:
-
     from autotune.engines.network_export import ExportModule
     from autotune.isolation.child import Emit
 
