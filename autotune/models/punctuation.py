@@ -17,7 +17,7 @@ from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import PUNCTUATION_CLASS, PunctuationDirectory
 from autotune.models.artifacts import require_space, tool_versions
-from autotune.models.export import OPSET
+from autotune.models.graph_files import OPSET
 from autotune.models.source import RANDOM_SEED, RunTask
 
 __all__ = [

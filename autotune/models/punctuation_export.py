@@ -17,7 +17,8 @@ from autotune.engines.punctuation import GRAPH_FILE, write_vocabulary
 from autotune.errors import ArtifactError
 from autotune.model_directory import PunctuationDirectory
 from autotune.models import parity
-from autotune.models.export import NOT_QUANTIZED, quantize_onnx, write_onnx
+from autotune.models.export import NOT_QUANTIZED, quantize_onnx
+from autotune.models.graph_files import write_onnx
 from autotune.models.punctuation import PUNCTUATION_PRESETS
 from autotune.models.vocabulary import punctuation_tokens
 
