@@ -186,7 +186,7 @@ def _cells(model: Published, found: Found) -> list[str]:
         f"yes ({found.architecture})",
         f"{found.same_texts} of {found.clips} clips",
         formats,
-        "it has none" if found.architecture in ("SenseVoiceSmall", "Paraformer") else "not yet",
+        "not yet" if found.architecture == "SeacoParaformer" else "it has none",
         "yes" if found.word_times else "it has none" if found.architecture == "Paraformer" else "not yet",
         "`--itn`" if sensevoice else "not yet",
         f"[{model.measured}]({model.measured})" if model.measured else "as `paraformer`",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deployment import Punctuation, PunctuationFormat
+from autotune.model_directory import PunctuationDirectory
 from autotune.models import PunctuationModel, punctuation_files, resolve_punctuation
-from autotune.punctuation_directory import PunctuationDirectory
 
 __all__ = ["TINY", "funasr_text", "punctuation_folder", "punctuation_network", "punctuation_stage", "tiny_punctuation"]
 

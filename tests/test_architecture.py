@@ -15,7 +15,6 @@ FLOORS = [
     ["arrays", "early_stopping", "errors", "intervals", "redaction", "reporting", "version"],
     ["documents", "files", "hot_words", "isolation", "options"],
     ["audio", "deployment", "hardware", "model_directory"],
-    ["punctuation_directory"],
     ["accuracy", "engines"],
     ["baselines", "models", "recognizer", "space"],
     ["simulation"],

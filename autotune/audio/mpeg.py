@@ -16,8 +16,8 @@ from autotune.audio.spliced import Piece, Window, join
 
 __all__ = ["mpeg_parts"]
 
-MOST_GAPS = 10_000
-"""Places without a frame between frames up to which a file is searched on."""
+MOST_GAPS = 1_000_000
+"""Places without a frame at which a file is searched on: some seconds of work, and megabytes of other data."""
 _KBIT_1 = (
     (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),

@@ -17,8 +17,7 @@ from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutp
 from autotune.engines.torch_session import device_of_module, import_torch, open_device, set_threads, torch_facts
 from autotune.errors import EngineUnavailableError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
-from autotune.model_directory import ModelDirectory, read_tokens
-from autotune.punctuation_directory import PunctuationDirectory
+from autotune.model_directory import ModelDirectory, PunctuationDirectory, read_tokens
 
 __all__ = ["FunasrEngine", "network_settings", "quiet"]
 

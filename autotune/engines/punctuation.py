@@ -13,7 +13,7 @@ import numpy as np
 from autotune.engines.onnxruntime import import_onnxruntime, runtime_errors
 from autotune.errors import ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
-from autotune.punctuation_directory import PunctuationVocabulary
+from autotune.model_directory import PunctuationVocabulary
 
 __all__ = ["GRAPH_FILE", "PunctuationSession", "read_vocabulary", "write_vocabulary"]
 

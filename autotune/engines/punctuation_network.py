@@ -15,7 +15,7 @@ from autotune.engines.funasr_import import import_network_classes
 from autotune.engines.network import fill, read_weights
 from autotune.engines.network_export import ExportModule
 from autotune.errors import ModelError
-from autotune.punctuation_directory import PUNCTUATION_CLASS, PunctuationDirectory
+from autotune.model_directory import PUNCTUATION_CLASS, PunctuationDirectory
 
 __all__ = ["PunctuationExport", "build_punctuation", "empty_punctuation"]
 

@@ -29,8 +29,9 @@ from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import ModelDirectory
 from autotune.models.calibration import Calibration, embedded_calibration
-from autotune.models.export import FILE_NAMES, OPSET, disk_full
+from autotune.models.export import FILE_NAMES, disk_full
 from autotune.models.given import check_can_be, given_file
+from autotune.models.graph_files import OPSET
 from autotune.models.parity import Parity
 from autotune.models.source import ModelInfo, RunTask
 from autotune.models.static_int8 import TOOLS, check_tools

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from autotune.arrays import Float32, Int32
 from autotune.deployment import ArtifactSpec, WeightType
@@ -21,11 +20,9 @@ from autotune.engines.tensors import (
     INPUT_NAMES,
     LANGUAGE_IDS,
     TEXT_NORM_IDS,
-    TIMED_FRAMES,
     WORD_ENCODER_FILE,
     equal_groups,
 )
-from autotune.engines.torch_session import full_float32
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
 from autotune.hardware import probe_hardware
@@ -33,14 +30,13 @@ from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.calibration import Calibration
 from autotune.models.given import external_data
+from autotune.models.graph_files import silence_tracing, write_onnx, write_torchscript, write_word_encoder
 from autotune.models.hot_words_parity import HotWordsReference, log_probabilities
 from autotune.models.parity import Parity, ParityBatch
 from autotune.models.sensitivity import most_sensitive
 from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
 
 if TYPE_CHECKING:
-    import torch
-
     from autotune.engines.network_export import ExportModule
     from autotune.isolation.child import Emit
 
@@ -49,16 +45,11 @@ __all__ = [
     "FILE_NAMES",
     "NOT_QUANTIZED",
     "NOT_QUANTIZED_STATIC",
-    "OPSET",
     "disk_full",
     "export_task",
     "quantize_onnx",
-    "write_onnx",
-    "write_torchscript",
-    "write_word_encoder",
 ]
 
-OPSET = 17
 FILE_NAMES = {
     "onnx-fp32": "model.onnx",
     "onnx-int8": "model.onnx",
@@ -182,95 +173,6 @@ def _export(
         forward = _by_length(forward)
     exact = spec.format.endswith("fp32")
     return parity.compare(forward, batches, expected, reference="pytorch", gated=exact), export_s
-
-
-def write_onnx(module: ExportModule, target: Path) -> None:
-    """One file, dynamic axes. The exporter that traces: torch's newer one fails on Paraformer and splits the file."""
-    import torch
-
-    from autotune.engines.network_export import ALL_FRAMES, TimedExport
-
-    graph: ExportModule = (
-        module if module.times is None else TimedExport(module, peaks=module.output_names[0] == "logits")
-    )
-    with warnings.catch_warnings(), torch.inference_mode():
-        _silence_tracing()
-        torch.onnx.export(
-            graph,
-            graph.example_inputs(),
-            str(target),
-            dynamo=False,
-            do_constant_folding=True,
-            opset_version=OPSET,
-            input_names=list(graph.input_names),
-            output_names=list(graph.output_names),
-            dynamic_axes=graph.dynamic_axes(),
-            custom_opsets={"com.microsoft": 1} if getattr(module, "fused", False) else None,
-        )
-    if module.times is not None:
-        _give_default(target, TIMED_FRAMES, np.array([ALL_FRAMES]))
-
-
-def write_word_encoder(network: torch.nn.Module, target: Path) -> None:
-    """The encoder of hot words of a SeacoParaformer as ONNX: any number of words of any length."""
-    import torch
-
-    from autotune.engines.hot_words_export import WordEncoderExport
-
-    encoder = WordEncoderExport(network).eval()
-    with warnings.catch_warnings(), torch.inference_mode():
-        _silence_tracing()
-        torch.onnx.export(
-            encoder,
-            encoder.example_inputs(),
-            str(target),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(encoder.input_names),
-            output_names=list(encoder.output_names),
-            dynamic_axes={
-                "hotword": {0: "num_hotwords", 1: "longest"},
-                "hotword_lengths": {0: "num_hotwords"},
-                "hw_embed": {0: "num_hotwords"},
-            },
-        )
-
-
-def _give_default(onnx_file: Path, name: str, value: npt.NDArray[Any]) -> None:
-    """Make an input of an ONNX file one that need not be given."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(onnx_file)
-    model.graph.initializer.append(numpy_helper.from_array(value, name))
-    onnx.save(model, onnx_file)
-
-
-def write_torchscript(module: ExportModule, target: Path, device: str) -> None:
-    """Write a network as TorchScript, traced on the device where it will run: constants of the trace stay there.
-
-    A model that gives times has a second method for them, ``timed``: a call computes all that its method returns.
-    """
-    import torch
-
-    full_float32(torch)
-    module.to(device)
-    inputs = module.example_inputs(device)
-    methods = {"forward": inputs} if module.times is None else {"forward": inputs, "timed": inputs}
-    with warnings.catch_warnings(), torch.inference_mode():
-        _silence_tracing()
-        traced = torch.jit.trace_module(module, methods, check_trace=False)  # type: ignore[no-untyped-call]
-        torch.jit.save(traced, str(target))
-
-
-def _silence_tracing() -> None:
-    """Silence warnings of the tracer: parity on other shapes shows that nothing was baked into the graph."""
-    import torch
-
-    warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-    for message in (".*legacy TorchScript-based ONNX export.*", ".*torch.jit.*deprecated.*", ".*not supported in.*"):
-        warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", module=r"torch\.onnx\..*")
 
 
 def _take(
@@ -453,7 +355,7 @@ def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parit
     import torch
 
     with warnings.catch_warnings():
-        _silence_tracing()
+        silence_tracing()
         loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
 
     def forward(batch: ParityBatch) -> tuple[Float32, Int32]:

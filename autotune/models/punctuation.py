@@ -15,10 +15,10 @@ from autotune.errors import ArtifactError, ModelError, TrialError
 from autotune.files import cache_dir, file_sha256, locked, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
+from autotune.model_directory import PUNCTUATION_CLASS, PunctuationDirectory
 from autotune.models.artifacts import require_space, tool_versions
-from autotune.models.export import OPSET
+from autotune.models.graph_files import OPSET
 from autotune.models.source import RANDOM_SEED, RunTask
-from autotune.punctuation_directory import PUNCTUATION_CLASS, PunctuationDirectory
 
 __all__ = [
     "PUNCTUATION_PRESETS",

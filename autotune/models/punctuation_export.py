@@ -15,11 +15,12 @@ import yaml
 from autotune.arrays import Float32, Int32
 from autotune.engines.punctuation import GRAPH_FILE, write_vocabulary
 from autotune.errors import ArtifactError
+from autotune.model_directory import PunctuationDirectory
 from autotune.models import parity
-from autotune.models.export import NOT_QUANTIZED, quantize_onnx, write_onnx
+from autotune.models.export import NOT_QUANTIZED, quantize_onnx
+from autotune.models.graph_files import write_onnx
 from autotune.models.punctuation import PUNCTUATION_PRESETS
 from autotune.models.vocabulary import punctuation_tokens
-from autotune.punctuation_directory import PunctuationDirectory
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from autotune.punctuation_directory import PunctuationVocabulary
+from autotune.model_directory import PunctuationVocabulary
 
 __all__ = ["Punctuated", "Punctuating", "punctuate", "split_words"]
 

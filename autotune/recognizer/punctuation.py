@@ -12,7 +12,7 @@ from autotune.deployment import Deployment
 from autotune.engines.punctuation import PunctuationSession, read_vocabulary
 from autotune.errors import DocumentError
 from autotune.isolation.activity import running
-from autotune.punctuation_directory import PunctuationVocabulary
+from autotune.model_directory import PunctuationVocabulary
 from autotune.recognizer.punctuating import Punctuated, Punctuating, punctuate
 from autotune.recognizer.stats import PUNCTUATION, Stats
 

@@ -59,7 +59,7 @@ class Workshop:
 
     def _export(self, architecture: str, spec: ArtifactSpec) -> Path:
         from autotune.engines.network import build_network, wrap
-        from autotune.models.export import write_onnx, write_torchscript
+        from autotune.models.graph_files import write_onnx, write_torchscript
 
         model = self.model(architecture)
         path = self.folder / f"{architecture}-{spec.label}"

@@ -12,7 +12,7 @@ from autotune.deployment import Deployment
 from autotune.engines import EngineOutput, EngineRequest, load_engine
 from autotune.engines.network import build_network, wrap
 from autotune.hardware import probe_hardware
-from autotune.models.export import write_torchscript
+from autotune.models.graph_files import write_torchscript
 
 pytestmark = pytest.mark.skipif(not probe_hardware().gpus, reason="this machine has no NVIDIA GPU")
 

@@ -1,6 +1,7 @@
-"""A model that is ONNX files alone, from the job to ``deploy.yaml``: what is searched and compared, and its name."""
+"""A model that is ONNX files alone, from the job to ``deploy.yaml``: what is searched, compared, and its names."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from autotune.jobs.tune import TuneResult, tune
 from autotune.jobs.tune_job import Job, prepare
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.space.resolved import ResolvedBranch
+from autotune.space.resolved import ResolvedParameter, Value
 from tests.given_example import given_directory
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))[:3]
@@ -60,17 +61,18 @@ def options(work: Path, **given: object) -> TuneOptions:
     return TuneOptions(**{**settings, **given})  # type: ignore[arg-type]
 
 
+def chosen(number: int, parameter: ResolvedParameter) -> Value:
+    return parameter.choices[number % len(parameter.choices)]
+
+
 def formats(job: Job) -> set[tuple[object, ...]]:
-    branches = job.space.branches
-    paths = ("engine", "format", "weights", "graph", "fp32_share")
-    return {tuple(getattr(item, path) for path in paths) for branch in branches for item in branch_deployments(branch)}
-
-
-def branch_deployments(branch: ResolvedBranch) -> list[Deployment]:
-    def built(number: int) -> Deployment:
-        return branch.build(lambda parameter: parameter.choices[number % len(parameter.choices)])
-
-    return [built(number) for number in range(12)]
+    """(engine, format, weights, graph, fp32_share) of many deployments of every branch."""
+    found: set[tuple[object, ...]] = set()
+    for branch in job.space.branches:
+        for number in range(12):
+            item = branch.build(partial(chosen, number))
+            found.add((item.engine, item.format, item.weights, item.graph, item.fp32_share))
+    return found
 
 
 @pytest.mark.slow

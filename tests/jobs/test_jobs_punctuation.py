@@ -31,6 +31,8 @@ from tests.fake_engine import fake_deployment
 from tests.punctuation_example import TINY, punctuation_folder, punctuation_stage, tiny_punctuation
 from tests.study.synthetic_search import machine
 
+MARKS = set("，。？、,.?")
+
 
 def test_every_deployment_of_the_space_has_the_stage_and_is_found_again() -> None:
     plain = resolve(load_space("all"), machine(4), devices=None, arrival="offline")
@@ -143,9 +145,9 @@ def test_trials_and_hearings_are_judged_by_texts_before_punctuation(tiny_workloa
     assert {request.punctuation_path for request in requests} == {str(punctuation_folder())}
     assert measurement.stages_s["punctuation"] > 0
     heard = {one.id for one in tiny_workload.judged[::4]}
-    assert not any(set(judge.texts[name]) & set("，。？、") for name in heard)
+    assert not any(set(judge.texts[name]) & MARKS for name in heard)
     timed = {name: text for name, text in measurement.texts.items() if name not in heard}
-    assert any(set(text) & set("，。？、") for text in timed.values())
+    assert any(set(text) & MARKS for text in timed.values())
     runner.hear(deployment)
     assert set(judge.texts) == {one.id for one in tiny_workload.judged}
-    assert not any(set(text) & set("，。？、") for text in judge.texts.values())
+    assert not any(set(text) & MARKS for text in judge.texts.values())

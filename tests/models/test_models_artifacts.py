@@ -108,7 +108,7 @@ import sys, tempfile
 from autotune.models.export import export_task
 with tempfile.TemporaryDirectory() as out:
     payload = dict(model_path={model.path!r}, format="onnx-int8", weights="s8", graph="funasr", device="cpu", out=out)
-    payload |= dict(source={str(Path(base.path).parent)!r}, fp32_share=0.0, sensitivities={{}})
+    payload |= dict(source={str(Path(base.path).parent)!r}, fp32_share=0.0, hot_words=False, sensitivities={{}})
     export_task(payload, lambda name, data: None)
 print({{"torch", "funasr"}} & set(sys.modules))
 """

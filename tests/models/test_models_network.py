@@ -246,7 +246,7 @@ def test_a_batch_without_any_token_runs(graph: Any, tiny: MakeInfo, tmp_path: Pa
     import onnxruntime
     import torch
 
-    from autotune.models.export import write_onnx
+    from autotune.models.graph_files import write_onnx
 
     module: Any = export_module(ModelDirectory.open(Path(tiny("paraformer-tiny").path)), graph)
     speech, lengths = module.example_inputs()

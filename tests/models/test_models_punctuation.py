@@ -14,9 +14,9 @@ import yaml
 
 from autotune.engines.punctuation import GRAPH_FILE, PunctuationSession, read_vocabulary
 from autotune.errors import ArtifactError, ModelError
+from autotune.model_directory import PunctuationDirectory
 from autotune.models import punctuation_files, resolve_punctuation
 from autotune.models.punctuation import PUNCTUATION_PRESETS, ensure_punctuation
-from autotune.punctuation_directory import PunctuationDirectory
 from tests.models.models_types import InProcess
 from tests.punctuation_example import TINY, punctuation_folder, punctuation_network, punctuation_stage, tiny_punctuation
 

@@ -1,8 +1,10 @@
 """Where models come from: directories, presets, the hub, and what is said when none is there."""
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ import pytest
 import yaml
 
 from autotune.errors import ModelError, TrialCrashed
+from autotune.model_directory import ModelDirectory, read_tokens
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.models.hub import SUPPORTED_ALIASES
 from autotune.models.source import RANDOM_SEED
@@ -252,11 +255,13 @@ def test_a_known_class_that_is_not_supported_is_named_with_what_to_use_instead(
         resolve_model(str(copied), run=refuse)
 
 
-PUBLISHED = Path(os.environ.get("AUTOTUNE_PUBLISHED_MODELS", "published-models"))
+PUBLISHED = next(
+    (folder for up in Path(__file__).parents if (folder := up / "shared" / "real-models").is_dir()), Path("real-models")
+)
 """A folder of published directories without weights, as ``benchmarks/published_models.py`` takes it."""
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="AUTOTUNE_PUBLISHED_MODELS must name the published directories")
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="shared/real-models is not beside the project")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -270,3 +275,82 @@ PUBLISHED = Path(os.environ.get("AUTOTUNE_PUBLISHED_MODELS", "published-models")
 def test_published_directories_that_are_not_supported_say_what_they_are(name: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         resolve_model(str(PUBLISHED / name), run=refuse)
+
+
+def test_a_hubs_cache_of_links_is_read_and_hashed_like_the_plain_directory(copied: Path, tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "0123abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(copied.iterdir()):
+        shutil.copy(file, blobs / f"{number:064x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:064x}")
+    linked, plain = (resolve_model(str(path), run=InProcess()) for path in (snapshot, copied))
+    assert linked.sha256 == plain.sha256
+    assert linked.parameters == plain.parameters
+
+
+@pytest.mark.parametrize("name", ["../am.mvn", "/etc/passwd", "a/../../am.mvn"])
+def test_a_name_that_leaves_the_directory_is_refused(name: str, copied: Path) -> None:
+    meta = {"file_path_metas": {"frontend_conf": {"cmvn_file": name}}}
+    (copied / "configuration.json").write_text(json.dumps(meta), encoding="utf-8")
+    with pytest.raises(ModelError, match="must name files inside the directory"):
+        resolve_model(str(copied), run=refuse)
+
+
+def test_a_file_that_is_promised_and_not_there_is_named(copied: Path) -> None:
+    (copied / "am.mvn").unlink()
+    with pytest.raises(ModelError, match=r"must hold am\.mvn \(frontend_conf\.cmvn_file\)"):
+        resolve_model(str(copied), run=refuse)
+
+
+def test_absolute_paths_that_training_left_are_used_where_they_lie(copied: Path, tmp_path: Path) -> None:
+    plain = resolve_model(str(copied), run=InProcess())
+    elsewhere = tmp_path / "pretrained"
+    elsewhere.mkdir()
+    for name in ("am.mvn", "tokens.json"):
+        (copied / name).rename(elsewhere / name)
+    config = yaml.safe_load((copied / "config.yaml").read_text(encoding="utf-8"))
+    config["frontend_conf"] = {**config["frontend_conf"], "cmvn_file": str(elsewhere / "am.mvn")}
+    config["tokenizer_conf"] = {"token_list": str(elsewhere / "tokens.json")}
+    (copied / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    model = ModelDirectory.open(copied)
+    assert (model.frontend.cmvn_path, model.tokens_path) == (elsewhere / "am.mvn", elsewhere / "tokens.json")
+    assert resolve_model(str(copied), run=InProcess()).parameters == plain.parameters
+
+
+def test_tokens_with_their_ids_are_the_tokens(copied: Path) -> None:
+    tokens = json.loads((copied / "tokens.json").read_text(encoding="utf-8"))
+    numbered, plain, gap = (copied / f"{name}.txt" for name in ("numbered", "plain", "gap"))
+    numbered.write_text("".join(f"{token} {number}\n" for number, token in enumerate(tokens)), encoding="utf-8")
+    plain.write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    gap.write_text("a 0\nb 2\n", encoding="utf-8")
+    assert read_tokens(numbered) == read_tokens(plain) == read_tokens(copied / "tokens.json") == tokens
+    assert read_tokens(gap) == ["a 0", "b 2"]
+
+
+def test_weights_that_deepspeed_wrote_are_named(copied: Path) -> None:
+    (copied / "model.pt").unlink()
+    (copied / "model.pt").mkdir()
+    with pytest.raises(ModelError, match="as DeepSpeed writes"):
+        resolve_model(str(copied), run=refuse)
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match=r"cache must be writable, but .*file.*Set XDG_CACHE_HOME"):
+        resolve_model(str(copied), run=lambda *_, **__: {"parameters": 1})
+
+
+def test_a_model_in_modelscopes_cache_needs_no_hub(
+    copied: Path, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("models/iic--SenseVoiceSmall/snapshots/master", "models/iic/SenseVoiceSmall"):
+        shutil.copytree(copied, tmp_path / "hub" / place)
+    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("MODELSCOPE_DOMAIN", "hub.invalid")
+    info = resolve_model("iic/SenseVoiceSmall")
+    assert Path(info.path).is_relative_to(tmp_path / "hub")
+    assert info.id == "iic/SenseVoiceSmall"

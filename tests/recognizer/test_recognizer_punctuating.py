@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune.engines.punctuation import PunctuationSession, read_vocabulary
-from autotune.punctuation_directory import PunctuationVocabulary
+from autotune.model_directory import PunctuationVocabulary
 from autotune.recognizer.punctuating import Punctuated, punctuate, split_words
 from tests.punctuation_example import funasr_text, punctuation_folder, punctuation_network
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,14 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
+import autotune
 from autotune.audio.embedded import embedded_clips
+from autotune.deploy_yaml import write_deployment_file
+from autotune.errors import DocumentError
 from autotune.jobs.load_model import hot_words_artifact
-from autotune.model_directory import ModelDirectory
-from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.models import ModelInfo, resolve_model
 from autotune.models.presets import write_random_model
-from autotune.recognizer import Recognizer
 from tests.deployment_example import example_file
-from tests.models.models_types import InProcess
 from tests.recognizer.test_recognizer_text import deployment
 from tests.seaco_example import SEACO
 from tests.serve.serving import Served, serve, write_wav
@@ -46,16 +45,11 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
 
 
 @pytest.fixture(scope="module")
-def expected(info: ModelInfo) -> dict[tuple[str, ...], str]:
+def expected(info: ModelInfo, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], str]:
     """Text of the clip by hot words."""
-    wanted = deployment(graph="lean")
-    assert wanted.artifact is not None
-    paths = [
-        Path(ensure_artifact(info, spec, run=InProcess())[0].path)
-        for spec in (wanted.artifact, replace(wanted.artifact, hot_words=True))
-    ]
-    model = ModelDirectory.open(Path(info.path))
-    with Recognizer.load(wanted, model, paths[0], hot_words=True, hot_words_artifact=paths[1]) as ours:
+    file = tmp_path_factory.mktemp("expected") / "deploy.yaml"
+    write_deployment_file(file, example_file(model=info, deployment=deployment(graph="lean")))
+    with autotune.load(file, hot_words=True) as ours:
         lists = ((), (OWN,), (OWN, *ASKED))
         return {words: ours.transcribe([SAMPLES], hotwords=words)[0].text for words in lists}
 
@@ -113,8 +107,6 @@ def test_without_the_option_they_are_ignored(info: ModelInfo, expected: dict[Any
 
 
 def test_a_model_that_takes_none_is_an_error_before_anything_is_loaded(tmp_path: Path) -> None:
-    from autotune.errors import DocumentError
-
     info = resolve_model("random:paraformer-tiny")
     with pytest.raises(DocumentError, match="Hot words must be of a SeacoParaformer"):
         hot_words_artifact(example_file(model=info, deployment=deployment()), info)

@@ -124,6 +124,7 @@ class ModelDirectory:
         return (
             not self.given
             and self.architecture == "SeacoParaformer"
+            and self.tokens_path is not None
             and self.config.get("seaco_decoder") == "ParaformerSANMDecoder"
             and conf.get("bias_encoder_type", "lstm") == "lstm"
             and not conf.get("bias_encoder_bid", False)

@@ -11,7 +11,7 @@ from typing import Any
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
 from autotune.files import file_sha256
-from autotune.model_directory import named_files
+from autotune.model_directory.recognition import named_files
 
 __all__ = ["PUNCTUATION_CLASS", "PunctuationDirectory", "PunctuationVocabulary"]
 
