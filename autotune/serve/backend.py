@@ -21,7 +21,7 @@ from autotune.serve.quarantine import Quarantine
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus, in_words
 
-__all__ = ["GIVE_UP", "Backend"]
+__all__ = ["Backend"]
 
 ATTEMPTS = 2
 """Workers that may die while they have a job at work: one that kills two would kill every worker that gets it."""

@@ -12,7 +12,7 @@ from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.decoding import join_texts
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
-__all__ = ["LiveStream", "StreamEvents"]
+__all__ = ["AHEAD_S", "LiveStream", "StreamEvents"]
 
 AHEAD_S = 10.0
 """Seconds of audio that may be on their way to the worker; a client that sends faster has to wait."""
