@@ -213,7 +213,10 @@ class Backend:
         job = _FileJob(number, path, asked, on_segment, future, self._send)
         self._take(job)
         try:
-            return await future
+            transcript = await future
+            if job.suspect:
+                await self._quarantine.clear(path)
+            return transcript
         except asyncio.CancelledError:
             if job.begun:
                 self._send({"op": "drop", "id": number})
