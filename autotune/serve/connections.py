@@ -14,7 +14,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from autotune.recognizer.admission import Rejected
 
-__all__ = ["FREE_BYTES", "HEAD_BYTES", "Connections", "HeldBytes", "HttpConnection", "WebSocketConnection"]
+__all__ = ["FREE_BYTES", "HEAD_BYTES", "MOST", "Connections", "HeldBytes", "HttpConnection", "WebSocketConnection"]
 
 HEAD_S = 10.0
 """Seconds from a connection, or from a request's first byte, to its whole head."""
