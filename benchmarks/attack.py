@@ -40,6 +40,8 @@ from benchmarks.serving_client import PATH, Server, resident_bytes, serving
 
 MIB = 1 << 20
 INNOCENTS = 2
+ATTACKER = "127.0.0.2"
+"""Limits go by address: innocents have another one."""
 LOOK_S = 0.1
 SETTLE_S = 3.0
 """Between two attacks."""
@@ -99,7 +101,8 @@ def many() -> Iterator[list[socket.socket]]:
 def raw(server: Server, content: bytes = b"") -> socket.socket:
     """A connection that has sent something."""
     parts = urlsplit(server.url)
-    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=5)
+    where = (parts.hostname or "", parts.port or 0)
+    connection = socket.create_connection(where, timeout=5, source_address=(ATTACKER, 0))
     with contextlib.suppress(OSError):
         connection.sendall(content)
     return connection

@@ -151,9 +151,10 @@ class _Handlers:
     async def transcriptions(self, request: Request) -> Response:
         service, started = self.service, time.perf_counter()
         with contextlib.ExitStack() as held:
-            held.enter_context(service.admission.place())
-            upload = held.enter_context(service.upload())
+            # Before a place among all requests, which one address must not have all of.
             async with service.receiving.place(request.client.host if request.client else ""):
+                held.enter_context(service.admission.place())
+                upload = held.enter_context(service.upload())
                 sent = _parsed(await received_form(request, upload), service)
             upload.close()
             service.metrics.spent("receive", time.perf_counter() - started)

@@ -22,7 +22,7 @@ from autotune.serve.quarantine import Quarantine
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus, in_words
 
-__all__ = ["GIVE_UP", "Backend", "Opening"]
+__all__ = ["Backend", "Opening"]
 
 ATTEMPTS = 2
 """Workers that may die while they have a job at work: one that kills two would kill every worker that gets it."""
@@ -246,7 +246,10 @@ class Backend:
         job = _FileJob(number, path, asked, on_segment, opening, future, self._send)
         self._take(job)
         try:
-            return await future
+            transcript = await future
+            if job.suspect:
+                await self._quarantine.clear(path)
+            return transcript
         except (asyncio.CancelledError, Rejected):
             if job.begun:
                 self._send({"op": "drop", "id": number})

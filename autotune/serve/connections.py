@@ -36,7 +36,7 @@ MOST = 1024
 _SPARE_FILES = 64
 """Descriptors for workers, uploads and logs, which connections must leave."""
 LOOK_S = 1.0
-MESSAGES_BYTES = 64 << 20
+MESSAGES_BYTES = 32 << 20
 """Memory for WebSocket messages that are received and not handled yet, of all connections together."""
 FREE_BYTES = 256 << 10
 """Of each connection, so much isn't counted: small messages pass, whoever sends large ones."""

@@ -36,6 +36,12 @@ class Quarantine:
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
+    async def clear(self, path: Path) -> None:
+        """This file was recognised after all: something else killed the worker."""
+        if self._noting:
+            await asyncio.wait(self._noting)
+        self._deaths.pop(await asyncio.to_thread(_key, path.open("rb")), None)
+
     async def holds(self, path: Path) -> bool:
         """Whether this file must not be tried again."""
         if self._noting:

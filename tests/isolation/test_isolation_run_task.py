@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,3 +129,12 @@ print(before - process_started_s())
     environment = {**os.environ, "PYTHONPATH": root}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) >= 0.3 - 0.01  # the kernel counts in ticks of 10 ms
+
+
+def test_a_descriptor_that_is_handed_on_has_the_same_number_there() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        seen = run_task(
+            "tests.isolation.selftest:run", {"fault": "environment"}, timeout_s=60, inherited=(theirs.fileno(),)
+        )
+        assert f"{theirs.fileno()}" in seen["open_files"]

@@ -9,7 +9,6 @@ import yaml
 
 import autotune
 from autotune.deploy_yaml import read_deployment_file
-from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.tune import TuneResult, tune

@@ -211,6 +211,22 @@ def test_what_kills_two_workers_alone_is_refused_for_a_while(tmp_path: Path) -> 
     run(test)
 
 
+def test_what_is_recognised_after_all_is_not_held_against_its_recording(tmp_path: Path) -> None:
+    async def test(backend: Backend, _: list[str]) -> None:
+        (path,) = files(tmp_path, 1)
+        for number in range(3):
+            asked = asyncio.create_task(backend.transcribe(path))
+            worker = await replaced(number)
+            await soon(lambda worker=worker, number=number: worker.given()[-1:] == [number + 1])  # type: ignore[misc]
+            worker.death.set_result("killed from outside")
+            following = await replaced(number + 1)
+            await soon(lambda worker=following, number=number: worker.given()[-1:] == [number + 1])  # type: ignore[misc]
+            done(following, number + 1)
+            assert (await asked).text
+
+    run(test)
+
+
 def test_what_only_waited_is_tried_as_often_as_workers_die(tmp_path: Path) -> None:
     async def test(backend: Backend, _: list[str]) -> None:
         (path,) = files(tmp_path, 1)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.serve.serving import Served, expected_text, spoken, write_wav
+from tests.serve.serving import Served, expected_text, serve, spoken, write_wav
 from tests.serve.speaking import heard
 
 SOURCE = Path(os.environ.get("AUTOTUNE_FUNASR_SOURCE", ""))
@@ -59,6 +59,13 @@ def page_url() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.fixture
+def asked(page_url: str, tmp_path: Path) -> Iterator[Served]:
+    """A server that the page may ask."""
+    with serve(tmp_path, "--cors-origin", page_url.removesuffix("/index.html")) as served:
+        yield served
+
+
 def open_page(url: str, served: Served, *flags: str) -> Any:
     from selenium import webdriver
 
@@ -84,29 +91,29 @@ def shown(driver: Any) -> str:
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
-def test_the_page_recognises_a_file(served: Served, page_url: str, tmp_path: Path) -> None:
+def test_the_page_recognises_a_file(asked: Served, page_url: str, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", heard(spoken(4, 3)))
     # The page sends the file's header as if it were samples.
     sent = np.frombuffer(path.read_bytes(), "<i2").astype(np.float32) / np.float32(32768)
-    driver = open_page(page_url, served)
+    driver = open_page(page_url, asked)
     try:
         driver.find_element("css selector", "input[name=recoder_mode][value=file]").click()
         driver.find_element("id", "upfile").send_keys(str(path))
         time.sleep(1)  # the page reads the file, and tells nobody when it has
         driver.execute_script("document.getElementById('btnConnect').disabled = false")
         driver.find_element("id", "btnConnect").click()
-        expected = expected_text(served.deployment, write_wav(tmp_path / "sent.wav", sent))
+        expected = expected_text(asked.deployment, write_wav(tmp_path / "sent.wav", sent))
         wait(driver, lambda page: same(shown(page), expected))
     finally:
         driver.quit()
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs Debian's chromium and chromium-driver")
-def test_the_page_recognises_what_is_spoken(served: Served, page_url: str, tmp_path: Path) -> None:
+def test_the_page_recognises_what_is_spoken(asked: Served, page_url: str, tmp_path: Path) -> None:
     samples = spoken(5, 3)
     path = write_wav(tmp_path / "x.wav", samples)
     microphone = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    driver = open_page(page_url, served, *microphone, f"--use-file-for-fake-audio-capture={path}%noloop")
+    driver = open_page(page_url, asked, *microphone, f"--use-file-for-fake-audio-capture={path}%noloop")
     try:
         driver.find_element("id", "btnConnect").click()
         wait(driver, lambda page: page.find_element("id", "btnStart").is_enabled())
