@@ -10,7 +10,8 @@ from pathlib import Path
 
 __all__ = ["PrivateFolder"]
 
-PREFIX = "autotune-serve-"
+PREFIX = "autotune-server-"
+"""Not that of versions whose folders had no lock: those of a living one would seem to be left behind."""
 
 
 class PrivateFolder:

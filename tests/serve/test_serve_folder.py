@@ -29,7 +29,7 @@ def test_what_a_killed_server_left_is_swept_and_a_living_ones_is_not(
         paths = [Path(process.stdout.readline().strip()) for process in left if process.stdout is not None]
         left[0].kill()
         left[0].wait()
-        (tmp_path / "autotune-serve-file").write_text("no folder", encoding="ascii")
+        (tmp_path / "autotune-server-file").write_text("no folder", encoding="ascii")
         folder = PrivateFolder()
         assert not paths[0].exists()
         assert (paths[1] / "1").exists()

@@ -46,7 +46,7 @@ def raw(served: Served, content: bytes = b"") -> socket.socket:
 
 
 def recordings(folder: Path) -> list[Path]:
-    return list(folder.glob("autotune-serve-*"))
+    return list(folder.glob("autotune-server-*"))
 
 
 def test_a_long_tmpdir_is_served_and_what_a_killed_server_left_is_swept(tmp_path: Path) -> None:
