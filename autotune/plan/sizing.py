@@ -247,13 +247,16 @@ class Sizing:
         return math.exp(_NORMAL * self.spread)
 
     def _highest(self, slower: float, replicas: int, start: float, step: float = 2.0) -> float:
-        few = min(FEW, self.requests)
+        servers = replace(self.servers, slower=slower, replicas=replicas)
 
         def kept(load: float) -> bool:
-            first = self._offered(slower, replicas, load, requests=few)
-            if any(first.latency_s(promise.share) > FAR * promise.latency_s for promise in self.promises):
+            if servers.starves(self.unit, load):
                 return False
-            return self.kept(self._offered(slower, replicas, load))
+            if self.requests >= 2 * FEW:
+                first = servers.offered(self.unit, load, requests=FEW)
+                if any(first.latency_s(promise.share) > FAR * promise.latency_s for promise in self.promises):
+                    return False
+            return self.kept(servers.offered(self.unit, load, requests=self.requests))
 
         return highest_load(kept, start, whole=self.unit == "streams", step=step) or 0.0
 

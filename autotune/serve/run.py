@@ -32,8 +32,8 @@ __all__ = ["run_server"]
 _LOOK_S = 0.05
 _BACKLOG, _AT_ONCE = 512, 32
 """Connections that the kernel keeps, and that are taken from it before anything looks at how many there are."""
-_LARGEST_MESSAGE_BYTES = 16 << 20
-"""Of a WebSocket: eight minutes of 16-bit audio at 16 kHz. It is received as a whole before anything looks at it."""
+_LARGEST_MESSAGE_BYTES = 24 << 20
+"""Of a WebSocket: thirteen minutes of 16-bit audio at 16 kHz. It is received as a whole before anything looks at it."""
 _KEEP_ALIVE_S = 75
 """Longer than what proxies and pools of connections assume, which is mostly 60 s."""
 END_S = 4.0

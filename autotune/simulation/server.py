@@ -15,7 +15,7 @@ from autotune.recognizer.admission import Limits
 from autotune.recognizer.intake import queue_limit_s
 from autotune.simulation.cutting import pieces_of
 from autotune.simulation.replica import Machine, SimulatedRecording
-from autotune.simulation.service_times import NoisyWork, ReadingTimes, ServiceTimes
+from autotune.simulation.service_times import CutRecording, NoisyWork, ReadingTimes, ServiceTimes
 from autotune.simulation.simulate import Balance, Simulated, simulate
 
 __all__ = ["REQUESTS", "LoadUnit", "Outcome", "Servers", "highest_load"]
@@ -24,6 +24,8 @@ LoadUnit = Literal["requests/s", "streams"]
 
 REQUESTS = 4000
 """Recordings whose latencies make a percentile."""
+SPOKEN_S = 60.0
+"""Of a recording that is spoken for longer, the end is simulated: what a stream asks for doesn't grow with time."""
 SETTLING_SHARE = 0.1
 """Share of them that arrive first and don't count: servers begin with nothing to do."""
 _DOUBLINGS = 40
@@ -76,14 +78,13 @@ class Servers:
             dues: when they arrive; None: as ``autotune load`` would send them with this seed.
         """
         load_is_steady = dues is None
-        cut = self.times.spoken if unit == "streams" else self.times.recordings
-        durations_s = [recording.audio_s for recording in cut]
+        durations_s = [recording.audio_s for recording in self._recordings(unit)]
         if unit == "streams":
             limit_s = max(requests * math.fsum(durations_s) / len(durations_s) / load, 2 * max(durations_s))
             dues = dues or spoken(int(load), limit_s, durations_s, self.seed)
         else:
             limit_s = math.inf
-            dues = dues or poisson(load, requests / load, len(cut), self.seed)
+            dues = dues or poisson(load, requests / load, len(durations_s), self.seed)
         recordings = [replace(self._recordings(unit)[due.recording], arrival_s=due.at_s) for due in dues]
         work = [
             NoisyWork(self.times, random.Random(f"{self.seed}/{place}"), process=self.slower)
@@ -119,6 +120,10 @@ class Servers:
             for recording in self._recordings(unit)
         ]
 
+    def starves(self, unit: LoadUnit, load: float) -> bool:
+        """Whether streams' speech detection alone takes all cores, so that their segments can only be late."""
+        return unit == "streams" and load * self._machine(unit).stream_cores >= self.cores * self.replicas
+
     def mean_s(self, unit: LoadUnit) -> float:
         """Mean seconds of a recording."""
         cut = self.times.spoken if unit == "streams" else self.times.recordings
@@ -135,7 +140,7 @@ class Servers:
         read_s = math.fsum(piece.read_s for one in recordings for piece in one.pieces) / len(recordings)
         machine = self._machine(unit)
         if unit == "streams":
-            return read_s + machine.stream_cores * self.mean_s(unit)
+            return read_s + machine.stream_cores * math.fsum(one.audio_s for one in recordings) / len(recordings)
         return read_s + self.front_seconds(unit) + machine.client_s
 
     def front_seconds(self, unit: LoadUnit) -> float:
@@ -184,13 +189,23 @@ class Servers:
     def _spoken(self) -> tuple[SimulatedRecording, ...]:
         return tuple(
             SimulatedRecording(0.0, pieces_of(cut, self._reading, live=True), cut.audio_s, cut.audio_s)
-            for cut in self.times.spoken
+            for cut in map(_ending, self.times.spoken)
         )
 
     @property
     def _reading(self) -> ReadingTimes:
         reading = self.times.reading
         return ReadingTimes(**{name: value * self.slower for name, value in reading.model_dump().items()})
+
+
+def _ending(cut: CutRecording) -> CutRecording:
+    """The last ``SPOKEN_S`` of a recording, from the first segment on that begins in it; a shorter one as it is."""
+    begin_s = cut.audio_s - SPOKEN_S
+    if begin_s <= 0:
+        return cut
+    kept = (piece for piece in cut.pieces if piece[0] >= begin_s)
+    pieces = tuple((start_s - begin_s, audio_s, settled_s - begin_s) for start_s, audio_s, settled_s in kept)
+    return CutRecording(audio_s=SPOKEN_S, pieces=pieces)
 
 
 def highest_load(

@@ -144,3 +144,27 @@ def test_reading_and_engines_cost_each_other_what_was_measured() -> None:
     assert cores.next_end_s() == pytest.approx(1.0), "a quarter of a second at a quarter of the speed"
     assert cores.advance(1.0) == [reading]
     assert cores.next_end_s() == pytest.approx(1.6), "0.4 of it has run beside the reading"
+
+
+def spoken_for(minutes: int) -> ServiceTimes:
+    """A recording that says something for three seconds of every four."""
+    pieces = tuple((4.0 * turn, 3.0, 4.0 * turn + 3.5) for turn in range(15 * minutes))
+    return times(spoken=(CutRecording(audio_s=60.0 * minutes, pieces=pieces),))
+
+
+def test_a_stream_asks_for_as_much_however_long_it_lasts() -> None:
+    minute, hour = (servers(times=spoken_for(minutes)) for minutes in (1, 60))
+    found = [one.offered("streams", 60, requests=300) for one in (minute, hour)]
+    assert found[0].latency_s(0.95) == pytest.approx(found[1].latency_s(0.95), rel=0.25)
+    assert len(found[1].whole.batches) < 2 * len(found[0].whole.batches), "not sixty times as many"
+    assert hour.mean_s("streams") == 3600, "what is told of recordings is told of the whole"
+
+
+def test_streams_whose_speech_detection_takes_all_cores_need_no_simulation() -> None:
+    busy = servers(
+        times=times(server=ServerTimes(front_s=0.0, front_audio_s=0.0, worker_s=0.0, wait_s=0.0, stream_cores=0.1)),
+        replicas=2,
+    )
+    assert not busy.starves("streams", 159)
+    assert busy.starves("streams", 160), "eight cores each"
+    assert not busy.starves("requests/s", 1e6)
