@@ -27,7 +27,8 @@ from typing import Any, Literal
 import numpy as np
 
 from autotune.audio import build_workload, load_profile, read_audio
-from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
+from autotune.baselines import given_deployment
+from autotune.deployment import ArtifactSpec, Chunking, Deployment
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
@@ -36,31 +37,9 @@ from benchmarks.sides import FUNASR_ONNX, OURS, Side, SideSpec, funasr_onnx_pyth
 
 
 def ours(weights: Literal["u8"] | None, threads: int) -> Deployment:
-    """funasr_onnx's knobs: batch 1, 4 threads, every graph optimisation, no arena."""
-    return Deployment(
-        format="onnx-int8" if weights else "onnx-fp32",
-        weights=weights,
-        graph="funasr",
-        engine="onnxruntime",
-        device="cpu",
-        instances=1,
-        intra_op_num_threads=threads,
-        inter_op_num_threads=1,
-        session_options={
-            "graph_optimization_level": "all",
-            "execution_mode": "sequential",
-            "allow_spinning": True,
-            "dynamic_block_base": "0",
-            "denormal_as_zero": False,
-            "cpu_mem_arena": False,
-            "mapped_weights": False,
-        },
-        provider_options={},
-        batch=Batch(max_size=1, max_audio_s=300.0, max_wait_s=0.0),
-        chunking=Chunking(method="none", window_s=None),
-        language="auto",
-        text_norm="woitn",
-    )
+    """funasr_onnx's knobs: batch 1, 4 threads, every graph optimisation, no arena; segments as they are."""
+    plain = given_deployment("onnx-int8" if weights else "onnx-fp32", ncpu=threads)
+    return plain.model_copy(update={"chunking": Chunking(method="none", window_s=None)})
 
 
 def segments_of(seconds: float, window_s: float, path: Path) -> list[float]:

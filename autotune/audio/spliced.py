@@ -29,11 +29,11 @@ class Spliced(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always: the pieces lie in a file that is open."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always: any byte of the pieces can be read next."""
         return True
 
     def tell(self) -> int:

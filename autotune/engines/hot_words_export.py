@@ -58,7 +58,7 @@ class HotWordsExport(LeanParaformerExport):
         return self.biased(self.hear(speech, lengths), bias, counts)
 
     def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See ``ExportModule.timed``."""
+        """The exported graph with the weights that times of words are made of, behind its other outputs."""
         speech, lengths, bias, counts, *first = inputs
         heard = self.hear(speech, lengths)
         return *self.biased(heard, bias, counts), self.alphas(heard, lengths, *first)
@@ -116,7 +116,7 @@ class WordEncoderExport(torch.nn.Module):
 
     @staticmethod
     def example_inputs() -> tuple[Tensor, ...]:
-        """Two words."""
+        """Two words for tracing: ids int32 [2, 3], padded, and how many of each count, int32 [2]."""
         return torch.tensor([[3, 4, 5], [1, 0, 0]], dtype=torch.int32), torch.tensor([3, 1], dtype=torch.int32)
 
     def forward(self, hotword: Tensor, hotword_lengths: Tensor) -> Tensor:

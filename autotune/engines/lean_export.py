@@ -182,12 +182,12 @@ class LeanParaformerExport(_LeanExport):
         return self.answer(self.hear(speech, speech_lengths))
 
     def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See ``ExportModule.timed``."""
+        """The exported graph with the weights that times of words are made of, behind its other outputs."""
         heard = self.hear(*inputs[:2])
         return *self.answer(heard), self.alphas(heard, *inputs[1:])
 
     def hear(self, speech: Tensor, speech_lengths: Tensor) -> Heard:
-        """Encoder and predictor."""
+        """What the encoder makes of features, and the tokens that the predictor finds in it."""
         speech = speech.to(self.encoder.after_norm.weight.dtype)
         masks = self.masks(speech_lengths, speech)
         hidden = self.encode(self.encoder, speech, masks)

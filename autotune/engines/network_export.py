@@ -98,7 +98,7 @@ class TimedExport(ExportModule):
         return self.module.dynamic_axes() | {name: {0: "batch_size", 1: "alphas_length"} for name in self.added}
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The exported graph."""
+        """The module's outputs, ``us_alphas``, and where they are asked for ``us_cif_peak``."""
         outputs = self.module.timed(*inputs)
         return (*outputs, cif_peaks(outputs[-1])) if self.peaks else outputs
 
@@ -164,7 +164,7 @@ class ParaformerExport(ExportModule):
         return self._run(speech, speech_lengths)[:2]
 
     def timed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """See ``ExportModule.timed``."""
+        """Logits, token_num, and ``us_alphas``, of which times of words are made."""
         assert self.times is not None
         logits, token_num, hidden, mask = self._run(*inputs[:2])
         return logits, token_num, self.times(hidden, mask, inputs[1], token_num, *inputs[2:])

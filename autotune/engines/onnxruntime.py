@@ -194,7 +194,7 @@ class _HotWordSessions:
         return cls(graph, _create_session(ort, str(encoder), request.deployment))
 
     def encode(self, ids: Int32, lengths: Int32) -> Float32:
-        """See ``Encode``."""
+        """Embeddings float32 [words, dim] of hot words: ids int32 [words, longest], lengths int32 [words]."""
         with allocation_failures_as_memory_error(), runtime_errors():
             (embeddings,) = self._encoder.run(None, {"hotword": ids, "hotword_lengths": lengths})
         return embeddings  # type: ignore[no-any-return]

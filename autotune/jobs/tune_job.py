@@ -145,9 +145,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     model = _model(options, reporter)
     check_model_has(model, prompts)
     vad_model = vad_model or _vad_beside(model, reporter)
-    given = ModelDirectory.open(Path(model.path)).given
-    space = task.space(loaded, vad_model, tuple(given))
-    space = fit_architecture(space, target, model.architecture)
+    given = tuple(ModelDirectory.open(Path(model.path)).given)
+    space = fit_architecture(task.space(loaded, vad_model, given), target, model.architecture)
     punctuation = _punctuation(options, target, reporter)
     if punctuation is not None:
         space = with_punctuation(space, punctuation.stage("onnx-fp32", threads=1))
@@ -161,10 +160,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         channel=options.channel,
     )
     workload = draw_hearing(workload, profile, model)
-    baselines = _baselines(target, hardware, devices, prompts, next(iter(given), None))
-    if punctuation is not None:
-        # FunASR's default punctuates by FunASR's own class; a given file's stand-in as the others do.
-        baselines = tuple(_punctuated(baseline, punctuation) for baseline in baselines)
+    baselines = _baselines(task, next(iter(given), None), punctuation)
     prompted = next(iter(space.experts()), baselines[0])
     judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
     reporter.working("")
@@ -332,6 +328,7 @@ def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> Pu
 
 
 def _punctuated(baseline: Deployment, model: PunctuationModel) -> Deployment:
+    # FunASR's default punctuates by FunASR's own class; a given file's stand-in as the others do.
     whole = baseline.engine == "funasr"
     threads = baseline.intra_op_num_threads if whole else 1
     stage = model.stage("pytorch-fp32" if whole else "onnx-fp32", threads=threads)
@@ -339,11 +336,7 @@ def _punctuated(baseline: Deployment, model: PunctuationModel) -> Deployment:
 
 
 def _baselines(
-    target: Target,
-    hardware: HardwareProfile,
-    devices: Sequence[str],
-    prompts: Prompts,
-    given: Given | None = None,
+    task: _Task, given: Given | None = None, punctuation: PunctuationModel | None = None
 ) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
 
@@ -351,14 +344,15 @@ def _baselines(
 
     Where AutoModel itself is the target, every number of threads up to the usable cores is measured.
     """
-    counts = dict.fromkeys((4, hardware.usable_cores))
-    if target.automodel:
-        counts |= dict.fromkeys(core_counts(hardware.usable_cores))
+    counts = dict.fromkeys((4, task.hardware.usable_cores))
+    if task.target.automodel:
+        counts |= dict.fromkeys(core_counts(task.hardware.usable_cores))
     baselines = [
         baseline_deployment(ncpu=ncpu, device=device)
         if given is None
         else given_deployment(given, ncpu=ncpu, device=device)
-        for device in devices
+        for device in task.devices
         for ncpu in counts
     ]
-    return tuple(deployment.model_copy(update=target.settled | prompts) for deployment in baselines)
+    settled = [deployment.model_copy(update=task.target.settled | task.prompts) for deployment in baselines]
+    return tuple(settled if punctuation is None else [_punctuated(one, punctuation) for one in settled])

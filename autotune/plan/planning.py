@@ -247,23 +247,17 @@ def _simulated(
     rate = demand.audio_rate(mean_s)
     average = rate if unit == "streams" else rate / mean_s
     load = average * peak
-    reporter.working("simulating one machine", name)
-    sizing.alone_s()  # or nothing keeps the promise
-    capacity = sizing.capacity()
-    if capacity.low <= 0:
-        raise InfeasibleSloError(
-            f"{name}: one machine must carry at least one {'stream' if unit == 'streams' else 'request now and then'} "
-            f"within {', '.join(promise.describe() for promise in promises)}, but carries none on a slow day."
-        )
-    reporter.working("simulating the fleet", name)
     limit = 1.0 if options.utilisation is None else options.utilisation
+    if not 0 < limit <= 1:
+        raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
+    reporter.working("simulating one machine", name)
+    capacity = _capacity(name, sizing)
     if not load / capacity.low < 2**53:
         raise DocumentError(
             f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more: each carries "
             f"{capacity.low:.3g} {unit}."
         )
-    if not 0 < limit <= 1:
-        raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
+    reporter.working("simulating the fleet", name)
     if dues is None:
         needed, carries = sizing.replicas(load / limit, capacity.low)
     else:
@@ -273,11 +267,10 @@ def _simulated(
     each = load / replicas
     usable = carries * limit
     audio = mean_s if unit == "requests/s" else 1.0
-    scaled = over_day = None
-    if options.curve is not None:
-        over_day = sizing.over_day([average * part for part in options.curve], replicas)
-        hours = [max(1, math.ceil(average * part / usable)) + options.spare for part in options.curve]
-        scaled = math.fsum(hours) / len(hours)
+    day = None if options.curve is None else [average * part for part in options.curve]
+    scaled = None
+    if day is not None:
+        scaled = math.fsum(max(1, math.ceil(part / usable)) + options.spare for part in day) / len(day)
     answer = Plan(
         demand=demand,
         rtfx_used=capacity.low * audio,
@@ -294,9 +287,7 @@ def _simulated(
         promises=promises,
         spare_replicas=options.spare,
         peak=peak,
-        simulation=_simulation(sizing, capacity, load, replicas, dues, options.duration_s or REPORTED_S).model_copy(
-            update={"over_day": over_day}
-        ),
+        simulation=_simulation(sizing, capacity, (load, replicas, dues, day), options.duration_s or REPORTED_S),
         cost=_cost(price, replicas, rate, scaled),
         provenance={
             "service_times": "measured",
@@ -313,9 +304,26 @@ def _simulated(
     return _Fleet(answer, fewest, float(replicas), sizing)
 
 
+def _capacity(name: str, sizing: Sizing) -> Estimate:
+    """What one machine carries, something even on a slow day. Raises InfeasibleSloError."""
+    sizing.alone_s()  # or nothing keeps the promise
+    capacity = sizing.capacity()
+    if capacity.low <= 0:
+        least = "stream" if sizing.unit == "streams" else "request now and then"
+        raise InfeasibleSloError(
+            f"{name}: one machine must carry at least one {least} within "
+            f"{', '.join(promise.describe() for promise in sizing.promises)}, but carries none on a slow day."
+        )
+    return capacity
+
+
 def _simulation(
-    sizing: Sizing, capacity: Estimate, load: float, replicas: int, dues: tuple[Due, ...] | None, run_s: float
+    sizing: Sizing,
+    capacity: Estimate,
+    fleet: tuple[float, int, tuple[Due, ...] | None, Sequence[float] | None],
+    run_s: float,
 ) -> Simulation:
+    load, replicas, dues, day = fleet
     latencies, engines_busy = sizing.latencies(load, replicas, dues)
     binds, in_flight = sizing.binding(capacity.low)
     return Simulation(
@@ -328,6 +336,7 @@ def _simulation(
         reported=sizing.reported(capacity.value, run_s),
         reported_s=run_s,
         latency_s=latencies,
+        over_day=None if day is None else sizing.over_day(day, replicas),
         alone_s=sizing.alone_s(),
         engines_busy=engines_busy,
         binds=binds,

@@ -170,38 +170,38 @@ class HttpConnection(H11Protocol):
         self._upgraded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See asyncio.Protocol."""
+        """Count a new connection, or close it where there are too many."""
         super().connection_made(transport)
         self._connections.enter(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """Give its place back."""
         self._connections.leave(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Take bytes, and note whether a request's head has begun or is whole."""
         super().data_received(data)
         self._note()
 
     def on_response_complete(self) -> None:
-        """See H11Protocol."""
+        """Note that the connection is idle until its next request."""
         super().on_response_complete()
         self._note()
 
     def handle_websocket_upgrade(self, event: Any) -> None:
-        """See H11Protocol."""
+        """Hand the connection on: from here on it is no HTTP connection that could be idle."""
         self._upgraded = True
         self._connections.note(self.transport, idle=False, head_due=False)
         super().handle_websocket_upgrade(event)
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """Note that the client reads nothing of what it is sent."""
         super().pause_writing()
         self._connections.unread(self.transport, waits=True)
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """Note that the client reads again."""
         super().resume_writing()
         self._connections.unread(self.transport, waits=False)
 
@@ -220,12 +220,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         self._connections = connections
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See asyncio.Protocol."""
+        """Give its place back."""
         self._connections.leave(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
+        """Take bytes; those of an unfinished message are held memory, and where none is left the connection ends."""
         super().data_received(data)
         unfinished = len(self.conn.reader.buffer) + sum(len(frame) for frame in self.frames)
         try:
@@ -236,11 +236,11 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.handle_parser_exception()
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """Note that the client reads nothing of what it is sent."""
         super().pause_writing()
         self._connections.unread(self.transport, waits=True)
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
+        """Note that the client reads again."""
         super().resume_writing()
         self._connections.unread(self.transport, waits=False)

@@ -54,7 +54,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Callers:
-    """Who may ask."""
+    """Whom the server answers: who has the key, and which web pages."""
 
     api_key: str | None
     """See ``ServeOptions``."""

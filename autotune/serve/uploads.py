@@ -51,7 +51,7 @@ class Room:
             self._taken += count
 
     def give(self, count: int) -> None:
-        """Give bytes back."""
+        """Let others have the room of so many bytes again."""
         with self._lock:
             self._taken -= count
 
@@ -78,7 +78,7 @@ class Upload(io.FileIO):
         return count
 
     def discard(self) -> None:
-        """Delete it; idempotent."""
+        """Close and delete the file, and give its room back; idempotent."""
         self.close()
         self.path.unlink(missing_ok=True)
         held, self._held = self._held, 0

@@ -11,105 +11,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import time
 import wave
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from autotune.deployment import Language, TextNorm
 from autotune.errors import AudioError
-from autotune.hot_words import parse_hot_words
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
-from autotune.recognizer.asked import Asked
 from autotune.recognizer.decoding import join_texts
+from autotune.serve.agreement import Agreement
 from autotune.serve.guard import Pace
+from autotune.serve.header import Header
 from autotune.serve.limits import INTERIM_S
 from autotune.serve.live import AHEAD_S, StreamEvents
 from autotune.serve.service import Service
 from autotune.serve.uploads import Upload
 from autotune.serve.wire import BackendError
 
-__all__ = ["Agreement", "Header", "converse"]
+__all__ = ["converse"]
 
 SUBPROTOCOL = "binary"
-MODES = ("offline", "online", "2pass")
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 48000
 MESSAGES_AHEAD, BYTES_AHEAD = 64, 1 << 20
 """Received messages, and their bytes, that wait to be handled; TCP holds back a client that is further ahead."""
 POLICY_VIOLATION, TRY_AGAIN_LATER, RESTARTING, INTERNAL_ERROR = 1008, 1013, 1012, 1011
 """Close codes (https://www.iana.org/assignments/websocket)."""
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a client declares about a recording."""
-
-    mode: str = "2pass"
-    wav_name: str = "demo"
-    wav_format: str = "pcm"
-    audio_fs: int = 16000
-    svs_lang: Language | None = None
-    """SenseVoice's language for this recording; None: the deployment's."""
-    svs_itn: bool | None = None
-    """Whether SenseVoice writes numbers as digits and punctuates; None: as the deployment was measured."""
-    hotwords: object = ""
-    """Words between blanks, or a JSON object of them with weights, as FunASR's clients send it."""
-
-    def updated(self, message: Mapping[str, Any]) -> Header:
-        """This header with the values that a message changes; a client may send some of them at any time.
-
-        Raises:
-            ValueError: a value is not allowed; the text names it.
-        """
-        header = self
-        if "mode" in message:
-            if message["mode"] not in MODES:
-                raise ValueError(f"mode must be one of {', '.join(MODES)}, but got {message['mode']!r}")
-            header = replace(header, mode=message["mode"])
-        header = replace(
-            header,
-            wav_name=f"{message.get('wav_name', header.wav_name)}"[:200],
-            wav_format=f"{message.get('wav_format', header.wav_format)}"[:200],
-        )
-        if "audio_fs" in message:
-            rate = message["audio_fs"]
-            # Some clients send numbers as text, which FunASR's server takes.
-            rate = int(rate) if isinstance(rate, str) and re.fullmatch(r"\d{1,6}", rate) else rate
-            if isinstance(rate, bool) or not isinstance(rate, int) or not LOWEST_RATE_HZ <= rate <= HIGHEST_RATE_HZ:
-                raise ValueError(f"audio_fs must be in {LOWEST_RATE_HZ}..{HIGHEST_RATE_HZ} Hz, but got {rate!r}")
-            header = replace(header, audio_fs=rate)
-        if "svs_lang" in message:
-            if message["svs_lang"] not in get_args(Language):
-                raise ValueError(
-                    f"svs_lang must be one of {', '.join(get_args(Language))}, but got {message['svs_lang']!r:.40}"
-                )
-            header = replace(header, svs_lang=message["svs_lang"])
-        # Looked at only by a server that takes them: clients send them to every server.
-        header = replace(header, hotwords=message.get("hotwords", header.hotwords))
-        if "svs_itn" in message:
-            if not isinstance(message["svs_itn"], bool):
-                raise ValueError(f"svs_itn must be true or false, but got {message['svs_itn']!r:.40}")
-            header = replace(header, svs_itn=message["svs_itn"])
-        return header
-
-    def asked(self, service: Service) -> Asked:
-        """What the recording asks for, as far as the model can give it: FunASR's clients send SenseVoice's settings to
-        every server, and take times where they come. Raises DocumentError for hot words that are none."""
-        hot_words = service.hot_words(parse_hot_words(self.hotwords) if service.takes_hot_words else ())
-        if not service.chooses_language:
-            return Asked(service.times_words, hot_words=hot_words)
-        text_norm: TextNorm | None = None if self.svs_itn is None else "withitn" if self.svs_itn else "woitn"
-        return Asked(service.times_words, self.svs_lang, text_norm)
-
-    @property
-    def raw(self) -> bool:
-        """Whether binary messages hold bare samples rather than parts of a file."""
-        return self.wav_format.lower() == "pcm"
 
 
 async def converse(socket: WebSocket, service: Service) -> None:
@@ -455,50 +383,3 @@ def _timestamp(*segments: Segment) -> str:
     """Times of all words as FunASR's servers send them, a JSON text in JSON; empty where there are none."""
     times = [pair for segment in segments for pair in _times_ms(segment)]
     return json.dumps(times, separators=(",", ":")) if times else ""
-
-
-class Agreement:
-    """Shows of interim texts only the beginning on which two in a row agree, each part once.
-
-    Local agreement (Liu et al. 2020, https://arxiv.org/abs/2005.11185): clients of mode ``online`` append what they
-    get, so what was shown can't be taken back.
-    """
-
-    def __init__(self) -> None:
-        self._before = ""
-        self._shown = ""
-
-    def push(self, text: str) -> str:
-        """Take the next interim text of what isn't settled; returns what can be shown beyond what was shown before."""
-        agreed = _common(self._before, text)
-        self._before = text
-        # What was shown turned out wrong: nothing can be added to it before the segment is settled.
-        if not agreed.startswith(self._shown):
-            return ""
-        new = agreed[len(self._shown) :]
-        self._shown += new
-        return new
-
-    def settle(self, text: str) -> str:
-        """Take the final text; returns the part of it that was not shown yet, and starts with the next segment."""
-        rest = text[max(len(_common(self._shown, text)), _same_letters(self._shown, text)) :]
-        self._before = self._shown = ""
-        return rest
-
-
-def _same_letters(before: str, now: str) -> int:
-    """How much of ``now`` spells the letters with which ``before`` begins: punctuation comes with the final text."""
-    letters = (letter for letter in before if letter.isalnum())
-    end = 0
-    for at, letter in enumerate(now):
-        if letter.isalnum():
-            if next(letters, "").casefold() != letter.casefold():
-                break
-            end = at + 1
-    return end
-
-
-def _common(before: str, now: str) -> str:
-    """The longest common prefix."""
-    pairs = enumerate(zip(before, now, strict=False))
-    return now[: next((at for at, (a, b) in pairs if a != b), min(len(before), len(now)))]

@@ -17,7 +17,7 @@ from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
-from autotune.jobs.tune_job import _baselines, _punctuated, _punctuation
+from autotune.jobs.tune_job import _baselines, _punctuation, _Task
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import resolve_model
 from autotune.reporting import Silent
@@ -51,8 +51,8 @@ def test_every_deployment_of_the_space_has_the_stage_and_is_found_again() -> Non
 
 
 def test_funasrs_default_punctuates_with_its_own_threads() -> None:
-    plain = _baselines(find_target("autotune"), machine(2), ("cpu",), {})
-    baselines = [_punctuated(baseline, tiny_punctuation()) for baseline in plain]
+    task = _Task(find_target("autotune"), machine(2), ("cpu",), load_profile("long"), {})
+    baselines = _baselines(task, punctuation=tiny_punctuation())
     assert [item.intra_op_num_threads for item in baselines] == [4, 2]
     for item in baselines:
         assert item.punctuation == punctuation_stage("pytorch-fp32", item.intra_op_num_threads)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.serve.websocket import Agreement
+from autotune.serve.agreement import Agreement
 
 
 def test_what_two_texts_in_a_row_agree_on_is_shown_once() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from autotune.audio import load_profile
 from autotune.deployment import CHUNKING_FIELDS, Deployment, baseline_deployment
 from autotune.errors import DocumentError
-from autotune.jobs.tune_job import _baselines
+from autotune.jobs.tune_job import _baselines, _Task
 from autotune.space.capabilities import ARCHITECTURE, Capability, TargetEngine, plain
 from autotune.space.resolving import resolve
 from autotune.space.restricting import fit_architecture, restrict
@@ -207,8 +208,12 @@ def test_funasrs_python_has_automodel_alone_unless_its_server_can_cut() -> None:
     assert restrict(shipped(), find_target("funasr-python")).branches == {}
 
 
+def task(target: str) -> _Task:
+    return _Task(find_target(target), machine(8), ("cpu",), load_profile("long"), {})
+
+
 def test_a_baseline_says_what_the_server_would_be_asked_for() -> None:
-    assert {item.text_norm for item in _baselines(find_target("funasr-http"), machine(8), ("cpu",), {})} == {"withitn"}
+    assert {item.text_norm for item in _baselines(task("funasr-http"))} == {"withitn"}
 
 
 def test_a_space_that_has_nothing_for_a_target_is_an_error() -> None:
@@ -273,7 +278,7 @@ def test_an_unknown_target_is_an_error_with_the_nearest_name() -> None:
 
 def test_every_number_of_threads_is_measured_where_nothing_else_can_be_chosen() -> None:
     def counts(target: str) -> list[int]:
-        found = _baselines(find_target(target), machine(8), ("cpu",), {})
+        found = _baselines(task(target))
         assert {deployment.engine for deployment in found} == {"funasr"}
         return [deployment.intra_op_num_threads for deployment in found]
 
