@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 import wave
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from autotune.errors import AudioError
-from autotune.recognizer import Segment
+from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.decoding import join_texts
 from autotune.serve.agreement import Agreement
@@ -31,7 +32,7 @@ from autotune.serve.service import Service
 from autotune.serve.uploads import Upload
 from autotune.serve.wire import BackendError
 
-__all__ = ["converse"]
+__all__ = ["Speech", "converse"]
 
 SUBPROTOCOL = "binary"
 MESSAGES_AHEAD, BYTES_AHEAD = 64, 1 << 20
@@ -122,7 +123,7 @@ class _Session:
         self._room.set()
 
     async def _work(self) -> str:
-        recording: _Upload | _Speech | None = None
+        recording: _Upload | Speech | None = None
         try:
             while (message := await self._next(recording)) is not None:
                 if message.get("bytes") is not None:
@@ -140,14 +141,14 @@ class _Session:
                     self._end(recording)
                     recording = None
             # What was spoken so far still gets its text.
-            if isinstance(recording, _Speech):
+            if isinstance(recording, Speech):
                 await recording.finish(is_end=False)
             return f"The client sent nothing for {self._silent_s(recording):g} s (--stream-idle)."
         finally:
             if recording is not None:
                 self._end(recording)
 
-    async def _next(self, recording: _Upload | _Speech | None) -> Mapping[str, Any] | None:
+    async def _next(self, recording: _Upload | Speech | None) -> Mapping[str, Any] | None:
         """The client's next message; None when it is silent for too long, or the server stops.
 
         Raises:
@@ -171,24 +172,24 @@ class _Session:
             receiving.cancel()
             draining.cancel()
 
-    def _silent_s(self, recording: _Upload | _Speech | None) -> float:
+    def _silent_s(self, recording: _Upload | Speech | None) -> float:
         """Seconds for which the client may send nothing; without a recording it has no reason to stay for long."""
         options = self._service.options
-        if isinstance(recording, _Speech):
+        if isinstance(recording, Speech):
             return options.stream_idle_s
         return 2 * options.idle_s if recording is not None else min(2 * options.idle_s, options.stream_idle_s)
 
-    def _begin(self) -> _Upload | _Speech:
+    def _begin(self) -> _Upload | Speech:
         self._service.check_worker()
         self._place.enter_context(self._service.admission.stream())
-        kind = _Upload if self._header.mode == "offline" else _Speech
+        kind = _Upload if self._header.mode == "offline" else Speech
         try:
             return kind(self._socket, self._service, self._header)
         except BaseException:
             self._place.close()
             raise
 
-    def _end(self, recording: _Upload | _Speech) -> None:
+    def _end(self, recording: _Upload | Speech) -> None:
         recording.close()
         self._place.close()
 
@@ -255,7 +256,7 @@ class _Upload:
         self._held.close()
 
 
-class _Speech:
+class Speech:
     """A recording that is being spoken: its segments are sent as they are settled."""
 
     def __init__(self, socket: WebSocket, service: Service, header: Header) -> None:
@@ -299,10 +300,19 @@ class _Speech:
         # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it. Its own
         # server's last message has the last result, and some clients read no other.
         await self._outbox.join()
-        # Of a segment that was sent before the client's end nobody knew that it is the last: its full stop comes now.
-        end = transcript.text.removeprefix(self._said) if transcript.text.startswith(self._said) else ""
-        last = self._held or {"mode": self._final_mode, "text": end}
-        await _send(self._socket, self._header, is_final=True, is_end=is_end, **last)
+        await _send(self._socket, self._header, is_final=True, is_end=is_end, **self._last(transcript))
+
+    def _last(self, transcript: Transcript) -> dict[str, Any]:
+        """The last result. A segment may be settled before anybody knows that it is the last: its full stop is here."""
+        shared = len(os.path.commonprefix([self._said, transcript.text]))
+        changed, end = len(self._said) - shared, transcript.text[shared:]
+        if self._held is None:
+            # A comma that was sent can't be taken back.
+            return {"mode": self._final_mode, "text": "" if changed else end}
+        if changed > 1:
+            return self._held
+        text = self._held["text"]
+        return {**self._result(transcript.segments[-1]), "text": text[: len(text) - changed] + end}
 
     def close(self) -> None:
         self._sender.cancel()
@@ -318,12 +328,15 @@ class _Speech:
         # In 2pass the whole text replaces the interim ones; in online, clients append it to them.
         text = segment.text if self._header.mode == "2pass" else rest
         if text:
-            more = {"stamp_sents": [_stamp(segment)], "timestamp": _timestamp(segment)}
-            result = {"mode": self._final_mode, "text": text, "more": more}
+            result = {**self._result(segment), "text": text}
             before, self._held = self._held, result if self._ending else None
             for ready in (before, None if self._ending else result):
                 if ready is not None:
                     self._outbox.put_nowait(ready)
+
+    def _result(self, segment: Segment) -> dict[str, Any]:
+        """A segment's result but for its text."""
+        return {"mode": self._final_mode, "more": {"stamp_sents": [_stamp(segment)], "timestamp": _timestamp(segment)}}
 
     def _interim(self, text: str) -> None:
         new = self._agreement.push(text)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 from websockets.sync.client import connect
 
+from autotune.recognizer import Segment, Transcript
+from autotune.serve.header import Header
+from autotune.serve.live import StreamEvents
+from autotune.serve.websocket import Speech
 from tests.punctuation_example import funasr_text, punctuation_stage
 from tests.serve.serving import Served, expected_text, serve, spoken, write_wav
 from tests.serve.speaking import header, heard, pcm, results, say
@@ -79,3 +86,49 @@ def test_funasrs_protocol_gives_texts_with_marks(punctuating: Served, recording:
     assert re.sub(r"[，。？、\s]", "", "".join(final)) == letters
     assert set("".join(final)) & MARKS
     assert "".join(final)[-1] in "。？"
+
+
+@pytest.mark.parametrize("mode", ["2pass", "online"])
+@pytest.mark.parametrize("settled", ["before the client's end", "after it"])
+@pytest.mark.parametrize("ends", ["二", "二，"])
+def test_the_full_stop_comes_whenever_the_last_segment_was_settled(mode: str, settled: str, ends: str) -> None:
+    """The worker may settle it before it hears of the client's end: it has no full stop then."""
+    first, last = Segment(0.0, 1.0, "一，"), Segment(1.0, 2.0, ends)
+    whole = Transcript("一，二。", (first, Segment(1.0, 2.0, "二。")), 2.0)
+    sent: list[dict[str, Any]] = []
+
+    class Stream:
+        def __init__(self, events: StreamEvents) -> None:
+            self.events = events
+            events.on_segment(first)
+            if settled != "after it":
+                events.on_segment(last)
+
+        async def finish(self) -> Transcript:
+            if settled == "after it":
+                self.events.on_segment(last)
+            return whole
+
+        def close(self) -> None: ...
+
+    async def send_text(text: str) -> None:
+        sent.append(json.loads(text))
+
+    async def talk() -> None:
+        service = SimpleNamespace(
+            limits=SimpleNamespace(duration_s=60.0),
+            takes_hot_words=False,
+            hot_words=lambda words: words,
+            chooses_language=False,
+            times_words=False,
+            backend=SimpleNamespace(open=lambda rate_hz, events, asked: Stream(events)),
+        )
+        speech = Speech(SimpleNamespace(send_text=send_text), service, Header().updated({"mode": mode}))  # type: ignore[arg-type]
+        await speech.finish(is_end=False)
+        speech.close()
+
+    asyncio.run(talk())
+    assert sent[-1]["is_final"]
+    said = "".join(one["text"] for one in sent)
+    # A comma that was sent can't be taken back.
+    assert said == ("一，二，" if (settled, ends) == ("before the client's end", "二，") else "一，二。")
