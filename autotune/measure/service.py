@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from autotune.isolation.child import Emit
     from autotune.recognizer import Recognizer
 
-__all__ = ["REPEATS", "ServiceRequest", "measure_service_times", "service_shapes", "service_task"]
+__all__ = [
+    "REPEATS",
+    "Batching",
+    "ServiceRequest",
+    "Shape",
+    "measure_service_times",
+    "service_shapes",
+    "service_task",
+    "time_shapes",
+]
 
 REPEATS = 5
 """Batches of each shape that are timed."""
@@ -49,6 +58,20 @@ BESIDE_AUDIO_S = 30
 """Seconds of a recording that a reader reads beside the engines before it begins with the next."""
 BESIDE_ROUNDS, BESIDE_S = 3, 1.0
 """Times that reading and batches are measured beside each other, and for how long."""
+
+
+Shape = tuple[int, float, int]
+"""Rows of a batch, padded seconds of each, engines that are busy."""
+TimedBatch = tuple[int, float, int, float]
+"""A shape, and the wall seconds of a batch of it."""
+
+
+class Batching(Protocol):
+    """What timing batches needs of a recognizer."""
+
+    def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
+        """See ``Recognizer.time_batches``."""
+        ...
 
 
 class ServiceRequest(ModelRequest):
@@ -110,28 +133,57 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     return times.model_dump(mode="json")
 
 
-def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[tuple[int, float, int, float]]:
-    """Batches as (rows, padded seconds, busy engines, wall seconds); again where a CPU was away meanwhile."""
-    deployment = recognizer.deployment
+def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[TimedBatch]:
     canary = Canary(None if request.best_times is None else Path(request.best_times))
     canary.start(request.watched_cpus)
-    audio = read_audio(Path(request.recordings[0].path))
-    shapes = [
-        (size, padded_s, busy)
-        for size, padded_s in service_shapes(deployment)
-        for busy in dict.fromkeys((1, deployment.instances))
-    ]
-    found: dict[tuple[int, float, int], tuple[list[float], Look, Look]] = {}
+    found = time_shapes(
+        recognizer,
+        [
+            (size, padded_s, busy)
+            for size, padded_s in service_shapes(request.deployment)
+            for busy in dict.fromkeys((1, request.deployment.instances))
+        ],
+        read_audio(Path(request.recordings[0].path)),
+        canary,
+        emit,
+        budget_s=request.budget_s,
+    )
+    canary.stop()
+    return found
+
+
+def time_shapes(
+    recognizer: Batching,
+    shapes: Sequence[Shape],
+    audio: Float32,
+    canary: Canary,
+    emit: Emit,
+    *,
+    budget_s: float,
+    repeats: int = REPEATS,
+) -> list[TimedBatch]:
+    """Time batches shape by shape; again where a CPU was away meanwhile.
+
+    Args:
+        recognizer: loaded and warm; nothing else uses it.
+        shapes: in this order; those of one row are timed whatever it takes.
+        audio: float32 [samples ≥1], 16 kHz mono; what the rows hold, again and again.
+        canary: started.
+        emit: gets ``shape`` {size, padded_s, busy, seconds}.
+        budget_s: seconds after which no further shape is begun.
+        repeats: batches of each shape.
+    """
+    found: dict[Shape, tuple[list[float], Look, Look]] = {}
     began_s = time.monotonic()
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(AWAY_PAUSE_S)
         for size, padded_s, busy in shapes:
-            if (size > 1 or attempt) and time.monotonic() - began_s > request.budget_s:
+            if (size > 1 or attempt) and time.monotonic() - began_s > budget_s:
                 break
             waveform = np.resize(audio, round(padded_s * SAMPLE_RATE_HZ))
             before = canary.looks[-1]
-            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=REPEATS)
+            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=repeats)
             canary.look()
             found[size, padded_s, busy] = seconds, before, canary.looks[-1]
             emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
@@ -139,7 +191,6 @@ def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[
         shapes = [shape for shape, (_, *looks) in found.items() if any(look.away(canary.best_s) for look in looks)]
         if not shapes:
             break
-    canary.stop()
     return [(*shape, one) for shape, (seconds, *_) in found.items() for one in seconds]
 
 
