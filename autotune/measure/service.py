@@ -21,7 +21,14 @@ from autotune.isolation import OnEvent
 from autotune.measure.canary import Canary, Look, best_times_path
 from autotune.measure.model_request import ModelRequest
 from autotune.simulation.cutting import cut_recording
-from autotune.simulation.service_times import Beside, CutRecording, ReadingTimes, ServiceTimes, points_of
+from autotune.simulation.service_times import (
+    Beside,
+    CutRecording,
+    ReadingTimes,
+    ServicePoint,
+    ServiceTimes,
+    points_of,
+)
 
 if TYPE_CHECKING:
     from autotune.deployment import Deployment
@@ -39,8 +46,8 @@ __all__ = [
     "time_shapes",
 ]
 
-REPEATS = 5
-"""Batches of each shape that are timed."""
+REPEATS, ENOUGH_S = 5, 1.5
+"""Batches of each shape that are timed, fewer of those that take so long: at least two."""
 BUDGET_S = 60.0
 """Seconds after which no further shape is begun, once every length has been measured with one row."""
 READ_S = 300.0
@@ -52,6 +59,8 @@ ATTEMPTS = 4
 AWAY_PAUSE_S = 1.0
 """Seconds until shapes that were disturbed are timed again."""
 _SHORTEST_S = 0.5
+USUAL_S = 0.3
+"""Most seconds of a batch that stands for all where engines and readers are measured beside each other."""
 SPIN_WITHIN_S = 0.2
 """Seconds after a batch by which no thread spins any more."""
 BESIDE_AUDIO_S = 30
@@ -69,7 +78,9 @@ TimedBatch = tuple[int, float, int, float]
 class Batching(Protocol):
     """What timing batches needs of a recognizer."""
 
-    def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
+    def time_batches(
+        self, waveform: Float32, size: int, *, busy: int, repeats: int, most_s: float = ...
+    ) -> list[float]:
         """See ``Recognizer.time_batches``."""
         ...
 
@@ -125,8 +136,8 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         points=points,
         spread=spread,
         reading=_reading(recognizer, request.recordings),
-        beside=_beside(recognizer, request),
-        spin_s=_spin_s(recognizer, request),
+        beside=_beside(recognizer, request, points),
+        spin_s=_spin_s(recognizer, request, points),
         recordings=_cut(recognizer, request.recordings, live=False),
         spoken=_cut(recognizer, request.recordings, live=True),
     )
@@ -183,7 +194,7 @@ def time_shapes(
                 break
             waveform = np.resize(audio, round(padded_s * SAMPLE_RATE_HZ))
             before = canary.looks[-1]
-            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=repeats)
+            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=repeats, most_s=ENOUGH_S)
             canary.look()
             found[size, padded_s, busy] = seconds, before, canary.looks[-1]
             emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
@@ -194,12 +205,12 @@ def time_shapes(
     return [(*shape, one) for shape, (seconds, *_) in found.items() for one in seconds]
 
 
-def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
+def _beside(recognizer: Recognizer, request: ServiceRequest, points: Sequence[ServicePoint]) -> Beside:
     """What a reading thread and the engines cost each other, from batches and reading alone and together."""
     deployment = recognizer.deployment
     # The heads of recordings: a reader that begins anew all the time does what readers do.
     heads = [read_audio(Path(one.path))[: BESIDE_AUDIO_S * SAMPLE_RATE_HZ] for one in request.recordings[:4]]
-    size, padded_s = _usual(deployment)
+    size, padded_s = _usual(points)
     waveform = np.resize(heads[0], round(padded_s * SAMPLE_RATE_HZ))
     busy = deployment.instances
     engine, reader = [], []
@@ -222,12 +233,12 @@ def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
     )
 
 
-def _spin_s(recognizer: Recognizer, request: ServiceRequest) -> float:
+def _spin_s(recognizer: Recognizer, request: ServiceRequest, points: Sequence[ServicePoint]) -> float:
     """CPU seconds of each waiting thread in the time after a batch."""
     deployment = recognizer.deployment
     if deployment.intra_op_num_threads == 1:
         return 0.0
-    size, padded_s = _usual(deployment)
+    size, padded_s = _usual(points)
     waveform = np.resize(read_audio(Path(request.recordings[0].path)), round(padded_s * SAMPLE_RATE_HZ))
     spent = []
     for _ in range(REPEATS):
@@ -238,12 +249,11 @@ def _spin_s(recognizer: Recognizer, request: ServiceRequest) -> float:
     return round(statistics.median(spent), 6)
 
 
-def _usual(deployment: Deployment) -> tuple[int, float]:
-    """A batch as there are many: half as long as the longest segment, as many rows as fit."""
-    shapes = service_shapes(deployment)
-    longest_s = max(padded_s for _, padded_s in shapes)
-    _, usual_s = min(shapes, key=lambda shape: abs(shape[1] - longest_s / 2))
-    return max(size for size, padded_s in shapes if padded_s == usual_s), usual_s
+def _usual(points: Sequence[ServicePoint]) -> tuple[int, float]:
+    """The largest batch that doesn't take too long to be run many times; the least if all do."""
+    quick = [point for point in points if point.seconds <= USUAL_S] or [min(points, key=lambda point: point.seconds)]
+    usual = max(quick, key=lambda point: point.size * point.padded_s)
+    return usual.size, usual.padded_s
 
 
 class _Reading:

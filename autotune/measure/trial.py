@@ -82,7 +82,9 @@ class Measurable(Transcriber, Protocol):
     def facts(self) -> EngineFacts:
         """The settings that the runtime reports as in force."""
 
-    def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
+    def time_batches(
+        self, waveform: Float32, size: int, *, busy: int, repeats: int, most_s: float = ...
+    ) -> list[float]:
         """See ``Recognizer.time_batches``."""
 
 
