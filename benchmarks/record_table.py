@@ -166,12 +166,7 @@ class Recording:
     def cut(self) -> None:
         """Every way to cut what is transcribed, so that wholes can be predicted in a replay."""
         deployments = list(self.case.space.everything())
-        recordings = self.runner.together(deployments[0])
-        cuts = Cuts(
-            [Path(one.path) for one in recordings],
-            [one.audio_s for one in recordings],
-            self.case.subject.hardware,
-        )
+        cuts = Cuts(self.runner.together(deployments[0]), self.case.subject.hardware)
         for chunking in dict.fromkeys(deployment.chunking for deployment in deployments):
             if chunking not in self.writer.table.cuts:
                 told = CutLine(chunking=chunking, speech_core_s=cuts.core_s(chunking), recordings=cuts(chunking))

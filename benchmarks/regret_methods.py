@@ -184,7 +184,13 @@ def _in_order(case: Case, runner: ReplayRunner, order: Iterable[Deployment]) -> 
     return best.steps
 
 
-METHODS: dict[str, Method] = {"autotune": search, "without-parts": without_parts, "tpe": tpe, "random": sampled, "brute": brute}
+METHODS: dict[str, Method] = {
+    "autotune": search,
+    "without-parts": without_parts,
+    "tpe": tpe,
+    "random": sampled,
+    "brute": brute,
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from autotune.audio import Recording
 from autotune.hardware import HardwareProfile
@@ -38,7 +37,7 @@ def timed_shapes(space: ResolvedSpace) -> tuple[tuple[int, float], ...]:
 
 def parts_of(recordings: Sequence[Recording], hardware: HardwareProfile) -> Parts:
     """What predicts wholes of the recordings that a trial transcribes."""
-    cuts = Cuts([Path(one.path) for one in recordings], [one.audio_s for one in recordings], hardware)
+    cuts = Cuts(recordings, hardware)
     return Parts(cuts, cuts.core_s, hardware.usable_cores)
 
 

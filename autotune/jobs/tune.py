@@ -25,8 +25,8 @@ from autotune.proof.time_left import TimeLeft
 from autotune.reporting import Remaining, Reporter
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult
-from autotune.study.storage import open_storage
 from autotune.study.parts import Parts
+from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
 __all__ = ["SharedPart", "TuneResult", "tune"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotune.arrays import Float32
+from autotune.audio import Recording
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.deployment import Chunking
 from autotune.documents import Document, parse_document
@@ -24,8 +25,10 @@ from autotune.simulation.service_times import CutRecording
 if TYPE_CHECKING:
     from autotune.isolation.child import Emit
 
-__all__ = ["Cuts", "tracks_task"]
+__all__ = ["HEAD_S", "Cuts", "tracks_task"]
 
+HEAD_S = 120.0
+"""Seconds of each recording that are cut: their heads show as much as the whole, and simulating them takes less."""
 _START_S, _SLOWEST = 300.0, 1.0
 """Seconds that a child may take, and for each second of audio."""
 
@@ -43,6 +46,8 @@ class _Tracks(Document):
 
 class _TracksRequest(Document):
     recordings: tuple[str, ...]
+    samples: tuple[int, ...]
+    """Of each recording, from its beginning."""
     vad_model: str
     min_silence_s: float
 
@@ -52,19 +57,27 @@ def tracks_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     del emit
     request = parse_document(payload, _TracksRequest, where="the request for speech detection")
     vad = open_vad(request.vad_model, min_silence_s=request.min_silence_s)
-    tracks, core_s, audio_s = [], 0.0, 0.0
-    for path in request.recordings:
-        track, found = vad.track(live=False), list[float]()
-        with open_audio(Path(path)) as file:
-            for block in file.blocks:
-                began_s = time.thread_time()
-                found += track.push(block)
-                core_s += time.thread_time() - began_s
-                audio_s += len(block) / SAMPLE_RATE_HZ
-        found += track.finish()
+    tracks, core_s = [], 0.0
+    for path, samples in zip(request.recordings, request.samples, strict=True):
+        head = _head(Path(path), samples)
+        track = vad.track(live=False)
+        began_s = time.thread_time()
+        found = [*track.push(head), *track.finish()]
+        core_s += time.thread_time() - began_s
         tracks.append([round(one, 4) for one in found])
     told = {"frame_samples": vad.frame_samples, "settles_silence": vad.settles_silence}
-    return told | {"core_s": core_s / audio_s, "tracks": tracks}
+    return told | {"core_s": core_s / sum(request.samples) * SAMPLE_RATE_HZ, "tracks": tracks}
+
+
+def _head(path: Path, samples: int) -> Float32:
+    """The first samples of a recording, 16 kHz mono."""
+    blocks: list[Float32] = []
+    with open_audio(path) as file:
+        for block in file.blocks:
+            blocks.append(block)
+            if sum(map(len, blocks)) >= samples:
+                break
+    return np.concatenate(blocks)[:samples]
 
 
 @dataclass(frozen=True)
@@ -88,12 +101,12 @@ class _Remembered:
 
 
 class Cuts:
-    """The segments of recordings in every way to cut them; used by one thread."""
+    """The segments of recordings' heads in every way to cut them; used by one thread."""
 
-    def __init__(self, recordings: Sequence[Path], seconds: Sequence[float], hardware: HardwareProfile) -> None:
-        """Of ``recordings`` with their ``seconds`` of audio; children are bound to the hardware's CPUs."""
-        self._paths, self._hardware = [str(path.absolute()) for path in recordings], hardware
-        self._samples = [round(one * SAMPLE_RATE_HZ) for one in seconds]
+    def __init__(self, recordings: Sequence[Recording], hardware: HardwareProfile) -> None:
+        """Children are bound to the hardware's CPUs."""
+        self._paths, self._hardware = [str(Path(one.path).absolute()) for one in recordings], hardware
+        self._samples = [round(min(one.audio_s, HEAD_S) * SAMPLE_RATE_HZ) for one in recordings]
         self._tracks: dict[tuple[str, float], _Tracks] = {}
         self._cut: dict[Chunking, tuple[CutRecording, ...]] = {}
 
@@ -127,7 +140,10 @@ class Cuts:
         key = (chunking.vad_model, chunking.min_silence_s)
         if key not in self._tracks:
             request = _TracksRequest(
-                recordings=tuple(self._paths), vad_model=chunking.vad_model, min_silence_s=chunking.min_silence_s
+                recordings=tuple(self._paths),
+                samples=tuple(self._samples),
+                vad_model=chunking.vad_model,
+                min_silence_s=chunking.min_silence_s,
             )
             answer = run_task(
                 "autotune.measure.tracks:tracks_task",

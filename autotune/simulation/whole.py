@@ -1,4 +1,4 @@
-"""A whole from its parts: how fast recordings that are all there would be transcribed, before anything transcribes them."""
+"""A whole from its parts: how fast recordings that are all there would be transcribed."""
 
 from __future__ import annotations
 

@@ -212,9 +212,7 @@ class LocalSearch:
             pool += [self.space.sample(generator) for _ in range(AFAR)]
         return list({near.key: near for near in pool}.values())
 
-    def _ways_and_configurations(
-        self, leaders: Sequence[Deployment], generator: random.Random
-    ) -> list[Deployment]:
+    def _ways_and_configurations(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
         """The best engine configuration in many ways, and many engine configurations in the best way.
 
         A way of a timed engine configuration costs a simulation; what nobody timed is guessed in the best way alone.

@@ -16,9 +16,9 @@ from autotune.study.budget import Budget
 from autotune.study.candidates import EventKind, StudyResult
 from autotune.study.chooser import TRANSFERRED, Chooser
 from autotune.study.goal import Goal
-from autotune.study.parts import Parts
 from autotune.study.ledger import Ledger
 from autotune.study.opening import open_study
+from autotune.study.parts import Parts
 from autotune.study.records import INTERRUPTED, TrialRecord
 from autotune.study.run import OnStudyEvent, Runner, Steps
 from autotune.study.storage import StudyStorage

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from autotune.audio import Recording
 from autotune.audio.embedded import embedded_clips
 from autotune.deployment import Chunking
 from autotune.hardware import probe_hardware
-from autotune.measure.tracks import Cuts
+from autotune.measure.tracks import HEAD_S, Cuts
 from autotune.recognizer.chunking import Chunkers
 from autotune.simulation.cutting import cut_recording
 
@@ -29,7 +30,11 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def cuts(recordings: list[Path]) -> Cuts:
-    return Cuts(recordings, [soundfile.info(path).duration for path in recordings], probe_hardware())
+    found = [
+        Recording(id=path.name, path=str(path), audio_s=soundfile.info(path).duration, arrival_s=0, text=None)
+        for path in recordings
+    ]
+    return Cuts(found, probe_hardware())
 
 
 def vad(longest_s: float, merge_s: float, min_silence_s: float) -> Chunking:
@@ -65,3 +70,13 @@ def test_segments_are_those_of_the_recognizer(chunking: Chunking, cuts: Cuts, re
 def test_speech_detection_costs_what_it_took(cuts: Cuts) -> None:
     assert 0 < cuts.core_s(vad(30, 0, 0.2)) < 0.1
     assert cuts.core_s(Chunking(method="none")) == 0
+
+
+def test_of_long_recordings_the_head_is_cut(recordings: list[Path], tmp_path: Path) -> None:
+    samples, rate = soundfile.read(recordings[0], dtype="float32")
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.tile(samples, 1 + round(HEAD_S * rate) // len(samples)), rate)
+    long = Recording(id="long", path=str(path), audio_s=soundfile.info(path).duration, arrival_s=0, text=None)
+    (found,) = Cuts([long], probe_hardware())(vad(30, 0, 0.2))
+    assert found.audio_s == HEAD_S < long.audio_s
+    assert found.pieces[-1][0] + found.pieces[-1][1] == pytest.approx(HEAD_S, abs=1)

@@ -7,8 +7,6 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from autotune.deployment import Chunking, Deployment
 from autotune.jobs.parts import timed_shapes
 from autotune.measure import Measurement
@@ -166,9 +164,7 @@ def test_a_resumed_study_suggests_the_same(tmp_path: Path) -> None:
     once, twice = Runner(0), Runner(0)
 
     def run(runner: Runner, trials: int, name: str) -> None:
-        with TuningStudy.open(
-            open_storage(tmp_path / name), name="x", space=SPACE, seed=3, identity={}
-        ) as study:
+        with TuningStudy.open(open_storage(tmp_path / name), name="x", space=SPACE, seed=3, identity={}) as study:
             study.run(
                 runner,
                 Budget(trials=trials),
