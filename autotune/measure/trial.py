@@ -50,8 +50,9 @@ GIVE_UP_S = 1.0
 """Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
 
 
-SERVICE_BUDGET_S = 10.0
-"""Seconds for the service times of an engine configuration in a trial, those of single rows aside."""
+LEAST_SERVICE_S, MOST_SERVICE_S = 1.0, 10.0
+"""Seconds for the service times of an engine configuration, those of single rows aside: as many as its whole took, but
+within these."""
 SERVICE_REPEATS = 2
 """Batches of each shape: predictions of a search are checked by wholes."""
 
@@ -220,7 +221,8 @@ def measure(
     # After everything was read: so many recordings at once are not what is measured.
     texts, hearing_s = _hear(recognizer, () if transcribed.cut_short else request.hearing, emit)
     timing = time.perf_counter()
-    points = _service_points(recognizer, request, canary, emit)
+    budget_s = min(MOST_SERVICE_S, max(LEAST_SERVICE_S, measured_s))
+    points = _service_points(recognizer, request, canary, emit, budget_s)
     return Measurement(
         shards=tuple(transcribed.samples),
         load_s=load_s,
@@ -315,15 +317,13 @@ def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -
 
 
 def _service_points(
-    recognizer: Measurable, request: TrialRequest, canary: Canary, emit: Emit
+    recognizer: Measurable, request: TrialRequest, canary: Canary, emit: Emit, budget_s: float
 ) -> tuple[ServicePoint, ...]:
     if not request.shapes:
         return ()
     audio = read_audio(Path(request.workload.shards[0].recordings[0].path))
     canary.start(canary.looks[-1].times_s.keys() if canary.looks else ())
-    batches = time_shapes(
-        recognizer, request.shapes, audio, canary, emit, budget_s=SERVICE_BUDGET_S, repeats=SERVICE_REPEATS
-    )
+    batches = time_shapes(recognizer, request.shapes, audio, canary, emit, budget_s=budget_s, repeats=SERVICE_REPEATS)
     canary.stop()
     return points_of(batches)[0]
 
