@@ -32,13 +32,10 @@ from autotune.intervals import percentile
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
-from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
-from autotune.recognizer.intake import queue_limit_s
-from autotune.simulation.cutting import cut_recording, pieces_of
-from autotune.simulation.replica import Machine, SimulatedRecording
+from autotune.simulation.cutting import cut_recording
 from autotune.simulation.service_times import ServiceTimes
-from autotune.simulation.simulate import simulate
+from autotune.simulation.whole import whole_rtfx
 from autotune.space.loading import load_space
 from autotune.space.resolving import resolve
 from benchmarks.conditions import machine_conditions
@@ -177,27 +174,9 @@ def of_configuration(
 def predict(deployment: Deployment, workload: Workload, times: ServiceTimes, hardware: HardwareProfile) -> float:
     """RTFx of a whole, from its parts."""
     chunkers = Chunkers(deployment.chunking)
-    reading = times.reading
-    if deployment.chunking.method != "vad":
-        reading = reading.model_copy(update={"chunk": 0.0})
-    recordings = workload.shards[0].recordings
-    # Several readers take the largest first, as ``Transcription`` does.
-    ordered = sorted(recordings, key=lambda one: -one.audio_s) if deployment.readers > 1 else recordings
-    simulated = [
-        SimulatedRecording(OFFLINE, pieces_of(cut_recording(Path(one.path), chunkers), reading)) for one in ordered
-    ]
-    machine = Machine(
-        policy=deployment.batch,
-        engines=deployment.instances,
-        threads=deployment.intra_op_num_threads,
-        cores=hardware.usable_cores,
-        limit_s=queue_limit_s(deployment),
-        readers=deployment.readers,
-        beside=(times.beside.engine, times.beside.reader),
-        spin_s=times.spin_s,
-    )
-    found = simulate(simulated, "offline", machine, [times.batch])
-    return sum(one.audio_s for one in recordings) / found.ended_s
+    cut = [cut_recording(Path(one.path), chunkers) for one in workload.shards[0].recordings]
+    speech_core_s = times.reading.chunk if deployment.chunking.method == "vad" else 0.0
+    return whole_rtfx(deployment, times, cut, hardware.usable_cores, speech_core_s=speech_core_s)
 
 
 if __name__ == "__main__":

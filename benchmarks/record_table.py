@@ -31,8 +31,10 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
+from autotune.jobs.parts import timed_shapes
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Pooled, ReferenceRequest, reference_texts
+from autotune.measure.tracks import Cuts
 from autotune.models import resolve_model
 from autotune.reporting import Silent
 from autotune.space.loading import load_space
@@ -40,7 +42,7 @@ from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
 from autotune.study.goal import Goal
 from benchmarks.replay.replay import Truth
-from benchmarks.replay.table import Failure, Row, Table, TableHeader
+from benchmarks.replay.table import CutLine, Failure, Row, Table, TableHeader
 from benchmarks.replay.table_writing import TableWriter
 
 __all__ = ["FASTEST", "MORE", "SPACE", "fastest_of", "left_of", "queue_of"]
@@ -81,7 +83,14 @@ def prepare(model_name: str | None, profile: AudioProfile, space: str, shards: i
         prompts = resolved.experts()[0]
         request = ReferenceRequest(model, workload, hardware, "cpu", prompts.language, prompts.text_norm)
         judge = Judge(workload, reference_texts(request)[0])
-    subject = TrialSubject(model, workload, hardware, judge if judge and judge.length else None, shards)
+    subject = TrialSubject(
+        model,
+        workload,
+        hardware,
+        judge if judge and judge.length else None,
+        shards,
+        shapes=timed_shapes(resolved) if workload.arrival == "offline" else (),
+    )
     return Case(
         subject=subject,
         space=resolved,
@@ -99,6 +108,7 @@ def header_of(
         audio_profile=profile.name,
         workload_sha256=subject.workload.sha256,
         shards=subject.shards_per_trial,
+        arrival=profile.arrival.loop,
         texts=subject.judge.sha256 if subject.judge else None,
         hardware=hardware,
         space_hash=space.hash,
@@ -153,6 +163,15 @@ class Recording:
         self.runner = TrialRunner(case.subject, Silent())
         self.until = time.monotonic() + 60 * minutes
 
+    def cut(self) -> None:
+        """Every way to cut what is transcribed, so that wholes can be predicted in a replay."""
+        deployments = list(self.case.space.everything())
+        cuts = Cuts(self.runner.together(deployments[0]), self.case.subject.hardware)
+        for chunking in dict.fromkeys(deployment.chunking for deployment in deployments):
+            if chunking not in self.writer.table.cuts:
+                told = CutLine(chunking=chunking, speech_core_s=cuts.core_s(chunking), recordings=cuts(chunking))
+                self.writer.cut(told)
+
     def run(self, repeats: int) -> bool:
         """Whether all is measured."""
         for baseline in self.case.baselines:
@@ -174,7 +193,7 @@ class Recording:
         started = time.monotonic()
         measurement, failure = None, None
         try:
-            measurement = self.runner(deployment)
+            measurement = self.runner.trial(deployment, 0.0)
             told = f"RTFx {measurement.rtfx:.1f}"
         except AutotuneError as error:
             failure = Failure(kind=type(error).__name__, reason=f"{error}"[:500] or type(error).__name__)
@@ -235,6 +254,8 @@ def main() -> None:
         log(f"{case.header.model} on {case.header.audio_profile}: {case.space.size} deployments")
         try:
             recording.export()
+            if case.subject.shapes:
+                recording.cut()
             complete = recording.run(options.repeats)
         except KeyboardInterrupt:
             complete = False

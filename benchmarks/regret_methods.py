@@ -22,6 +22,7 @@ from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
 from autotune.study.goal import Goal
+from autotune.study.parts import Parts
 from benchmarks.replay.replay import Noise, ReplayRunner, Truth
 from benchmarks.replay.table import Table
 
@@ -56,7 +57,7 @@ class Case:
     def read(cls, path: Path, space: str) -> Case:
         """Raises DocumentError if the table is incomplete, or of another space."""
         table, goal = Table.read(path), Goal()
-        resolved = resolve(load_space(space), table.header.hardware, devices=("cpu",), arrival="closed")
+        resolved = resolve(load_space(space), table.header.hardware, devices=("cpu",), arrival=table.header.arrival)
         if resolved.hash != table.header.space_hash:
             raise DocumentError(
                 f"{path} must be a table of {space}, but it is of another search space. Record it anew."
@@ -117,6 +118,15 @@ class _Best:
 
 def search(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]:
     """The real study; baselines, their repeats and those of leaders count as measurements."""
+    return _searched(case, runner, most, seed, case.table.parts())
+
+
+def without_parts(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]:
+    """The real study, which predicts no whole from its parts."""
+    return _searched(case, runner, most, seed, None)
+
+
+def _searched(case: Case, runner: ReplayRunner, most: int, seed: int, parts: Parts | None) -> list[Step]:
     from autotune.study.budget import Budget
     from autotune.study.candidates import StudyEvent
 
@@ -127,7 +137,7 @@ def search(case: Case, runner: ReplayRunner, most: int, seed: int) -> list[Step]
             best = event.best.deployment.key if event.best else None
             steps.append(Step(runner.measured, runner.clock.seconds, best))
 
-    _study(case, runner, seed, Budget(trials=most), on_event)
+    _study(case, runner, seed, Budget(trials=most), on_event, parts)
     return [step for step in steps if step.measurements <= most]
 
 
@@ -174,7 +184,13 @@ def _in_order(case: Case, runner: ReplayRunner, order: Iterable[Deployment]) -> 
     return best.steps
 
 
-METHODS: dict[str, Method] = {"autotune": search, "tpe": tpe, "random": sampled, "brute": brute}
+METHODS: dict[str, Method] = {
+    "autotune": search,
+    "without-parts": without_parts,
+    "tpe": tpe,
+    "random": sampled,
+    "brute": brute,
+}
 
 
 @dataclass(frozen=True)
@@ -199,7 +215,7 @@ def recommend(case: Case, runner: ReplayRunner, seed: int) -> Recommendation:
     from autotune.study.budget import EFFORTS, Budget
 
     effort = EFFORTS["standard"]
-    result = _study(case, runner, seed, Budget(trials=effort.trials), lambda _: None)
+    result = _study(case, runner, seed, Budget(trials=effort.trials), lambda _: None, case.table.parts())
     comparison = confirm(result, runner, Silent(), ProofPlan.of(effort, seed))
     winner = comparison.winner
     speedup = winner.speedup
@@ -208,7 +224,9 @@ def recommend(case: Case, runner: ReplayRunner, seed: int) -> Recommendation:
     )
 
 
-def _study(case: Case, runner: ReplayRunner, seed: int, budget: Any, on_event: Callable[[Any], None]) -> Any:
+def _study(
+    case: Case, runner: ReplayRunner, seed: int, budget: Any, on_event: Callable[[Any], None], parts: Parts | None
+) -> Any:
     """All that the benchmarks know of how a study is opened and run."""
     from autotune.study.storage import open_storage
     from autotune.study.study import TuningStudy
@@ -225,5 +243,10 @@ def _study(case: Case, runner: ReplayRunner, seed: int, budget: Any, on_event: C
         ) as study,
     ):
         return study.run(
-            runner.trial, budget, baselines=case.table.baselines, on_event=on_event, pause=runner.clock.charge
+            runner.trial,
+            budget,
+            baselines=case.table.baselines,
+            on_event=on_event,
+            pause=runner.clock.charge,
+            parts=parts,
         )

@@ -23,6 +23,7 @@ from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
 from autotune.jobs.repeater import Repeater
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
+from autotune.measure.trial import SERVICE_REPEATS
 from autotune.models import (
     Artifact,
     Calibration,
@@ -32,6 +33,7 @@ from autotune.models import (
     workload_calibration,
 )
 from autotune.reporting import Reporter, progress
+from autotune.study.parts import engine_configuration
 
 __all__ = ["OFFLINE_SHARDS", "TrialRunner", "TrialSubject"]
 
@@ -48,7 +50,13 @@ TRIAL_SHARES = 4
 """A trial transcribes one recording of the hearing in so many; the same ones in all trials, so that these compare."""
 
 
-_PHASES = {"loaded": "warming up", "warm": "measuring", "shard": "measuring", "hearing": "measuring"}
+_PHASES = {
+    "loaded": "warming up",
+    "warm": "measuring",
+    "shard": "measuring",
+    "hearing": "measuring",
+    "shape": "timing batches",
+}
 """What a trial does after each of its events."""
 
 
@@ -77,6 +85,8 @@ class TrialSubject:
     """Blocks of finalists that together transcribe the whole hearing."""
     baseline: Deployment | None = None
     """The deployment of FunASR's own path whose texts the judge knows."""
+    shapes: tuple[tuple[int, float], ...] = ()
+    """Rows and padded seconds of the batches that are timed in the first trial of each engine configuration."""
 
 
 class TrialRunner:
@@ -104,6 +114,8 @@ class TrialRunner:
         self._baseline_share = 0.0
         """Wall seconds of the slower baseline for each second of its audio."""
         self._trials: Counter[Deployment] = Counter()
+        self._timed = set[Deployment]()
+        """Engine configurations whose batches were timed."""
         self._calibration: Calibration | None = None
 
     def __call__(self, deployment: Deployment, block: int = 0) -> Measurement:
@@ -139,7 +151,16 @@ class TrialRunner:
             shards = self._at_once(deployment, self._first_shards, 0)
         else:
             shards = shards[: self._subject.shards_per_trial]
-        return self._measured(deployment, shards, hearing, hopeless_below)
+        configuration = engine_configuration(deployment)
+        new = configuration not in self._timed and deployment.engine != "funasr"
+        measurement = self._measured(deployment, shards, hearing, hopeless_below, self._subject.shapes if new else ())
+        self._timed.add(configuration)
+        return measurement
+
+    def together(self, deployment: Deployment) -> tuple[Recording, ...]:
+        """The recordings that are there at once in a deployment's trial; of an offline workload."""
+        shards = self._at_once(deployment, self._first_shards, 0)
+        return tuple(recording for shard in shards for recording in shard.recordings)
 
     @property
     def _first_shards(self) -> Sequence[Shard]:
@@ -187,7 +208,12 @@ class TrialRunner:
         return hearing if said else ()
 
     def _measured(
-        self, deployment: Deployment, shards: Sequence[Shard], hearing: tuple[Recording, ...], hopeless_below: float
+        self,
+        deployment: Deployment,
+        shards: Sequence[Shard],
+        hearing: tuple[Recording, ...],
+        hopeless_below: float,
+        shapes: Sequence[tuple[int, float]] = (),
     ) -> Measurement:
         subject = self._subject
         has_texts = self._has_texts(deployment)
@@ -205,22 +231,25 @@ class TrialRunner:
             hearing=() if has_texts else hearing,
             at_least_s=AT_LEAST_S,
             hopeless_below=hopeless_below,
+            shapes=tuple((size, padded_s, deployment.instances) for size, padded_s in shapes),
         )
         # No deployment that anyone would want takes longer for audio than it lasts.
         audio_s = sum(shard.audio_s for shard in shards) + sum(item.audio_s for item in request.hearing)
-        hearings: list[Measurement] = []
+        audio_s += sum((1 + SERVICE_REPEATS) * size * padded_s for size, padded_s in shapes)
+        first: list[Measurement] = []
 
         def attempt() -> Measurement:
-            # A disturbance spoils times, not texts: once is enough for these.
-            measurement = self._attempt(request.model_copy(update={"hearing": ()}) if hearings else request, audio_s)
-            if measurement.texts:
-                hearings.append(measurement)
+            # A disturbance spoils times, not texts, and service times are watched by themselves: once is enough.
+            again = request.model_copy(update={"hearing": (), "shapes": ()})
+            measurement = self._attempt(again if first else request, audio_s)
+            if not first and (measurement.texts or not request.hearing):
+                first.append(measurement)
             return measurement
 
         measurement = self._repeater.measured(attempt)
-        if hearings:
-            update = {"texts": hearings[0].texts, "hearing_s": hearings[0].hearing_s}
-            measurement = measurement.model_copy(update=update)
+        if first:
+            kept = ("texts", "hearing_s", "service_points", "service_s")
+            measurement = measurement.model_copy(update={name: getattr(first[0], name) for name in kept})
         return measurement.model_copy(update={"accuracy": self._accuracy(measurement, hearing, has_texts=has_texts)})
 
     def _attempt(self, request: TrialRequest, audio_s: float) -> Measurement:

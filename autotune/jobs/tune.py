@@ -11,6 +11,7 @@ from autotune.accuracy import describe_accuracy
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.deployment import Deployment
 from autotune.jobs.options import TuneOptions
+from autotune.jobs.parts import parts_of
 from autotune.jobs.study_progress import StudyProgress
 from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare
@@ -24,6 +25,7 @@ from autotune.proof.time_left import TimeLeft
 from autotune.reporting import Remaining, Reporter
 from autotune.study.budget import Budget
 from autotune.study.candidates import StudyEvent, StudyResult
+from autotune.study.parts import Parts
 from autotune.study.storage import open_storage
 from autotune.study.study import TuningStudy
 
@@ -132,7 +134,15 @@ def _search(
         baselines=job.baselines,
         on_event=on_event,
         transfers=transfers,
+        parts=_parts(job, runner),
     )
+
+
+def _parts(job: Job, runner: TrialRunner) -> Parts | None:
+    """What predicts wholes, where the score is a throughput of recordings that are all there."""
+    if not job.subject.shapes:
+        return None
+    return parts_of(runner.together(job.space.experts()[0]), job.hardware)
 
 
 def _transfers(job: Job, reporter: Reporter) -> list[Deployment]:

@@ -19,6 +19,7 @@ from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
+from autotune.jobs.parts import timed_shapes
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
 from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
@@ -76,7 +77,14 @@ class Job:
             shards_per_trial=self.effort.shards,
             block_shares=self.effort.prove,
             baseline=self.baselines[0],
+            shapes=self._shapes,
         )
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, float], ...]:
+        """Batches that trials time; none where no whole is predicted from them, or there is nothing to be searched."""
+        offline = self.workload.arrival == "offline" and self.goal.scored_by == "rtfx"
+        return timed_shapes(self.space) if offline and self.space.branches else ()
 
     @property
     def identity(self) -> dict[str, Any]:

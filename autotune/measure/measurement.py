@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from autotune.accuracy import Accuracy
 from autotune.documents import Document
 from autotune.measure.interference import Disturbance, disturbances, severity, verdict
+from autotune.simulation.service_times import ServicePoint
 
 __all__ = ["BatchSample", "Measurement", "NewShapes", "ShardSample"]
 
@@ -83,6 +84,10 @@ class Measurement(Document):
     """The last 4096 batches in the order of their ends. Empty in measurements of older versions."""
     hearing_s: float = 0.0
     """Wall seconds in which the hearing was transcribed, after everything that is timed; 0: none was."""
+    service_points: tuple[ServicePoint, ...] = ()
+    """What batches take, shape by shape; empty where that wasn't asked for."""
+    service_s: float = 0.0
+    """Wall seconds in which they were measured, after everything else."""
 
     @property
     def audio_s(self) -> float:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
@@ -21,17 +21,33 @@ from autotune.isolation import OnEvent
 from autotune.measure.canary import Canary, Look, best_times_path
 from autotune.measure.model_request import ModelRequest
 from autotune.simulation.cutting import cut_recording
-from autotune.simulation.service_times import Beside, CutRecording, ReadingTimes, ServiceTimes, points_of
+from autotune.simulation.service_times import (
+    Beside,
+    CutRecording,
+    ReadingTimes,
+    ServicePoint,
+    ServiceTimes,
+    points_of,
+)
 
 if TYPE_CHECKING:
     from autotune.deployment import Deployment
     from autotune.isolation.child import Emit
     from autotune.recognizer import Recognizer
 
-__all__ = ["REPEATS", "ServiceRequest", "measure_service_times", "service_shapes", "service_task"]
+__all__ = [
+    "REPEATS",
+    "Batching",
+    "ServiceRequest",
+    "Shape",
+    "measure_service_times",
+    "service_shapes",
+    "service_task",
+    "time_shapes",
+]
 
-REPEATS = 5
-"""Batches of each shape that are timed."""
+REPEATS, ENOUGH_S = 5, 1.5
+"""Batches of each shape that are timed, fewer of those that take so long: at least two."""
 BUDGET_S = 60.0
 """Seconds after which no further shape is begun, once every length has been measured with one row."""
 READ_S = 300.0
@@ -43,12 +59,30 @@ ATTEMPTS = 4
 AWAY_PAUSE_S = 1.0
 """Seconds until shapes that were disturbed are timed again."""
 _SHORTEST_S = 0.5
+USUAL_S = 0.3
+"""Most seconds of a batch that stands for all where engines and readers are measured beside each other."""
 SPIN_WITHIN_S = 0.2
 """Seconds after a batch by which no thread spins any more."""
 BESIDE_AUDIO_S = 30
 """Seconds of a recording that a reader reads beside the engines before it begins with the next."""
 BESIDE_ROUNDS, BESIDE_S = 3, 1.0
 """Times that reading and batches are measured beside each other, and for how long."""
+
+
+Shape = tuple[int, float, int]
+"""Rows of a batch, padded seconds of each, engines that are busy."""
+TimedBatch = tuple[int, float, int, float]
+"""A shape, and the wall seconds of a batch of it."""
+
+
+class Batching(Protocol):
+    """What timing batches needs of a recognizer."""
+
+    def time_batches(
+        self, waveform: Float32, size: int, *, busy: int, repeats: int, most_s: float = ...
+    ) -> list[float]:
+        """See ``Recognizer.time_batches``."""
+        ...
 
 
 class ServiceRequest(ModelRequest):
@@ -102,36 +136,65 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         points=points,
         spread=spread,
         reading=_reading(recognizer, request.recordings),
-        beside=_beside(recognizer, request),
-        spin_s=_spin_s(recognizer, request),
+        beside=_beside(recognizer, request, points),
+        spin_s=_spin_s(recognizer, request, points),
         recordings=_cut(recognizer, request.recordings, live=False),
         spoken=_cut(recognizer, request.recordings, live=True),
     )
     return times.model_dump(mode="json")
 
 
-def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[tuple[int, float, int, float]]:
-    """Batches as (rows, padded seconds, busy engines, wall seconds); again where a CPU was away meanwhile."""
-    deployment = recognizer.deployment
+def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[TimedBatch]:
     canary = Canary(None if request.best_times is None else Path(request.best_times))
     canary.start(request.watched_cpus)
-    audio = read_audio(Path(request.recordings[0].path))
-    shapes = [
-        (size, padded_s, busy)
-        for size, padded_s in service_shapes(deployment)
-        for busy in dict.fromkeys((1, deployment.instances))
-    ]
-    found: dict[tuple[int, float, int], tuple[list[float], Look, Look]] = {}
+    found = time_shapes(
+        recognizer,
+        [
+            (size, padded_s, busy)
+            for size, padded_s in service_shapes(request.deployment)
+            for busy in dict.fromkeys((1, request.deployment.instances))
+        ],
+        read_audio(Path(request.recordings[0].path)),
+        canary,
+        emit,
+        budget_s=request.budget_s,
+    )
+    canary.stop()
+    return found
+
+
+def time_shapes(
+    recognizer: Batching,
+    shapes: Sequence[Shape],
+    audio: Float32,
+    canary: Canary,
+    emit: Emit,
+    *,
+    budget_s: float,
+    repeats: int = REPEATS,
+) -> list[TimedBatch]:
+    """Time batches shape by shape; again where a CPU was away meanwhile.
+
+    Args:
+        recognizer: loaded and warm; nothing else uses it.
+        shapes: in this order; those of one row are timed whatever it takes.
+        audio: float32 [samples ≥1], 16 kHz mono; what the rows hold, again and again.
+        canary: started.
+        emit: gets ``shape`` {size, padded_s, busy, seconds}.
+        budget_s: seconds after which no further shape is begun.
+        repeats: batches of each shape.
+    """
+    found: dict[Shape, tuple[list[float], Look, Look]] = {}
     began_s = time.monotonic()
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(AWAY_PAUSE_S)
         for size, padded_s, busy in shapes:
-            if (size > 1 or attempt) and time.monotonic() - began_s > request.budget_s:
+            if (size > 1 or attempt) and time.monotonic() - began_s > budget_s:
                 break
             waveform = np.resize(audio, round(padded_s * SAMPLE_RATE_HZ))
             before = canary.looks[-1]
-            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=REPEATS)
+            seconds = recognizer.time_batches(waveform, size, busy=busy, repeats=repeats, most_s=ENOUGH_S)
             canary.look()
             found[size, padded_s, busy] = seconds, before, canary.looks[-1]
             emit("shape", {"size": size, "padded_s": padded_s, "busy": busy, "seconds": seconds})
@@ -139,16 +202,15 @@ def _timed(recognizer: Recognizer, request: ServiceRequest, emit: Emit) -> list[
         shapes = [shape for shape, (_, *looks) in found.items() if any(look.away(canary.best_s) for look in looks)]
         if not shapes:
             break
-    canary.stop()
     return [(*shape, one) for shape, (seconds, *_) in found.items() for one in seconds]
 
 
-def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
+def _beside(recognizer: Recognizer, request: ServiceRequest, points: Sequence[ServicePoint]) -> Beside:
     """What a reading thread and the engines cost each other, from batches and reading alone and together."""
     deployment = recognizer.deployment
     # The heads of recordings: a reader that begins anew all the time does what readers do.
     heads = [read_audio(Path(one.path))[: BESIDE_AUDIO_S * SAMPLE_RATE_HZ] for one in request.recordings[:4]]
-    size, padded_s = _usual(deployment)
+    size, padded_s = _usual(points)
     waveform = np.resize(heads[0], round(padded_s * SAMPLE_RATE_HZ))
     busy = deployment.instances
     engine, reader = [], []
@@ -171,12 +233,12 @@ def _beside(recognizer: Recognizer, request: ServiceRequest) -> Beside:
     )
 
 
-def _spin_s(recognizer: Recognizer, request: ServiceRequest) -> float:
+def _spin_s(recognizer: Recognizer, request: ServiceRequest, points: Sequence[ServicePoint]) -> float:
     """CPU seconds of each waiting thread in the time after a batch."""
     deployment = recognizer.deployment
     if deployment.intra_op_num_threads == 1:
         return 0.0
-    size, padded_s = _usual(deployment)
+    size, padded_s = _usual(points)
     waveform = np.resize(read_audio(Path(request.recordings[0].path)), round(padded_s * SAMPLE_RATE_HZ))
     spent = []
     for _ in range(REPEATS):
@@ -187,12 +249,11 @@ def _spin_s(recognizer: Recognizer, request: ServiceRequest) -> float:
     return round(statistics.median(spent), 6)
 
 
-def _usual(deployment: Deployment) -> tuple[int, float]:
-    """A batch as there are many: half as long as the longest segment, as many rows as fit."""
-    shapes = service_shapes(deployment)
-    longest_s = max(padded_s for _, padded_s in shapes)
-    _, usual_s = min(shapes, key=lambda shape: abs(shape[1] - longest_s / 2))
-    return max(size for size, padded_s in shapes if padded_s == usual_s), usual_s
+def _usual(points: Sequence[ServicePoint]) -> tuple[int, float]:
+    """The largest batch that doesn't take too long to be run many times; the least if all do."""
+    quick = [point for point in points if point.seconds <= USUAL_S] or [min(points, key=lambda point: point.seconds)]
+    usual = max(quick, key=lambda point: point.size * point.padded_s)
+    return usual.size, usual.padded_s
 
 
 class _Reading:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from autotune.audio import Recording, Workload
+from autotune.arrays import Float32
+from autotune.audio import Recording, Workload, read_audio
 from autotune.deployment import Deployment
 from autotune.documents import parse_document
 from autotune.errors import TrialMismatch, TrialTimeout
@@ -24,6 +25,8 @@ from autotune.measure.counters import NoiseMeter, peak_memory_bytes
 from autotune.measure.measurement import BatchSample, Measurement, NewShapes, ShardSample
 from autotune.measure.model_request import ModelRequest
 from autotune.measure.pacing import Spoken, Transcriber, replay, warm_up
+from autotune.measure.service import Shape, time_shapes
+from autotune.simulation.service_times import ServicePoint, points_of
 
 if TYPE_CHECKING:
     from autotune.engines import EngineFacts
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_REPEATS",
+    "SERVICE_REPEATS",
     "TrialRequest",
     "measure",
     "measure_task",
@@ -44,6 +48,13 @@ MAX_REPEATS = 200
 """Most repeats of the sequence of shards, however short it is: every sample is kept."""
 GIVE_UP_S = 1.0
 """Seconds for which a deployment is measured at least, however hopeless: a pause at the start must not decide."""
+
+
+LEAST_SERVICE_S, MOST_SERVICE_S = 1.0, 10.0
+"""Seconds for the service times of an engine configuration, those of single rows aside: as many as its whole took, but
+within these."""
+SERVICE_REPEATS = 2
+"""Batches of each shape: predictions of a search are checked by wholes."""
 
 
 class Recognized(Spoken, Protocol):
@@ -72,6 +83,11 @@ class Measurable(Transcriber, Protocol):
     def facts(self) -> EngineFacts:
         """The settings that the runtime reports as in force."""
 
+    def time_batches(
+        self, waveform: Float32, size: int, *, busy: int, repeats: int, most_s: float = ...
+    ) -> list[float]:
+        """See ``Recognizer.time_batches``."""
+
 
 class TrialRequest(ModelRequest):
     """A deployment, and the shards of a workload that it is measured on."""
@@ -94,6 +110,9 @@ class TrialRequest(ModelRequest):
     hopeless_below: float = Field(default=0.0, ge=0)
     """If the first shard's RTFx is below this, no other shard is measured; offline, the first shards are given up as
     soon as they can only be slower."""
+    shapes: tuple[Shape, ...] = ()
+    """Batches whose service times are measured at the end, after everything else. A trial that is cut short measures
+    them too: it is its way to cut and batch that may be hopeless."""
     best_times: str | None = None
     """The file of the best known times of the canary's loop; null: only those of this measurement are known."""
 
@@ -201,6 +220,9 @@ def measure(
         require_texts(transcribed.texts)
     # After everything was read: so many recordings at once are not what is measured.
     texts, hearing_s = _hear(recognizer, () if transcribed.cut_short else request.hearing, emit)
+    timing = time.perf_counter()
+    budget_s = min(MOST_SERVICE_S, max(LEAST_SERVICE_S, measured_s))
+    points = _service_points(recognizer, request, canary, emit, budget_s)
     return Measurement(
         shards=tuple(transcribed.samples),
         load_s=load_s,
@@ -219,6 +241,8 @@ def measure(
         cut_short=transcribed.cut_short,
         batch_samples=_batch_samples(batches),
         hearing_s=hearing_s,
+        service_points=points,
+        service_s=time.perf_counter() - timing if points else 0.0,
     )
 
 
@@ -290,6 +314,18 @@ def _hear(recognizer: Measurable, recordings: Sequence[Recording], emit: Emit) -
     hearing_s = time.perf_counter() - started
     emit("hearing", {"recordings": len(recordings), "hearing_s": hearing_s})
     return {item.id: whole.recognized for item, whole in zip(recordings, transcripts, strict=True)}, hearing_s
+
+
+def _service_points(
+    recognizer: Measurable, request: TrialRequest, canary: Canary, emit: Emit, budget_s: float
+) -> tuple[ServicePoint, ...]:
+    if not request.shapes:
+        return ()
+    audio = read_audio(Path(request.workload.shards[0].recordings[0].path))
+    canary.start(canary.looks[-1].times_s.keys() if canary.looks else ())
+    batches = time_shapes(recognizer, request.shapes, audio, canary, emit, budget_s=budget_s, repeats=SERVICE_REPEATS)
+    canary.stop()
+    return points_of(batches)[0]
 
 
 def _stages_s(stats: RecognizerStats, looks_cpu_s: float) -> dict[str, float]:

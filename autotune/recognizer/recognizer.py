@@ -271,14 +271,17 @@ class Recognizer:
                 for piece in chunker.finish() if block is None else chunker.push(block):
                     self._path.content(piece.samples)
 
-    def time_batches(self, waveform: Float32, size: int, *, busy: int, repeats: int) -> list[float]:
+    def time_batches(
+        self, waveform: Float32, size: int, *, busy: int, repeats: int, most_s: float = math.inf
+    ) -> list[float]:
         """Wall seconds of batches on the first instance, from padding to texts; before anything else is transcribed.
 
         Args:
             waveform: what each of the batch's segments holds; float32 [samples], 16 kHz mono.
             size: segments in the batch.
             busy: instances that run such batches all the while, the first among them.
-            repeats: batches that are timed, after one that isn't.
+            repeats: batches that are timed, after one that isn't; at least two,
+            most_s: and then no more once they took this many seconds.
         """
         seconds = len(waveform) / SAMPLE_RATE_HZ
         jobs = [SegmentJob(self._path.content(waveform), seconds, OFFLINE, _nobody, 0, self)] * size
@@ -289,7 +292,7 @@ class Recognizer:
             keep_on(places[0])
             taken = []
             try:
-                for _ in range(1 + repeats):
+                while len(taken) < 1 + repeats and (len(taken) < 3 or sum(taken[1:]) < most_s):
                     started = time.perf_counter()
                     self._run(self._engines[0], jobs)
                     taken.append(time.perf_counter() - started)

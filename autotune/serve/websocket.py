@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
-import os
 import time
 import wave
 from collections.abc import Mapping
@@ -281,6 +281,7 @@ class Speech:
         self._stream = service.backend.open(header.audio_fs, StreamEvents(self._settled, self._interim), asked)
 
     async def feed(self, content: bytes) -> None:
+        """Take the next bytes of PCM; raises what ended the stream."""
         whole = self._odd + content
         cut = len(whole) // 2 * 2
         self._odd = whole[cut:]
@@ -295,6 +296,7 @@ class Speech:
             self._stream.ask_interim()
 
     async def finish(self, *, is_end: bool) -> None:
+        """Wait for the texts, and send the last one with ``is_final``."""
         self._ending = True
         transcript = await self._stream.finish()
         # FunASR's clients take ``is_final`` for the last message: all texts must have been sent before it. Its own
@@ -304,7 +306,8 @@ class Speech:
 
     def _last(self, transcript: Transcript) -> dict[str, Any]:
         """The last result. A segment may be settled before anybody knows that it is the last: its full stop is here."""
-        shared = len(os.path.commonprefix([self._said, transcript.text]))
+        pairs = zip(self._said, transcript.text, strict=False)
+        shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         changed, end = len(self._said) - shared, transcript.text[shared:]
         if self._held is None:
             # A comma that was sent can't be taken back.
@@ -315,6 +318,7 @@ class Speech:
         return {**self._result(transcript.segments[-1]), "text": text[: len(text) - changed] + end}
 
     def close(self) -> None:
+        """Forget the recording."""
         self._sender.cancel()
         self._stream.close()
 

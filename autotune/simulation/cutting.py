@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
-from autotune.recognizer.chunking import Chunkers
+from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.simulation.replica import Piece
 from autotune.simulation.service_times import CutRecording, ReadingTimes
 
-__all__ = ["cut_recording", "pieces_of"]
+__all__ = ["cut_blocks", "cut_recording", "pieces_of"]
 
 _SPOKEN_SAMPLES = SAMPLE_RATE_HZ // 10
 """Samples that come at once while a recording is spoken."""
@@ -26,17 +26,22 @@ def cut_recording(path: Path, chunkers: Chunkers, *, live: bool = False) -> CutR
         chunkers: of the deployment.
         live: cut it as while it is spoken.
     """
-    found: list[tuple[float, float, float]] = []
     with open_audio(path) as file:
         chunker = chunkers.new(None if live else file.samples, live=live)
-        come = 0
-        for block in itertools.chain(_as_spoken(file.blocks) if live else file.blocks, (None,)):
-            come += 0 if block is None else len(block)
-            for piece in chunker.finish() if block is None else chunker.push(block):
-                start_s, audio_s, settled_s = (
-                    round(samples / SAMPLE_RATE_HZ, 3) for samples in (piece.start, len(piece.samples), come)
-                )
-                found.append((start_s, audio_s, settled_s))
+        return cut_blocks(_as_spoken(file.blocks) if live else file.blocks, chunker)
+
+
+def cut_blocks(blocks: Iterable[Float32], chunker: Chunker) -> CutRecording:
+    """The segments of a recording that comes in ``blocks``, to a millisecond."""
+    found: list[tuple[float, float, float]] = []
+    come = 0
+    for block in itertools.chain(blocks, (None,)):
+        come += 0 if block is None else len(block)
+        for piece in chunker.finish() if block is None else chunker.push(block):
+            start_s, audio_s, settled_s = (
+                round(samples / SAMPLE_RATE_HZ, 3) for samples in (piece.start, len(piece.samples), come)
+            )
+            found.append((start_s, audio_s, settled_s))
     return CutRecording(audio_s=round(come / SAMPLE_RATE_HZ, 3), pieces=tuple(found))
 
 

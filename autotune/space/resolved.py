@@ -132,11 +132,11 @@ class ResolvedBranch:
         return {_INSTANCES: instances, _THREADS: threads}
 
     def choices(self, path: str) -> tuple[Value, ...]:
-        """Every value that a path may have: searched, fixed or otherwise."""
+        """Every value that a path may have: searched, fixed or otherwise; none where there is no such path."""
         for parameter in self.parameters:
             if parameter.path == path:
                 return (*parameter.choices, *([] if parameter.otherwise is None else [parameter.otherwise]))
-        return (dict(self.fixed)[path],)
+        return (dict(self.fixed)[path],) if path in dict(self.fixed) else ()
 
     def encode(self, deployment: Deployment) -> dict[str, Value] | None:
         """Optuna parameters that give ``deployment``, None if this branch doesn't hold it."""
@@ -272,6 +272,14 @@ class ResolvedSpace:
             f'the deployment must be in the search space "{self.name}", but no branch of '
             f"{', '.join(branch.name for branch in self.branches)} holds {deployment.describe()}."
         )
+
+    def holds(self, deployment: Deployment) -> bool:
+        """Whether the deployment is in this space."""
+        return any(branch.encode(deployment) is not None for branch in self.branches)
+
+    def choices(self, path: str) -> set[Value]:
+        """Every value that a path may have in any branch."""
+        return {choice for branch in self.branches for choice in branch.choices(path)}
 
     def experts(self) -> list[Deployment]:
         """One configuration of each branch that an expert would try first."""

@@ -12,6 +12,7 @@ from autotune.deployment import Deployment
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.candidates import Candidate, surrogate_of
 from autotune.study.history import History
+from autotune.study.parts import Parts, with_way
 from autotune.study.records import Role
 from autotune.study.surrogate import Floats, Surrogate
 
@@ -35,6 +36,8 @@ class NextTrial:
 
     deployment: Deployment
     role: Role
+    predicted: float | None = None
+    """See ``Suggestion.predicted``."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Chooser:
     seed: int
     transfers: Sequence[Deployment]
     """Winners of earlier studies, as this space has them."""
+    parts: Parts | None = None
+    """What predicts wholes; None: nothing does."""
 
     def planned(self, history: History, node: str, taken: set[str]) -> NextTrial | None:
         """What comes before any search: failed trials again, experts, transfers, leaders once more; None: nothing.
@@ -77,17 +82,29 @@ class Chooser:
     def local(self, history: History, taken: set[str]) -> NextTrial | None:
         """The most promising deployment around the leaders, or a leader again; None: it is TPE's turn, or too early."""
         done = history.done(baselines=False)
+        parts = self._informed(history)
         # Every tenth trial stays TPE's, which looks where the surrogate's leaders aren't.
-        if done < LOCAL_FROM or len(history.records) % TPE_EVERY == 0:
+        if (done < LOCAL_FROM and parts is None) or len(history.records) % TPE_EVERY == 0:
             return None
-        promising = LocalSearch(self.space, history.candidates, history.crashed).most_promising(
+        promising = LocalSearch(self.space, history.candidates, history.crashed, parts).most_promising(
             self._unknown(history, taken),
             lambda candidate: candidate.deployment.key not in taken,
             self._generator(history),
         )
         if promising is None:
             return None
-        return NextTrial(promising, "recheck" if history.measured(promising) else "search")
+        role: Role = "recheck" if history.measured(promising) else "search"
+        if parts is None:
+            return NextTrial(promising, role)
+        expected, _ = parts.expected([promising], history.candidates)
+        return NextTrial(promising, role, float(expected[0]))
+
+    def _informed(self, history: History) -> Parts | None:
+        """What predicts wholes, once two engine configurations can be compared."""
+        if self.parts is None:
+            return None
+        self.parts.learn(history.records)
+        return self.parts if len(self.parts.configurations) > 1 else None
 
     def unmeasured(self, history: History, taken: set[str], near: Deployment) -> Deployment | None:
         """A deployment without any trial, a neighbour of ``near`` if there is one; None if all have been measured."""
@@ -137,6 +154,8 @@ class LocalSearch:
     """What has been measured, best first."""
     failed: Sequence[Deployment]
     """What failed by its own fault."""
+    parts: Parts | None = None
+    """What predicts wholes, from at least two engine configurations; None: surrogates of the scores alone."""
 
     def most_promising(
         self, unknown: Callable[[Deployment], bool], again: Callable[[Candidate], bool], generator: random.Random
@@ -167,10 +186,16 @@ class LocalSearch:
         # argmax takes the first of equals, which would always be the one that comes first in the space.
         generator.shuffle(chosen)
         # By all that ran, allowed or not: a format whose texts are too bad still shows what is fast.
-        expected, spread = surrogate_of(self.candidates).predict(chosen)
-        best = max(leader.expected for leader in leaders)
-        worth = _improvement(expected - best, spread) * self._allowed(chosen)
+        expected, spread = self._expected([*chosen, *(leader.deployment for leader in leaders)])
+        count = len(chosen)
+        worth = _improvement(expected[:count] - expected[count:].max(), spread[:count]) * self._allowed(chosen)
         return chosen[int(worth.argmax())]
+
+    def _expected(self, deployments: Sequence[Deployment]) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the deployments' log scores."""
+        if self.parts is None:
+            return surrogate_of(self.candidates).predict(deployments)
+        return self.parts.expected(deployments, self.candidates)
 
     def _leaders(self) -> list[Candidate]:
         allowed = [candidate for candidate in self.candidates if candidate.feasible]
@@ -179,10 +204,26 @@ class LocalSearch:
         return list({leader.deployment.key: leader for leader in leaders}.values())
 
     def _pool(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
-        pool = [near for leader in leaders for near in self.space.neighbours(leader)]
-        pool += [near for leader in leaders for near in self.space.two_steps(leader, COUPLED, generator)]
-        pool += [self.space.sample(generator) for _ in range(AFAR)]
+        if self.parts is not None:
+            pool = self._ways_and_configurations(leaders, generator)
+        else:
+            pool = [near for leader in leaders for near in self.space.neighbours(leader)]
+            pool += [near for leader in leaders for near in self.space.two_steps(leader, COUPLED, generator)]
+            pool += [self.space.sample(generator) for _ in range(AFAR)]
         return list({near.key: near for near in pool}.values())
+
+    def _ways_and_configurations(self, leaders: Sequence[Deployment], generator: random.Random) -> list[Deployment]:
+        """The best engine configuration in many ways, and many engine configurations in the best way.
+
+        A way of a timed engine configuration costs a simulation; what nobody timed is guessed in the best way alone.
+        """
+        best = leaders[0]
+        near = [*self.space.neighbours(best), *self.space.two_steps(best, COUPLED, generator)]
+        afar = [self.space.sample(generator) for _ in range(AFAR)]
+        ways = [with_way(best, other) for other in [*near, *afar[: AFAR // 2]]]
+        others = [other for leader in leaders[1:] for other in (leader, *self.space.neighbours(leader))]
+        configurations = [with_way(other, best) for other in [*near, *afar, *others]]
+        return [one for one in dict.fromkeys([*ways, *configurations]) if self.space.holds(one)]
 
     def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
         """Probability that the goal allows each deployment, in their order."""
@@ -204,7 +245,7 @@ def _improvement(better: Floats, spread: Floats) -> Floats:
 
 
 def _normal(values: Floats) -> Floats:
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
-    probabilities: Floats = norm.cdf(values)
+    probabilities: Floats = ndtr(values)
     return probabilities

@@ -40,6 +40,8 @@ class Suggestion:
     deployment: Deployment
     params: Mapping[str, Any]
     distributions: Mapping[str, BaseDistribution]
+    predicted: float | None = None
+    """Expected logarithm of its relative score, where parts say so."""
 
     @classmethod
     def from_trial(cls, space: ResolvedSpace, trial: BaseTrial) -> Suggestion:
@@ -170,12 +172,14 @@ class Ledger:
     def begin(self, suggestion: Suggestion, role: Role) -> FrozenTrial | None:
         """Begin a trial; None, and the trial failed, if another node is or was faster to begin the same."""
         deployment = suggestion.deployment
-        attributes = {
+        attributes: dict[str, Any] = {
             "role": role,
             "node": self.node,
             "deployment": deployment.model_dump(mode="json"),
             "key": deployment.key,
         }
+        if suggestion.predicted is not None:
+            attributes["predicted"] = suggestion.predicted
         trial = self._begin(attributes, suggestion.params, suggestion.distributions)
         if self._storage.alone or role in ("baseline", "anchor", "recheck"):
             return trial  # each node measures its own baseline, and a leader is measured again on purpose

@@ -52,6 +52,8 @@ class TrialRecord:
     """Score of the study's anchor that this trial is relative to, as it stood on the same machine."""
     node: str = ""
     """The machine that measured it, where several share a study."""
+    predicted: float | None = None
+    """What the logarithm of its score over the anchor's was expected to be, from parts; None: nothing was."""
     ended_s: float = 0.0
     """When it ended, in seconds since 1970 by the clock of the machine that measured it."""
 
@@ -94,6 +96,7 @@ def read_record(trial: FrozenTrial) -> TrialRecord | None:
             stderr_tail=attributes.get("stderr_tail", ""),
             anchor=attributes.get("anchor", 1.0),
             node=attributes.get("node", ""),
+            predicted=attributes.get("predicted"),
             ended_s=trial.datetime_complete.timestamp() if trial.datetime_complete else 0.0,
         )
     except (KeyError, ValidationError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from autotune.deployment import Deployment
 from autotune.errors import (
@@ -135,7 +136,8 @@ class Steps:
         choice = choice or self._chooser.local(self._history, taken)
         if choice is None:
             return self._ask_tpe(taken)
-        self._measure(Suggestion.of(self._chooser.space, choice.deployment), choice.role)
+        suggestion = Suggestion.of(self._chooser.space, choice.deployment)
+        self._measure(replace(suggestion, predicted=choice.predicted), choice.role)
         return None
 
     def _begun(self, taken: set[str]) -> int:

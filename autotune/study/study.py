@@ -18,6 +18,7 @@ from autotune.study.chooser import TRANSFERRED, Chooser
 from autotune.study.goal import Goal
 from autotune.study.ledger import Ledger
 from autotune.study.opening import open_study
+from autotune.study.parts import Parts
 from autotune.study.records import INTERRUPTED, TrialRecord
 from autotune.study.run import OnStudyEvent, Runner, Steps
 from autotune.study.storage import StudyStorage
@@ -113,6 +114,7 @@ class TuningStudy:
         on_event: OnStudyEvent,
         transfers: Sequence[Deployment] = (),
         pause: Callable[[float], None] = time.sleep,
+        parts: Parts | None = None,
     ) -> StudyResult:
         """Measure anchor, baselines, experts and transfers, then what TPE and local search suggest, until it ends.
 
@@ -127,14 +129,15 @@ class TuningStudy:
         5. Every ten trials the anchor, the first expert that runs, is measured again: see ``anchor``.
         6. If every baseline fails, nothing is searched: see ``StudyResult.baselines_failed``.
         7. What the goal's limits rule out is a result, but never the best; Optuna gets by how much as a constraint.
-        8. KeyboardInterrupt ends the run; what was running is measured again on resume.
+        8. With ``parts``, wholes are predicted from what trials say of the parts, and the promising ones measured.
+        9. KeyboardInterrupt ends the run; what was running is measured again on resume.
 
         Raises:
             OSError: the journal can't be written.
         """
         most = None if budget.trials is None else int(TRANSFERRED * budget.trials)
         offered = self._ledger.transfers(list(dict.fromkeys(transfers))[:most])
-        chooser = Chooser(self._space, self._seed, offered)
+        chooser = Chooser(self._space, self._seed, offered, parts)
         steps = Steps(self._ledger, chooser, runner, on_event, pause)
         ended: EventKind | None = None
         try:

@@ -42,7 +42,7 @@ SHAPE = (1024, 512, 2048)
 """Rows, inputs and outputs of the matrix products: SenseVoice's largest layer, one batch of 60 s."""
 BUDGET_S = 25.0
 """Seconds for the service times of an engine configuration."""
-ATTEMPTS = 3
+ATTEMPTS = 2
 """Times that a whole is measured while something disturbs it; the least disturbed counts."""
 RECORDINGS = 2
 """Of the audio profile mixed: some minutes of audio for each whole."""

@@ -13,6 +13,7 @@ from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
 from autotune.measure import Measurement, Pooled
 from autotune.study.goal import Goal
+from autotune.study.parts import engine_configuration
 from benchmarks.replay.table import Failure, Row, Table
 
 __all__ = ["Noise", "ReplayClock", "ReplayRunner", "Truth"]
@@ -147,6 +148,8 @@ class ReplayRunner:
         self._of_block: dict[int, float] = {}
         self.clock = clock or ReplayClock()
         self._left: dict[str, list[Row]] = {}
+        self._timed = set[Deployment]()
+        """Engine configurations whose service times were given."""
         self.measured = 0
         """Measurements and failures so far, of baselines too."""
 
@@ -155,8 +158,19 @@ class ReplayRunner:
         return self._replayed(deployment, 0.0, self._state(block))
 
     def trial(self, deployment: Deployment, hopeless_below: float = 0.0) -> Measurement:
-        """Measure it in a trial, on its first shard alone if that is hopeless; raises what was recorded."""
-        return self._replayed(deployment, hopeless_below, 0.0)
+        """Measure it in a trial, on its first shard alone if that is hopeless; raises what was recorded.
+
+        The first trial of an engine configuration has its service times, as recorded.
+        """
+        measurement = self._replayed(deployment, hopeless_below, 0.0)
+        configuration = engine_configuration(deployment)
+        timed = self._table.timed.get(configuration)
+        points = ()
+        if timed is not None and configuration not in self._timed:
+            self._timed.add(configuration)
+            self.clock.charge(timed.service_s)
+            points = timed.service_points
+        return measurement.model_copy(update={"service_points": points})
 
     def _replayed(self, deployment: Deployment, hopeless_below: float, state: float) -> Measurement:
         row = self._drawn(deployment)
@@ -166,12 +180,13 @@ class ReplayRunner:
             assert row.failure is not None
             raise _error(row.failure)
         measurement = self._scaled(row.measurement, deployment, state)
+        wall_s = row.wall_s - row.measurement.service_s
         first, *others = measurement.shards
         several = self._table.header.shards > 1  # a single one is repeated while it is too short to be measured
         if several and others and first.audio_s < hopeless_below * first.processing_s:
-            self.clock.charge(max(0.0, row.wall_s - sum(one.processing_s for one in row.measurement.shards[1:])))
+            self.clock.charge(max(0.0, wall_s - sum(one.processing_s for one in row.measurement.shards[1:])))
             return measurement.model_copy(update={"shards": (first,), "cut_short": True})
-        self.clock.charge(row.wall_s)
+        self.clock.charge(wall_s)
         return measurement
 
     def _drawn(self, deployment: Deployment) -> Row:

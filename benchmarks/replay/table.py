@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,15 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from autotune.accuracy import Accuracy
 from autotune.accuracy.record import ClipCount
-from autotune.deployment import Deployment
+from autotune.deployment import Chunking, Deployment
 from autotune.documents import Document, parse_document
 from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from autotune.measure import Measurement
+from autotune.simulation.service_times import CutRecording
+from autotune.study.parts import Parts, engine_configuration
 
-__all__ = ["Clips", "Failure", "Row", "Table", "TableContent", "TableHeader"]
+__all__ = ["Clips", "CutLine", "Failure", "Row", "Table", "TableContent", "TableHeader"]
 
 Clips = tuple[tuple[str, int, int], ...]
 """(clip, errors of the reference, length) of every clip that a measurement heard."""
@@ -39,6 +41,8 @@ class TableHeader(Document):
     """Shards of the workload that one measurement transcribes."""
     texts: str | None
     """Digest of what texts are compared with; None: they are not checked."""
+    arrival: Literal["closed", "offline", "open"] = "closed"
+    """How recordings arrive, by which the space was resolved."""
     hardware: HardwareProfile
     space_hash: str
     """Of the space as resolved for this hardware: all of it is measured."""
@@ -51,6 +55,15 @@ class TableHeader(Document):
     def fingerprint(self) -> str:
         """The hardware's."""
         return self.hardware.fingerprint
+
+
+class CutLine(Document):
+    """One way to cut what every measurement transcribes."""
+
+    chunking: Chunking
+    speech_core_s: float
+    """Core-seconds of speech detection for a second of audio."""
+    recordings: tuple[CutRecording, ...]
 
 
 class Failure(Document):
@@ -90,6 +103,8 @@ class Table:
 
     header: TableHeader
     rows: tuple[Row, ...]
+    cuts: Mapping[Chunking, CutLine] = field(default_factory=dict)
+    """Every way to cut; empty in tables from before wholes were predicted from parts."""
 
     @classmethod
     def read(cls, path: Path) -> Table:
@@ -99,7 +114,7 @@ class Table:
             DocumentError: the file can't be read, is no table, or a line before the last is damaged.
         """
         content = TableContent.read(path)
-        return cls(content.header, tuple(content.rows))
+        return cls(content.header, tuple(content.rows), content.cuts)
 
     @cached_property
     def by_key(self) -> Mapping[str, tuple[Row, ...]]:
@@ -108,6 +123,22 @@ class Table:
         for row in self.rows:
             found.setdefault(row.deployment.key, []).append(row)
         return {key: tuple(rows) for key, rows in found.items()}
+
+    @cached_property
+    def timed(self) -> Mapping[Deployment, Measurement]:
+        """Engine configuration → the measurement that has its service times."""
+        measured = [(row.deployment, row.measurement) for row in self.rows if row.measurement is not None]
+        return {engine_configuration(deployment): one for deployment, one in measured if one.service_points}
+
+    def parts(self) -> Parts | None:
+        """What predicts wholes of the machine that was recorded; None where the table has no parts."""
+        if not self.cuts:
+            return None
+        return Parts(
+            lambda chunking: self.cuts[chunking].recordings,
+            lambda chunking: self.cuts[chunking].speech_core_s,
+            self.header.hardware.usable_cores,
+        )
 
     @cached_property
     def deployments(self) -> tuple[Deployment, ...]:
@@ -128,6 +159,7 @@ class TableContent:
     rows: list[Row]
     clips: list[Clips]
     """What each line of clips says; rows name them by number."""
+    cuts: dict[Chunking, CutLine]
     size: int
     """Bytes of the complete lines."""
 
@@ -140,7 +172,7 @@ class TableContent:
             raise DocumentError(f"{path} must be a readable table, but: {error.strerror}.") from error
         lines = _parsed(path, whole)
         header = parse_document(next(lines, None), TableHeader, where=f"{path}: line 1")
-        content = cls(header, [], [], whole.rfind(b"\n") + 1)
+        content = cls(header, [], [], {}, whole.rfind(b"\n") + 1)
         for number, line in enumerate(lines, start=2):
             try:
                 content._add(line)
@@ -151,6 +183,10 @@ class TableContent:
     def _add(self, line: Mapping[str, Any]) -> None:
         if "clips" in line:
             self.clips.append(tuple((str(name), int(errors), int(length)) for name, errors, length in line["clips"]))
+            return
+        if "chunking" in line:
+            cut = CutLine.model_validate(line)
+            self.cuts[cut.chunking] = cut
             return
         measurement = None
         if "measurement" in line:

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from autotune.accuracy import Accuracy
 from autotune.errors import AutotuneError, DocumentError
-from benchmarks.replay.table import Clips, Row, Table, TableContent, TableHeader
+from benchmarks.replay.table import Clips, CutLine, Row, Table, TableContent, TableHeader
 
 __all__ = ["TableWriter"]
 
@@ -49,12 +49,12 @@ class TableWriter:
         except BaseException:
             self.close()
             raise
-        self._header, self._rows, self._clips = content.header, content.rows, content.clips
+        self._header, self._rows, self._clips, self._cuts = content.header, content.rows, content.clips, content.cuts
 
     @property
     def table(self) -> Table:
         """What it holds so far."""
-        return Table(self._header, tuple(self._rows))
+        return Table(self._header, tuple(self._rows), self._cuts)
 
     def append(self, row: Row) -> None:
         """Add a row, all of it or nothing. Raises OSError if it can't be written."""
@@ -67,20 +67,28 @@ class TableWriter:
         if row.failure is not None:
             told["failure"] = row.failure.model_dump(mode="json")
         if row.measurement is not None:
-            exclude = {"texts", "engine", "accuracy"}
+            exclude = {"texts", "engine", "accuracy", "batch_samples"}
             told["measurement"] = row.measurement.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
             if row.measurement.accuracy is not None:
                 lines, told["accuracy"] = self._accuracy(row.measurement.accuracy)
+        self._write(lines + _line(_rounded(told)))
+        self._rows.append(row)
+
+    def cut(self, cut: CutLine) -> None:
+        """Add a way to cut, as ``append`` does."""
+        self._write(_line(cut.model_dump(mode="json")))
+        self._cuts[cut.chunking] = cut
+
+    def _write(self, lines: bytes) -> None:
         size = self._path.stat().st_size
         try:
             with self._path.open("ab") as file:
-                file.write(lines + _line(_rounded(told)))
+                file.write(lines)
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
             os.truncate(self._path, size)
             raise
-        self._rows.append(row)
 
     def _accuracy(self, accuracy: Accuracy) -> tuple[bytes, dict[str, Any]]:
         """Clips are the same for nearly all rows: they have a line of their own, rows say what differs from it."""
