@@ -17,7 +17,8 @@ CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob
 
 def write_vad(path: Path, *, model: str = "FsmnVADStreaming") -> Path:
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text(f"model: {model}\n", encoding="utf-8")
+    config = f"model: {model}\nencoder: FSMN\nfrontend: WavFrontendOnline\n"
+    (path / "config.yaml").write_text(config, encoding="utf-8")
     (path / "model.pt").touch()
     return path
 
