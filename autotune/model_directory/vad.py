@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotune.digests import file_sha256
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
-from autotune.files import file_sha256
 from autotune.model_directory.recognition import FRONT_ENDS, named_files
 
 __all__ = ["VAD_CLASS", "VAD_ENCODER", "VadDirectory"]

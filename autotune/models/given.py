@@ -126,8 +126,7 @@ def _tensors(graph: Any) -> Iterator[Any]:
         sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
         for inner in (attribute.g, *attribute.graphs):
             yield from _tensors(inner)
-    for tensor in sparse:
-        yield from (tensor.values, tensor.indices)
+    yield from (part for tensor in sparse for part in (tensor.values, tensor.indices))
 
 
 def _parameters(graph: Any, path: Path) -> int:

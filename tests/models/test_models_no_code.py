@@ -15,8 +15,8 @@ from autotune.engines.network import build_network
 from autotune.errors import ModelError
 from autotune.model_directory import VAD_CLASS, VAD_ENCODER, ModelDirectory, read_tokens
 from autotune.models import resolve_model
-from autotune.recognizer.fsmn_vad import FsmnVad
 from autotune.recognizer.frontend import Frontend
+from autotune.recognizer.fsmn_vad import FsmnVad
 from benchmarks.fsmn_config import fsmn_config
 from tests.models.models_types import InProcess
 from tests.payload import PAYLOADS
