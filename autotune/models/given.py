@@ -135,10 +135,11 @@ def _parameters(graph: Any, path: Path) -> int:
 
     proto = onnx.TensorProto
     counted = (proto.FLOAT, proto.FLOAT16, proto.INT8, proto.UINT8)
-    sizes = []
-    for tensor in graph.initializer:
-        if tensor.data_type in counted and not tensor.name.endswith(("_scale", "_zero_point")):
-            sizes.append(math.prod(tensor.dims))
-    if not sum(sizes):
+    count = sum(
+        math.prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.data_type in counted and not tensor.name.endswith(("_scale", "_zero_point"))
+    )
+    if not count:
         raise ModelError(f"{path} must hold weights, but has none.")
-    return sum(sizes)
+    return count
