@@ -42,11 +42,13 @@ CALLS = {
     "load with a password": LOAD.format(f"http://tuner:{CANARY}@127.0.0.1:1/") + " --api-key-file key",
     "load with a token": LOAD.format(f"http://127.0.0.1:1/?token={CANARY}"),
     "load of no URL": LOAD.format(f"//tuner:{CANARY}@127.0.0.1:1"),
+    "load without a scheme": LOAD.format(f"tuner:{CANARY}@127.0.0.1:1"),
     "tune": TUNE,
     "tune with a host that isn't there": f"{TUNE} --storage postgresql://tuner:{CANARY}@nobody.invalid/db",
     "tune with a password that isn't encoded": f"{TUNE} --storage postgresql://tuner:a@{CANARY}/b@127.0.0.1:1/db",
     "tune with a port that is none": f"{TUNE} --storage postgresql://tuner:{CANARY}@127.0.0.1:port/db",
     "tune with another database": f"{TUNE} --storage mysql://tuner:{CANARY}@127.0.0.1/db",
+    "tune without a scheme": f"{TUNE} --storage tuner:{CANARY}@127.0.0.1/db",
     "tune with a password as a parameter": f"{TUNE} --storage postgresql://127.0.0.1:1/db?password={CANARY}",
     "tune with an option that libpq hasn't": f"{TUNE} --storage postgresql://tuner:{CANARY}@127.0.0.1/db?nosuch=1",
 }
@@ -118,7 +120,7 @@ def test_children_get_no_secret(here: Path) -> None:
 def test_what_holds_a_secret_does_not_show_it() -> None:
     for holder in (
         ServeOptions(api_keys=(CANARY,)),
-        LoadOptions(api_key=CANARY),
+        LoadOptions(audio_profile="short", api_key=CANARY),
         TuneOptions(storage=CANARY),
         Callers((CANARY,)),
         Access(api_key=CANARY),
