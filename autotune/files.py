@@ -8,27 +8,27 @@ holder is left over from a kill and is swept.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import platformdirs
 from filelock import FileLock, Timeout
 
+from autotune.digests import seal
 from autotune.errors import DocumentError
 
 __all__ = [
     "atomic_write",
     "cache_dir",
     "check_writable",
-    "file_sha256",
     "locked",
     "no_space_left",
+    "private_directory",
     "publish",
     "search_spaces_dir",
     "staging",
@@ -54,7 +54,8 @@ def staging(root: Path, key: str) -> Iterator[Path]:
     """A new directory to build ``key`` in, removed at the end unless it was published. Call with the lock held."""
     for abandoned in root.glob(f"{_STAGING}{key}-*"):
         shutil.rmtree(abandoned, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{key}-", dir=root))
+    folder = root / f"{_STAGING}{key}-{secrets.token_hex(8)}"
+    folder.mkdir()
     try:
         yield folder
     finally:
@@ -62,11 +63,14 @@ def staging(root: Path, key: str) -> Iterator[Path]:
 
 
 def publish(folder: Path, final: Path) -> None:
-    """Flush a staging directory to the disk and rename it to ``final``, replacing what is there. Raises OSError."""
+    """Seal a staging directory, flush it to the disk and rename it to ``final``, replacing what is there.
+
+    Raises OSError.
+    """
+    seal(folder)
     for path in folder.iterdir():
         _sync(path)
     _sync(folder)
-    folder.chmod(0o755)
     if final.exists():
         shutil.rmtree(final)
     folder.rename(final)
@@ -87,18 +91,6 @@ def sweep(root: Path) -> None:
 def no_space_left(folder: Path) -> bool:
     """Whether the disk of ``folder`` is full: native writers die or fail without saying why."""
     return shutil.disk_usage(folder).free < _FULL_BYTES
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's content; read once per process as long as its size and time stay. Raises OSError."""
-    facts = path.stat()
-    return _digest(path, facts.st_size, facts.st_mtime_ns, facts.st_ino)
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _mtime_ns: int, _inode: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lock_path(root: Path, key: str) -> str:
@@ -141,29 +133,37 @@ def search_spaces_dir() -> Path:
     return installed if installed.is_dir() else Path(__file__).parent.parent / "search_spaces"
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def private_directory(path: Path) -> Path:
+    """A directory for what users have said: made so that only this user can enter it, and kept so. Raises OSError."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o077:
+        path.chmod(0o700)  # of a version that didn't care
+    return path
+
+
+def atomic_write(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write ``data`` to ``path`` so that a reader, or a kill, sees the old content or the new, never a part.
+
+    Args:
+        path: where; its directory must exist.
+        data: the content.
+        mode: permissions, less the process's umask.
 
     Raises:
         OSError: the directory is missing or not writable, or the disk is full; ``path`` is then unchanged.
     """
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    name = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}"))
+    # The kernel takes the umask off: a process can read its own only by changing it, for all of its threads.
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def check_writable(path: Path) -> None:

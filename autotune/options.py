@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autotune.errors import DocumentError
+from autotune.redaction import API_KEY_VARIABLE, STORAGE_VARIABLE
 
 __all__ = [
-    "API_KEY_VARIABLE",
     "AUDIO_PROFILE",
     "CHANNEL",
     "MODEL",
@@ -28,9 +28,10 @@ __all__ = [
     "parse_size",
     "parse_slo",
     "read_api_key",
+    "read_api_keys",
+    "read_storage",
 ]
 
-API_KEY_VARIABLE = "AUTOTUNE_API_KEY"
 Channel = Literal["mix", "left", "right"]
 """What is heard of a recording: the mean of its channels, or one of the first two (of a single one, that one)."""
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -103,20 +104,38 @@ def parse_names(text: str | None, option: str) -> tuple[str, ...] | None:
     return names
 
 
-def read_api_key(path: Path | None, option: str) -> str | None:
-    """The key that a file holds, without one that of the environment, None if that is not set. Raises DocumentError."""
+def read_api_keys(path: Path | None, option: str) -> tuple[str, ...]:
+    """The keys in a file, one a line; without a file those of the environment, none if it has none.
+
+    With several, all are as good: clients change from one to the next while both are taken.
+
+    Raises:
+        DocumentError: the file can't be read, or there is no key in it, or one that no header can carry.
+    """
     try:
         # Windows' editors put a byte order mark before UTF-8.
-        text = os.environ.get(API_KEY_VARIABLE) if path is None else path.read_text(encoding="utf-8-sig").strip()
+        text = os.environ.get(API_KEY_VARIABLE) if path is None else path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(f"{option} must be a readable text file, but {path}: {error}.") from error
     if text is None:
-        return None
+        return ()
+    keys = tuple(line.strip() for line in text.splitlines() if line.strip())
     # An empty one would let everybody in.
-    if not text or not text.isascii() or not text.isprintable() or text != text.strip():
+    if not keys or not all(key.isascii() and key.isprintable() for key in keys):
         where = API_KEY_VARIABLE if path is None else f"{path} ({option})"
         raise DocumentError(f"An API key must be one line of printable ASCII, but {where} doesn't hold one.")
-    return text
+    return keys
+
+
+def read_api_key(path: Path | None, option: str) -> str | None:
+    """The first of ``read_api_keys``, for a client; None if there is none. Raises what that raises."""
+    return next(iter(read_api_keys(path, option)), None)
+
+
+def read_storage(url: str | None, option: str) -> str | None:
+    """The URL of a database, without one that of the environment: a command line can be read by all of a machine."""
+    del option
+    return url or os.environ.get(STORAGE_VARIABLE) or None
 
 
 MODEL = Option(

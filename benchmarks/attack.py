@@ -36,10 +36,14 @@ from websockets.sync.client import connect
 
 from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.serve.uploads import FIELDS_BYTES, MOST_FIELDS
 from benchmarks.serving_client import PATH, Server, resident_bytes, serving
+
+__all__ = ["ATTACKS", "killed_workers"]
 
 MIB = 1 << 20
 INNOCENTS = 2
+FRAMES_BYTES = 64 << 10
 ATTACKER = "127.0.0.2"
 """Limits go by address: innocents have another one."""
 LOOK_S = 0.1
@@ -162,10 +166,11 @@ def unfinished_uploads(server: Server, over: threading.Event) -> None:
 
 
 def large_fields(server: Server, over: threading.Event) -> None:
-    """Forms whose fields, which stay in memory, are as large as is taken."""
+    """Forms whose fields, which stay in memory, are as many and as large as is taken."""
+    size = FIELDS_BYTES // MOST_FIELDS - 200  # the names count as well
     fields = b"".join(
-        f'--b\r\nContent-Disposition: form-data; name="f{number}"\r\n\r\n'.encode() + b"a" * 8000 + b"\r\n"
-        for number in range(31)
+        f'--b\r\nContent-Disposition: form-data; name="f{number}"\r\n\r\n'.encode() + b"a" * size + b"\r\n"
+        for number in range(MOST_FIELDS - 1)
     )
     with many() as held:
         while not over.is_set():
@@ -175,17 +180,19 @@ def large_fields(server: Server, over: threading.Event) -> None:
                 held.pop(0).close()
 
 
+SHAKE = (
+    b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
 def half_messages(server: Server, over: threading.Event) -> None:
     """WebSocket messages of 16 MiB, of which the last byte never comes."""
-    shake = (
-        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
     frame = b"\x82\xff" + (16 * MIB).to_bytes(8, "big") + bytes(4)
     with many() as held:
         while not over.is_set():
             with contextlib.suppress(OSError):
-                one = raw(server, shake)
+                one = raw(server, SHAKE)
                 one.recv(4096)
                 held.append(one)
                 sends_all(one, frame + bytes(15 * MIB))
@@ -198,13 +205,15 @@ def empty_conversations(server: Server, over: threading.Event) -> None:
     with contextlib.ExitStack() as held:
         while not over.is_set():
             with contextlib.suppress(OSError, WebSocketException):
-                held.enter_context(connect(server.url.replace("http", "ws", 1) + "/")).send("{}")
+                held.enter_context(
+                    connect(server.url.replace("http", "ws", 1) + "/", source_address=(ATTACKER, 0))
+                ).send("{}")
             time.sleep(0.02)
 
 
 def muted_stream(server: Server, over: threading.Event) -> None:
     """Silence, as fast as it is taken."""
-    with connect(server.url.replace("http", "ws", 1) + "/", max_size=None) as one:
+    with connect(server.url.replace("http", "ws", 1) + "/", max_size=None, source_address=(ATTACKER, 0)) as one:
         one.send(json.dumps({"mode": "2pass", "audio_fs": 48_000, "is_speaking": True}))
         with contextlib.suppress(OSError, WebSocketException):
             while not over.is_set():
@@ -225,6 +234,65 @@ def unread_answers(server: Server, over: threading.Event) -> None:
                     one.send(ask_again)
 
 
+def frames(server: Server, over: threading.Event, frame: bytes) -> None:
+    """Twenty WebSocket connections that send small frames as fast as they are taken, and read nothing."""
+    many_frames = frame * (FRAMES_BYTES // len(frame))
+    with many() as held:
+        for _ in range(20):
+            with contextlib.suppress(OSError):
+                held.append(raw(server, SHAKE))
+        threads = [threading.Thread(target=flood, args=(one, many_frames, over)) for one in held]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def flood(connection: socket.socket, content: bytes, over: threading.Event) -> None:
+    """Send the same again and again, a part at least."""
+    connection.settimeout(0.5)
+    while not over.is_set():
+        try:
+            connection.sendall(content)
+        except TimeoutError:  # a part was sent: what follows is garbage, as it may be
+            continue
+        except OSError:
+            return
+
+
+def pings(server: Server, over: threading.Event) -> None:
+    """WebSocket pings."""
+    frames(server, over, b"\x89\x80" + bytes(4))
+
+
+def tiny_messages(server: Server, over: threading.Event) -> None:
+    """WebSocket messages of one sample each."""
+    frames(server, over, b"\x82\x82" + bytes(6))
+
+
+def large_heads(server: Server, over: threading.Event) -> None:
+    """Requests whose heads are as large as is taken, one connection each."""
+    head = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 2500 + b"\r\n"
+    while not over.is_set():
+        with contextlib.suppress(OSError), raw(server, head) as one:
+            one.recv(4096)
+
+
+def brief_connections(server: Server, over: threading.Event) -> None:
+    """Connections that are closed at once, by eight threads."""
+
+    def knock() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):
+                raw(server).close()
+
+    threads = [threading.Thread(target=knock) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def killed_workers(server: Server, over: threading.Event) -> None:
     """A worker is killed every four seconds."""
     while not over.wait(4.0):
@@ -237,11 +305,15 @@ ATTACKS = (
     Attack("endless heads", "a request's head is bounded", endless_heads),
     Attack("silent connections", "idle ones make room", silent_connections),
     Attack("unfinished uploads", "uploads have places, room and a pace", unfinished_uploads),
-    Attack("large fields", "fields are small", large_fields),
+    Attack("large fields", "fields have little room together", large_fields),
     Attack("half messages", "unfinished messages have room together", half_messages),
     Attack("empty conversations", "a stream's place is taken by audio", empty_conversations),
     Attack("muted stream", "what is settled is not kept", muted_stream),
     Attack("unread answers", "who reads nothing is let go", unread_answers),
+    Attack("pings", "who makes the server late waits", pings),
+    Attack("tiny messages", "who makes the server late waits", tiny_messages),
+    Attack("large heads", "who makes the server late waits", large_heads),
+    Attack("brief connections", "who makes the server late waits", brief_connections),
     Attack("killed workers", "innocents are answered all the same", killed_workers),
 )
 

@@ -2,12 +2,14 @@
 
     python benchmarks/soak.py deploy.yaml --minutes 10
     python benchmarks/soak.py deploy.yaml --minutes 10 --standby
+    python benchmarks/soak.py deploy.yaml --minutes 10 --attacked
 
 Poisson arrivals of short recordings, and streams in real time beside them; every minute a worker is killed; slow
 senders, malformed bodies, clients that leave and random WebSocket frames all the time. Every accepted request's and
 every stream's text must be the offline recognizer's; streams on which a worker died are counted apart, since the next
 one begins to listen in their middle. Memory is compared between moments at which no worker was killed lately.
-Writes ``docs/benchmarks/soak.json``, the run with ``--standby`` beside the one without.
+With ``--attacked``, the attacks of ``attack.py`` follow each other beside the load, from another address.
+Writes ``docs/benchmarks/soak.json``, each kind of run beside the others.
 Run it alone on the machine; needs the extra [serve].
 """
 
@@ -15,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -37,6 +41,7 @@ import autotune
 from autotune.deploy_yaml import read_deployment_file
 from autotune.intervals import percentile
 from autotune.recognizer.decoding import join_texts
+from benchmarks.attack import ATTACKS, killed_workers
 from benchmarks.serving import recordings
 from benchmarks.serving_client import PATH, Answer, Server, ask, conditions, connecting, crowd, form, serving
 
@@ -45,6 +50,7 @@ SHARE = 0.8
 KILL_EVERY_S = 60.0
 SLOW_SENDERS, STREAMS = 4, 2
 STREAM_STEP_S = 0.2
+ATTACK_S = 10.0
 MEMORY_EVERY_S = 2.0
 SETTLED_S = 25.0
 """After a kill: until then, workers load and backlogs are worked off."""
@@ -92,6 +98,7 @@ class Soak:
     injected: Counter[str] = field(default_factory=Counter)
     came_back: Counter[str] = field(default_factory=Counter)
     memory: list[Memory] = field(default_factory=list)
+    attacked: bool = False
 
     @property
     def over(self) -> bool:
@@ -218,6 +225,18 @@ class Soak:
                     self.came_back[f"{name}: {type(error).__name__}"] += 1
                 await asyncio.sleep(every_s)
 
+    async def attacks(self) -> None:
+        """One after the other, until it is over; workers are killed anyway."""
+        for attack in itertools.cycle(attack for attack in ATTACKS if attack.run is not killed_workers):
+            if self.over:
+                return
+            self.injected[f"attack: {attack.name}"] += 1
+            ended = threading.Event()
+            running = asyncio.create_task(asyncio.to_thread(attack.run, self.server, ended))
+            await asyncio.sleep(min(ATTACK_S, max(0.0, self.until - time.perf_counter())))
+            ended.set()
+            await running
+
     async def watching(self) -> None:
         started = time.perf_counter()
         while not self.over:
@@ -237,6 +256,7 @@ class Soak:
             *(self.repeated("slow sender", self.slow, 5.0) for _ in range(SLOW_SENDERS)),
             *(self.spoken(number) for number in range(STREAMS)),
             self.repeated("random frames", self.frames, 1.0),
+            *([self.attacks()] if self.attacked else []),
         )
 
 
@@ -264,6 +284,7 @@ def main() -> None:
     parser.add_argument("deployment", type=Path)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--standby", action="store_true", help="with a second worker that stands by")
+    parser.add_argument("--attacked", action="store_true", help="with attackers beside the load")
     parser.add_argument("--slo-s", type=float, default=2.0, help="p95 latency that is promised")
     options = parser.parse_args()
     document, files = read_deployment_file(options.deployment), recordings("short", 24)
@@ -274,6 +295,7 @@ def main() -> None:
         capacity = sum(one.status == 200 for one in warm) / 20.0
         print(f"capacity: {capacity:.1f} requests a second", file=sys.stderr, flush=True)
         soak = Soak(server, files, SHARE * capacity, time.perf_counter() + 60 * options.minutes)
+        soak.attacked = options.attacked
         asyncio.run(soak.run())
         restarts = server.metric("autotune_worker_restarts")
     accepted = [one for one in soak.answers if one.status == 200]
@@ -303,7 +325,7 @@ def main() -> None:
         "came_back": dict(sorted(soak.came_back.items())),
     }
     runs = json.loads(OUT.read_text(encoding="utf-8")) if OUT.exists() else {}
-    runs["standby" if options.standby else "one worker"] = told
+    runs[("standby" if options.standby else "one worker") + (", attacked" if options.attacked else "")] = told
     OUT.write_text(json.dumps(runs, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(json.dumps(told, indent=1, ensure_ascii=False))
 

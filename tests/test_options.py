@@ -16,14 +16,16 @@ from autotune.cli.options import JsonOption, with_options
 from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
 from autotune.options import (
-    API_KEY_VARIABLE,
     Option,
     parse_duration,
     parse_names,
     parse_size,
     parse_slo,
     read_api_key,
+    read_api_keys,
+    read_storage,
 )
+from autotune.redaction import API_KEY_VARIABLE, STORAGE_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,25 @@ def test_a_key_is_the_files_or_the_environments(tmp_path: Path, monkeypatch: pyt
     assert read_api_key(file, "--api-key-file") == "in the file"
 
 
-@pytest.mark.parametrize("content", ["", "\n", "one\ntwo", "schlüssel"])
+def test_several_keys_are_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keys"
+    file.write_text("next\n\nlast\r\n", encoding="utf-8")
+    assert read_api_keys(file, "--api-key-file") == ("next", "last")
+    monkeypatch.setenv(API_KEY_VARIABLE, "next\nlast")
+    assert read_api_keys(None, "--api-key-file") == ("next", "last")
+    monkeypatch.delenv(API_KEY_VARIABLE)
+    assert read_api_keys(None, "--api-key-file") == ()
+
+
+def test_a_database_is_named_by_the_environment_unless_by_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STORAGE_VARIABLE, raising=False)
+    assert read_storage(None, "--storage") is None
+    monkeypatch.setenv(STORAGE_VARIABLE, "postgresql://h/d")
+    assert read_storage(None, "--storage") == "postgresql://h/d"
+    assert read_storage("postgresql://h/other", "--storage") == "postgresql://h/other"
+
+
+@pytest.mark.parametrize("content", ["", "\n", " \n\t", "schlüssel", "good\nschlüssel"])
 def test_a_key_that_no_header_can_carry_is_refused(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

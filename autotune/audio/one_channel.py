@@ -12,6 +12,7 @@ import soundfile
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.audio.recording import Recording
 from autotune.errors import AudioError
+from autotune.files import private_directory
 from autotune.options import Channel
 
 __all__ = ["file_sha256", "one_channel"]
@@ -26,7 +27,7 @@ def one_channel(recording: Recording, channel: Channel, folder: Path) -> Recordi
     kept = folder / f"{file_sha256(Path(recording.path))[:32]}-{channel}.wav"
     try:
         if not kept.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+            private_directory(folder)
             _write(Path(recording.path), channel, kept)
     except (OSError, soundfile.SoundFileError) as error:
         raise AudioError(

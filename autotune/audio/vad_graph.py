@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from autotune.arrays import Float32
-from autotune.files import atomic_write, cache_dir, file_sha256
+from autotune.digests import file_sha256, is_intact
+from autotune.files import cache_dir, locked, publish, staging
 
 __all__ = ["GRAPH_NAME", "STATE_SHAPE", "lean_graph", "lean_session"]
 
@@ -24,7 +25,8 @@ STATE_SHAPE = (1, 1, 128)
 """Of the LSTM's hidden and cell state."""
 
 _RECIPE = 1
-"""To be raised with every change of the graph: it names the cached file."""
+"""To be raised with every change of the graph: it names the cached directory."""
+_FILE = "graph.onnx"
 _TOLERANCE = 1e-4
 _FRAME, _HOP, _BINS = 576, 128, 129
 _CONVOLUTIONS = [(258, 1, 256), (128, 129, 3), (64, 128, 3), (64, 64, 3), (128, 64, 3), (1, 128, 1)]
@@ -43,10 +45,11 @@ def lean_session(shipped: Path, open_session: OpenSession) -> Any:
         shipped: Silero's sequence model.
         open_session: makes a session of a file's path or a model's bytes.
     """
-    cached = cache_dir() / "silero" / f"{file_sha256(shipped)[:24]}-{_RECIPE}.onnx"
-    # Absent, or damaged from outside: ONNX Runtime's errors have no base class but Exception.
+    root, key = cache_dir() / "silero", f"{file_sha256(shipped)[:24]}-{_RECIPE}"
+    # ONNX Runtime's errors have no base class but Exception.
     with contextlib.suppress(Exception):
-        return open_session(str(cached))
+        if is_intact(root / key):
+            return open_session(str(root / key / _FILE))
     import onnx
 
     original = open_session(str(shipped))
@@ -57,9 +60,9 @@ def lean_session(shipped: Path, open_session: OpenSession) -> Any:
     session = open_session(data)
     if not _agree(session, original):
         return original
-    with contextlib.suppress(OSError):
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(cached, data)
+    with contextlib.suppress(OSError), locked(root, key), staging(root, key) as folder:
+        (folder / _FILE).write_bytes(data)
+        publish(folder, root / key)
     return session
 
 

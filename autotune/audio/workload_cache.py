@@ -23,7 +23,9 @@ from autotune.audio.profile import AudioProfile
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.audio.recording import Turn
 from autotune.audio.synthesis import SYNTHESIS_VERSION, mix_recording
+from autotune.digests import is_intact, seal
 from autotune.errors import AudioError
+from autotune.files import private_directory
 from autotune.isolation import OnEvent, Stop, run_task, side_by_side
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Planned", "Stored", "synthesised", "write_task"]
 
 _MANIFEST = "recordings.json"
-_WAV_HEADER_BYTES = 44
 _SPARE_BYTES = 1 << 20
 
 
@@ -87,7 +88,7 @@ def synthesised(profile: AudioProfile, planned: Sequence[Planned], cache: Path) 
     if stored is not None:
         return stored
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        private_directory(cache)
         with FileLock(cache / f".{directory.name}.lock"):
             stored = _read(directory, planned)
             if stored is None:
@@ -118,7 +119,7 @@ def _make(profile: AudioProfile, planned: Sequence[Planned], directory: Path) ->
     try:
         entries = _written(profile, planned, part)
         (part / _MANIFEST).write_text(json.dumps(entries, ensure_ascii=False, indent=1), encoding="utf-8")
-        part.chmod(0o755)
+        seal(part)
         if directory.exists():  # damaged from outside: something in it was deleted or cut
             shutil.rmtree(directory)
         part.rename(directory)
@@ -178,16 +179,15 @@ def _write(profile: AudioProfile, plan: Planned, part: Path) -> dict[str, Any]:
 
 
 def _read(directory: Path, planned: Sequence[Planned]) -> tuple[Stored, ...] | None:
-    """The recordings of a cache directory if it is complete: every file present with its full size."""
+    """The recordings of a cache directory if it is intact."""
+    if not is_intact(directory):
+        return None
     try:
         entries = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
         stored = tuple(_stored(entry, directory) for entry in entries)
-        complete = all(
-            recording.path.stat().st_size == _WAV_HEADER_BYTES + 2 * recording.samples for recording in stored
-        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return stored if complete and [recording.id for recording in stored] == [plan.id for plan in planned] else None
+    return stored if [recording.id for recording in stored] == [plan.id for plan in planned] else None
 
 
 def _stored(entry: dict[str, Any], directory: Path) -> Stored:

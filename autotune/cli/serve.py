@@ -47,6 +47,7 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         measured_artifact,
         measured_model,
         measured_punctuation,
+        require_measured_vad,
     )
 
     try:
@@ -59,6 +60,7 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
     # An export that is under way ends as it does by Ctrl-C, with its process and its files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     model = measured_model(document, options.model)
+    require_measured_vad(document)
     artifact = measured_artifact(document, model)
     punctuation = measured_punctuation(document)
     graph = None if options.hot_words is None else hot_words_artifact(document, model)

@@ -266,6 +266,7 @@ class DeploymentFile(Document):
     baseline: BaselineRecord
     speedup: IntervalRecord | None
     artifact: ArtifactRecord | None
+    vad_sha256: str | None = None
     provenance: ProvenanceRecord
     service_times: ServiceTimes | None = None
 
@@ -287,5 +288,6 @@ class DeploymentFile(Document):
 
     def to_json(self) -> dict[str, Any]:
         """The structure of the YAML as JSON values, for ``--json``."""
-        # Files without service times are as they were before there were any.
-        return self.model_dump(mode="json", by_alias=True, exclude=None if self.service_times else {"service_times"})
+        # Files without what came later are as they were before it did.
+        absent = {name for name in ("vad_sha256", "service_times") if getattr(self, name) is None}
+        return self.model_dump(mode="json", by_alias=True, exclude=absent)

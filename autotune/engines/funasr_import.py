@@ -14,6 +14,7 @@ __all__ = ["import_network_classes", "skip_funasr_init"]
 
 _SANM = ("sanm.encoder", "paraformer.decoder", "paraformer.cif_predictor", "bicif_paraformer.cif_predictor")
 _MODULES = {
+    "FsmnVADStreaming": ("fsmn_vad_streaming.model", "fsmn_vad_streaming.encoder"),
     "SenseVoiceSmall": ("sense_voice.model",),
     "Paraformer": ("paraformer.model", *_SANM),
     "BiCifParaformer": ("bicif_paraformer.model", *_SANM),
@@ -57,6 +58,8 @@ def import_network_classes(architecture: str, parts: dict[str, str]) -> Any:
     skip_funasr_init()
     tables = importlib.import_module("funasr.register").tables
     try:
+        if "frontend" in parts:
+            importlib.import_module("funasr.frontends.wav_frontend")
         for name in _MODULES.get(architecture, ()):
             importlib.import_module(f"funasr.models.{name}")
     except ModuleNotFoundError as error:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autotune.digests import is_intact
 from autotune.errors import ModelError
 from autotune.files import cache_dir, locked, publish, staging, sweep
 from autotune.hardware import probe_hardware
@@ -33,7 +34,7 @@ _RECIPE = 2
 
 
 def mapped_model(artifact: Path, level: str) -> Path:
-    """An ONNX file whose packed weights lie beside it, made on the first call by a process of its own.
+    """An ONNX file whose packed weights lie beside it, made by a process of its own unless they lie there intact.
 
     Args:
         artifact: the ONNX file, weights inside.
@@ -52,7 +53,7 @@ def mapped_model(artifact: Path, level: str) -> Path:
     try:
         sweep(root)
         with waiting_for_others(), locked(root, key):
-            if not (root / key).exists():
+            if not is_intact(root / key):
                 with staging(root, key) as folder:
                     payload = {"artifact": str(artifact.resolve()), "level": level, "folder": str(folder)}
                     run_task("autotune.engines.mapped_weights:write_task", payload, timeout_s=_TIMEOUT_S, watch=Watch())

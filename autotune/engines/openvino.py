@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 import threading
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from autotune.deployment import Deployment
+from autotune.digests import is_intact, seal
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
 from autotune.engines.tensors import (
     ALPHAS,
@@ -20,7 +27,8 @@ from autotune.engines.tensors import (
     wants_alphas,
 )
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
-from autotune.files import cache_dir
+from autotune.files import cache_dir, locked
+from autotune.isolation.activity import waiting_for_others
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = ["OpenVinoEngine", "verify_products"]
@@ -163,8 +171,32 @@ def _compile(request: EngineRequest, more: _More) -> Any:
     if wanted != names:
         results = dict(zip(names, model.get_results(), strict=True))
         model = openvino.Model([results[name] for name in wanted], model.get_parameters())
+    properties = _properties(deployment)
     with allocation_failures_as_memory_error():
-        return core.compile_model(model, "CPU", _properties(deployment))
+        if not deployment.session_options["model_cache"]:
+            return core.compile_model(model, "CPU", properties)
+        return _compile_kept(partial(core.compile_model, model, "CPU"), properties, Path(artifact_of(request)))
+
+
+def _compile_kept(compile_model: Callable[[dict[str, Any]], Any], properties: dict[str, Any], artifact: Path) -> Any:
+    """Compile a model, or read what OpenVINO kept of it if that is intact: it looks at no content itself."""
+    facts = artifact.stat()
+    identity = [str(artifact.resolve()), facts.st_size, facts.st_mtime_ns, properties]
+    root, key = cache_dir() / "openvino", hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    kept = {**properties, "CACHE_DIR": str(root / key)}
+    try:
+        with waiting_for_others(), locked(root, key):
+            if not is_intact(root / key):
+                shutil.rmtree(root / key, ignore_errors=True)
+                compiled = compile_model(kept)
+                seal(root / key)
+                return compiled
+    except OSError as error:
+        raise ModelError(
+            f"session_options.model_cache must be able to write {root}, but: {error}. Free some disk, or set it to "
+            "false."
+        ) from error
+    return compile_model(kept)
 
 
 def _read(path: str) -> Any:
@@ -176,16 +208,13 @@ def _read(path: str) -> Any:
 
 def _properties(deployment: Deployment) -> dict[str, Any]:
     options = deployment.session_options
-    properties: dict[str, Any] = {
+    return {
         "INFERENCE_PRECISION_HINT": options["inference_precision"],
         "NUM_STREAMS": deployment.instances,
         "INFERENCE_NUM_THREADS": deployment.threads,
         "ENABLE_HYPER_THREADING": options["hyper_threading"],
         "ENABLE_CPU_PINNING": deployment.pinning,
     }
-    if options["model_cache"]:
-        properties["CACHE_DIR"] = str(cache_dir() / "openvino")
-    return properties
 
 
 def _verify_signature(model: Any, request: EngineRequest) -> None:
@@ -205,7 +234,7 @@ def _verify_signature(model: Any, request: EngineRequest) -> None:
 
 def _verified_facts(compiled: Any, deployment: Deployment) -> EngineFacts:
     openvino = _import_openvino()
-    asked = {key: value for key, value in _properties(deployment).items() if key != "CACHE_DIR"}
+    asked = _properties(deployment)
     in_force = {key: _plain(compiled.get_property(key)) for key in asked}
     if not in_force["ENABLE_HYPER_THREADING"]:
         del asked["ENABLE_HYPER_THREADING"]  # allowed, but this machine has none

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune.redaction import without_secrets
+
 __all__ = ["THREAD_VARIABLES", "Handle", "Outfit", "Spawned", "Start", "environment", "pidfd", "python", "spawn"]
 
 _LOOK_EVERY_S = 0.02
@@ -141,12 +143,12 @@ def python(module: str, *numbers: int) -> list[str]:
 
 
 def environment(threads: int | None) -> dict[str, str]:
-    """This process's variables, as a child gets them.
+    """This process's variables, as a child gets them: without keys and passwords, which no child needs.
 
     Args:
         threads: value of ``THREAD_VARIABLES``; None leaves them as they are.
     """
-    variables = dict(os.environ, PYTHONHASHSEED="0")
+    variables = without_secrets(os.environ) | {"PYTHONHASHSEED": "0"}
     if threads is not None:
         variables.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     root = Path(__file__).resolve().parents[2]

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
-from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec
+from autotune.deployment import ARTIFACT_FORMATS, SILERO, ArtifactSpec, Deployment
 from autotune.engines import check_hot_words
 from autotune.errors import EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import ModelDirectory, VadDirectory
 from autotune.models import (
     Artifact,
     ModelInfo,
@@ -32,6 +32,8 @@ __all__ = [
     "measured_artifact",
     "measured_model",
     "measured_punctuation",
+    "require_measured_vad",
+    "vad_sha256",
 ]
 
 
@@ -58,6 +60,7 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     """
     document = read_deployment_file(Path(path))
     info = measured_model(document, model)
+    require_measured_vad(document)
     artifact = measured_artifact(document, info)
     graph = hot_words_artifact(document, info) if hot_words else None
     return Recognizer.load(
@@ -91,6 +94,22 @@ def measured_model(document: DeploymentFile, where: str | None = None) -> ModelI
             f"has {model.sha256[:12]}…. Tune again for the new weights."
         )
     return model
+
+
+def vad_sha256(deployment: Deployment) -> str | None:
+    """Digest of the FSMN-VAD that a deployment cuts by; None where it cuts by none. Raises ModelError."""
+    vad = deployment.chunking.vad_model
+    return None if vad in (None, SILERO) else VadDirectory.open(Path(vad)).sha256
+
+
+def require_measured_vad(document: DeploymentFile) -> None:
+    """Raise ModelError unless the FSMN-VAD of a file is the one that was measured; older files don't name it."""
+    measured = document.vad_sha256
+    if measured is not None and (found := vad_sha256(document.deployment)) != measured:
+        raise ModelError(
+            f"The VAD model must be the one that was measured (sha256 {measured[:12]}…), but "
+            f"{document.deployment.chunking.vad_model} has {str(found)[:12]}…. Tune again for the new one."
+        )
 
 
 def measured_artifact(

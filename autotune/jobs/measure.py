@@ -13,7 +13,7 @@ from autotune.deployment import Deployment
 from autotune.errors import AudioError, DocumentError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
-from autotune.jobs.load_model import measured_artifact, measured_model
+from autotune.jobs.load_model import measured_artifact, measured_model, require_measured_vad
 from autotune.jobs.options import MeasureOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
@@ -166,6 +166,7 @@ class _MeasureSetup:
 def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
     artifacts = {}
     for file in files:
+        require_measured_vad(file.document)
         artifact = measured_artifact(file.document, model, on_event=progress(reporter, f"artifact of {file.path}"))
         if artifact is not None:
             artifacts[file.document.deployment] = artifact

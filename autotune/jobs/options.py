@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +17,7 @@ from autotune.options import (
     parse_duration,
     parse_names,
     parse_size,
+    read_storage,
 )
 
 __all__ = ["MeasureOptions", "TuneOptions"]
@@ -91,9 +92,11 @@ class TuneOptions:
         str | None,
         Option(
             "A PostgreSQL database for the study, postgresql://user:password@host/database: identical machines that "
-            "run the same command share one study. Default: a local file."
+            "run the same command share one study. Default: the variable AUTOTUNE_STORAGE, which other users of a "
+            "machine can't read as they can a command line; without it, a local file.",
+            read=read_storage,
         ),
-    ] = None
+    ] = field(default=None, repr=False)
     seed: Annotated[int, Option("Seed of the workload, the search and the order of blocks.")] = 0
     study_name: Annotated[str | None, Option("Name of the study. Default: made from model, audio and machine.")] = None
     fresh: Annotated[bool, Option("Delete what this study has measured, and start again.", "--fresh")] = False

@@ -16,7 +16,7 @@ from autotune.audio import AudioProfile, Workload, load_profile
 from autotune.baselines import given_deployment
 from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import DocumentError, EngineUnavailableError
-from autotune.files import check_writable, state_dir
+from autotune.files import check_writable, private_directory, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.parts import timed_shapes
@@ -119,7 +119,7 @@ class Job:
             return self.options.storage
         folder = state_dir() / "studies"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            private_directory(folder)
         except OSError as error:
             raise DocumentError(
                 f"The state directory must be writable, but {folder}: {error.strerror}. Set XDG_STATE_HOME."

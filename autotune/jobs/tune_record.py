@@ -27,6 +27,7 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
+from autotune.jobs.load_model import vad_sha256
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
@@ -90,6 +91,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
         ),
         speedup=IntervalRecord.of(winner.speedup) if tuned else None,
         artifact=_artifact(record.artifact),
+        vad_sha256=vad_sha256(winner.deployment),
         provenance=_provenance(record),
     )
 

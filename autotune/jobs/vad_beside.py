@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from autotune.documents import read_yaml
-from autotune.errors import DocumentError
-from autotune.recognizer.fsmn_vad import MODEL_CLASS
+from autotune.errors import ModelError
+from autotune.model_directory import VadDirectory
 
 __all__ = ["vad_beside"]
 
@@ -34,10 +33,8 @@ def _named(model: Path) -> list[str]:
 
 def _is_vad(path: Path) -> bool:
     """Whether a recognizer could load it."""
-    if not ((path / "config.yaml").is_file() and (path / "model.pt").is_file()):
-        return False
     try:
-        config = read_yaml(path / "config.yaml")
-    except DocumentError:
+        VadDirectory.open(path)
+    except ModelError:
         return False
-    return isinstance(config, dict) and config.get("model") == MODEL_CLASS
+    return True

@@ -16,7 +16,7 @@ from autotune.deploy_yaml import DeploymentFile, HardwareRecord, IntervalRecord,
 from autotune.deployment import Deployment
 from autotune.documents import parse_document, read_yaml
 from autotune.errors import DocumentError
-from autotune.files import atomic_write, state_dir
+from autotune.files import atomic_write, private_directory, state_dir
 from autotune.space.resolved import ResolvedBranch, ResolvedParameter, ResolvedSpace, Value
 from autotune.space.vocabulary import flatten
 
@@ -70,8 +70,8 @@ def remember(document: DeploymentFile) -> Path | None:
     if document.recommended == "baseline":
         return None
     path = history_dir() / f"{_key(document)}.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, yaml_text(document).encode())
+    private_directory(path.parent)
+    atomic_write(path, yaml_text(document).encode(), mode=0o600)
     path.with_suffix(".json").unlink(missing_ok=True)
     return path
 

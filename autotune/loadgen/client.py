@@ -7,7 +7,7 @@ import math
 import os
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol, Self
 from urllib.parse import urlsplit, urlunsplit
@@ -40,7 +40,7 @@ _OWN_ERRNOS = frozenset((errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.
 class Access:
     """What a client sends besides the recordings: its key and the model's name; and whether it checks certificates."""
 
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     model: str = "funasr"
     """Value of the form field ``model`` of an HTTP request."""
     insecure: bool = False

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from autotune.options import (
-    API_KEY_VARIABLE,
     AUDIO_PROFILE,
     CHANNEL,
     SLO,
@@ -16,6 +15,7 @@ from autotune.options import (
     parse_duration,
     read_api_key,
 )
+from autotune.redaction import API_KEY_VARIABLE
 
 __all__ = ["LoadOptions"]
 
@@ -56,7 +56,7 @@ class LoadOptions:
             "--api-key-file",
             read_api_key,
         ),
-    ] = None
+    ] = field(default=None, repr=False)
     model: Annotated[str, Option("The model's name in HTTP requests.")] = "funasr"
     insecure: Annotated[bool, Option("Don't check the server's TLS certificate.", "--insecure")] = False
     command: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from autotune.deployment import Deployment
 from autotune.errors import LoadError
 from autotune.loadgen.client import Access, Answer, endpoint
 from autotune.loadgen.job import make_client
+from autotune.redaction import without_secrets
 from autotune.simulation.server import Servers
 from autotune.simulation.service_times import ServerTimes, ServiceTimes
 
@@ -140,7 +142,10 @@ def _served(file: Path) -> Iterator[tuple[str, psutil.Process]]:
     command += ["--max-queue-s", f"{_NO_LIMIT_S:.0f}"]
     with (
         tempfile.TemporaryFile() as told,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as server,
+        # Without a key, whatever this process has: it is asked by nobody else.
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=told, text=True, env=without_secrets(os.environ)
+        ) as server,
     ):
         try:
             assert server.stdout is not None

@@ -9,7 +9,7 @@ from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_dep
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.jobs.load_model import measured_artifact, measured_model, measured_punctuation
+from autotune.jobs.load_model import measured_artifact, measured_model, measured_punctuation, require_measured_vad
 from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
 from autotune.loadgen.server_times import measure_server
@@ -49,6 +49,7 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
         )
     reporter.working("looking for the model")
     model = measured_model(document, options.model)
+    require_measured_vad(document)
     profile = recorded_profile(file, options)
     workload = recorded_workload(file, profile, options, reporter, exact=True)
     artifact = measured_artifact(document, model, on_event=progress(reporter, f"artifact of {path}"))

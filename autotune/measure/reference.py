@@ -12,7 +12,7 @@ from autotune.audio import Recording, Workload
 from autotune.baselines import given_deployment
 from autotune.deployment import Batch, Chunking, Deployment, baseline_deployment
 from autotune.errors import AutotuneError
-from autotune.files import atomic_write, cache_dir
+from autotune.files import atomic_write, cache_dir, private_directory
 from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
 from autotune.measure.hearing import HearingRequest, hear_side_by_side
@@ -93,8 +93,8 @@ def _texts(request: ReferenceRequest, recipe: str, on_event: OnEvent | None) -> 
         require_texts({name: pieces[0] for name, pieces in transcribed.items()})
     content = json.dumps({"recipe": _RECIPES[recipe], "texts": transcribed}, ensure_ascii=False)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, content.encode())
+        private_directory(path.parent)
+        atomic_write(path, content.encode(), mode=0o600)
     except OSError as error:
         raise AutotuneError(
             f"The reference's texts must be written to {path.parent}, but: {error.strerror}. Free disk space there, "

@@ -11,17 +11,21 @@ from autotune.model_directory.recognition import (
     named_files,
     read_tokens,
 )
+from autotune.model_directory.vad import VAD_CLASS, VAD_ENCODER, VadDirectory
 
 __all__ = [
     "FRONT_ENDS",
     "PUNCTUATION_CLASS",
     "SUPPORTED_ARCHITECTURES",
+    "VAD_CLASS",
+    "VAD_ENCODER",
     "Architecture",
     "FrontendConfig",
     "Given",
     "ModelDirectory",
     "PunctuationDirectory",
     "PunctuationVocabulary",
+    "VadDirectory",
     "named_files",
     "read_tokens",
 ]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotune.digests import file_sha256
 from autotune.documents import read_yaml
 from autotune.errors import DocumentError, ModelError
-from autotune.files import file_sha256
 from autotune.model_directory.recognition import named_files
 
 __all__ = ["PUNCTUATION_CLASS", "PunctuationDirectory", "PunctuationVocabulary"]

@@ -22,9 +22,10 @@ from autotune.deployment import (
     GraphName,
     WeightType,
 )
+from autotune.digests import file_sha256, is_intact
 from autotune.documents import Document, suggest
 from autotune.errors import ArtifactError, DocumentError, TrialError
-from autotune.files import atomic_write, cache_dir, file_sha256, locked, no_space_left, publish, staging, sweep
+from autotune.files import atomic_write, cache_dir, locked, no_space_left, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import ModelDirectory
@@ -229,7 +230,7 @@ def _ensure_sensitivities(
     try:
         with locked(root, key):
             file = root / f"{key}.json"
-            if not file.exists():
+            if not _holds_json(file):
                 payload = {"model_path": model.path, "weights": spec.weights}
                 task = "autotune.models.sensitivity:sensitivity_task"
                 ranking = run(task, payload, timeout_s=_TIMEOUT_S, on_event=on_event)
@@ -239,6 +240,14 @@ def _ensure_sensitivities(
         raise ArtifactError(f"{spec.label} needs the sensitivity of every layer, but: {error}") from error
     except (OSError, ValueError) as error:
         raise ArtifactError(f"The cache must hold readable sensitivities, but {root} does not: {error}") from error
+
+
+def _holds_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _export_into(
@@ -266,16 +275,16 @@ def _write_record(folder: Path, spec: ArtifactSpec, facts: dict[str, Any]) -> No
 
 
 def _cached(folder: Path) -> Artifact | None:
-    """The artifact of a directory if it is complete: the size is checked each time, the content once per process."""
+    """The artifact of a directory if it is intact."""
+    if not is_intact(folder):
+        return None
     try:
         artifact = Artifact.model_validate_json((folder / _RECORD).read_text(encoding="utf-8"))
-        file = folder / FILE_NAMES[artifact.format]
-        intact = file.stat().st_size == artifact.size_bytes and file_sha256(file) == artifact.sha256
     except (OSError, ValueError, KeyError):
         return None
-    if not intact or artifact.key != folder.name:
+    if artifact.key != folder.name:
         return None
-    return artifact.model_copy(update={"path": str(file)})
+    return artifact.model_copy(update={"path": str(folder / FILE_NAMES[artifact.format])})
 
 
 def require_space(root: Path, weights: Path, label: str) -> None:

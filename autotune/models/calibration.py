@@ -20,7 +20,7 @@ from autotune.audio.embedded import embedded_clips
 from autotune.audio.reading import SAMPLE_RATE_HZ, open_audio
 from autotune.documents import Document
 from autotune.errors import ArtifactError
-from autotune.files import atomic_write, cache_dir
+from autotune.files import atomic_write, cache_dir, private_directory
 
 __all__ = ["Calibration", "embedded_calibration", "workload_calibration"]
 
@@ -58,18 +58,23 @@ class Calibration(Document):
         Raises:
             ArtifactError: the samples are not in this machine's cache, or not those.
         """
-        if not self.path.is_file() and self.source == "embedded":
+        damage = self.damage()
+        if damage and self.source == "embedded":
             embedded_calibration()
-        try:
-            if _sha256(_read(self.path)) == self.sha256:
-                return self.path
-            reason = "holds other samples"
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            reason = f"can't be read ({type(error).__name__})"
+            damage = self.damage()
+        if not damage:
+            return self.path
         raise ArtifactError(
             f"openvino-int8 must be calibrated on the audio that was measured (sha256 {self.sha256[:12]}…), but "
-            f"{self.path} {reason}. Copy that file from the machine that tuned, or tune again."
+            f"{self.path} {damage}. Copy that file from the machine that tuned, or tune again."
         )
+
+    def damage(self) -> str:
+        """What is wrong with the file of its samples; empty where it holds them."""
+        try:
+            return "" if _sha256(_read(self.path)) == self.sha256 else "holds other samples"
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            return f"can't be read ({type(error).__name__})"
 
     @staticmethod
     def waveforms(path: Path) -> list[Float32]:
@@ -138,13 +143,13 @@ def _stored(source: SourceName, segments: Sequence[Int16]) -> Calibration:
     calibration = Calibration(
         source=source, segments=len(segments), audio_s=_seconds(segments), sha256=_sha256(segments)
     )
-    if calibration.path.is_file():
+    if not calibration.damage():
         return calibration
     buffer = io.BytesIO()
     np.savez_compressed(buffer, *segments)
     try:
-        calibration.path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(calibration.path, buffer.getvalue())
+        private_directory(calibration.path.parent)
+        atomic_write(calibration.path, buffer.getvalue(), mode=0o600)
     except OSError as error:
         raise ArtifactError(
             f"The calibration audio must be writable to {calibration.path.parent}, but: {error}. Free disk space "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def _checked_graph(path: Path, model: ModelDirectory) -> Any:
         graph = onnx.load(str(path), load_external_data=False).graph
     except (DecodeError, OSError, ValueError) as error:
         raise ModelError(f"{path} must be a complete ONNX file, but: {error}. Copy or download it again.") from error
+    _check_inside(graph, path)
     weights = {tensor.name for tensor in graph.initializer}
     inputs = {item.name: item.type.tensor_type for item in graph.input if item.name not in weights}
     outputs = [item.name for item in graph.output]
@@ -105,22 +107,39 @@ def _check_size(tensor: Any, wanted: int, what: str, path: Path, where: str) -> 
         raise ModelError(f"{path} must have {wanted} {what} a frame, as {where} say, but has {size}.")
 
 
+def _check_inside(graph: Any, path: Path) -> None:
+    """Raise ModelError where anything in a graph, its branches included, would be read from another file."""
+    places = {entry.value for tensor in _tensors(graph) for entry in tensor.external_data if entry.key == "location"}
+    if elsewhere := places - {item.name for item in external_data(path)}:
+        raise ModelError(
+            f"{path} must hold its weights, or have them in {path.name}.data beside it, but they are in "
+            f"{', '.join(sorted(elsewhere))}. Save it as one file: onnx.save(onnx.load(…), …)."
+        )
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Every tensor of an ONNX graph: weights, constants, and those of the graphs inside of it."""
+    yield from graph.initializer
+    sparse = [*graph.sparse_initializer]
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)
+    yield from (part for tensor in sparse for part in (tensor.values, tensor.indices))
+
+
 def _parameters(graph: Any, path: Path) -> int:
     """Numbers in the weights, those that scale 8-bit ones left out."""
     import onnx
 
     proto = onnx.TensorProto
     counted = (proto.FLOAT, proto.FLOAT16, proto.INT8, proto.UINT8)
-    sizes = []
-    for tensor in graph.initializer:
-        elsewhere = {entry.value for entry in tensor.external_data if entry.key == "location"}
-        if elsewhere - {item.name for item in external_data(path)}:
-            raise ModelError(
-                f"{path} must hold its weights, or have them in {path.name}.data beside it, but they are in "
-                f"{', '.join(sorted(elsewhere))}. Save it as one file: onnx.save(onnx.load(…), …)."
-            )
-        if tensor.data_type in counted and not tensor.name.endswith(("_scale", "_zero_point")):
-            sizes.append(math.prod(tensor.dims))
-    if not sum(sizes):
+    count = sum(
+        math.prod(tensor.dims)
+        for tensor in graph.initializer
+        if tensor.data_type in counted and not tensor.name.endswith(("_scale", "_zero_point"))
+    )
+    if not count:
         raise ModelError(f"{path} must hold weights, but has none.")
-    return sum(sizes)
+    return count

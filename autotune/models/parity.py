@@ -130,7 +130,7 @@ def save_batches(path: Path, batches: Sequence[ParityBatch]) -> None:
 
 def load_batches(path: Path) -> list[ParityBatch]:
     """The batches that ``save_batches`` wrote."""
-    with np.load(path) as arrays:
+    with np.load(path, allow_pickle=False) as arrays:
         batches: dict[str, dict[str, Any]] = {}
         for name in arrays.files:
             field, _, index = name.rpartition("_")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deployment import Punctuation, PunctuationFormat
+from autotune.digests import is_intact
 from autotune.documents import suggest
-from autotune.engines.punctuation import GRAPH_FILE
 from autotune.errors import ArtifactError, ModelError, TrialError
-from autotune.files import cache_dir, file_sha256, locked, publish, staging, sweep
+from autotune.files import cache_dir, locked, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import PUNCTUATION_CLASS, PunctuationDirectory
@@ -170,12 +170,11 @@ def ensure_punctuation(
     try:
         sweep(root)
         with locked(root, key):
-            if not _complete(root / key):
+            if not is_intact(root / key):
                 require_space(root, PunctuationDirectory.open(model.path).weights_path, fmt)
                 with staging(root, key) as folder:
                     payload = {"model_path": str(model.path), "source": source and str(source), "out": str(folder)}
                     record = run(f"{_TASKS}:export_punctuation_task", payload, timeout_s=_TIMEOUT_S, on_event=on_event)
-                    record["sha256"] = file_sha256(folder / GRAPH_FILE)
                     (folder / _RECORD).write_text(json.dumps(record, indent=2), encoding="utf-8")
                     publish(folder, root / key)
     except TrialError as error:
@@ -183,14 +182,6 @@ def ensure_punctuation(
     except OSError as error:
         raise ArtifactError(f"The artifact cache must be writable, but {root} is not: {error}") from error
     return root / key
-
-
-def _complete(folder: Path) -> bool:
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return bool(file_sha256(folder / GRAPH_FILE) == record["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _random(preset: str, run: RunTask, on_event: OnEvent | None) -> Path:
@@ -207,7 +198,7 @@ def _random(preset: str, run: RunTask, on_event: OnEvent | None) -> Path:
     try:
         sweep(root)
         with locked(root, key):
-            if not (root / key).is_dir():
+            if not is_intact(root / key):
                 with staging(root, key) as folder:
                     payload = {"preset": preset, "seed": RANDOM_SEED, "out": str(folder)}
                     run(f"{_TASKS}:write_random_punctuation_task", payload, timeout_s=_TIMEOUT_S, on_event=on_event)

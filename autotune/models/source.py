@@ -12,9 +12,10 @@ from typing import Any, Literal, Protocol
 from pydantic import Field
 
 from autotune.audio.embedded import clips_sha256
+from autotune.digests import file_sha256, is_intact
 from autotune.documents import Document, suggest
 from autotune.errors import ModelError, TrialError
-from autotune.files import atomic_write, cache_dir, file_sha256, locked, publish, staging, sweep
+from autotune.files import atomic_write, cache_dir, locked, publish, staging, sweep
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import Architecture, ModelDirectory
 from autotune.models.given import external_data
@@ -116,7 +117,7 @@ def _random(spec: str, run: RunTask, on_event: OnEvent | None) -> ModelInfo:
     try:
         sweep(root)
         with locked(root, key):
-            if (root / key).is_dir():
+            if is_intact(root / key):
                 try:
                     return _checked(spec, ModelDirectory.open(root / key), None, run, on_event)
                 except ModelError:

@@ -10,14 +10,15 @@ import numpy as np
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
-from autotune.documents import read_yaml
-from autotune.engines.funasr import network_settings, quiet
-from autotune.errors import DocumentError, EngineUnavailableError, ModelError
-from autotune.model_directory import FRONT_ENDS, named_files
+from autotune.engines.funasr import quiet
+from autotune.engines.funasr_import import import_network_classes
+from autotune.engines.network import fill, read_weights
+from autotune.errors import EngineUnavailableError, ModelError
+from autotune.model_directory import VAD_CLASS, VAD_ENCODER, VadDirectory
+from autotune.recognizer.frontend import read_cmvn
 
-__all__ = ["MODEL_CLASS", "FsmnVad"]
+__all__ = ["FsmnVad"]
 
-MODEL_CLASS, ENCODER_CLASS = "FsmnVADStreaming", "FSMN"
 FRAME_SAMPLES = 160
 """Samples for which the model gives one score: 10 ms."""
 BLOCK_SAMPLES = SAMPLE_RATE_HZ
@@ -40,17 +41,16 @@ class FsmnVad:
         """Load the directory.
 
         Raises:
-            ModelError: it holds no FSMN-VAD, or a damaged one.
+            ModelError: it holds no FSMN-VAD, a damaged one, or weights with code in them.
             EngineUnavailableError: torch or FunASR is missing.
         """
-        directory = directory.resolve()
-        self._model = _load(directory, _checked_config(directory))
+        self._model, self._frontend = _load(VadDirectory.open(directory))
         self._options: dict[str, Any] = {"max_end_silence_time": max(1, round(min_silence_s * 1000))}
         self._lock = threading.Lock()
         self._scores: list[Float32] = []
-        silence = list(self._model.model.vad_opts.sil_pdf_ids)
+        silence = list(self._model.vad_opts.sil_pdf_ids)
         # FunASR keeps scores only while it needs them: they are taken as the network gives them.
-        self._model.model.encoder.register_forward_hook(
+        self._model.encoder.register_forward_hook(
             lambda _module, _inputs, output: self._scores.append(
                 1.0 - output.detach()[0][:, silence].sum(dim=-1).cpu().numpy()
             )
@@ -59,7 +59,7 @@ class FsmnVad:
     @property
     def margin(self) -> int:
         """Frames back from the newest one that its state machine may still decide."""
-        options = self._model.model.vad_opts
+        options = self._model.vad_opts
         ms = options.window_size_ms + options.lookback_time_start_point + self._options["max_end_silence_time"]
         return int(ms) // 10 + 10
 
@@ -79,10 +79,10 @@ class FsmnVad:
                 torch.set_num_threads(1)
             self._scores.clear()
             # Not AutoModel.generate: it divides by the duration of features, of which a short block has none.
-            results, _ = self._model.model.inference(
+            results, _ = self._model.inference(
                 data_in=[block],
                 key=["vad"],
-                frontend=self._model.kwargs["frontend"],
+                frontend=self._frontend,
                 cache=cache,
                 device="cpu",
                 is_final=final,
@@ -154,49 +154,32 @@ class _FsmnTrack:
         return track
 
 
-def _checked_config(directory: Path) -> dict[str, Any]:
-    """``config.yaml`` as parsed. Refuses, in words, what FunASR would fail on somewhere inside, and other classes."""
-    where = f'(chunking.vad_model). It must be "silero" or the directory of a FunASR {MODEL_CLASS} model.'
-    if not directory.is_dir():
-        raise ModelError(f"The VAD model must be a directory, but {directory} is not one {where}")
-    if not (directory / "config.yaml").is_file():
-        raise ModelError(f"The VAD model's directory must hold config.yaml, but {directory} has none {where}")
-    try:
-        config = read_yaml(directory / "config.yaml")
-    except DocumentError as error:
-        raise ModelError(str(error)) from error
-    config = config if isinstance(config, dict) else {}
-    classes = {"model": (MODEL_CLASS,), "encoder": (ENCODER_CLASS,), "frontend": FRONT_ENDS}
-    for key, names in classes.items():
-        if (name := config.get(key)) not in names:
-            allowed = " or ".join(names)
-            raise ModelError(
-                f"The VAD model's {key} must be {allowed}, but {directory}/config.yaml says {name!r} {where}"
-            )
-    if not (directory / "model.pt").is_file():
-        raise ModelError(f"The VAD model's directory must hold model.pt, but {directory} has none {where}")
-    return config
+def _load(directory: VadDirectory) -> tuple[Any, Any]:
+    """FunASR's model and front end, built from settings that are read and tensors that are checked.
 
-
-def _load(directory: Path, config: dict[str, Any]) -> Any:
-    cmvn = named_files(directory).get("cmvn_file", directory / "am.mvn")
+    Not by its AutoModel, which takes any key of a configuration as an argument, and some of them run code.
+    """
     try:
         with quiet():
-            from funasr import AutoModel
-
-            return AutoModel(
-                **network_settings(config, weights=directory / "model.pt", cmvn=cmvn if cmvn.is_file() else None),
-                # Beside an engine: one thread, as Silero has.
-                ncpu=1,
-                device="cpu",
-                disable_update=True,
-                disable_pbar=True,
-                log_level="ERROR",
+            parts = {"encoder": VAD_ENCODER, "frontend": directory.front_end}
+            tables = import_network_classes(VAD_CLASS, parts)
+            cmvn = directory.cmvn_path
+            frontend = tables.frontend_classes[directory.front_end](
+                **directory.features, cmvn_file=None if cmvn is None else str(cmvn)
             )
+            model = tables.model_classes[VAD_CLASS](
+                **directory.detection, encoder=VAD_ENCODER, encoder_conf=directory.network
+            )
+        if cmvn is not None:
+            read_cmvn(cmvn, frontend.output_size())
+        fill(model, read_weights(directory.weights_path), directory.weights_path)
     except ImportError as error:
         raise EngineUnavailableError(
             f"FSMN-VAD needs FunASR, but it cannot be imported ({error}). Install it: pip install funasr, "
             'or choose chunking.vad_model "silero".'
         ) from error
+    except ModelError:
+        raise
     except Exception as error:
-        raise ModelError(f"{directory} must be an FSMN-VAD model that FunASR loads, but: {error}") from error
+        raise ModelError(f"{directory.path} must be an FSMN-VAD model that FunASR builds, but: {error}") from error
+    return model.eval(), frontend

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.options import API_KEY_VARIABLE
+from autotune.redaction import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, manifest_text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
 from autotune.errors import DocumentError
-from autotune.options import API_KEY_VARIABLE
+from autotune.redaction import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, one_line
 

@@ -61,7 +61,7 @@ def build_app(service: Service) -> Starlette:
     handlers = _Handlers(service)
     options = service.options
     rules = BodyRules(service.limits.body_bytes, options.idle_s, options.bytes_per_s)
-    callers = Callers(options.api_key, options.cors_origins, (options.host.lower(),))
+    callers = Callers(options.api_keys, options.cors_origins, (options.host.lower(),))
     return Starlette(
         routes=[
             Route("/", handlers.page),

@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from autotune.recognizer.admission import Rejected
+from autotune.serve.turns import REQUEST_S, Turns
 
 __all__ = [
     "FREE_BYTES",
@@ -40,6 +41,8 @@ MESSAGES_BYTES = 32 << 20
 """Memory for WebSocket messages that are received and not handled yet, of all connections together."""
 FREE_BYTES = 256 << 10
 """Of each connection, so much isn't counted: small messages pass, whoever sends large ones."""
+_SLICE_BYTES = 16 << 10
+"""Of what came in at once on a WebSocket, so much is looked at before it is others' turn: thousands of frames."""
 
 
 class HeldBytes:
@@ -88,6 +91,7 @@ class Connections:
         """Expect none yet; ``files`` is how many descriptors this process may have."""
         self.most = max(2, min(most, (files - _SPARE_FILES) // 2))
         self.messages = HeldBytes(MESSAGES_BYTES)
+        self.turns = Turns()
         self._all: dict[asyncio.Transport, _Connection] = {}
         """The one that has been idle for longest first."""
         self._of: Counter[str] = Counter()
@@ -98,6 +102,7 @@ class Connections:
         crowded = self._of[address] >= self.most // 2
         self._all[transport] = _Connection(transport, address)
         self._of[address] += 1
+        self.turns.enter(address, transport)
         if crowded or len(self._all) > self.most:
             idle = (one for one in self._all.values() if one.idle and (not crowded or one.address == address))
             victim = next(idle).transport
@@ -108,6 +113,7 @@ class Connections:
         """A connection has ended; idempotent."""
         if (connection := self._all.pop(transport, None)) is not None:
             self._of[connection.address] -= 1
+            self.turns.leave(connection.address, transport)
             self._of += Counter()  # forgets addresses without connections
             self.messages.hold(transport, 0)
 
@@ -128,8 +134,20 @@ class Connections:
         if (connection := self._all.get(transport)) is not None:
             connection.unread_since = time.monotonic() if waits else None
 
+    def took(self, transport: asyncio.Transport, seconds: float) -> float:
+        """Count what a connection took of the event loop; seconds for which its address must wait now."""
+        if (connection := self._all.get(transport)) is None:
+            return 0.0
+        self.turns.took(connection.address, seconds)
+        return self.turns.left_s(connection.address)
+
     async def watch(self) -> None:
-        """End connections that dawdle, until cancelled."""
+        """End connections that dawdle, and have those wait that take too much, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.turns.watch())
+            tasks.create_task(self._end_late_ones())
+
+    async def _end_late_ones(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
             now = time.monotonic()
@@ -181,11 +199,20 @@ class HttpConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and note whether a request's head has begun or is whole."""
+        began = time.monotonic()
         super().data_received(data)
+        self._connections.took(self.transport, time.monotonic() - began)
         self._note()
 
     def on_response_complete(self) -> None:
-        """Note that the connection is idle until its next request."""
+        """Note that the connection is idle until its next request, which may have come ahead of its turn."""
+        wait_s = self._connections.took(self.transport, REQUEST_S)
+        if wait_s and self.conn.trailing_data[0]:
+            self.loop.call_later(wait_s, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
         super().on_response_complete()
         self._note()
 
@@ -218,14 +245,41 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, connections: Connections, **named: Any) -> None:
         super().__init__(*args, **named)
         self._connections = connections
+        self._waiting = bytearray()
+        """What has come in and was not looked at yet."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give its place back."""
+        self._waiting.clear()
         self._connections.leave(self.transport)
         super().connection_lost(exc)
 
+    def eof_received(self) -> None:
+        """Look at all that came before the end."""
+        self._take(bytes(self._waiting))
+        self._waiting.clear()
+        super().eof_received()
+
     def data_received(self, data: bytes) -> None:
+        """Take bytes, a slice at a time, between which others have their turn."""
+        waits = bool(self._waiting)
+        self._waiting += data
+        if not waits:
+            self._next_slice()
+
+    def _next_slice(self) -> None:
+        data = bytes(self._waiting[:_SLICE_BYTES])
+        began = time.monotonic()
+        self._take(data)
+        wait_s = self._connections.took(self.transport, time.monotonic() - began)
+        del self._waiting[: len(data)]
+        if self._waiting:
+            self.loop.call_later(wait_s, self._next_slice)
+
+    def _take(self, data: bytes) -> None:
         """Take bytes; those of an unfinished message are held memory, and where none is left the connection ends."""
+        if not data or self.transport.is_closing():
+            return
         super().data_received(data)
         unfinished = len(self.conn.reader.buffer) + sum(len(frame) for frame in self.frames)
         try:

@@ -7,7 +7,7 @@ import hmac
 import ipaddress
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -54,9 +54,9 @@ class Pace:
 
 @dataclass(frozen=True)
 class Callers:
-    """Whom the server answers: who has the key, and which web pages."""
+    """Whom the server answers: who has a key, and which web pages."""
 
-    api_key: str | None
+    api_keys: Collection[str] = field(default=(), repr=False)
     """See ``ServeOptions``."""
     origins: Collection[str] = ()
     """Of web pages, beside the server's own; ``*``: any."""
@@ -66,14 +66,15 @@ class Callers:
     def check(self, scope: Scope) -> None:
         """Raise Rejected unless who asks may ask."""
         headers = Headers(scope=scope)
-        if self.api_key is None:
+        if not self.api_keys:
             self._check_origin(headers)
         elif scope["type"] == "websocket" or scope["path"] not in OPEN_PATHS:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket.
             offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else scope.get("subprotocols", [])
             # Compared in constant time, or the time would tell how much of a guessed key is right.
-            if not any(hmac.compare_digest(key.encode(), self.api_key.encode()) for key in offered):
+            right = [hmac.compare_digest(key.encode(), one.encode()) for key in offered for one in self.api_keys]
+            if not any(right):
                 raise Rejected(
                     "unauthorised",
                     'Send the key as "Authorization: Bearer KEY", or with a WebSocket as a subprotocol.',

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from autotune.errors import DocumentError
 from autotune.hot_words import read_hot_words
-from autotune.options import API_KEY_VARIABLE, Option, parse_duration, parse_names, read_api_key
+from autotune.options import Option, parse_duration, parse_names, read_api_keys
+from autotune.redaction import API_KEY_VARIABLE
 
 __all__ = ["ServeOptions"]
 
@@ -23,15 +24,16 @@ class ServeOptions:
     ] = None
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, Option("TCP port; 0 for any free port.", min=0, max=65535)] = 8000
-    api_key: Annotated[
-        str | None,
+    api_keys: Annotated[
+        tuple[str, ...],
         Option(
-            f"A file with the key that clients must send. Default: the variable {API_KEY_VARIABLE}, if set.",
+            "A file with the key that clients must send; with several, one a line, any of them will do. Default: the "
+            f"variable {API_KEY_VARIABLE}, if set.",
             "--api-key-file",
-            read_api_key,
+            read_api_keys,
         ),
-    ] = None
-    """Sent as ``Authorization: Bearer KEY``; None: whoever reaches the port may ask."""
+    ] = field(default=(), repr=False)
+    """Sent as ``Authorization: Bearer KEY``; none: whoever reaches the port may ask."""
     no_key: Annotated[
         bool,
         Option(
@@ -89,7 +91,7 @@ class ServeOptions:
     """A client must send an upload at least this fast, in every stretch of ``idle_s`` seconds."""
 
     def __post_init__(self) -> None:
-        if self.api_key is None and not self.no_key and not _is_loopback(self.host):
+        if not self.api_keys and not self.no_key and not _is_loopback(self.host):
             raise DocumentError(
                 f"--host must be an address of this machine alone where there is no key, but got {self.host!r}. Give a "
                 f"key (--api-key-file, or {API_KEY_VARIABLE}), or --no-key to let whoever reaches the port ask."

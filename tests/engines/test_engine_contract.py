@@ -12,6 +12,7 @@ from autotune.deployment import ARTIFACT_FORMATS
 from autotune.engines import ENGINES, EngineOutput, load_engine
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
 from autotune.hardware import probe_hardware
+from tests.payload import PAYLOADS
 
 CASES = [
     pytest.param(engine, architecture, id=f"{engine}-{architecture}")
@@ -255,15 +256,18 @@ def test_cuda_without_a_gpu_is_never_silently_the_cpu(workshop: Any, engine: str
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torchscript"])
-@pytest.mark.parametrize("artifact", ["none", "absent", "garbage", "empty"])
+@pytest.mark.parametrize("artifact", ["none", "absent", "garbage", "empty", *PAYLOADS])
 def test_an_artifact_that_is_not_one_is_a_model_error(workshop: Any, tmp_path: Any, engine: str, artifact: str) -> None:
     request = workshop.request(engine, "SenseVoiceSmall")
     path = tmp_path / "artifact"
-    if artifact in ("garbage", "empty"):
-        path.write_bytes(b"not a model\x00\xff" * 50 if artifact == "garbage" else b"")
+    contents = {"garbage": b"not a model\x00\xff" * 50, "empty": b""}
+    contents |= {name: payload(tmp_path / "trace") for name, payload in PAYLOADS.items()}
+    if artifact in contents:
+        path.write_bytes(contents[artifact])
     with pytest.raises(ModelError) as caught:
         load_engine(replace(request, artifact=None if artifact == "none" else path))
     assert str(path) in str(caught.value) or artifact == "none"
+    assert not (tmp_path / "trace").exists(), "code in it was run"
 
 
 _BLOCKED = """

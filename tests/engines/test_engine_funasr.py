@@ -22,6 +22,7 @@ from autotune.recognizer import Recognizer
 from autotune.recognizer.decoding import clean_text
 from autotune.recognizer.punctuation import Punctuator
 from autotune.recognizer.stats import Stats
+from tests.payload import Payload
 from tests.punctuation_example import punctuation_folder, punctuation_stage
 
 CLIPS = sorted((Path(autotune.audio.__file__).parent / "clips").glob("*.ogg"))
@@ -121,20 +122,10 @@ def test_weights_that_hold_code_are_not_run(workshop: Any, tmp_path: Path, engin
     request = workshop.request(engine, "SenseVoiceSmall")
     model = tmp_path / "model"
     shutil.copytree(request.model.path, model)
-    torch.save({"state_dict": Bomb(tmp_path / "exploded")}, model / "model.pt")
+    torch.save({"state_dict": Payload(tmp_path / "exploded")}, model / "model.pt")
     with pytest.raises(ModelError):
         load_engine(EngineRequest(request.deployment, ModelDirectory.open(model), None))
     assert not (tmp_path / "exploded").exists()
-
-
-class Bomb:
-    """Unpickles to a call."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self._path,)
 
 
 def test_code_that_a_config_names_is_not_imported(workshop: Any, tmp_path: Path) -> None:

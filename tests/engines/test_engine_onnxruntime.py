@@ -22,6 +22,7 @@ from autotune.engines.onnxruntime import OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
 from autotune.files import cache_dir, locked
 from autotune.isolation.activity import PAGE_BYTES, Activity, running, share
+from tests.damage import zero_half
 
 CHOICES = OnnxRuntimeEngine.SESSION_OPTIONS
 NEUTRAL = OnnxRuntimeEngine.NEUTRAL_OPTIONS
@@ -202,6 +203,17 @@ def test_waiting_for_a_process_that_maps_them_is_no_load(monkeypatch: pytest.Mon
             assert Activity.read(page).loads == 0
         assert loading.result() == mapped
     assert Activity.read(page).loads == 0
+
+
+def test_damaged_mapped_weights_are_made_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Half zeros are no error to ONNX Runtime: texts would be empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain = odd_sizes(tmp_path)
+    weights = mapped_model(plain, "ORT_ENABLE_ALL").with_name("model.weights")
+    whole = weights.read_bytes()
+    zero_half(weights)
+    assert mapped_model(plain, "ORT_ENABLE_ALL").with_name("model.weights") == weights
+    assert weights.read_bytes() == whole
 
 
 def test_mapped_weights_that_cannot_be_aligned_are_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.openvino import _More, verify_products
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+from tests.damage import zero_half
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
@@ -71,6 +72,20 @@ def test_a_compiled_model_is_kept_if_that_is_asked_for(
         options = {**F32, "model_cache": kept}
         load_engine(workshop.request("openvino:lean", "SenseVoiceSmall", session_options=options)).close()
         assert bool(list(tmp_path.rglob("*.blob"))) is kept
+
+
+def test_a_damaged_compiled_model_is_made_anew(workshop: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    request = workshop.request("openvino:lean", "SenseVoiceSmall", session_options={**F32, "model_cache": True})
+    expected = load_engine(request).run(workshop.batch([40, 60]), scores=True).scores
+    (blob,) = tmp_path.rglob("*.blob")
+    before = blob.read_bytes()
+    zero_half(blob)
+    healed = load_engine(request)
+    np.testing.assert_array_equal(healed.run(workshop.batch([40, 60]), scores=True).scores, expected)
+    (blob,) = tmp_path.rglob("*.blob")
+    assert len(blob.read_bytes()) == len(before)
+    assert blob.read_bytes()[len(before) // 2 :].strip(b"\0")
 
 
 @pytest.mark.parametrize("changes", [{"inter_op_num_threads": 2}])

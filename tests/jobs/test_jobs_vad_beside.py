@@ -6,18 +6,25 @@ from pathlib import Path
 
 import pytest
 
+import autotune
+from autotune.deploy_yaml import read_deployment_file, write_deployment_file
+from autotune.deployment import Chunking, Deployment
+from autotune.errors import ModelError
+from autotune.jobs.load_model import require_measured_vad, vad_sha256
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.tune_job import prepare
 from autotune.jobs.vad_beside import vad_beside
 from autotune.models import resolve_model
 from autotune.reporting import Silent
+from tests.deployment_example import example_deployment, example_file
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))
 
 
 def write_vad(path: Path, *, model: str = "FsmnVADStreaming") -> Path:
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text(f"model: {model}\n", encoding="utf-8")
+    config = f"model: {model}\nencoder: FSMN\nfrontend: WavFrontendOnline\n"
+    (path / "config.yaml").write_text(config, encoding="utf-8")
     (path / "model.pt").touch()
     return path
 
@@ -62,3 +69,28 @@ def test_a_study_searches_it(tmp_path: Path) -> None:
     options = TuneOptions(model=str(tmp_path / "model"), audio=audio, out=tmp_path / "deploy.yaml", effort="quick")
     job = prepare(options, Silent())
     assert {branch.choices("chunking.vad_model") for branch in job.space.branches} == {("silero", str(vad))}
+
+
+def cutting_by(vad: Path) -> Deployment:
+    cuts = {"max_segment_s": 30, "merge_s": 0, "min_silence_s": 0.5, "pad_s": 0}
+    return example_deployment(chunking=Chunking(method="vad", vad_model=str(vad), **cuts))
+
+
+def test_a_file_names_its_vad_by_its_digest(tmp_path: Path) -> None:
+    vad, path = write_vad(tmp_path / "fsmn-vad"), tmp_path / "deploy.yaml"
+    deployment = cutting_by(vad)
+    document = example_file(deployment=deployment, vad_sha256=vad_sha256(deployment), model=resolve_model(None))
+    write_deployment_file(path, document)
+    assert read_deployment_file(path) == document
+    require_measured_vad(document)
+    (vad / "am.mvn").write_text("other", encoding="utf-8")
+    for refuses in (require_measured_vad, lambda _: autotune.load(path)):
+        with pytest.raises(ModelError, match=r"VAD model must be the one that was measured"):
+            refuses(document)
+    # As earlier versions wrote it.
+    require_measured_vad(document.model_copy(update={"vad_sha256": None}))
+
+
+def test_a_file_without_such_a_vad_has_no_key_for_it() -> None:
+    assert vad_sha256(example_deployment()) is None
+    assert "vad_sha256" not in example_file().to_json()

@@ -130,6 +130,30 @@ def test_weights_beside_the_file_are_part_of_it(mine: Path) -> None:
         resolved(mine)
 
 
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+@pytest.mark.parametrize("location", ["../secret", "/etc/hostname", "other.bin", "model.onnx.data/../../secret"])
+def test_nothing_is_read_from_outside_of_the_directory(place: str, location: str, mine: Path) -> None:
+    import onnx
+
+    (mine.parent / "secret").write_bytes(bytes(4))
+    (mine / "model.onnx.data").write_bytes(bytes(4))
+    model = onnx.load(str(mine / "model.onnx"))
+    away = onnx.TensorProto(name="away", dims=[1], data_type=onnx.TensorProto.FLOAT)
+    away.data_location = onnx.TensorProto.EXTERNAL
+    away.external_data.add(key="location", value=location)
+    constant = onnx.helper.make_node("Constant", [], ["away"], value=away)
+    if place == "initializer":
+        model.graph.initializer.append(away)
+    elif place == "constant":
+        model.graph.node.append(constant)
+    else:
+        branch = onnx.helper.make_graph([constant], "branch", [], [onnx.ValueInfoProto(name="away")])
+        model.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch))
+    (mine / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"or have them in model\.onnx\.data beside it"):
+        resolved(mine)
+
+
 def rewrite(config: Path, **changes: object) -> None:
     settings = yaml.safe_load(config.read_text(encoding="utf-8"))
     config.write_text(yaml.safe_dump(settings | changes), encoding="utf-8")

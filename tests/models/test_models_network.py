@@ -17,6 +17,7 @@ from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.presets import write_random_model
 from tests.models.models_types import MakeInfo
+from tests.payload import Payload
 from tests.seaco_example import BICIF
 
 
@@ -78,22 +79,12 @@ def test_random_bytes_are_not_weights(copied: Path) -> None:
         read_weights(copied / "model.pt")
 
 
-class Trap:
-    """Unpickling it creates a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self) -> Any:
-        return (open, (self.path, "w"))
-
-
 @pytest.mark.parametrize("protocol", [2, 5, None], ids=["pickle", "new pickle", "torch.save"])
 def test_code_in_a_checkpoint_is_refused_and_does_not_run(copied: Path, protocol: int | None) -> None:
     import torch
 
     trace = copied / "it-ran"
-    state = {"encoder.weight": Trap(trace)}
+    state = {"encoder.weight": Payload(trace)}
     if protocol:
         (copied / "model.pt").write_bytes(pickle.dumps(state, protocol=protocol))
     else:

@@ -18,6 +18,7 @@ from autotune.model_directory import PunctuationDirectory
 from autotune.models import punctuation_files, resolve_punctuation
 from autotune.models.punctuation import PUNCTUATION_PRESETS, ensure_punctuation
 from tests.models.models_types import InProcess
+from tests.payload import Payload
 from tests.punctuation_example import TINY, punctuation_folder, punctuation_network, punctuation_stage, tiny_punctuation
 
 PUBLISHED = next(
@@ -169,21 +170,11 @@ def test_damaged_weights_and_tokens_are_named(mine: Path) -> None:
         ensure_punctuation(resolve_punctuation(str(mine)), "onnx-fp32", run=InProcess())
 
 
-class Bomb:
-    """Unpickles to a call."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self._path,)
-
-
 @pytest.mark.parametrize("fmt", ["onnx-fp32", "pytorch-fp32"])
 def test_weights_that_hold_code_are_not_run(mine: Path, fmt: Any) -> None:
     import torch
 
-    torch.save({"state_dict": Bomb(mine / "exploded")}, mine / "model.pt")
+    torch.save({"state_dict": Payload(mine / "exploded")}, mine / "model.pt")
     stage = resolve_punctuation(str(mine)).stage(fmt, 1)
     with pytest.raises(ModelError):
         punctuation_files(stage, run=InProcess())

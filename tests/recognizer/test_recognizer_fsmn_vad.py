@@ -68,17 +68,22 @@ def cut(count, sizes):
 
 counts = [0, 1, 399, 400, 16000, 16001, 32000, 40123, len(samples)]
 ours = [[cut(count, sizes) for sizes in ([], [4000] * 200, [100] * 3 + [77777])] for count in counts]
-vad = chunkers._vad
+from funasr import AutoModel
+from autotune.engines.funasr import quiet
+with quiet():
+    theirs_model = AutoModel(model=folder, device="cpu", ncpu=1, disable_update=True, disable_pbar=True)
 theirs = []
 for count in counts:
     value = []
     if count >= 400:
-        with vad._lock:
-            result = vad._model.generate(input=samples[:count], is_final=True, max_end_silence_time=800)
+        with quiet():
+            result = theirs_model.generate(input=samples[:count], is_final=True, max_end_silence_time=800)
         value = result[0]["value"]
     theirs.append(value)
 print("RESULT" + json.dumps([counts, ours, theirs]))
 """
+
+IMPORTED = "print(*sorted(sys.modules))"
 
 
 def child(code: str, *arguments: str) -> str:
@@ -110,6 +115,7 @@ def test_segments_are_funasrs_own_however_they_are_pushed(speech: Float32, tmp_p
 
 @pytest.mark.slow
 def test_code_and_models_that_a_config_names_are_not_loaded(tmp_path: Path) -> None:
+    """AutoModel itself is not even imported: it takes any key of a configuration as an argument."""
     folder, code, trace = tmp_path / "vad", tmp_path / "evil.py", tmp_path / "trace"
     folder.mkdir()
     (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
@@ -122,8 +128,9 @@ def test_code_and_models_that_a_config_names_are_not_loaded(tmp_path: Path) -> N
     lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
     (folder / "config.yaml").write_text(CONFIG + lines, encoding="utf-8")
     load = "import sys; from pathlib import Path; from autotune.recognizer.fsmn_vad import FsmnVad\n"
-    child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)", str(folder))
+    printed = child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)\n" + IMPORTED, str(folder))
     assert not trace.exists()
+    assert "funasr.auto.auto_model" not in printed
     # FunASR would read another file than the one that is checked.
     (folder / "other.yaml").write_text("model: QwenAudio\n", encoding="utf-8")
     (folder / "configuration.json").write_text('{"file_path_metas": {"config": "other.yaml"}}', encoding="utf-8")

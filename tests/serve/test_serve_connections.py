@@ -15,6 +15,9 @@ class Transport:
         self.address = address
         self.aborted = self.closing = False
 
+    def pause_reading(self) -> None:
+        pass
+
     def get_extra_info(self, _: str) -> tuple[str, int]:
         return self.address, 1
 

@@ -16,7 +16,7 @@ def answer(
     body: list[tuple[float, bytes]],
     headers: dict[str, str] | None = None,
     *,
-    callers: Callers = Callers(None),  # noqa: B008 - frozen
+    callers: Callers = Callers(()),  # noqa: B008 - frozen
     path: str = "/x",
     check: Callable[[], None] = lambda: None,
     rules: BodyRules = RULES,
@@ -81,11 +81,17 @@ def test_a_body_is_too_large_by_what_it_says_and_by_what_it_is() -> None:
     assert answer([(0, b"x" * 100)], {"content-length": "100"}) == "x" * 100
 
 
+def test_while_keys_change_the_old_and_the_new_one_are_taken() -> None:
+    callers = Callers(("next", "last"))
+    for key, expected in (("next", "x"), ("last", "x"), ("nextlast", "401 unauthorised"), ("", "401 unauthorised")):
+        assert answer([(0, b"x")], {"authorization": f"Bearer {key}"}, callers=callers) == expected
+
+
 def test_the_key_is_compared_whole() -> None:
     for given in ("", "Bearer ", "Bearer geheimx", "Bearer gehei", "Basic geheim"):
-        assert answer([(0, b"x")], {"authorization": given}, callers=Callers("geheim")) == "401 unauthorised"
-    assert answer([(0, b"x")], {"authorization": "bearer geheim"}, callers=Callers("geheim")) == "x"
-    assert answer([(0, b"x")], callers=Callers("geheim"), path="/healthz") == "x"
+        assert answer([(0, b"x")], {"authorization": given}, callers=Callers(("geheim",))) == "401 unauthorised"
+    assert answer([(0, b"x")], {"authorization": "bearer geheim"}, callers=Callers(("geheim",))) == "x"
+    assert answer([(0, b"x")], callers=Callers(("geheim",)), path="/healthz") == "x"
 
 
 def test_a_full_server_reads_no_body() -> None:
@@ -121,7 +127,7 @@ def test_who_has_sent_much_must_not_drip_from_then_on() -> None:
     ],
 )
 def test_without_a_key_only_known_pages_may_ask(origin: str | None, host: str, told: str) -> None:
-    callers = Callers(None, ("https://page.example",), ("asr.local",))
+    callers = Callers((), ("https://page.example",), ("asr.local",))
     headers = {"host": host} if origin is None else {"host": host, "origin": origin}
     assert answer([(0, b"x")], headers, callers=callers) == told
-    assert answer([(0, b"x")], headers, callers=Callers(None, ("*",))) == "x"
+    assert answer([(0, b"x")], headers, callers=Callers((), ("*",))) == "x"

@@ -71,6 +71,11 @@ class Cluster:
     def url(self) -> str:
         return f"postgresql://tuner@127.0.0.1:{self._port}/postgres"
 
+    def ask_for_passwords(self) -> None:
+        """Let nobody in without a password from now on."""
+        (self._data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")
+        self._run("pg_ctl", "-D", str(self._data), "reload")
+
     def start(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(self._folder / "log"), "start")
 
