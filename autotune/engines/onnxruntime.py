@@ -111,7 +111,7 @@ class OnnxRuntimeEngine:
         if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
             raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
         facts = _verified_facts(ort, session, deployment)
-        return cls(request, session, facts, _HotWordSessions.load(ort, request) if request.hot_words else None)
+        return cls(request, session, facts, None if request.hot_words is None else _HotWordSessions.load(ort, request))
 
     def twin(self) -> OnnxRuntimeEngine:
         """Another instance; it shares the session if that has no threads of its own and runs on the caller's.

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from autotune.accuracy import Verdict
-from autotune.audio import Workload
+from autotune.audio import AudioProfile, Workload
 from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,
@@ -27,6 +27,7 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
+from autotune.hot_words import HotWords
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
@@ -56,6 +57,7 @@ class TuneRecord:
 
     goal: Goal
     model: ModelInfo
+    profile: AudioProfile
     workload: Workload
     hardware: HardwareProfile
     comparison: Comparison
@@ -76,7 +78,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
         reason=reason(comparison, record.held_back, record.goal.objective),
         goal=GoalRecord.of(record.goal),
         model=record.model,
-        audio_profile=_audio(record.workload),
+        audio_profile=_audio(record.workload, record.profile.hot_words),
         hardware=HardwareRecord.of(record.hardware),
         deployment=winner.deployment,
         measurement=_measurement(winner, comparison.blocks),
@@ -94,7 +96,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
     )
 
 
-def _audio(workload: Workload) -> AudioRecord:
+def _audio(workload: Workload, hot_words: HotWords) -> AudioRecord:
     return AudioRecord(
         name=workload.profile,
         seed=workload.seed,
@@ -105,6 +107,7 @@ def _audio(workload: Workload) -> AudioRecord:
         source=workload.source,
         sha256=workload.sha256,
         hearing_s=sum(recording.audio_s for recording in workload.hearing),
+        hot_words=hot_words,
     )
 
 

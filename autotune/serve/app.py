@@ -309,7 +309,7 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
         words=words,
         language=cast("Language | None", language),
         channel=cast("Channel", channel),
-        hot_words=service.hot_words(hot_words),
+        hot_words=hot_words,
     )
     return _TranscriptionForm(response_format, stream, asked, tuple(ignored))
 

@@ -92,6 +92,8 @@ class Target:
     """Name of that server or program, for tables and messages."""
     backends: tuple[TargetEngine, ...] = ()
     """Engines by which it runs deployments; empty: it can express everything."""
+    takes_hot_words: bool = False
+    """Whether it can be given hot words."""
 
     def lost(self, deployment: Deployment, architecture: str) -> dict[str, str]:
         """Path → phrase of each choice that can't be expressed for a model of that class."""

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from autotune.deployment import SILERO, Punctuation
+from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
 from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
 from autotune.space.resolved import Dropped, ResolvedSpace
 from autotune.space.vocabulary import Vocabulary
 
-__all__ = ["fit_architecture", "restrict", "with_punctuation"]
+__all__ = ["fit_architecture", "restrict", "with_hot_words", "with_punctuation"]
 
 _SHAPING = ("engine", "device", "format", "chunking.method")
 """A branch's other paths depend on them, so it can't be given a value that it lacks."""
@@ -98,6 +99,30 @@ def with_punctuation(space: ResolvedSpace, stage: Punctuation) -> ResolvedSpace:
     fixed = (tuple(sorted((*branch.fixed, *values.items()))) for branch in space.branches)
     branches = tuple(replace(branch, fixed=own) for branch, own in zip(space.branches, fixed, strict=True))
     return replace(space, branches=branches)
+
+
+def with_hot_words(space: ResolvedSpace, target: Target) -> ResolvedSpace:
+    """The space without the branches whose engine takes no hot words.
+
+    Raises:
+        DocumentError: none is left, or the target takes none.
+    """
+    if not target.takes_hot_words:
+        raise DocumentError(
+            f"Hot words must be for a target that takes them, but {target.name} ({target.runs}) doesn't."
+        )
+    kept = tuple(branch for branch in space.branches if engine_class(dict(branch.fixed)["engine"]).TAKES_HOT_WORDS)
+    dropped = [
+        Dropped(f"branch {branch.name}", "its engine takes no hot words")
+        for branch in space.branches
+        if branch not in kept
+    ]
+    if dropped and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold an engine that takes hot words, but it has none of '
+            f"{', '.join(name for name in ENGINES if engine_class(name).TAKES_HOT_WORDS)}."
+        )
+    return ResolvedSpace(space.name, kept, (*space.dropped, *dropped))
 
 
 def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:

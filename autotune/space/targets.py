@@ -187,12 +187,22 @@ _TRITON = TargetEngine(
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("autotune", "autotune's own recognizer: everything"),
-        Target("funasr-wss", "FunASR's C++ server", (_cpp(), _LIBTORCH)),
-        Target("funasr-wss-2pass", "the second pass of FunASR's C++ server for streams", (_cpp(_ALWAYS_CUTS),)),
-        Target("funasr-http", "FunASR's C++ server for HTTP", (_cpp(*_prompts("withitn")),)),
+        Target("autotune", "autotune's own recognizer: everything", takes_hot_words=True),
+        Target("funasr-wss", "FunASR's C++ server", (_cpp(), _LIBTORCH), takes_hot_words=True),
+        Target(
+            "funasr-wss-2pass",
+            "the second pass of FunASR's C++ server for streams",
+            (_cpp(_ALWAYS_CUTS),),
+            takes_hot_words=True,
+        ),
+        Target("funasr-http", "FunASR's C++ server for HTTP", (_cpp(*_prompts("withitn")),), takes_hot_words=True),
         Target("funasr-onnx", "the Python package funasr_onnx", (_FUNASR_ONNX,)),
-        Target("funasr-python", "FunASR's AutoModel and its Python servers", (_PYTHON_SERVER, _AUTOMODEL)),
+        Target(
+            "funasr-python",
+            "FunASR's AutoModel and its Python servers",
+            (_PYTHON_SERVER, _AUTOMODEL),
+            takes_hot_words=True,
+        ),
         Target("triton", "Triton's ONNX Runtime backend, for requests that come cut already", (_TRITON,)),
     )
 }
