@@ -156,7 +156,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         space = with_hot_words(space, target)
     punctuation = _punctuation(options, target, reporter)
     if punctuation is not None:
-        space = with_punctuation(space, punctuation.stage("onnx-fp32", threads=1))
+        stage = punctuation.stage("onnx-fp32", threads=1)
+        space = fit_architecture(with_punctuation(space, stage, target), target, model.architecture)
     workload = draw_workload(
         profile,
         options.audio,
@@ -323,9 +324,9 @@ def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> Pu
     """The punctuation model, exported already: whether that works must not be found out by trials."""
     if options.punc_model is None:
         return None
-    if target.backends:
+    if not target.punctuates:
         raise DocumentError(
-            f"--punc-model must go with --target autotune, but got {target.name}: punctuation can't be rendered for it."
+            f"--punc-model must go with a target that punctuates by it, but {target.name} ({target.runs}) doesn't."
         )
     on_event = progress(reporter, "preparing the punctuation model")
     model = resolve_punctuation(options.punc_model, on_event=on_event)

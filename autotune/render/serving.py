@@ -35,6 +35,7 @@ __all__ = [
     "memory_note",
     "model_directory",
     "model_paths",
+    "punctuation_directory",
     "serve_arguments",
     "startup_s",
     "target_in_flight_milli",
@@ -125,6 +126,21 @@ def check_tls(certfile: str, keyfile: str) -> None:
     """Raise DocumentError for a certificate without its key, or a key without its certificate."""
     if bool(certfile) != bool(keyfile):
         raise DocumentError("certfile and keyfile must be given together, but got only one of them.")
+
+
+def punctuation_directory(document: DeploymentFile) -> str | None:
+    """The directory of the measured punctuation model; None without one.
+
+    Raises:
+        DocumentError: it has random weights, which other servers can't make.
+    """
+    stage = document.deployment.punctuation
+    if stage is not None and stage.model.startswith("random:"):
+        raise DocumentError(
+            f"The punctuation model must be a directory for other servers, but {stage.model} was measured. Tune with "
+            "--punc-model DIR."
+        )
+    return None if stage is None else stage.model
 
 
 def model_directory(document: DeploymentFile, model_dir: str | None) -> str:

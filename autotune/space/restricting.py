@@ -93,11 +93,21 @@ def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -
     return kept
 
 
-def with_punctuation(space: ResolvedSpace, stage: Punctuation) -> ResolvedSpace:
-    """The space with a punctuation stage in every deployment. It isn't searched: nothing judges where marks stand."""
+def with_punctuation(space: ResolvedSpace, stage: Punctuation, target: Target) -> ResolvedSpace:
+    """The space with a punctuation stage in every deployment. It isn't searched: nothing judges where marks stand.
+
+    Raises:
+        DocumentError: the target punctuates with as many threads as it recognises, and no branch has the stage's.
+    """
+    same = "intra_op_num_threads"
+    kept = [item for item in space.branches if not target.backends or item.choices(same) == (stage.threads,)]
+    if space.branches and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold {same}: {stage.threads} for {target.name}, whose punctuation '
+            "has as many threads as its recognition, but it doesn't."
+        )
     values = {f"punctuation.{name}": value for name, value in stage.model_dump().items()}
-    fixed = (tuple(sorted((*branch.fixed, *values.items()))) for branch in space.branches)
-    branches = tuple(replace(branch, fixed=own) for branch, own in zip(space.branches, fixed, strict=True))
+    branches = tuple(replace(branch, fixed=tuple(sorted((*branch.fixed, *values.items())))) for branch in kept)
     return replace(space, branches=branches)
 
 
