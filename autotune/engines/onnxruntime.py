@@ -301,12 +301,12 @@ def _verify_signature(session: Any, request: EngineRequest) -> None:
     if not fits:
         raise ModelError(
             f"{request.artifact} must be of graph {request.deployment.graph}, but it gives {', '.join(outputs)}. "
-            f"Export the model again: autotune export --model {request.model.path}"
+            f"Export the model again: autotune export --model {request.model.spec}"
         )
     if got != expected:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} of a {request.model.architecture}, "
-            f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.path}"
+            f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.spec}"
         )
 
 

@@ -313,7 +313,7 @@ def _vad_model(options: TuneOptions) -> str | None:
 
 
 def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
-    path = vad_beside(Path(model.path))
+    path = vad_beside(Path(model.directory))
     if path is None:
         return None
     reporter.note(f"An FSMN-VAD lies beside the model, {path}: cutting by it is searched as well.")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from functools import lru_cache
 
 from autotune.engines import HotWordIds
 from autotune.errors import DocumentError, ModelError
-from autotune.model_directory import ModelDirectory
+from autotune.model_directory import ModelDirectory, read_tokens
 
 __all__ = ["HotWordTokens", "made_up_hot_words"]
 
@@ -22,7 +21,8 @@ class HotWordTokens:
 
     def __init__(self, model: ModelDirectory) -> None:
         """Read the vocabulary, and ``seg_dict`` beside ``am.mvn`` if there is one. Raises ModelError."""
-        self._ids = {token: place for place, token in enumerate(_tokens(model))}
+        assert model.tokens_path is not None
+        self._ids = {token: place for place, token in enumerate(read_tokens(model.tokens_path))}
         conf = model.config.get("model_conf") or {}
         self._sentence_start = (int(conf.get("sos", 1)),)
         self._pieces = _read_pieces(model)
@@ -56,7 +56,10 @@ def made_up_hot_words(model: ModelDirectory, count: int, seed: int) -> tuple[str
     Raises:
         DocumentError: the model has too few such characters.
     """
-    characters = [token for token in _tokens(model) if len(token) == 1 and _CHINESE.fullmatch(token)]
+    assert model.tokens_path is not None
+    characters = [
+        token for token in read_tokens(model.tokens_path) if len(token) == 1 and "\u4e00" <= token <= "\u9fa5"
+    ]
     if len(characters) ** 2 < 2 * count:
         raise DocumentError(
             f"The {count} hot words of an audio profile must be made of the model's Chinese characters, but "
@@ -67,12 +70,6 @@ def made_up_hot_words(model: ModelDirectory, count: int, seed: int) -> tuple[str
     while len(words) < count:
         words["".join(generator.choice(characters) for _ in range(generator.randint(2, 4)))] = None
     return tuple(words)
-
-
-def _tokens(model: ModelDirectory) -> list[str]:
-    assert model.tokens_path is not None
-    text = model.tokens_path.read_text(encoding="utf-8")
-    return [str(token) for token in (json.loads(text) if model.tokens_path.suffix == ".json" else text.splitlines())]
 
 
 def _read_pieces(model: ModelDirectory) -> dict[str, list[str]] | None:

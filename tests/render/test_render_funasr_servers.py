@@ -204,3 +204,14 @@ def test_two_passes_punctuate_by_another_model() -> None:
     stage = Punctuation(model="/models/ct-punc", sha256="0" * 64, format="onnx-fp32", threads=1)
     with pytest.raises(DocumentError, match=r"punctuation.model: /models/ct-punc \(.* sibling for streams\)"):
         render(pipeline(punctuation=stage), "funasr-wss-2pass", **NEEDED)
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-http"])
+def test_other_weights_than_model_pt_must_be_put_in_its_place(target: str) -> None:
+    measured = cpp_document("Paraformer", "/models/paraformer/model.pt.avg10", chunking=Chunking(**FSMN))
+    with pytest.raises(DocumentError, match=r"takes model.pt .* but /models/paraformer/model.pt.avg10 was measured"):
+        render(measured, target)
+    assert flag_of(render(measured, target, model_dir="/averaged").files[f"{target}-server.sh"], "--model-dir")
+    plain = cpp_document("Paraformer", "/models/paraformer/model.pt", chunking=Chunking(**FSMN))
+    script = render(plain, target).files[f"{target}-server.sh"]
+    assert flag_of(script, "--model-dir") == "/models/paraformer"

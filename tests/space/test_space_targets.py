@@ -262,7 +262,11 @@ def documented_cell(backend: TargetEngine, path: str) -> str:
     if capability is None:
         related = " (one of both 1)" if any(item.path == path for item in backend.one_of) else ""
         return f"every{related}" if path.startswith(backend.free) else "–"
-    values = ", ".join(f"`{plain(value)}`" for value in capability.values or capability.never)
+    if capability.like:
+        return f"as `{capability.like}`"
+    values = ", ".join(
+        f"`{plain(value)}`" if value != "" else "none" for value in capability.values or capability.never
+    )
     return f"{'' if capability.values else 'not '}{values}{'' if capability.moot is Capability.moot else ' ¹'}"
 
 
