@@ -6,10 +6,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from autotune.errors import DocumentError
 
-__all__ = ["checked_hot_words", "parse_hot_words", "read_hot_words"]
+__all__ = ["HotWords", "checked_hot_words", "parse_hot_words", "read_hot_words", "split_hot_words"]
 
 MOST_WORDS = 2000
 """Hot words of one request: each costs its share of an attention, and a client may send any number."""
@@ -28,8 +31,24 @@ def checked_hot_words(words: Sequence[str]) -> tuple[str, ...]:
     return kept
 
 
+HotWords = (
+    Annotated[int, Field(ge=0, le=MOST_WORDS)]
+    | Annotated[
+        tuple[Annotated[str, Field(max_length=LONGEST_WORD)], ...],
+        Field(max_length=MOST_WORDS),
+        AfterValidator(checked_hot_words),
+    ]
+)
+"""Hot words of audio: the words themselves, or how many, which are then made up of the model's characters."""
+
+
+def split_hot_words(text: str) -> tuple[str, ...]:
+    """The hot words between blanks and commas: FunASR's own client puts commas. Raises DocumentError."""
+    return checked_hot_words(re.split(r"[\s,，、;；]+", text))
+
+
 def parse_hot_words(value: object) -> tuple[str, ...]:
-    """The hot words of a message: words between blanks, or what FunASR's clients send, a JSON text {"word": weight}.
+    """The hot words of a message, as FunASR's clients send them: a text of words, or a JSON text {"word": weight}.
 
     The weights are FunASR's language model's, which isn't run; the network takes words only.
 
@@ -45,11 +64,11 @@ def parse_hot_words(value: object) -> tuple[str, ...]:
         return checked_hot_words([str(word) for word in value])
     if not isinstance(value, str):
         raise DocumentError(f"hotwords must be words or a JSON object of them, but got {value!r:.40}.")
-    return checked_hot_words(value.split())
+    return split_hot_words(value)
 
 
 def read_hot_words(text: str | None, option: str) -> tuple[str, ...] | None:
-    """The hot words of an option: words between blanks, or a file with one a line, perhaps with a weight behind it.
+    """The hot words of an option: words between blanks or commas, or a file with one a line, perhaps with a weight behind it.
 
     None stays None.
 
@@ -62,7 +81,7 @@ def read_hot_words(text: str | None, option: str) -> tuple[str, ...] | None:
     if not _is_file(path):
         if text.endswith(".txt"):
             raise DocumentError(f"{option} must be a file that exists, or words between blanks, but got {text!r}.")
-        return checked_hot_words(text.split())
+        return split_hot_words(text)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:

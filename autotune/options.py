@@ -139,8 +139,9 @@ def read_storage(url: str | None, option: str) -> str | None:
 
 
 MODEL = Option(
-    "A FunASR model directory, a hub id such as iic/SenseVoiceSmall or FunASR's alias paraformer-zh, or random:PRESET "
-    "(sensevoice-small, paraformer-large, paraformer-zh, sensevoice-tiny, paraformer-tiny). Default: the embedded one."
+    "A FunASR model directory, weights in one (DIR/model.pt.avg10), a hub id such as iic/SenseVoiceSmall or FunASR's "
+    "alias paraformer-zh, or random:PRESET (sensevoice-small, paraformer-large, paraformer-zh, sensevoice-tiny, "
+    "paraformer-tiny). Default: the embedded one."
 )
 AUDIO_PROFILE = Option("A built-in audio profile (short, long, mixed, streaming), or a YAML file.")
 CHANNEL = Option(

@@ -1,11 +1,16 @@
 """A tiny SeacoParaformer: the published configuration's parts at the sizes of ``paraformer-tiny``."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from autotune.models.presets import PRESETS
+from autotune.models import ModelInfo, resolve_model
+from autotune.models.presets import PRESETS, write_random_model
 
-__all__ = ["BICIF", "SEACO"]
+__all__ = ["BICIF", "CHARACTERS", "SEACO", "listening_model"]
+
+CHARACTERS = [chr(code) for code in range(0x4E00, 0x4E00 + 900)]
+"""What ``listening_model`` splits hot words into."""
 
 _TINY = PRESETS["paraformer-tiny"]
 
@@ -53,3 +58,19 @@ SEACO = replace(
     },
 )
 """The same with its branch for hot words."""
+
+
+def listening_model(folder: Path) -> ModelInfo:
+    """A tiny SeacoParaformer whose branch speaks now and then and tells words apart, as a trained one's."""
+    import torch
+
+    write_random_model(SEACO, 0, folder)
+    weights = torch.load(folder / "model.pt", weights_only=True)
+    weights["hotword_output_layer.bias"][SEACO.config["model_conf"]["NO_BIAS"]] += 2.5
+    for name, weight in weights.items():
+        if name.startswith("bias_encoder.weight") or (name.startswith("seaco_decoder.") and "src_attn.linear" in name):
+            weights[name] = 4 * weight
+    torch.save(weights, folder / "model.pt")
+    lines = [f"{character} {character}" for character in CHARACTERS] + ["hello h e l l o"]
+    (folder / "seg_dict").write_text("\n".join(lines), encoding="utf-8")
+    return resolve_model(str(folder))

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
+from autotune.hot_words import HotWords
 
 __all__ = [
     "LONGEST_S",
@@ -178,6 +179,8 @@ class AudioProfile(Document):
     """What a study makes best unless the user says otherwise."""
     slo: Slo | None
     """What is promised unless the user says otherwise; null: nothing."""
+    hot_words: HotWords = Field(default=0, exclude_if=lambda value: not value)
+    """Hot words that recordings are transcribed with: the words, or how many, which are then made up; 0: none."""
 
 
 def builtin_profiles() -> list[str]:

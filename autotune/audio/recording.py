@@ -70,6 +70,8 @@ class Workload(Document):
     """Recordings that are transcribed for their texts alone, all at once; they have no arrival. Empty: nothing is."""
     hearing_sha256: str = ""
     """As ``sha256``, of ``hearing``; empty where that is."""
+    hot_words: tuple[str, ...] = ()
+    """Words that a SeacoParaformer listens for in every recording; empty: none."""
 
     @property
     def audio_s(self) -> float:

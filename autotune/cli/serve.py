@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -63,6 +64,8 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
     require_measured_vad(document)
     artifact = measured_artifact(document, model)
     punctuation = measured_punctuation(document)
+    if options.hot_words is None:
+        options = dataclasses.replace(options, hot_words=document.audio_profile.own_hot_words)
     graph = None if options.hot_words is None else hot_words_artifact(document, model)
     _tell(f"loading {document.model.id}")
     run_server(

@@ -36,6 +36,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "audio_profile.audio_s": "seconds of audio in the workload",
     "audio_profile.shards": "parts of like composition that it is cut into",
     "audio_profile.hearing_s": "seconds of audio by whose texts it was judged, untimed; 0: by those of the workload",
+    "audio_profile.hot_words": "hot words of every recording: these, or so many that were made up",
     "audio_profile.arrival": {
         "offline": "all recordings at once; latency counts from the start of the whole",
         "closed": "one recording after another; latency is per recording",

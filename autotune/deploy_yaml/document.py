@@ -14,6 +14,7 @@ from autotune.audio.profile import Arrival, Objective
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
+from autotune.hot_words import HotWords
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
@@ -117,6 +118,17 @@ class AudioRecord(Document):
     source: str | None
     sha256: str | None
     hearing_s: float = Field(default=0.0, ge=0)
+    hot_words: HotWords = Field(default=0, exclude_if=lambda value: not value)
+
+    @property
+    def own_hot_words(self) -> tuple[str, ...] | None:
+        """Hot words of every recording; empty where they were made up, since each brings its own; None: there are none.
+
+        What loads the deployment as it was measured loads these.
+        """
+        if not self.hot_words:
+            return None
+        return () if isinstance(self.hot_words, int) else self.hot_words
 
 
 class HardwareRecord(Document):

@@ -29,8 +29,9 @@ class EngineRequest:
     """The exported file; None for formats that run from the model directory."""
     punctuation: Path | None = None
     """The directory of the punctuation model, for FunASR's own path; None without one."""
-    hot_words: bool = False
-    """Whether batches may have hot words."""
+    hot_words: tuple[str, ...] | None = None
+    """Hot words of every request, which an engine that consumes waveforms is given here alone; None: batches have
+    none."""
     hot_words_artifact: Path | None = None
     """The exported file for them, the encoder of words beside it; None for formats that aren't exported."""
 
@@ -120,7 +121,8 @@ class Engine(Protocol):
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]]
     """Kind of device → every accepted key of ``deployment.provider_options`` with its values; none need be given."""
     TAKES_HOT_WORDS: ClassVar[bool]
-    """Whether it can run a model that ``takes_hot_words`` with them."""
+    """Whether it can run a model that ``takes_hot_words`` with them; if it consumes waveforms, with the same ones
+    always."""
     PINS_ITSELF: ClassVar[bool]
     """Whether the runtime carries ``deployment.pinning`` out itself; it must then see all CPUs while it loads."""
 

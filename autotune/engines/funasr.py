@@ -7,10 +7,11 @@ import copy
 import importlib.metadata
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from autotune.arrays import Float32
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
@@ -30,6 +31,8 @@ _BUILT_FROM = (
 class FunasrEngine:
     """``AutoModel(model, vad_model="silero-vad", ncpu=N)``, with ``punc_model`` where the deployment has punctuation.
 
+    Hot words are those that it is loaded with: ``generate`` takes one list for all that it is given.
+
     See ``Engine`` for ownership and thread-safety.
 
     Silero VAD cuts each waveform, FunASR batches its segments by ``batch_size_s`` (which it ignores on a CPU). Nothing
@@ -41,13 +44,14 @@ class FunasrEngine:
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {}
     NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = {}
     PROVIDER_OPTIONS: ClassVar[dict[str, dict[str, tuple[str, ...]]]] = {}
-    TAKES_HOT_WORDS: ClassVar[bool] = False
+    TAKES_HOT_WORDS: ClassVar[bool] = True
     PINS_ITSELF: ClassVar[bool] = False
 
     def __init__(self, request: EngineRequest, model: Any, facts: EngineFacts) -> None:
         self._request = request
         self._model = model
         self._facts = facts
+        self._hot_words = _hot_words_file(request.hot_words) if request.hot_words else None
 
     @classmethod
     def load(cls, request: EngineRequest) -> FunasrEngine:
@@ -119,6 +123,7 @@ class FunasrEngine:
             language=deployment.language,
             use_itn=deployment.text_norm == "withitn",
             **({} if self._model.punc_model is None else {"return_raw_text": True}),
+            **({} if self._hot_words is None else {"hotword": self._hot_words.name}),
         )
         if len(results) != len(given):
             raise TrialMismatch(
@@ -134,6 +139,17 @@ class FunasrEngine:
     def close(self) -> None:
         """Free the recognition and VAD models; idempotent. ``run`` raises RuntimeError afterwards."""
         self._model = None
+        if self._hot_words is not None:
+            self._hot_words.close()
+
+
+def _hot_words_file(words: Sequence[str]) -> IO[str]:
+    """A file of hot words as FunASR takes it, gone when it is closed: in a string, blanks would part a word."""
+    # In the encoding by which FunASR opens it, the locale's.
+    file = tempfile.NamedTemporaryFile("w", suffix=".txt")  # noqa: SIM115
+    file.write("\n".join(words))
+    file.flush()
+    return file
 
 
 def _punctuation_settings(folder: Path | None) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class OnnxRuntimeEngine:
         if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
             raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
         facts = _verified_facts(ort, session, deployment)
-        return cls(request, session, facts, _HotWordSessions.load(ort, request) if request.hot_words else None)
+        return cls(request, session, facts, None if request.hot_words is None else _HotWordSessions.load(ort, request))
 
     def twin(self) -> OnnxRuntimeEngine:
         """Another instance; it shares the session if that has no threads of its own and runs on the caller's.
@@ -301,12 +301,12 @@ def _verify_signature(session: Any, request: EngineRequest) -> None:
     if not fits:
         raise ModelError(
             f"{request.artifact} must be of graph {request.deployment.graph}, but it gives {', '.join(outputs)}. "
-            f"Export the model again: autotune export --model {request.model.path}"
+            f"Export the model again: autotune export --model {request.model.spec}"
         )
     if got != expected:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} of a {request.model.architecture}, "
-            f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.path}"
+            f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.spec}"
         )
 
 

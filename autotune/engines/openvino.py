@@ -228,7 +228,7 @@ def _verify_signature(model: Any, request: EngineRequest) -> None:
         raise ModelError(
             f"{request.artifact} must have the inputs {', '.join(expected)} and the outputs of graph "
             f"{request.deployment.graph}, but has {', '.join(got)} and {', '.join(outputs)}. "
-            f"Export the model again: autotune export --model {request.model.path}"
+            f"Export the model again: autotune export --model {request.model.spec}"
         )
 
 
@@ -285,7 +285,7 @@ def verify_products(facts: EngineFacts, model: Any, request: EngineRequest) -> N
     if not quantized_products:
         raise ModelError(
             f"{request.artifact} must hold quantised matrix products, but has none. "
-            f"Export the model again: autotune export --model {request.model.path}"
+            f"Export the model again: autotune export --model {request.model.spec}"
         )
     if in_8_bits < quantized_products:
         precisions = ", ".join(f"{count} in {name}" for name, count in got.items())

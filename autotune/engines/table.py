@@ -46,7 +46,7 @@ def load_engine(request: EngineRequest) -> Engine:
     """
     cls = engine_class(request.deployment.engine)
     check_options(cls, request)
-    if request.hot_words:
+    if request.hot_words is not None:
         check_hot_words(cls.name, request.model)
     engine = cls.load(request)
     # In a thread that ends: one that stays keeps OpenMP's workers of its own beside those of the thread that runs the

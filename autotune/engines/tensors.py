@@ -151,7 +151,7 @@ def artifact_of(request: EngineRequest) -> str:
     if request.artifact is None or not request.artifact.is_file():
         raise ModelError(
             f"Engine {request.deployment.engine} must be given an exported {request.deployment.format} file, "
-            f"but got {request.artifact}. Run: autotune export --model {request.model.path}"
+            f"but got {request.artifact}. Run: autotune export --model {request.model.spec}"
         )
     return str(request.artifact)
 

@@ -60,7 +60,7 @@ class TorchEngine:
         set_threads(torch, request.deployment)
         module = cls.open_module(torch, request, device)
         facts = torch_facts(torch, device_of_module(module, device))
-        hot_words = cls.open_hot_words(request, device) if request.hot_words else None
+        hot_words = None if request.hot_words is None else cls.open_hot_words(request, device)
         return cls(request, cls.optimized(torch, module, request), device, facts, hot_words)
 
     @classmethod

@@ -50,7 +50,8 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     Args:
         path: the file that ``autotune`` wrote.
         model: where the model lies now, if not where it was measured; its digest must be that of the file.
-        hot_words: whether ``transcribe`` may be given ``hotwords``: a second graph is exported and loaded for them.
+        hot_words: whether ``transcribe`` may be given ``hotwords``: a second graph is exported and loaded for them. A
+            deployment that was measured with hot words has them, and may be given more.
 
     Raises:
         DocumentError: the file is not a deployment file, or its model or engine takes no hot words.
@@ -62,13 +63,15 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     info = measured_model(document, model)
     require_measured_vad(document)
     artifact = measured_artifact(document, info)
-    graph = hot_words_artifact(document, info) if hot_words else None
+    words = () if hot_words else None
+    words = document.audio_profile.own_hot_words or words
+    graph = None if words is None else hot_words_artifact(document, info)
     return Recognizer.load(
         document.deployment,
         ModelDirectory.open(Path(info.path)),
         Path(artifact.path) if artifact else None,
         measured_punctuation(document),
-        hot_words=hot_words,
+        hot_words=words,
         hot_words_artifact=Path(graph.path) if graph else None,
     )
 

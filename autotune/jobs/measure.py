@@ -15,7 +15,7 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
 from autotune.jobs.load_model import measured_artifact, measured_model, require_measured_vad
 from autotune.jobs.options import MeasureOptions
-from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import installed_packages
 from autotune.models import Artifact, ModelInfo
@@ -130,7 +130,9 @@ class _MeasureSetup:
         reporter.working("looking for the model")
         model = measured_model(document, options.model)
         profile = recorded_profile(files[0], options)
-        workload = draw_hearing(recorded_workload(files[0], profile, options, reporter, exact=exact), profile, model)
+        workload = recorded_workload(files[0], profile, options, reporter, exact=exact)
+        hot_words = hot_words_of(profile, model, workload.seed)
+        workload = draw_hearing(workload, profile, model).model_copy(update={"hot_words": hot_words})
         artifacts = _artifacts(files, model, reporter)
         request = reference_request(model, workload, hardware, ["cpu"], document.deployment)
         baseline = document.baseline.deployment
@@ -181,7 +183,9 @@ def recorded_profile(file: MeasuredFile, options: MeasureOptions) -> AudioProfil
             f"{file.path} was recorded on the audio profile {recorded.name!r}, which is not built in. Pass its file "
             "with --audio-profile."
         )
-    return load_profile(options.audio_profile or recorded.name)
+    profile = load_profile(options.audio_profile or recorded.name)
+    hot_words = recorded.hot_words if options.hot_words is None else options.hot_words
+    return profile.model_copy(update={"hot_words": hot_words})
 
 
 def recorded_workload(

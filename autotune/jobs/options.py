@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from autotune.errors import DocumentError
+from autotune.hot_words import read_hot_words
 from autotune.options import (
     AUDIO_PROFILE,
     CHANNEL,
@@ -45,6 +46,15 @@ class TuneOptions:
     ] = None
     """Inverse text normalisation; None: nothing was asked."""
     channel: Annotated[Channel, CHANNEL] = "mix"
+    hot_words: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            "Words that a SeacoParaformer listens for in every recording, as words between blanks or a file with one a "
+            "line. Default: as the audio profile says, else none.",
+            "--hotwords",
+            read_hot_words,
+        ),
+    ] = None
     trials: Annotated[int | None, Option("Deployments to measure, baselines included. Default: by --effort.")] = None
     timeout_s: Annotated[
         float | None, Option("Time limit for all trials, such as 90s, 20m or 2h.", "--timeout", parse_duration)
@@ -146,6 +156,14 @@ class MeasureOptions:
         Path | None, Option("Your own audio, if the first file was recorded on it: the same path as then.")
     ] = None
     channel: Annotated[Channel, CHANNEL] = "mix"
+    hot_words: Annotated[
+        tuple[str, ...] | None,
+        Option(
+            'Hot words in place of those that the first file was recorded with, as for tune; "": none.',
+            "--hotwords",
+            read_hot_words,
+        ),
+    ] = None
     service_times: Annotated[
         bool, Option("Time the parts of one file's deployment, batches by rows and length, and keep them in the file.")
     ] = False

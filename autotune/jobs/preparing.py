@@ -10,15 +10,18 @@ from autotune.accuracy import Judge
 from autotune.audio import AudioProfile, Workload, build_workload, with_hearing, workload_from_audio
 from autotune.baselines import compared
 from autotune.deployment import Deployment
+from autotune.engines import check_hot_words
 from autotune.errors import TrialError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile
 from autotune.measure import ReferenceRequest, baseline_texts, reference_texts
+from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo
 from autotune.options import Channel
+from autotune.recognizer import made_up_hot_words
 from autotune.reporting import Reporter, progress
 
-__all__ = ["HOPELESS", "draw_hearing", "draw_workload", "judge_of", "reference_request"]
+__all__ = ["HOPELESS", "draw_hearing", "draw_workload", "hot_words_of", "judge_of", "reference_request"]
 
 HOPELESS = 0.5
 """Error rate of the reference above which a loss of accuracy says little about the deployment."""
@@ -82,6 +85,20 @@ def draw_hearing(workload: Workload, profile: AudioProfile, model: ModelInfo) ->
         AudioError: the cache can't be written.
     """
     return workload if model.weights == "random" else with_hearing(workload, profile, cache_dir() / "workloads")
+
+
+def hot_words_of(profile: AudioProfile, model: ModelInfo, seed: int) -> tuple[str, ...]:
+    """The hot words with which the profile's recordings are transcribed, made up by ``seed`` if it only has a number.
+
+    Raises:
+        DocumentError: the model takes none, or none can be made up.
+    """
+    if not profile.hot_words:
+        return ()
+    directory = ModelDirectory.open(Path(model.path))
+    check_hot_words("onnxruntime", directory)
+    words = profile.hot_words
+    return made_up_hot_words(directory, words, seed) if isinstance(words, int) else words
 
 
 def reference_request(

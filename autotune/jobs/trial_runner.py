@@ -11,9 +11,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from autotune.accuracy import Accuracy, Judge
 from autotune.audio import Recording, Shard, Workload
@@ -189,12 +189,8 @@ class TrialRunner:
         recordings = subject.workload.judged
         if self._has_texts(deployment):
             return judge.assess_baseline({recording.id for recording in recordings})
-        artifact = self.artifact_of(deployment)
         request = HearingRequest(
-            deployment=deployment,
-            model_path=subject.model.path,
-            artifact_path=artifact.path if artifact else None,
-            punctuation_path=self._punctuation_of(deployment),
+            **self._loaded_from(deployment),
             recordings=recordings,
             together=True,
         )
@@ -217,12 +213,8 @@ class TrialRunner:
     ) -> Measurement:
         subject = self._subject
         has_texts = self._has_texts(deployment)
-        artifact = self.artifact_of(deployment)
         request = TrialRequest(
-            deployment=deployment,
-            model_path=subject.model.path,
-            artifact_path=artifact.path if artifact else None,
-            punctuation_path=self._punctuation_of(deployment),
+            **self._loaded_from(deployment),
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
             together=len(shards) if subject.workload.arrival == "offline" else 1,
@@ -298,19 +290,34 @@ class TrialRunner:
             return None
         return judge.assess(measurement.texts, recordings)
 
+    def _loaded_from(self, deployment: Deployment) -> dict[str, Any]:
+        """The fields of a ``ModelRequest``, with everything exported; raises what exporting raises."""
+        artifact, words = self.artifact_of(deployment), self._subject.workload.hot_words
+        graph = None
+        if words and deployment.artifact is not None:
+            graph = self._exported(replace(deployment.artifact, hot_words=True), deployment.device)
+        return {
+            "deployment": deployment,
+            "model_path": self._subject.model.path,
+            "artifact_path": artifact.path if artifact else None,
+            "punctuation_path": self._punctuation_of(deployment),
+            "hot_words": words,
+            "hot_words_path": graph.path if graph else None,
+        }
+
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
         """The deployment's artifact, exported if need be; a failed export is not tried again."""
-        spec = deployment.artifact
-        if spec is None:
-            return None
-        key = (spec, deployment.device.partition(":")[0])
+        return None if deployment.artifact is None else self._exported(deployment.artifact, deployment.device)
+
+    def _exported(self, spec: ArtifactSpec, device: str) -> Artifact:
+        key = (spec, device.partition(":")[0])
         if key in self._failed:
             raise self._failed[key]
         try:
             artifact, cached = ensure_artifact(
                 self._subject.model,
                 spec,
-                device=deployment.device,
+                device=device,
                 # Reported first: reading the audio of a calibration takes seconds as well.
                 on_event=progress(self._reporter, f"exporting {spec.label}"),
                 calibration=self._calibrated() if spec.calibrated else None,

@@ -179,6 +179,7 @@ def _proven(
     held = tuple(held_back(result, comparison))
     record = TuneRecord(
         model=job.model,
+        profile=job.profile,
         workload=job.workload,
         hardware=job.hardware,
         goal=job.goal,

@@ -19,8 +19,16 @@ from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, private_directory, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.parts import timed_shapes
-from autotune.jobs.preparing import draw_hearing, draw_workload, judge_of, reference_request
+from autotune.jobs.parts import (
+    timed_shapes,
+)
+from autotune.jobs.preparing import (
+    draw_hearing,
+    draw_workload,
+    hot_words_of,
+    judge_of,
+    reference_request,
+)
 from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.jobs.vad_beside import vad_beside
@@ -39,7 +47,7 @@ from autotune.space.document import SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import core_counts, resolve
-from autotune.space.restricting import fit_architecture, restrict, with_punctuation
+from autotune.space.restricting import fit_architecture, restrict, with_hot_words, with_punctuation
 from autotune.space.targets import find_target
 from autotune.study.budget import EFFORTS, Budget, Effort
 from autotune.study.goal import OBJECTIVES, Goal
@@ -97,8 +105,9 @@ class Job:
             "devices": list(self.devices),
             "texts": self.judge.sha256 if self.judge else None,
         }
-        # Left out where nothing is judged or asked: such studies go on from before there was a hearing, or a choice.
+        # Left out where nothing is judged or asked: such studies go on from before there was such a thing.
         identity |= {"hearing": self.workload.hearing_sha256} if self.judge else {}
+        identity |= {"hot_words": list(self.workload.hot_words)} if self.workload.hot_words else {}
         return identity | ({"prompts": self.prompts} if self.prompts else {})
 
     @cached_property
@@ -139,6 +148,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     """
     check_writable(options.out)
     effort, profile = _effort(options), load_profile(options.audio_profile)
+    if options.hot_words is not None:
+        profile = profile.model_copy(update={"hot_words": options.hot_words})
     goal = _goal(options, profile)
     hardware = probe_hardware()
     devices = options.devices or (("cpu", "cuda:0") if hardware.gpus else ("cpu",))
@@ -152,12 +163,17 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     reporter.note(hardware.describe())
     model = _model(options, reporter)
     check_model_has(model, prompts)
+    hot_words = hot_words_of(profile, model, options.seed)
     vad_model = vad_model or _vad_beside(model, reporter)
     given = tuple(ModelDirectory.open(Path(model.path)).given)
     space = fit_architecture(task.space(loaded, vad_model, given), target, model.architecture)
+    if hot_words:
+        reporter.note(f"{len(hot_words)} hot words in every recording, for FunASR's default as well")
+        space = with_hot_words(space, target)
     punctuation = _punctuation(options, target, reporter)
     if punctuation is not None:
-        space = with_punctuation(space, punctuation.stage("onnx-fp32", threads=1))
+        stage = punctuation.stage("onnx-fp32", threads=1)
+        space = fit_architecture(with_punctuation(space, stage, target), target, model.architecture)
     workload = draw_workload(
         profile,
         options.audio,
@@ -167,7 +183,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         recordings_per_shard=effort.recordings_per_shard,
         channel=options.channel,
     )
-    workload = draw_hearing(workload, profile, model)
+    workload = draw_hearing(workload, profile, model).model_copy(update={"hot_words": hot_words})
     baselines = _baselines(task, next(iter(given), None), punctuation)
     prompted = next(iter(space.experts()), baselines[0])
     judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
@@ -313,7 +329,7 @@ def _vad_model(options: TuneOptions) -> str | None:
 
 
 def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
-    path = vad_beside(Path(model.path))
+    path = vad_beside(Path(model.directory))
     if path is None:
         return None
     reporter.note(f"An FSMN-VAD lies beside the model, {path}: cutting by it is searched as well.")
@@ -324,9 +340,9 @@ def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> Pu
     """The punctuation model, exported already: whether that works must not be found out by trials."""
     if options.punc_model is None:
         return None
-    if target.backends:
+    if not target.punctuates:
         raise DocumentError(
-            f"--punc-model must go with --target autotune, but got {target.name}: punctuation can't be rendered for it."
+            f"--punc-model must go with a target that punctuates by it, but {target.name} ({target.runs}) doesn't."
         )
     on_event = progress(reporter, "preparing the punctuation model")
     model = resolve_punctuation(options.punc_model, on_event=on_event)

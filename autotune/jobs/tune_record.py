@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from autotune.accuracy import Verdict
-from autotune.audio import Workload
+from autotune.audio import AudioProfile, Workload
 from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,
@@ -27,7 +27,12 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.jobs.load_model import vad_sha256
+from autotune.hot_words import (
+    HotWords,
+)
+from autotune.jobs.load_model import (
+    vad_sha256,
+)
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
@@ -57,6 +62,7 @@ class TuneRecord:
 
     goal: Goal
     model: ModelInfo
+    profile: AudioProfile
     workload: Workload
     hardware: HardwareProfile
     comparison: Comparison
@@ -77,7 +83,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
         reason=reason(comparison, record.held_back, record.goal.objective),
         goal=GoalRecord.of(record.goal),
         model=record.model,
-        audio_profile=_audio(record.workload),
+        audio_profile=_audio(record.workload, record.profile.hot_words),
         hardware=HardwareRecord.of(record.hardware),
         deployment=winner.deployment,
         measurement=_measurement(winner, comparison.blocks),
@@ -96,7 +102,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
     )
 
 
-def _audio(workload: Workload) -> AudioRecord:
+def _audio(workload: Workload, hot_words: HotWords) -> AudioRecord:
     return AudioRecord(
         name=workload.profile,
         seed=workload.seed,
@@ -107,6 +113,7 @@ def _audio(workload: Workload) -> AudioRecord:
         source=workload.source,
         sha256=workload.sha256,
         hearing_s=sum(recording.audio_s for recording in workload.hearing),
+        hot_words=hot_words,
     )
 
 

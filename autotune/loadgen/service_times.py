@@ -9,9 +9,16 @@ from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_dep
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.jobs.load_model import measured_artifact, measured_model, measured_punctuation, require_measured_vad
+from autotune.jobs.load_model import (
+    hot_words_artifact,
+    measured_artifact,
+    measured_model,
+    measured_punctuation,
+    require_measured_vad,
+)
 from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
+from autotune.jobs.preparing import hot_words_of
 from autotune.loadgen.server_times import measure_server
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.plan.sizing import carried_by
@@ -54,11 +61,15 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
     workload = recorded_workload(file, profile, options, reporter, exact=True)
     artifact = measured_artifact(document, model, on_event=progress(reporter, f"artifact of {path}"))
     punctuation = measured_punctuation(document)
+    hot_words = hot_words_of(profile, model, workload.seed)
+    graph = hot_words_artifact(document, model) if hot_words else None
     request = ServiceRequest(
         deployment=document.deployment,
         model_path=model.path,
         artifact_path=None if artifact is None else artifact.path,
         punctuation_path=None if punctuation is None else str(punctuation),
+        hot_words=hot_words,
+        hot_words_path=None if graph is None else graph.path,
         recordings=tuple(recording for shard in workload.shards for recording in shard.recordings),
     )
 

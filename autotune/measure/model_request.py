@@ -29,11 +29,15 @@ class ModelRequest(Document):
     """The exported file; null for formats that run from the model directory."""
     punctuation_path: str | None = None
     """What the deployment's punctuation is loaded from; null without one."""
+    hot_words: tuple[str, ...] = ()
+    """Hot words of every recording; empty: the model is loaded without its branch for them."""
+    hot_words_path: str | None = None
+    """The exported file for them; null for formats that run from the model directory, and without hot words."""
 
     def for_child(self) -> dict[str, Any]:
         """The request as JSON values; relative paths count from this process's directory, a child has another."""
         payload = self.model_dump(mode="json")
-        for key in ("model_path", "artifact_path", "punctuation_path"):
+        for key in ("model_path", "artifact_path", "punctuation_path", "hot_words_path"):
             if payload[key] is not None:
                 payload[key] = str(Path(payload[key]).absolute())
         return payload
@@ -43,9 +47,16 @@ class ModelRequest(Document):
         from autotune.model_directory import ModelDirectory
         from autotune.recognizer import Recognizer
 
-        artifact = None if self.artifact_path is None else Path(self.artifact_path)
-        punctuation = None if self.punctuation_path is None else Path(self.punctuation_path)
-        return Recognizer.load(self.deployment, ModelDirectory.open(Path(self.model_path)), artifact, punctuation)
+        named = (self.artifact_path, self.punctuation_path, self.hot_words_path)
+        artifact, punctuation, hot_words = (None if path is None else Path(path) for path in named)
+        return Recognizer.load(
+            self.deployment,
+            ModelDirectory.open(Path(self.model_path)),
+            artifact,
+            punctuation,
+            hot_words=self.hot_words or None,
+            hot_words_artifact=hot_words,
+        )
 
     @property
     def threads(self) -> int | None:

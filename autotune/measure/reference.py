@@ -84,6 +84,7 @@ def _texts(request: ReferenceRequest, recipe: str, on_event: OnEvent | None) -> 
             artifact_path=None if given is None else str(given[1]),
             recordings=request.recordings,
             by_turns=recipe == "turns",
+            hot_words=request.workload.hot_words,
         ),
         request.hardware,
         model_bytes=_BYTES_PER_PARAMETER * request.model.parameters,
@@ -113,6 +114,8 @@ def _key(request: ReferenceRequest, recipe: str) -> str:
         # The kind of device alone: the number of a GPU says nothing of the texts.
         request.device.partition(":")[0],
     ]
+    # Left out where there are none: texts that were kept before there were any are still used.
+    parts += [list(request.workload.hot_words)] if request.workload.hot_words else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 

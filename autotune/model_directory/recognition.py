@@ -92,7 +92,8 @@ class ModelDirectory:
     path: Path
     architecture: Architecture
     weights_path: Path
-    """``model.pt``, or of a directory without it the ONNX file that others are compared with."""
+    """``model.pt``, or the file that was named in its place; of a directory without them the ONNX file that others are
+    compared with."""
     config: dict[str, Any]
     """``config.yaml`` as parsed."""
     frontend: FrontendConfig
@@ -102,6 +103,13 @@ class ModelDirectory:
     """sentencepiece model (SentencepiecesTokenizer)."""
     given: dict[Given, Path] = field(default_factory=dict)
     """The ONNX files of a directory without ``model.pt``, fp32 first; empty where there is a ``model.pt``."""
+    weights_named: bool = False
+    """Whether it was opened by the file of its weights."""
+
+    @property
+    def spec(self) -> Path:
+        """What ``open`` takes for the same model."""
+        return self.weights_path if self.weights_named else self.path
 
     @property
     def gives_times(self) -> bool:
@@ -134,12 +142,18 @@ class ModelDirectory:
     def open(cls, path: Path) -> ModelDirectory:
         """Read ``config.yaml`` (and ``configuration.json`` for file names) of a FunASR model directory.
 
+        Args:
+            path: the directory, or a file of weights in it, such as ``model.pt.avg10`` that training leaves.
+
         Raises:
             ModelError: not a directory, a file is missing, the class is unsupported, or the front end is.
         """
-        path = Path(path).resolve()
+        # By its own name: a hub's cache holds links to files that lie elsewhere.
+        chosen = Path(path).name if Path(path).is_file() else None
+        path = (Path(path) if chosen is None else Path(path).parent).resolve()
         if not path.is_dir():
-            raise ModelError(f"The model must be a directory, but {path} is not one.")
+            raise ModelError(f"The model must be a directory, or a file of weights in one, but {path} is neither.")
+        _check_not_deepspeeds(path)
         config_path = path / "config.yaml"
         if not config_path.is_file():
             raise ModelError(
@@ -156,19 +170,7 @@ class ModelDirectory:
         if architecture not in SUPPORTED_ARCHITECTURES:
             raise ModelError(_unsupported(config, config_path))
         _check_parts(config, config_path)
-        named = named_files(path)
-        weights = named.get("init_param") or path / "model.pt"
-        given = {} if weights.is_file() and weights.suffix != ".onnx" else _given_files(path)
-        if not given and not weights.is_file():
-            if weights.is_dir():
-                raise ModelError(
-                    f"{weights} must be a file, but is a directory, as DeepSpeed writes. Make a model.pt of it with "
-                    "DeepSpeed's zero_to_fp32.py."
-                )
-            raise ModelError(
-                f"A FunASR model directory must hold its weights, but {weights} is missing, and so are "
-                f"{' and '.join(_GIVEN_FILES.values())}."
-            )
+        weights, given = _weights(path, chosen)
         tokens, bpe = _tokenizer_files(path, config)
         return cls(
             path=path,
@@ -179,6 +181,7 @@ class ModelDirectory:
             tokens_path=tokens,
             bpe_path=bpe,
             given=given,
+            weights_named=chosen is not None,
         )
 
     @property
@@ -190,6 +193,37 @@ class ModelDirectory:
                 "alone. Use an engine for ONNX files: onnxruntime or openvino."
             )
         return self.weights_path
+
+
+def _weights(path: Path, chosen: str | None) -> tuple[Path, dict[Given, Path]]:
+    """The weights for PyTorch, or else the ONNX files; ``chosen`` is the name of a file that the user picked."""
+    if chosen is not None:
+        if ".pt" not in chosen:
+            raise ModelError(f"A model's weights must be a file such as model.pt or model.pt.avg10, but got {chosen}.")
+        return path / chosen, {}
+    weights = named_files(path).get("init_param") or path / "model.pt"
+    given = {} if weights.is_file() and weights.suffix != ".onnx" else _given_files(path)
+    if given or weights.is_file():
+        return weights, given
+    _check_not_deepspeeds(weights)
+    left = sorted(file for file in path.glob("model.pt.*") if file.is_file())
+    names = ", ".join(file.name for file in left)
+    raise ModelError(
+        f"A FunASR model directory must hold its weights, but {weights} is missing, and so are "
+        f"{' and '.join(_GIVEN_FILES.values())}."
+        + (f" Training left {names}: name the one that is meant, such as --model {left[0]}." if left else "")
+    )
+
+
+def _check_not_deepspeeds(path: Path) -> None:
+    """Raise ModelError for a directory in which DeepSpeed keeps weights, which FunASR itself can't load."""
+    file = path / "mp_rank_00_model_states.pt"
+    if path.is_dir() and path.name.startswith("model.pt") and not (path / "config.yaml").is_file():
+        raise ModelError(
+            f"{path} must be a file, but is a directory, as DeepSpeed writes. Make a file beside it with DeepSpeed's "
+            f'zero_to_fp32.py, or, of ZeRO 1 and 2, of the entry "module" of {file.name}, and name it: '
+            f"--model {path}.plain."
+        )
 
 
 def _given_files(path: Path) -> dict[Given, Path]:

@@ -56,7 +56,7 @@ class ModelInfo(Document):
     id: str
     """The model as it was named: a hub id, ``random:PRESET``, or the directory's path."""
     path: str
-    """Absolute path of the model directory."""
+    """Absolute path of the model directory, or of the file of weights in it that was named."""
     architecture: Architecture
     parameters: int = Field(ge=1)
     weights: WeightsName
@@ -65,13 +65,20 @@ class ModelInfo(Document):
     revision: str | None
     """Revision of the hub; None for other origins."""
 
+    @property
+    def directory(self) -> str:
+        """Absolute path of the model directory, which need not be on this machine."""
+        path = Path(self.path)
+        named = path.is_file() or (not path.exists() and ".pt" in path.suffixes)
+        return str(path.parent if named else path)
+
 
 def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEvent | None = None) -> ModelInfo:
     """Find, make or download the model that ``spec`` names, and check it: every weight there, none too many.
 
     Args:
-        spec: a FunASR model directory, ``random:PRESET``, ``embedded``, a hub id or alias of FunASR; None is
-            ``DEFAULT_MODEL``.
+        spec: a FunASR model directory, a file of weights in one, ``random:PRESET``, ``embedded``, a hub id or alias of
+            FunASR; None is ``DEFAULT_MODEL``.
         run: runs the tasks that need torch.
         on_event: gets their progress.
 
@@ -87,7 +94,7 @@ def resolve_model(spec: str | None, *, run: RunTask = run_task, on_event: OnEven
     path = Path(spec).expanduser()
     if path.exists():
         model = ModelDirectory.open(path)
-        return _checked(str(model.path), model, None, run, on_event)
+        return _checked(str(model.spec), model, None, run, on_event)
     if not re.fullmatch(r"[\w.+-]+(/[\w.+-]+)?", spec):
         raise ModelError(f"The model must be a directory, a hub id or random:PRESET, but {spec!r} is none of them.")
     if spec in PRESETS and spec not in SUPPORTED_ALIASES:
@@ -162,13 +169,13 @@ def _checked(
         sha256 = model_sha256(model)
         parameters = _remembered(sha256)
         if parameters is None:
-            parameters = int(_run(run, "inspect_task", {"path": str(model.path)}, on_event)["parameters"])
+            parameters = int(_run(run, "inspect_task", {"path": str(model.spec)}, on_event)["parameters"])
     except OSError as error:
         raise ModelError(f"The files of the model must be readable, but: {error} ({model.path}).") from error
     _remember(sha256, parameters)
     return ModelInfo(
         id=name,
-        path=str(model.path),
+        path=str(model.spec),
         architecture=model.architecture,
         parameters=parameters,
         weights=_weights(model),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import random
 import re
 from functools import lru_cache
-from typing import Any
 
 from autotune.engines import HotWordIds
-from autotune.errors import ModelError
-from autotune.model_directory import ModelDirectory
+from autotune.errors import DocumentError, ModelError
+from autotune.model_directory import ModelDirectory, read_tokens
 
-__all__ = ["HotWordTokens"]
+__all__ = ["HotWordTokens", "made_up_hot_words"]
 
 _CHINESE = re.compile(r"[\u4E00-\u9FA50-9]+")
 _UNKNOWN = "<unk>"
@@ -23,9 +22,7 @@ class HotWordTokens:
     def __init__(self, model: ModelDirectory) -> None:
         """Read the vocabulary, and ``seg_dict`` beside ``am.mvn`` if there is one. Raises ModelError."""
         assert model.tokens_path is not None
-        text = model.tokens_path.read_text(encoding="utf-8")
-        tokens: list[Any] = json.loads(text) if model.tokens_path.suffix == ".json" else text.splitlines()
-        self._ids = {str(token): place for place, token in enumerate(tokens)}
+        self._ids = {token: place for place, token in enumerate(read_tokens(model.tokens_path))}
         conf = model.config.get("model_conf") or {}
         self._sentence_start = (int(conf.get("sos", 1)),)
         self._pieces = _read_pieces(model)
@@ -51,6 +48,28 @@ class HotWordTokens:
         if not _CHINESE.fullmatch(part):
             return [_UNKNOWN]
         return [token for character in part for token in self._pieces.get(character, [_UNKNOWN])]
+
+
+def made_up_hot_words(model: ModelDirectory, count: int, seed: int) -> tuple[str, ...]:
+    """``count`` distinct hot words, each of two to four of the model's Chinese characters, as names have.
+
+    Raises:
+        DocumentError: the model has too few such characters.
+    """
+    assert model.tokens_path is not None
+    characters = [
+        token for token in read_tokens(model.tokens_path) if len(token) == 1 and "\u4e00" <= token <= "\u9fa5"
+    ]
+    if len(characters) ** 2 < 2 * count:
+        raise DocumentError(
+            f"The {count} hot words of an audio profile must be made of the model's Chinese characters, but "
+            f"{model.tokens_path} has {len(characters)}. Give the words themselves (--hotwords)."
+        )
+    generator = random.Random(seed)
+    words: dict[str, None] = {}
+    while len(words) < count:
+        words["".join(generator.choice(characters) for _ in range(generator.randint(2, 4)))] = None
+    return tuple(words)
 
 
 def _read_pieces(model: ModelDirectory) -> dict[str, list[str]] | None:

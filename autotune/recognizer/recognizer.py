@@ -64,14 +64,15 @@ class Recognizer:
         engines: Sequence[Engine],
         punctuation: Path | None = None,
         *,
-        hot_words: bool = False,
+        hot_words: Sequence[str] | None = None,
     ) -> None:
         self.deployment = deployment
         self.model = model
         self._engines = list(engines)
         waveforms = engines[0].consumes == "waveforms"
         self._decoder = None if waveforms else decoder_for(model)
-        self._hot_words = HotWordTokens(model) if hot_words else None
+        self._hot_words = None if waveforms or hot_words is None else HotWordTokens(model)
+        self._own_hot_words = checked_hot_words(hot_words or ())
         self._multiple = max(1, round(deployment.batch.pad_to_s / model.frontend.frame_s))
         own_stage = deployment.punctuation is not None and not waveforms
         self._stats = Stats(punctuation=own_stage)
@@ -98,7 +99,7 @@ class Recognizer:
         artifact: Path | None = None,
         punctuation: Path | None = None,
         *,
-        hot_words: bool = False,
+        hot_words: Sequence[str] | None = None,
         hot_words_artifact: Path | None = None,
     ) -> Self:
         """Load every instance's engine, on its own CPUs if they are pinned, and verify it; and what punctuates.
@@ -111,7 +112,8 @@ class Recognizer:
             artifact: the exported file; None for formats that run from the model directory.
             punctuation: the directory of the exported punctuation model, of the model itself for FunASR's own path;
                 None where texts aren't punctuated.
-            hot_words: whether requests may have hot words, which takes the memory of a second network.
+            hot_words: those that every request has beside its own, which takes the memory of a second network; None:
+                requests may have none. FunASR's own path takes these alone.
             hot_words_artifact: the exported file for them; None for formats that run from the model directory.
         """
         request = EngineRequest(
@@ -119,7 +121,7 @@ class Recognizer:
             model=model,
             artifact=artifact,
             punctuation=punctuation,
-            hot_words=hot_words,
+            hot_words=None if hot_words is None else checked_hot_words(hot_words),
             hot_words_artifact=hot_words_artifact,
         )
         engines: list[Engine] = []
@@ -375,11 +377,14 @@ class Recognizer:
 
     def _hot_words_of(self, jobs: Sequence[SegmentJob]) -> tuple[HotWordIds, ...]:
         """The hot words of each row; empty where no row has any."""
-        if self._hot_words is None or not any(job.asked.hot_words for job in jobs):
+        own = self._own_hot_words
+        if self._hot_words is None or not (own or any(job.asked.hot_words for job in jobs)):
             return ()
-        return tuple(self._hot_words.ids(job.asked.hot_words) for job in jobs)
+        return tuple(self._hot_words.ids(tuple(dict.fromkeys((*own, *job.asked.hot_words)))) for job in jobs)
 
     def _check(self, asked: Asked) -> None:
+        if asked.hot_words and self._decoder is None:
+            raise DocumentError("A request's hot words must be for autotune's own recognizer; FunASR's has one list.")
         if asked.hot_words and self._hot_words is None:
             raise DocumentError(
                 "Hot words must be of a recognizer that was loaded with hot_words, but this one wasn't: "

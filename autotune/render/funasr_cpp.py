@@ -7,30 +7,40 @@ Read from FunASR 3c58cb56: ``runtime/websocket/bin/`` and ``runtime/http/bin/`` 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.render.rendering import Flags, flag_words, refuse_lost
-from autotune.render.serving import model_directory
+from autotune.render.serving import model_directory, punctuation_directory
 from autotune.space.capabilities import ARCHITECTURE
 from autotune.space.targets import TARGETS
 
 __all__ = [
+    "HOT_WORDS_FILE",
+    "HotWordsFile",
     "check_expressible",
     "check_model_dir",
     "cut_note",
     "gpu_flags",
+    "hot_words_file",
     "hot_words_note",
     "io_threads",
     "model_file_note",
+    "punctuation_flags",
     "quantize",
     "svs_note",
     "thread_flags",
+    "unmeasured_note",
 ]
 
 CONNECTIONS_PER_IO_THREAD = 16
 """Decoder threads that one network thread serves, as in FunASR's ``run_server.sh``."""
+
+HOT_WORDS_FILE, FST_WEIGHT = "hotwords.txt", 20
+"""A word without a weight is skipped. The weight (20 is FunASR's example) is of the language model, which isn't run."""
 
 SENSEVOICE_MARK = "SenseVoiceSmall"
 """The servers take a model for SenseVoice if its directory's *path* holds this, else for Paraformer."""
@@ -128,10 +138,74 @@ def cut_note(deployment: Deployment) -> str:
     return "Recordings are not cut, so a long one needs memory for its whole length."
 
 
+def punctuation_flags(document: DeploymentFile, punc_dir: str | None) -> Flags:
+    """Flags of the measured punctuation model; none without one.
+
+    Args:
+        document: what was measured.
+        punc_dir: its directory as the server sees it; None for where it was measured.
+
+    Raises:
+        DocumentError: a directory that wasn't measured, or random weights, which the server can't make.
+    """
+    stage = document.deployment.punctuation
+    if stage is None:
+        if punc_dir is not None:
+            raise DocumentError(f"punc_dir must be left out, since no punctuation was measured, but got {punc_dir!r}.")
+        return []
+    directory = punc_dir or str(punctuation_directory(document))
+    return [("--punc-dir", directory), ("--punc-quant", "true" if stage.format == "onnx-int8" else "false")]
+
+
+@dataclass(frozen=True)
+class HotWordsFile:
+    """The measured hot words as the C++ servers take them."""
+
+    path: str
+    """Value of ``--hotword``; empty without words."""
+    files: dict[str, str]
+    before: list[str]
+    """Lines of the start script: the server goes on without a file that it can't read."""
+
+
+def hot_words_file(document: DeploymentFile, path: str) -> HotWordsFile:
+    """The file of hot words, and what must hold of it.
+
+    Args:
+        document: what was measured.
+        path: where the server will find it.
+
+    Raises:
+        DocumentError: the server would part a word.
+    """
+    words = document.audio_profile.own_hot_words
+    if not words:
+        return HotWordsFile("", {}, [])
+    parted = [word for word in words if " " in word]
+    if parted:
+        raise DocumentError(
+            f"FunASR's C++ servers cannot express: hot words with blanks ({', '.join(parted[:3])}), which they part."
+        )
+    name = shlex.quote(path)
+    before = [f'if [ ! -r {name} ]; then echo {name} "must hold the hot words." >&2; exit 1; fi']
+    text = "".join(f"{word} {FST_WEIGHT}\n" for word in words)
+    return HotWordsFile(path, {HOT_WORDS_FILE: text}, before)
+
+
+def unmeasured_note(document: DeploymentFile, parts: Sequence[str]) -> str:
+    """That ``parts`` of the server, and hot words where there are none, are off because they weren't measured."""
+    off = [*parts, *([] if document.audio_profile.hot_words else ["hot words"])]
+    return f"No {', '.join(off[:-1])} or {off[-1]}: none was measured. {cut_note(document.deployment)}"
+
+
 def hot_words_note(document: DeploymentFile) -> tuple[str, ...]:
-    """What FunASR's export of a SeacoParaformer runs that wasn't measured; nothing for other classes."""
+    """What FunASR's export of a SeacoParaformer runs that wasn't measured, and where hot words come from."""
     if document.model.architecture != "SeacoParaformer":
         return ()
+    if document.audio_profile.own_hot_words:
+        return ("Of a hot word the server takes ten tokens at most. Requests may have more words: hotwords.",)
+    if document.audio_profile.hot_words:
+        return (f"Measured were requests with {document.audio_profile.hot_words} hot words of their own (hotwords).",)
     return (
         "FunASR exports a SeacoParaformer with its branch for hot words (model_eb), which the server runs on every "
         "segment, without hot words too: measured was the network without it. A copy of the model directory whose "

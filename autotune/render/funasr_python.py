@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from autotune.deploy_yaml import DeploymentFile
 from autotune.render.fsmn_vad import vad_checks, vad_fragment
 from autotune.render.rendering import Flags, Rendering, comments, refuse_lost, start_script
-from autotune.render.serving import check_port, check_tls, model_directory
+from autotune.render.serving import check_port, check_tls, model_directory, punctuation_directory
 
 __all__ = ["TARGET", "PythonOptions", "render_funasr_python"]
 
 TARGET = "funasr-python"
+
+HOT_WORDS_FILE = "hotwords.txt"
 
 CONCURRENT_OTHERS = {"--concurrent_vad": 4, "--concurrent_asr_online": 4, "--concurrent_punc": 1, "--concurrent_sv": 1}
 """The server's own defaults for what was not measured: calls that may run at once."""
@@ -59,7 +61,7 @@ def render_funasr_python(document: DeploymentFile, options: PythonOptions) -> Re
 
 def _automodel(document: DeploymentFile, directory: str) -> Rendering:
     """FunASR's own path is a call, not a server: its servers cut by a streaming FSMN VAD, measured was Silero VAD."""
-    deployment = document.deployment
+    deployment, files = document.deployment, _hot_words(document)
     notes = (
         "FunASR's own path: AutoModel with Silero VAD, as it was measured. funasr_wss_server.py cuts by a streaming "
         f'FSMN VAD instead: "autotune --audio-profile {document.audio_profile.name} --target {TARGET} --vad-model DIR" '
@@ -69,7 +71,7 @@ def _automodel(document: DeploymentFile, directory: str) -> Rendering:
     build = {
         "model": directory,
         "vad_model": "silero-vad",
-        "punc_model": None,
+        "punc_model": punctuation_directory(document),
         "spk_model": None,
         "hotword": None,
         "ncpu": deployment.intra_op_num_threads,
@@ -86,14 +88,23 @@ def _automodel(document: DeploymentFile, directory: str) -> Rendering:
     head = comments((f"{document.model.id}, as measured: {deployment.describe()}", *notes))
     arguments = "".join(f"    {name}={value!r},\n" for name, value in build.items())
     options = ", ".join(f"{name}={value!r}" for name, value in call.items())
+    if files:
+        options += f', hotword=str(Path(__file__).with_name("{HOT_WORDS_FILE}"))'
+    imports = "import sys\n" + ("from pathlib import Path\n" if files else "")
     text = (
-        f"#!/usr/bin/env python3\n{head}import sys\n\nfrom funasr import AutoModel\n\n"
+        f"#!/usr/bin/env python3\n{head}{imports}\nfrom funasr import AutoModel\n\n"
         f"model = AutoModel(\n{arguments})\n"
         "for path in sys.argv[1:]:\n"
         f"    for result in model.generate(input=path, {options}):\n"
         '        print(result.get("text", ""))\n'
     )
-    return Rendering(target=TARGET, files={"automodel.py": text}, notes=notes)
+    return Rendering(target=TARGET, files={"automodel.py": text, **files}, notes=notes)
+
+
+def _hot_words(document: DeploymentFile) -> dict[str, str]:
+    """The file of the measured hot words, one a line; empty without any."""
+    words = document.audio_profile.own_hot_words
+    return {HOT_WORDS_FILE: "".join(f"{word}\n" for word in words)} if words else {}
 
 
 def _server(document: DeploymentFile, directory: str, options: PythonOptions) -> Rendering:
@@ -128,7 +139,7 @@ def _server(document: DeploymentFile, directory: str, options: PythonOptions) ->
     notes = _server_notes(document, options)
     program = f"{shlex.quote(options.python)} {server}"
     script = start_script(document, program, flags, notes, before=before)
-    files = {"funasr-wss-server-python.sh": script, **vad_fragment(deployment.chunking)}
+    files = {"funasr-wss-server-python.sh": script, **vad_fragment(deployment.chunking), **_hot_words(document)}
     return Rendering(target=TARGET, files=files, notes=notes)
 
 
@@ -142,6 +153,11 @@ def _server_notes(document: DeploymentFile, options: PythonOptions) -> tuple[str
     ]
     if document.model.architecture == "SenseVoiceSmall":
         notes.append("SenseVoice's tags (language, emotion, event) stay in the server's texts.")
+    if document.audio_profile.hot_words:
+        measured = f"those of {HOT_WORDS_FILE}" if document.audio_profile.own_hot_words else "words of their own"
+        notes.append(
+            f'Hot words come with each request, {{"hotwords": "…"}} in its first message: measured were {measured}.'
+        )
     if not options.certfile:
         notes.append("Plain WebSocket (ws://), no TLS: give certfile and keyfile for wss://.")
     return tuple(notes)

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
-from autotune.deployment import Chunking
+from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.render import funasr_cpp
 from autotune.render.fsmn_vad import vad_checks, vad_fragment, vad_settings
@@ -41,6 +41,10 @@ class WssOptions:
     """TLS certificate; empty serves plain WebSocket."""
     keyfile: str = ""
     """Its key."""
+    punc_dir: str | None = None
+    """Directory of the measured punctuation model as the server sees it; the measured one when None."""
+    hotword: str = funasr_cpp.HOT_WORDS_FILE
+    """The file of the measured hot words as the server sees it."""
 
 
 def render_funasr_wss(document: DeploymentFile, options: WssOptions) -> Rendering:
@@ -62,22 +66,27 @@ def render_funasr_wss(document: DeploymentFile, options: WssOptions) -> Renderin
     if deployment.chunking.method == "vad":
         # Without quantisation, as it was measured.
         flags += [("--vad-dir", str(deployment.chunking.vad_model)), ("--vad-quant", "false")]
-    flags += funasr_cpp.thread_flags(deployment, io=funasr_cpp.io_threads(deployment))
+    punctuation = funasr_cpp.punctuation_flags(document, options.punc_dir)
+    flags += [*punctuation, *funasr_cpp.thread_flags(deployment, io=funasr_cpp.io_threads(deployment))]
     flags += [("--port", str(options.port)), ("--certfile", options.certfile), ("--keyfile", options.keyfile)]
-    # Left alone, the server takes an ITN grammar, a language model and hot words by default; none was measured.
-    flags += [("--itn-dir", ""), ("--lm-dir", ""), ("--hotword", "")]
+    hot_words = funasr_cpp.hot_words_file(document, options.hotword)
+    # Left alone, the server takes an ITN grammar, a language model and hot words of its own.
+    flags += [("--itn-dir", ""), ("--lm-dir", ""), ("--hotword", hot_words.path)]
     notes = _wss_notes(document, options)
-    before = [*_unmeasured(deployment.chunking), *vad_checks(deployment.chunking), *visible_gpu(deployment.device)]
+    before = [*_unmeasured(deployment), *vad_checks(deployment.chunking), *hot_words.before]
+    before += visible_gpu(deployment.device)
     script = start_script(document, shlex.quote(options.server), flags, notes, before=before)
-    files = {"funasr-wss-server.sh": script, **vad_fragment(deployment.chunking)}
+    files = {"funasr-wss-server.sh": script, **vad_fragment(deployment.chunking), **hot_words.files}
     return Rendering(target=WSS, files=files, notes=notes)
 
 
-def _unmeasured(chunking: Chunking) -> list[str]:
+def _unmeasured(deployment: Deployment) -> list[str]:
     """Refuse to start where the server would find models by itself that were not measured."""
-    cuts = bool(vad_settings(chunking))
-    places = ["punc"] if cuts else ["vad", "punc"]
-    options = "--punc-dir" if cuts else "--vad-dir and --punc-dir"
+    places = [] if vad_settings(deployment.chunking) else ["vad"]
+    places += [] if deployment.punctuation else ["punc"]
+    if not places:
+        return []
+    options = " and ".join(f"--{place}-dir" for place in places)
     return [
         f"# Without {options} the server takes what it finds here, which was not measured.",
         f"for unmeasured in {' '.join(f'/workspace/models/{place}' for place in places)}; do",
@@ -90,18 +99,22 @@ def _unmeasured(chunking: Chunking) -> list[str]:
 
 
 def _wss_notes(document: DeploymentFile, options: WssOptions) -> tuple[str, ...]:
-    deployment = document.deployment
-    without = "No punctuation" if deployment.chunking.method == "vad" else "No VAD, punctuation"
     notes = [
-        funasr_cpp.model_file_note(deployment),
-        f"{without}, inverse text normalisation, language model or hot words: none was measured. "
-        f"{funasr_cpp.cut_note(deployment)}",
+        funasr_cpp.model_file_note(document.deployment),
+        funasr_cpp.unmeasured_note(document, _off(document.deployment)),
         *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]
     if not options.certfile:
         notes.append("Plain WebSocket (ws://), no TLS: give certfile and keyfile for wss://.")
     return tuple(notes)
+
+
+def _off(deployment: Deployment) -> list[str]:
+    """Parts of the server that weren't measured."""
+    vad = [] if deployment.chunking.method == "vad" else ["VAD"]
+    punctuation = [] if deployment.punctuation else ["punctuation"]
+    return [*vad, *punctuation, "inverse text normalisation", "language model"]
 
 
 HTTP = "funasr-http"
@@ -116,6 +129,10 @@ class HttpOptions:
     port: int = 80
     server: str = "funasr-http-server"
     """The program to start."""
+    punc_dir: str | None = None
+    """Directory of the measured punctuation model as the server sees it; the measured one when None."""
+    hotword: str = funasr_cpp.HOT_WORDS_FILE
+    """The file of the measured hot words as the server sees it."""
 
 
 def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Rendering:
@@ -129,31 +146,31 @@ def render_funasr_http(document: DeploymentFile, options: HttpOptions) -> Render
     check_port(options.port)
     deployment = document.deployment
     cuts = deployment.chunking.method == "vad"
+    hot_words = funasr_cpp.hot_words_file(document, options.hotword)
     flags: Flags = [
         ("--model-dir", directory),
         ("--quantize", funasr_cpp.quantize(deployment)),
         # Left alone, the server takes models that it finds below its working directory.
         ("--vad-dir", str(deployment.chunking.vad_model) if cuts else ""),
         ("--vad-quant", "false"),
-        ("--punc-dir", ""),
+        *(funasr_cpp.punctuation_flags(document, options.punc_dir) or [("--punc-dir", "")]),
         # A network thread waits for the text of the request that it has read.
         *funasr_cpp.thread_flags(deployment, io=deployment.instances),
         ("--port", str(options.port)),
         ("--itn-dir", ""),
         ("--lm-dir", ""),
-        ("--hotword", ""),
+        ("--hotword", hot_words.path),
     ]
-    without = "No punctuation" if cuts else "No VAD, punctuation"
     notes = (
         funasr_cpp.model_file_note(deployment),
-        f"{without}, inverse text normalisation, language model or hot words: none was measured. "
-        f"{funasr_cpp.cut_note(deployment)}",
+        funasr_cpp.unmeasured_note(document, _off(deployment)),
         *funasr_cpp.hot_words_note(document),
         "Plain HTTP: the server has --certfile and --keyfile, and doesn't use them. One POST is one recording: "
         f"curl -F file=@example.wav http://HOST:{options.port}/",
     )
-    script = start_script(document, shlex.quote(options.server), flags, notes, before=vad_checks(deployment.chunking))
-    files = {"funasr-http-server.sh": script, **vad_fragment(deployment.chunking)}
+    before = [*vad_checks(deployment.chunking), *hot_words.before]
+    script = start_script(document, shlex.quote(options.server), flags, notes, before=before)
+    files = {"funasr-http-server.sh": script, **vad_fragment(deployment.chunking), **hot_words.files}
     return Rendering(target=HTTP, files=files, notes=notes)
 
 
@@ -177,6 +194,8 @@ class TwoPassOptions:
     """TLS certificate; empty serves plain WebSocket."""
     keyfile: str = ""
     """Its key."""
+    hotword: str = funasr_cpp.HOT_WORDS_FILE
+    """The file of the measured hot words as the server sees it."""
 
 
 def render_funasr_wss_2pass(document: DeploymentFile, options: TwoPassOptions) -> Rendering:
@@ -192,7 +211,7 @@ def render_funasr_wss_2pass(document: DeploymentFile, options: TwoPassOptions) -
             raise DocumentError(f"{name} must be a path, but got {getattr(options, name)!r}.")
     check_port(options.port)
     check_tls(options.certfile, options.keyfile)
-    deployment = document.deployment
+    deployment, hot_words = document.deployment, funasr_cpp.hot_words_file(document, options.hotword)
     flags: Flags = [
         ("--model-dir", directory),
         ("--online-model-dir", options.online_model_dir),
@@ -209,12 +228,13 @@ def render_funasr_wss_2pass(document: DeploymentFile, options: TwoPassOptions) -
         # Left alone, the server downloads an ITN grammar and a language model; neither was measured.
         ("--itn-dir", ""),
         ("--lm-dir", ""),
-        ("--hotword", ""),
+        ("--hotword", hot_words.path),
     ]
     notes = _two_pass_notes(document, options)
-    before = [*vad_checks(deployment.chunking), *_same_features(directory, options.online_model_dir)]
+    features = _same_features(directory, options.online_model_dir)
+    before = [*vad_checks(deployment.chunking), *features, *hot_words.before]
     script = start_script(document, shlex.quote(options.server), flags, notes, before=before)
-    files = {"funasr-wss-server-2pass.sh": script, **vad_fragment(deployment.chunking)}
+    files = {"funasr-wss-server-2pass.sh": script, **vad_fragment(deployment.chunking), **hot_words.files}
     return Rendering(target=TWO_PASS, files=files, notes=notes)
 
 
@@ -234,8 +254,7 @@ def _two_pass_notes(document: DeploymentFile, options: TwoPassOptions) -> tuple[
         funasr_cpp.model_file_note(document.deployment),
         "Measured was the second pass alone, which is what mode offline of a request gives. The first pass (mode "
         "online and 2pass) and punctuation cost time and memory beside it, and --quantize goes for both passes.",
-        "No inverse text normalisation, language model or hot words: none was measured. "
-        f"{funasr_cpp.cut_note(document.deployment)}",
+        funasr_cpp.unmeasured_note(document, ["inverse text normalisation", "language model"]),
         *funasr_cpp.hot_words_note(document),
         *funasr_cpp.svs_note(document),
     ]

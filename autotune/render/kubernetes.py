@@ -175,7 +175,7 @@ def _mounts(document: DeploymentFile, options: KubernetesOptions) -> list[dict[s
     if options.cache_claim:
         mounts.append({"name": "cache", "mountPath": serving.CACHE_PATH})
     if options.model_claim:
-        mounts.append({"name": "model", "mountPath": document.model.path, "readOnly": True})
+        mounts.append({"name": "model", "mountPath": document.model.directory, "readOnly": True})
     return mounts
 
 

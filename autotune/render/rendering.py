@@ -50,6 +50,8 @@ def refuse_lost(document: DeploymentFile, target: str, *, hint: str = "", tune: 
         DocumentError: with every lost choice, and the way to a deployment that the target can express.
     """
     lost = TARGETS[target].lost(document.deployment, document.model.architecture)
+    if document.audio_profile.hot_words and not TARGETS[target].takes_hot_words:
+        lost["audio_profile.hot_words"] = "hot words (it takes none)"
     if not lost:
         return
     options = [f"--audio-profile {profile or document.audio_profile.name}", f"--target {target}", tune]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.deployment import SILERO
@@ -35,6 +36,7 @@ __all__ = [
     "memory_note",
     "model_directory",
     "model_paths",
+    "punctuation_directory",
     "serve_arguments",
     "startup_s",
     "target_in_flight_milli",
@@ -73,7 +75,7 @@ def model_paths(document: DeploymentFile) -> list[str]:
     vad, stage = document.deployment.chunking.vad_model, document.deployment.punctuation
     others = [vad] if vad and vad != SILERO else []
     others += [stage.model] if stage and not stage.model.startswith("random:") else []
-    return list(dict.fromkeys([document.model.path, *others]))
+    return list(dict.fromkeys([document.model.directory, *others]))
 
 
 def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
@@ -127,9 +129,33 @@ def check_tls(certfile: str, keyfile: str) -> None:
         raise DocumentError("certfile and keyfile must be given together, but got only one of them.")
 
 
+def punctuation_directory(document: DeploymentFile) -> str | None:
+    """The directory of the measured punctuation model; None without one.
+
+    Raises:
+        DocumentError: it has random weights, which other servers can't make.
+    """
+    stage = document.deployment.punctuation
+    if stage is not None and stage.model.startswith("random:"):
+        raise DocumentError(
+            f"The punctuation model must be a directory for other servers, but {stage.model} was measured. Tune with "
+            "--punc-model DIR."
+        )
+    return None if stage is None else stage.model
+
+
 def model_directory(document: DeploymentFile, model_dir: str | None) -> str:
-    """The model directory as a server sees it: the option, or the measured one. Raises DocumentError for no path."""
-    directory = model_dir if model_dir is not None else document.model.path
+    """The model directory as a server sees it: the option, or the measured one.
+
+    Raises:
+        DocumentError: no path, or other weights were measured than the ``model.pt`` that servers take.
+    """
+    directory, weights = model_dir if model_dir is not None else document.model.directory, Path(document.model.path)
+    if model_dir is None and directory != document.model.path and weights.name != "model.pt":
+        raise DocumentError(
+            f"A server takes model.pt of a model directory, but {weights} was measured. Copy the directory with these "
+            "weights as its model.pt, and pass its place as model_dir."
+        )
     if not directory or directory != directory.strip():
         raise DocumentError(f"model_dir must be a path, but got {directory!r}.")
     return directory

@@ -163,7 +163,7 @@ def repository_readme(document: DeploymentFile, ensemble: str, repository: str, 
     label = artifact.label if artifact is not None else document.deployment.format
     sensevoice = document.model.architecture == "SenseVoiceSmall"
     theirs = "model_repo_sense_voice_small" if sensevoice else "model_repo_paraformer_large_offline"
-    model = shlex.quote(document.model.path)
+    model = shlex.quote(document.model.directory)
     tokens = (
         f"cp {model}/chn_jpn_yue_eng_ko_spectok.bpe.model scoring/"
         if sensevoice

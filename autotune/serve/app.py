@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import math
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from starlette.websockets import WebSocket
 
 from autotune.deployment import Language
 from autotune.errors import AudioError, AutotuneError, DocumentError
-from autotune.hot_words import checked_hot_words
+from autotune.hot_words import split_hot_words
 from autotune.options import Channel
 from autotune.recognizer import Segment
 from autotune.recognizer.admission import Rejected
@@ -309,7 +308,7 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
         words=words,
         language=cast("Language | None", language),
         channel=cast("Channel", channel),
-        hot_words=service.hot_words(hot_words),
+        hot_words=hot_words,
     )
     return _TranscriptionForm(response_format, stream, asked, tuple(ignored))
 
@@ -317,7 +316,7 @@ def _parsed(form: FormData, service: Service) -> _TranscriptionForm:
 def _prompted(prompt: str) -> tuple[str, ...]:
     """The hot words of OpenAI's prompt, between blanks or commas. Raises HTTPException 400."""
     try:
-        return checked_hot_words(re.split(r"[\s,，、;；]+", prompt))
+        return split_hot_words(prompt)
     except DocumentError as error:
         raise HTTPException(400, f"prompt has the hot words. {error}") from error
 

@@ -73,7 +73,7 @@ class Header:
     def asked(self, service: Service) -> Asked:
         """What the recording asks for, as far as the model can give it: FunASR's clients send SenseVoice's settings to
         every server, and take times where they come. Raises DocumentError for hot words that are none."""
-        hot_words = service.hot_words(parse_hot_words(self.hotwords) if service.takes_hot_words else ())
+        hot_words = parse_hot_words(self.hotwords) if service.takes_hot_words else ()
         if not service.chooses_language:
             return Asked(service.times_words, hot_words=hot_words)
         text_norm: TextNorm | None = None if self.svs_itn is None else "withitn" if self.svs_itn else "woitn"

@@ -69,12 +69,13 @@ class ServeOptions:
         tuple[str, ...] | None,
         Option(
             "Words that a SeacoParaformer listens for, as words between blanks or a file with one a line; requests may "
-            'have more of their own. "": only their own. It takes the memory of a second network.',
+            'have more of their own. "": only their own. It takes the memory of a second network. Default: those that '
+            "the deployment was measured with.",
             "--hotwords",
             read_hot_words,
         ),
     ] = None
-    """None: hot words aren't taken, and those of requests are ignored."""
+    """None: those of the deployment's file; where it has none, they aren't taken, and requests' are ignored."""
     cors_origins: Annotated[
         tuple[str, ...],
         Option("Origins of web pages that may ask, comma-separated, or *.", "--cors-origin", read=parse_names),

@@ -7,7 +7,7 @@ import contextlib
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from autotune.deploy_yaml import DeploymentFile
@@ -101,12 +101,8 @@ class Service:
 
     @property
     def takes_hot_words(self) -> bool:
-        """Whether a request may have hot words."""
-        return self.options.hot_words is not None
-
-    def hot_words(self, own: Sequence[str]) -> tuple[str, ...]:
-        """The server's hot words and those of a request; none where they aren't taken."""
-        return () if self.options.hot_words is None else tuple(dict.fromkeys((*self.options.hot_words, *own)))
+        """Whether a request may have hot words of its own, beside the server's."""
+        return self.options.hot_words is not None and self.document.deployment.engine != "funasr"
 
     @property
     def ready(self) -> bool:
@@ -140,7 +136,7 @@ class Service:
             files=self._files,
             hang_s=lambda padded_s: hang_s(self.document, padded_s),
             absent_s=self.absent_s,
-            hot_words=self.takes_hot_words,
+            hot_words=self.options.hot_words,
         )
         backend = Backend(
             plan,

@@ -51,8 +51,8 @@ class WorkerPlan:
     """Seconds after which a batch of so many padded seconds hangs."""
     absent_s: float
     """Seconds that requests wait while there is no worker."""
-    hot_words: bool = False
-    """Whether it is loaded with hot words."""
+    hot_words: tuple[str, ...] | None = None
+    """Hot words of every request; None: it is loaded without."""
 
 
 @dataclass(frozen=True)

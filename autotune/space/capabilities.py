@@ -36,6 +36,8 @@ class Capability:
     never: tuple[Scalar, ...] = ()
     moot: Callable[[Mapping[str, Any]], bool] = lambda values: False
     """Whether the field changes nothing in a deployment, so that its value can't be lost."""
+    like: str = ""
+    """Another path whose value the server gives to this one as well; empty: none."""
 
     def allows(self, value: object) -> bool:
         """Whether the field may have the value; devices are compared by their kind."""
@@ -72,7 +74,8 @@ class TargetEngine:
         lost = {}
         for path, value in values.items():
             capability = self.capabilities.get(path)
-            if not self.allows(path, value) and not (capability and capability.moot(values)):
+            other = capability is not None and capability.like and value != values[capability.like]
+            if (other or not self.allows(path, value)) and not (capability and capability.moot(values)):
                 lost[path] = f"{path}: {plain(value)} ({capability.why if capability else 'it has no such option'})"
         for owner, owned in _GOES_WITH.items():
             if owner in lost:
@@ -92,6 +95,8 @@ class Target:
     """Name of that server or program, for tables and messages."""
     backends: tuple[TargetEngine, ...] = ()
     """Engines by which it runs deployments; empty: it can express everything."""
+    takes_hot_words: bool = False
+    """Whether it can be given hot words."""
 
     def lost(self, deployment: Deployment, architecture: str) -> dict[str, str]:
         """Path → phrase of each choice that can't be expressed for a model of that class."""
@@ -110,6 +115,11 @@ class Target:
     def cuts_by_fsmn(self) -> bool:
         """Whether its VAD is FunASR's FSMN-VAD, whose directory the user must give."""
         return any(SILERO in item.never for item in self._capabilities)
+
+    @property
+    def punctuates(self) -> bool:
+        """Whether it can be given the punctuation model of a deployment that is searched."""
+        return not self.backends or "punctuation." in self.backends[0].free
 
     @property
     def takes_whole(self) -> bool:

@@ -6,13 +6,14 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from autotune.deployment import SILERO, Punctuation
+from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
 from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
 from autotune.space.resolved import Dropped, ResolvedSpace
 from autotune.space.vocabulary import Vocabulary
 
-__all__ = ["fit_architecture", "restrict", "with_punctuation"]
+__all__ = ["fit_architecture", "restrict", "with_hot_words", "with_punctuation"]
 
 _SHAPING = ("engine", "device", "format", "chunking.method")
 """A branch's other paths depend on them, so it can't be given a value that it lacks."""
@@ -92,12 +93,46 @@ def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -
     return kept
 
 
-def with_punctuation(space: ResolvedSpace, stage: Punctuation) -> ResolvedSpace:
-    """The space with a punctuation stage in every deployment. It isn't searched: nothing judges where marks stand."""
+def with_punctuation(space: ResolvedSpace, stage: Punctuation, target: Target) -> ResolvedSpace:
+    """The space with a punctuation stage in every deployment. It isn't searched: nothing judges where marks stand.
+
+    Raises:
+        DocumentError: the target punctuates with as many threads as it recognises, and no branch has the stage's.
+    """
+    same = "intra_op_num_threads"
+    kept = [item for item in space.branches if not target.backends or item.choices(same) == (stage.threads,)]
+    if space.branches and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold {same}: {stage.threads} for {target.name}, whose punctuation '
+            "has as many threads as its recognition, but it doesn't."
+        )
     values = {f"punctuation.{name}": value for name, value in stage.model_dump().items()}
-    fixed = (tuple(sorted((*branch.fixed, *values.items()))) for branch in space.branches)
-    branches = tuple(replace(branch, fixed=own) for branch, own in zip(space.branches, fixed, strict=True))
+    branches = tuple(replace(branch, fixed=tuple(sorted((*branch.fixed, *values.items())))) for branch in kept)
     return replace(space, branches=branches)
+
+
+def with_hot_words(space: ResolvedSpace, target: Target) -> ResolvedSpace:
+    """The space without the branches whose engine takes no hot words.
+
+    Raises:
+        DocumentError: none is left, or the target takes none.
+    """
+    if not target.takes_hot_words:
+        raise DocumentError(
+            f"Hot words must be for a target that takes them, but {target.name} ({target.runs}) doesn't."
+        )
+    kept = tuple(branch for branch in space.branches if engine_class(dict(branch.fixed)["engine"]).TAKES_HOT_WORDS)
+    dropped = [
+        Dropped(f"branch {branch.name}", "its engine takes no hot words")
+        for branch in space.branches
+        if branch not in kept
+    ]
+    if dropped and not kept:
+        raise DocumentError(
+            f'the search space "{space.name}" must hold an engine that takes hot words, but it has none of '
+            f"{', '.join(name for name in ENGINES if engine_class(name).TAKES_HOT_WORDS)}."
+        )
+    return ResolvedSpace(space.name, kept, (*space.dropped, *dropped))
 
 
 def _with_vad(branch: Branch, target: Target, vad_model: str | None) -> Branch:

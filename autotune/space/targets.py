@@ -86,21 +86,36 @@ _CPP = (
     Capability("batch.max_size", (1,), "it runs one segment at a time"),
     Capability("chunking.method", ("vad", "none"), "it cuts only by its FSMN VAD"),
 )
+_PUNCTUATES = (
+    Capability("punctuation.threads", (), "it has the recognition model's", like="intra_op_num_threads"),
+    Capability(
+        ARCHITECTURE,
+        (),
+        "it never punctuates the texts of that class",
+        never=("SenseVoiceSmall",),
+        moot=lambda values: "punctuation.model" not in values,
+    ),
+)
+"""Capabilities of ct-punc in the C++ runtime, by ONNX Runtime on the CPU (``offline-stream.cpp``)."""
+_STREAMS_PUNCTUATION = Capability("punctuation.model", ("",), "it punctuates by ct-punc's sibling for streams")
 _ALWAYS_CUTS = Capability("chunking.method", ("vad",), "it always cuts, and only by its FSMN VAD")
 
 
-def _cpp(*more: Capability) -> TargetEngine:
+def _cpp(*more: Capability, punctuates: bool = True) -> TargetEngine:
     """What FunASR's C++ runtime can express on the CPU (``runtime/onnxruntime/src/``)."""
+    punctuation = _PUNCTUATES if punctuates else (_STREAMS_PUNCTUATION,)
     capabilities = (
         Capability("device", ("cpu",), "it runs on the CPU alone"),
         Capability("engine", ("onnxruntime",), "on the CPU it has only ONNX Runtime"),
         *_CPP,
         *_FUNASRS_ONNX,
+        *punctuation,
         *more,
     )
     why = "it has one session, whose threads all decoder threads share: one of the two must be 1"
     one_of = (Capability("intra_op_num_threads", (1,), why), Capability("instances", (1,), why))
-    return TargetEngine(capabilities, free=(*_FREE, *_FREE_BATCH, *_FREE_VAD), one_of=one_of)
+    free = (*_FREE, *_FREE_BATCH, *_FREE_VAD, *(("punctuation.",) if punctuates else ()))
+    return TargetEngine(capabilities, free=free, one_of=one_of)
 
 
 _LIBTORCH = TargetEngine(
@@ -113,8 +128,9 @@ _LIBTORCH = TargetEngine(
         _FUNASRS_GRAPH,
         Capability("batch.max_size", (1,), "on a GPU it batches only the VAD segments of one request"),
         Capability("session_options.optimize", ("none",), "it loads the export as it is"),
+        _PUNCTUATES[0],
     ),
-    free=(*_FREE, *_FREE_BATCH, *_FREE_VAD),
+    free=(*_FREE, *_FREE_BATCH, *_FREE_VAD, "punctuation."),
 )
 """What FunASR's C++ runtime can express on a GPU, with LibTorch (``paraformer-torch.cpp``)."""
 
@@ -156,7 +172,7 @@ _AUTOMODEL = TargetEngine(
         Capability("batch.max_size", (1,), "it forms its batches by their seconds alone"),
         Capability("chunking.method", ("funasr",), "it cuts by itself"),
     ),
-    free=(*_FREE, *_FREE_BATCH),
+    free=(*_FREE, *_FREE_BATCH, "punctuation."),
 )
 """What FunASR's AutoModel can express, which is called and is no server."""
 
@@ -187,12 +203,22 @@ _TRITON = TargetEngine(
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
-        Target("autotune", "autotune's own recognizer: everything"),
-        Target("funasr-wss", "FunASR's C++ server", (_cpp(), _LIBTORCH)),
-        Target("funasr-wss-2pass", "the second pass of FunASR's C++ server for streams", (_cpp(_ALWAYS_CUTS),)),
-        Target("funasr-http", "FunASR's C++ server for HTTP", (_cpp(*_prompts("withitn")),)),
+        Target("autotune", "autotune's own recognizer: everything", takes_hot_words=True),
+        Target("funasr-wss", "FunASR's C++ server", (_cpp(), _LIBTORCH), takes_hot_words=True),
+        Target(
+            "funasr-wss-2pass",
+            "the second pass of FunASR's C++ server for streams",
+            (_cpp(_ALWAYS_CUTS, punctuates=False),),
+            takes_hot_words=True,
+        ),
+        Target("funasr-http", "FunASR's C++ server for HTTP", (_cpp(*_prompts("withitn")),), takes_hot_words=True),
         Target("funasr-onnx", "the Python package funasr_onnx", (_FUNASR_ONNX,)),
-        Target("funasr-python", "FunASR's AutoModel and its Python servers", (_PYTHON_SERVER, _AUTOMODEL)),
+        Target(
+            "funasr-python",
+            "FunASR's AutoModel and its Python servers",
+            (_PYTHON_SERVER, _AUTOMODEL),
+            takes_hot_words=True,
+        ),
         Target("triton", "Triton's ONNX Runtime backend, for requests that come cut already", (_TRITON,)),
     )
 }

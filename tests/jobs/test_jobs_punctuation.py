@@ -21,11 +21,10 @@ from autotune.jobs.tune_job import _baselines, _punctuation, _Task
 from autotune.measure import HearingRequest, Measurement, TrialRequest, hear, run_trial
 from autotune.models import resolve_model
 from autotune.reporting import Silent
-from autotune.space.capabilities import Target
 from autotune.space.loading import load_space
 from autotune.space.resolving import resolve
-from autotune.space.restricting import with_punctuation
-from autotune.space.targets import TARGETS, find_target
+from autotune.space.restricting import fit_architecture, with_punctuation
+from autotune.space.targets import find_target
 from tests.deployment_example import example_deployment, example_file
 from tests.fake_engine import fake_deployment
 from tests.punctuation_example import TINY, punctuation_folder, punctuation_stage, tiny_punctuation
@@ -36,7 +35,7 @@ MARKS = set("，。？、,.?")
 
 def test_every_deployment_of_the_space_has_the_stage_and_is_found_again() -> None:
     plain = resolve(load_space("all"), machine(4), devices=None, arrival="offline")
-    space = with_punctuation(plain, punctuation_stage())
+    space = with_punctuation(plain, punctuation_stage(), find_target("autotune"))
     assert (space.size, space.hash != plain.hash) == (plain.size, True)
     generator = random.Random(0)
     for deployment in [*space.experts(), *(space.sample(generator) for _ in range(50))]:
@@ -67,13 +66,31 @@ def test_the_model_is_prepared_before_anything_is_measured() -> None:
         _punctuation(TuneOptions(punc_model="nowhere"), find_target("autotune"), Silent())
 
 
-@pytest.mark.parametrize("target", [target for target in TARGETS if find_target(target).backends])
-def test_no_other_server_can_be_given_it(target: str) -> None:
-    with pytest.raises(DocumentError, match=f"--target autotune, but got {target}"):
-        _punctuation(TuneOptions(punc_model=TINY), find_target(target), Silent())
-    found: Target = find_target(target)
+@pytest.mark.parametrize("target", ["funasr-wss-2pass", "funasr-onnx", "funasr-python", "triton"])
+def test_servers_that_cannot_be_given_it_say_so(target: str) -> None:
+    found = find_target(target)
+    with pytest.raises(DocumentError, match=rf"a target that punctuates by it, but {target} \("):
+        _punctuation(TuneOptions(punc_model=TINY), found, Silent())
     lost = found.lost(example_deployment(punctuation=punctuation_stage()), "Paraformer")
     assert [path for path in lost if path.startswith("punctuation")] == ["punctuation.model"]
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-http"])
+def test_funasrs_servers_punctuate_with_the_models_threads(target: str) -> None:
+    found = find_target(target)
+    assert found.punctuates
+    task = _Task(found, machine(4), ("cpu",), load_profile("long"), {})
+    plain = task.space(load_space("onnxruntime"), "/models/fsmn")
+    space = with_punctuation(plain, punctuation_stage(), found)
+    assert 0 < space.size < plain.size
+    generator = random.Random(0)
+    for deployment in [*space.experts(), *(space.sample(generator) for _ in range(50))]:
+        assert found.lost(deployment, "Paraformer") == {}
+    two = space.experts()[0].model_copy(update={"instances": 1, "intra_op_num_threads": 2})
+    assert list(found.lost(two, "Paraformer")) == ["punctuation.threads"]
+    with pytest.raises(DocumentError, match="never punctuates the texts of that class"):
+        fit_architecture(space, found, "SenseVoiceSmall")
+    assert fit_architecture(plain, found, "SenseVoiceSmall").size == plain.size
 
 
 def test_deployments_without_the_stage_keep_their_keys() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autotune.engines.network import build_network
 from autotune.errors import ModelError, TrialCrashed
 from autotune.model_directory import ModelDirectory, read_tokens
 from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
@@ -328,11 +329,42 @@ def test_tokens_with_their_ids_are_the_tokens(copied: Path) -> None:
     assert read_tokens(gap) == ["a 0", "b 2"]
 
 
-def test_weights_that_deepspeed_wrote_are_named(copied: Path) -> None:
+@pytest.mark.parametrize("name", ["model.pt", "model.pt.ep3"])
+def test_weights_that_deepspeed_wrote_are_named(name: str, copied: Path) -> None:
     (copied / "model.pt").unlink()
-    (copied / "model.pt").mkdir()
-    with pytest.raises(ModelError, match="as DeepSpeed writes"):
+    (copied / name).mkdir()
+    (copied / name / "mp_rank_00_model_states.pt").touch()
+    with pytest.raises(ModelError, match=rf"{name} must be a file.* as DeepSpeed writes.*--model \S+{name}\.plain"):
+        resolve_model(str(copied / name if name != "model.pt" else copied), run=refuse)
+
+
+def test_weights_of_training_are_those_that_are_named(copied: Path) -> None:
+    import torch
+
+    plain = resolve_model(str(copied), run=InProcess())
+    weights = torch.load(copied / "model.pt", weights_only=True)
+    first = next(iter(weights))
+    weights[first] = weights[first] + 1
+    torch.save({"state_dict": weights, "epoch": 10}, copied / "model.pt.avg10")
+    (copied / "elsewhere").write_bytes((copied / "model.pt.avg10").read_bytes())
+    (copied / "model.pt.best").symlink_to("elsewhere")
+    for name in ("model.pt.avg10", "model.pt.best"):
+        named = resolve_model(str(copied / name), run=InProcess())
+        assert named.id == named.path == str(copied / name)
+        assert (named.directory, named.parameters) == (str(copied), plain.parameters)
+        assert named.sha256 != plain.sha256
+        directory = ModelDirectory.open(Path(named.path))
+        assert (directory.path, directory.checkpoint) == (copied, copied / name)
+        assert torch.equal(build_network(directory).state_dict()[first], weights[first])
+    gone = named.model_copy(update={"path": "/elsewhere/seaco/model.pt.ep3.1000"})
+    assert gone.directory == "/elsewhere/seaco"
+    assert (plain.path, plain.directory) == (str(copied), str(copied))
+    (copied / "model.pt").unlink()
+    left = r"model\.pt is missing.*Training left model\.pt\.avg10, model\.pt\.best: .*--model \S+/model\.pt\.avg10"
+    with pytest.raises(ModelError, match=left):
         resolve_model(str(copied), run=refuse)
+    with pytest.raises(ModelError, match=r"such as model\.pt or model\.pt\.avg10, but got tokens\.json"):
+        resolve_model(str(copied / "tokens.json"), run=refuse)
 
 
 def test_a_cache_that_cannot_be_written_is_named_with_its_variable(

@@ -29,10 +29,9 @@ from autotune.recognizer.hot_words import HotWordTokens
 from tests.models.models_types import InProcess
 from tests.recognizer.test_recognizer_cif_words import BATCH, TORCH
 from tests.recognizer.test_recognizer_text import OPENVINO, deployment
-from tests.seaco_example import SEACO
+from tests.seaco_example import CHARACTERS, SEACO, listening_model
 
 CLIPS = [clip.path for clip in embedded_clips()[:5]]
-CHARACTERS = [chr(code) for code in range(0x4E00, 0x4E00 + 900)]
 LISTS: dict[str, tuple[str, ...]] = {
     "none": (),
     "three": ("一丁", "丂七丄", "hello"),
@@ -72,20 +71,7 @@ print("RESULT" + json.dumps([texts, ids]))
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory) -> ModelInfo:
-    """A tiny SeacoParaformer whose branch speaks now and then and tells words apart, as a trained one's."""
-    import torch
-
-    folder = tmp_path_factory.mktemp("models") / "seaco"
-    write_random_model(SEACO, 0, folder)
-    weights = torch.load(folder / "model.pt", weights_only=True)
-    weights["hotword_output_layer.bias"][SEACO.config["model_conf"]["NO_BIAS"]] += 2.5
-    for name, weight in weights.items():
-        if name.startswith("bias_encoder.weight") or (name.startswith("seaco_decoder.") and "src_attn.linear" in name):
-            weights[name] = 4 * weight
-    torch.save(weights, folder / "model.pt")
-    lines = [f"{character} {character}" for character in CHARACTERS] + ["hello h e l l o"]
-    (folder / "seg_dict").write_text("\n".join(lines), encoding="utf-8")
-    return resolve_model(str(folder))
+    return listening_model(tmp_path_factory.mktemp("models") / "seaco")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +91,7 @@ def recognizer(info: ModelInfo, wanted: Deployment) -> Recognizer:
         specs = [wanted.artifact, replace(wanted.artifact, hot_words=True)]
         paths = [Path(ensure_artifact(info, spec, run=InProcess())[0].path) for spec in specs]
     model = ModelDirectory.open(Path(info.path))
-    return Recognizer.load(wanted, model, paths[0], hot_words=True, hot_words_artifact=paths[1])
+    return Recognizer.load(wanted, model, paths[0], hot_words=(), hot_words_artifact=paths[1])
 
 
 @pytest.fixture(scope="module", params=list(DEPLOYMENTS.values()), ids=list(DEPLOYMENTS))
@@ -173,7 +159,7 @@ def test_int8_listens_for_them(weights: str, info: ModelInfo) -> None:
     ids=["openvino", "torchscript"],
 )
 def test_engines_that_cannot_say_so(changes: dict[str, Any], info: ModelInfo) -> None:
-    request = EngineRequest(deployment(**changes), ModelDirectory.open(Path(info.path)), None, hot_words=True)
+    request = EngineRequest(deployment(**changes), ModelDirectory.open(Path(info.path)), None, hot_words=())
     with pytest.raises(DocumentError, match="by engine onnxruntime or pytorch, but this is a SeacoParaformer by"):
         load_engine(request)
 
@@ -181,7 +167,7 @@ def test_engines_that_cannot_say_so(changes: dict[str, Any], info: ModelInfo) ->
 def test_a_model_without_the_branch_says_so() -> None:
     model = ModelDirectory.open(Path(resolve_model("random:paraformer-tiny").path))
     with pytest.raises(DocumentError, match=r"must be of a SeacoParaformer .* but this is a Paraformer"):
-        load_engine(EngineRequest(deployment(), model, None, hot_words=True))
+        load_engine(EngineRequest(deployment(), model, None, hot_words=()))
 
 
 def test_a_recognizer_that_was_loaded_without_says_how_to_load_it(info: ModelInfo) -> None:

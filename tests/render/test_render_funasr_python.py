@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment import Chunking
+from autotune.deploy_yaml import DeploymentFile
+from autotune.deployment import Chunking, Punctuation
 from autotune.errors import DocumentError
 from autotune.render import render
 from tests.deployment_example import example_file
@@ -86,10 +87,11 @@ def test_it_does_not_start_as_something_else(
     assert reason in caught.value.stderr
 
 
-def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
-    rendering = render(example_file(recommended="baseline"), "funasr-python")
-    (tmp_path / "automodel.py").write_text(rendering.files["automodel.py"], encoding="utf-8")
-    (tmp_path / "funasr.py").write_text(
+def automodel(document: DeploymentFile, folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """What the rendered script builds AutoModel with, what it calls it with, and what it prints."""
+    for name, text in render(document, "funasr-python").files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "funasr.py").write_text(
         "import json\n"
         "class AutoModel:\n"
         "    def __init__(self, **options):\n"
@@ -100,15 +102,20 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "automodel.py"), "a.wav"],
+        [sys.executable, str(folder / "automodel.py"), "a.wav"],
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(folder)},
     )
     built, called, heard = done.stdout.splitlines()
+    return json.loads(built), json.loads(called), heard
+
+
+def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
+    built, called, heard = automodel(example_file(recommended="baseline"), tmp_path)
     assert (
-        json.loads(built).items()
+        built.items()
         >= {
             "model": "/models/SenseVoiceSmall",
             "vad_model": "silero-vad",
@@ -118,8 +125,23 @@ def test_automodel_is_called_as_measured(tmp_path: Path) -> None:
             "hotword": None,
         }.items()
     )
-    assert json.loads(called) == {"input": "a.wav", "batch_size_s": 300, "language": "auto", "use_itn": False}
+    assert called == {"input": "a.wav", "batch_size_s": 300, "language": "auto", "use_itn": False}
     assert heard == "heard"
+
+
+def test_automodel_has_the_measured_punctuation_and_hot_words(tmp_path: Path) -> None:
+    measured = example_file(recommended="baseline")
+    stage = Punctuation(model="/models/ct-punc", sha256="0" * 64, format="pytorch-fp32", threads=2)
+    punctuated = measured.deployment.model_copy(update={"punctuation": stage})
+    parts = {
+        "deployment": punctuated,
+        "baseline": measured.baseline.model_copy(update={"deployment": punctuated}),
+        "audio_profile": measured.audio_profile.model_copy(update={"hot_words": ("machine learning", "魔搭")}),
+    }
+    built, called, _ = automodel(measured.model_copy(update=parts), tmp_path)
+    assert built["punc_model"] == "/models/ct-punc"
+    assert called["hotword"] == str(tmp_path / "hotwords.txt")
+    assert (tmp_path / "hotwords.txt").read_text(encoding="utf-8") == "machine learning\n魔搭\n"
 
 
 def test_a_refusal_says_how_to_tune_for_the_server() -> None:

@@ -1,12 +1,15 @@
 """FunASR's other C++ servers: every rendered flag is declared by them, everything else is refused by name."""
 
+import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from autotune.deployment import Chunking
+from autotune.deploy_yaml import DeploymentFile
+from autotune.deployment import Chunking, Punctuation
 from autotune.errors import DocumentError
 from autotune.render import render
 from tests.render import declared
@@ -132,3 +135,83 @@ def test_the_servers_start_only_with_the_measured_vad(tmp_path: Path, vad: Chunk
     rendering = render(cpp_document(chunking=vad), "funasr-wss-2pass", server=str(tmp_path / "server"), **NEEDED)
     with pytest.raises(subprocess.CalledProcessError):
         declared.started(rendering.files["funasr-wss-server-2pass.sh"], tmp_path / "server")
+
+
+WORDS = ("魔搭", "达摩院")
+
+
+def pipeline(hot_words: Any = 0, punctuation: Punctuation | None = None, **changes: Any) -> DeploymentFile:
+    measured = cpp_document("SeacoParaformer", chunking=Chunking(**FSMN), punctuation=punctuation, **changes)
+    audio = measured.audio_profile.model_copy(update={"hot_words": hot_words})
+    return measured.model_copy(update={"audio_profile": audio})
+
+
+def flag_of(text: str, name: str) -> str | None:
+    words = shlex.split(text[text.index("exec ") :].replace("\\\n", " "))
+    return words[words.index(name) + 1] if name in words else None
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-wss-2pass", "funasr-http"])
+def test_the_measured_hot_words_go_into_a_file_with_weights(target: str, tmp_path: Path, vad: Chunking) -> None:
+    program, file = tmp_path / "server", tmp_path / "hot words.txt"
+    options = {**(NEEDED if target == "funasr-wss-2pass" else {}), "hotword": str(file), "server": str(program)}
+    measured = pipeline(WORDS)
+    measured = measured.model_copy(update={"deployment": measured.deployment.model_copy(update={"chunking": vad})})
+    rendering = render(measured, target, **options)
+    assert rendering.files["hotwords.txt"] == "魔搭 20\n达摩院 20\n"
+    script = next(text for name, text in rendering.files.items() if name.endswith(".sh"))
+    with pytest.raises(subprocess.CalledProcessError):
+        declared.started(script, program)
+    file.write_text(rendering.files["hotwords.txt"], encoding="utf-8")
+    words, _, _ = declared.started(script, program)
+    server = {"funasr-wss-2pass": "funasr-wss-server-2pass"}.get(target, f"{target}-server")
+    assert declared.parse(words, server)["hotword"] == str(file)
+    assert not any("or hot words" in note or "measured was the network without" in note for note in rendering.notes)
+
+
+def test_hot_words_that_requests_brought_need_no_file() -> None:
+    rendering = render(pipeline(50), "funasr-wss")
+    assert set(rendering.files) == {"funasr-wss-server.sh", "vad-config.yaml"}
+    assert flag_of(rendering.files["funasr-wss-server.sh"], "--hotword") == ""
+    assert any("50 hot words of their own" in note for note in rendering.notes)
+
+
+def test_hot_words_with_blanks_would_be_parted() -> None:
+    with pytest.raises(DocumentError, match=r"cannot express: hot words with blanks .machine learning."):
+        render(pipeline(("machine learning", "魔搭")), "funasr-http")
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-http"])
+def test_the_measured_punctuation_has_its_flags(target: str) -> None:
+    stage = Punctuation(model="/models/ct punc", sha256="0" * 64, format="onnx-fp32", threads=1)
+    script = render(pipeline(punctuation=stage), target).files[f"{target}-server.sh"]
+    assert (flag_of(script, "--punc-dir"), flag_of(script, "--punc-quant")) == ("/models/ct punc", "false")
+    assert "/workspace/models/punc" not in script
+    int8 = stage.model_copy(update={"format": "onnx-int8"})
+    script = render(pipeline(punctuation=int8), target, punc_dir="/punc").files[f"{target}-server.sh"]
+    assert (flag_of(script, "--punc-dir"), flag_of(script, "--punc-quant")) == ("/punc", "true")
+    random = stage.model_copy(update={"model": "random:ct-punc"})
+    with pytest.raises(DocumentError, match="must be a directory for other servers, but random:ct-punc"):
+        render(pipeline(punctuation=random), target)
+    with pytest.raises(DocumentError, match="punc_dir must be left out"):
+        render(pipeline(), target, punc_dir="/punc")
+    threads = stage.model_copy(update={"threads": 2})
+    with pytest.raises(DocumentError, match=r"punctuation.threads: 2 \(it has the recognition model's\)"):
+        render(pipeline(punctuation=threads), target)
+
+
+def test_two_passes_punctuate_by_another_model() -> None:
+    stage = Punctuation(model="/models/ct-punc", sha256="0" * 64, format="onnx-fp32", threads=1)
+    with pytest.raises(DocumentError, match=r"punctuation.model: /models/ct-punc \(.* sibling for streams\)"):
+        render(pipeline(punctuation=stage), "funasr-wss-2pass", **NEEDED)
+
+
+@pytest.mark.parametrize("target", ["funasr-wss", "funasr-http"])
+def test_other_weights_than_model_pt_must_be_put_in_its_place(target: str) -> None:
+    measured = cpp_document("Paraformer", "/models/paraformer/model.pt.avg10", chunking=Chunking(**FSMN))
+    with pytest.raises(DocumentError, match=r"takes model.pt .* but /models/paraformer/model.pt.avg10 was measured"):
+        render(measured, target)
+    assert flag_of(render(measured, target, model_dir="/averaged").files[f"{target}-server.sh"], "--model-dir")
+    plain = cpp_document("Paraformer", "/models/paraformer/model.pt", chunking=Chunking(**FSMN))
+    script = render(plain, target).files[f"{target}-server.sh"]
+    assert flag_of(script, "--model-dir") == "/models/paraformer"

@@ -1,5 +1,6 @@
 """FunASR's own clients, unchanged, from a checkout of its repository (set ``AUTOTUNE_FUNASR_SOURCE`` to its folder)."""
 
+import ast
 import functools
 import http.server
 import os
@@ -15,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import autotune
+from tests.recognizer.test_recognizer_text import deployment
+from tests.seaco_example import listening_model
 from tests.serve.serving import Served, expected_text, serve, spoken, write_wav
 from tests.serve.speaking import heard
 
@@ -47,6 +51,28 @@ def test_the_python_client_writes_the_recognizers_text(served: Served, tmp_path:
     assert lines
     assert {name for name, *_ in lines} == {"demo"}
     assert same("".join(text for _, text, *_ in lines), expected_text(served.deployment, path))
+
+
+def test_the_python_client_sends_hot_words_and_writes_times(tmp_path: Path) -> None:
+    info = listening_model(tmp_path / "seaco")
+    wanted = deployment(graph="lean")
+    samples, words = spoken(3, 1), ("一丁", "丂七丄")
+    path, file = write_wav(tmp_path / "x.wav", samples), tmp_path / "hot words.txt"
+    file.write_text("".join(f"{word} 20\n" for word in words), encoding="utf-8")
+    with serve(tmp_path, "--hotwords", "", model=info, **wanted.model_dump()) as served:
+        with autotune.load(tmp_path / "deploy.yaml", hot_words=True) as ours:
+            plain, (asked,) = ours.transcribe([path]), ours.transcribe([path], words=True, hotwords=words)
+        assert asked.text != plain[0].text
+        host, _, port = served.url.removeprefix("http://").partition(":")
+        command = [sys.executable, str(CLIENT), "--host", host, "--port", port, "--ssl", "0", "--mode", "offline"]
+        folders = ["--output_dir", str(tmp_path / "out"), "--log_dir", str(tmp_path / "log")]
+        asking = ["--hotword", str(file), "--audio_in", str(path)]
+        subprocess.run([*command, *asking, *folders], check=False, timeout=WAIT_S, cwd=tmp_path)
+    (line,) = [line for text in (tmp_path / "out").iterdir() for line in text.read_text().splitlines()]
+    _, said, times = line.split("\t")
+    assert said == asked.text
+    spans = [[round(1000 * word.start_s), round(1000 * word.end_s)] for part in asked.segments for word in part.words]
+    assert ast.literal_eval(times) == spans
 
 
 @pytest.fixture

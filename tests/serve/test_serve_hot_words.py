@@ -86,7 +86,7 @@ def test_the_servers_own_and_those_of_a_prompt(server: Served, expected: dict[An
         assert said in refused.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("hotwords", [" ".join(ASKED), json.dumps(dict.fromkeys(ASKED, 20))], ids=["words", "weights"])
+@pytest.mark.parametrize("hotwords", [" ".join(ASKED), ",".join(ASKED), json.dumps(dict.fromkeys(ASKED, 20))])
 @pytest.mark.parametrize("mode", ["offline", "2pass"])
 def test_those_of_funasrs_clients(server: Served, expected: dict[Any, str], mode: str, hotwords: str) -> None:
     with connect(server.socket_url) as socket:

@@ -68,6 +68,10 @@ def test_nothing_that_is_searched_is_lost(target: str, searched: dict[str, set[D
         assert lost <= {ARCHITECTURE}, "branches for other models are left out once the model is known"
 
 
+NOT_SEARCHED = {ARCHITECTURE, "punctuation.model", "punctuation.threads"}
+"""Paths that no search space has: the model's, and those that come with ``--punc-model``."""
+
+
 @pytest.mark.parametrize(("target", "number"), BACKENDS)
 def test_all_that_the_table_allows_is_searched(target: str, number: int, searched: dict[str, set[Deployment]]) -> None:
     backend = TARGETS[target].backends[number]
@@ -78,7 +82,7 @@ def test_all_that_the_table_allows_is_searched(target: str, number: int, searche
     present = {path for path, _ in offered}
     own = {(path, value) for path, item in backend.capabilities.items() for value in item.values if path in present}
     assert fields({deployment for deployment in searched[target] if runs(backend, deployment)}) == allowed | own
-    assert {path for path in backend.capabilities if path not in present} <= {ARCHITECTURE}
+    assert {path for path in backend.capabilities if path not in present} <= NOT_SEARCHED
 
 
 def changes(
@@ -118,7 +122,7 @@ def test_every_other_value_is_refused_for_the_tables_reason(
                 refused |= {path} - ({path} if moot else set())
             elif path != backend.key.path:
                 assert "(it has no such option)" in TARGETS[target].lost(changed, architecture)[path]
-    assert refused == own - INVALID.get(running[0].engine, set()) - {ARCHITECTURE}
+    assert refused == own - INVALID.get(running[0].engine, set()) - NOT_SEARCHED
 
 
 @pytest.mark.parametrize("target", ["funasr-wss", "funasr-wss-2pass", "funasr-http"])
@@ -262,7 +266,11 @@ def documented_cell(backend: TargetEngine, path: str) -> str:
     if capability is None:
         related = " (one of both 1)" if any(item.path == path for item in backend.one_of) else ""
         return f"every{related}" if path.startswith(backend.free) else "–"
-    values = ", ".join(f"`{plain(value)}`" for value in capability.values or capability.never)
+    if capability.like:
+        return f"as `{capability.like}`"
+    values = ", ".join(
+        f"`{plain(value)}`" if value != "" else "none" for value in capability.values or capability.never
+    )
     return f"{'' if capability.values else 'not '}{values}{'' if capability.moot is Capability.moot else ' ¹'}"
 
 
