@@ -117,6 +117,9 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
         ]
         if (day := simulation.over_day) is not None:
             lines.append(f"  over the day:    p50 {_span(day.p50)} s, p95 {_span(day.p95)} s, p99 {_span(day.p99)} s")
+    if (memory := answer.memory) is not None:
+        parts = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in memory.parts.items() if value)
+        lines.append(f"  memory of each:  {memory.needed / 2**30:.2f} of {memory.limit / 2**30:.2f} GiB: {parts}")
     if answer.cost is not None:
         from autotune.plan.options import Price
 
@@ -145,6 +148,7 @@ _BINDS = {
     "engines": "the engines, which are always busy at capacity",
     "cores": "the cores: readers and engines together keep them busy at capacity",
     "server thread": "the server's own thread, which receives requests one after the other",
+    "memory": "the memory: what waits and is open at a higher load would not fit",
     "promise": "the promise: texts would come late while engines and cores have room",
 }
 

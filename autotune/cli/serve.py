@@ -102,10 +102,10 @@ def _write(stream: TextIO | None, text: str) -> None:
 
 
 def _tell_ready(service: Service, url: str, *, json_: bool) -> None:
-    from autotune.serve.limits import interim_streams
+    from autotune.recognizer.streaming import interim_streams
 
     limits, deployment = service.limits, service.document.deployment
-    most = interim_streams(service.document)
+    most = interim_streams(service.document.measurement.rtfx.median)
     if service.options.interims is None and 0 < most < limits.streams:
         interims = f"with interim results while at most {most} are open (see --interims)"
     else:

@@ -22,8 +22,12 @@ from autotune.deploy_yaml.files import (
     write_deployment_file,
     yaml_text,
 )
+from autotune.deploy_yaml.memory import HEADROOM_PERCENT, MIB, SERVER_MIB, ReplicaMemory, replica_memory
 
 __all__ = [
+    "HEADROOM_PERCENT",
+    "MIB",
+    "SERVER_MIB",
     "ArtifactRecord",
     "AudioRecord",
     "BaselineRecord",
@@ -38,7 +42,9 @@ __all__ = [
     "OtherBaselineRecord",
     "ProvenanceRecord",
     "RateRecord",
+    "ReplicaMemory",
     "read_deployment_file",
+    "replica_memory",
     "schema_text",
     "write_deployment_file",
     "yaml_text",

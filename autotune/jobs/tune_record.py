@@ -27,12 +27,8 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.hot_words import (
-    HotWords,
-)
-from autotune.jobs.load_model import (
-    vad_sha256,
-)
+from autotune.hot_words import HotWords
+from autotune.jobs.load_model import vad_sha256
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason

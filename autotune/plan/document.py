@@ -12,13 +12,24 @@ from autotune.plan.demand import Demand
 from autotune.plan.options import Promise
 from autotune.simulation.server import LoadUnit
 
-__all__ = ["SCHEMA", "Binding", "Compared", "Cost", "Estimate", "Latencies", "Plan", "Simulation", "plan_schema_text"]
+__all__ = [
+    "SCHEMA",
+    "Binding",
+    "Compared",
+    "Cost",
+    "Estimate",
+    "Latencies",
+    "Memory",
+    "Plan",
+    "Simulation",
+    "plan_schema_text",
+]
 
 SCHEMA: Literal["autotune/plan/v1"] = "autotune/plan/v1"
 
-Binding = Literal["engines", "cores", "server thread", "promise"]
-"""What keeps a machine from carrying more: its engines or cores are busy, the server's one thread is, or texts would
-come late while all of them have room."""
+Binding = Literal["engines", "cores", "server thread", "memory", "promise"]
+"""What keeps a machine from carrying more: its engines or cores are busy, the server's one thread is, what waits and is
+open takes all memory, or texts would come late while all of them have room."""
 
 
 class Estimate(Document):
@@ -35,6 +46,17 @@ class Latencies(Document):
     p50: Estimate
     p95: Estimate
     p99: Estimate
+
+
+class Memory(Document):
+    """Memory of one replica, in bytes."""
+
+    needed: int
+    """At its load, see ``parts``."""
+    limit: int
+    """What it may take: the machine's, or what was given."""
+    parts: dict[str, int]
+    """The measured peak with its headroom, the server's own process, what waits, and open streams."""
 
 
 class Simulation(Document):
@@ -132,6 +154,8 @@ class Plan(Document):
     """The peak that is planned for, in multiples of the demand."""
     simulation: Simulation | None = None
     """None: the formula was used, which knows no latency."""
+    memory: Memory | None = None
+    """None: of a plan from before."""
     cost: Cost | None = None
     compared: tuple[Compared, ...] = ()
     """The other deployments, the cheapest first."""

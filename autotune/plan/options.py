@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from autotune.errors import DocumentError
-from autotune.options import Option, parse_duration
+from autotune.options import Option, parse_duration, parse_size
 
 __all__ = ["PlanOptions", "Price", "Promise", "parse_availability", "parse_prices", "parse_promises", "read_curve"]
 
@@ -192,5 +192,9 @@ class PlanOptions:
             "--duration",
             parse_duration,
         ),
+    ] = None
+    memory_bytes: Annotated[
+        int | None,
+        Option("What a replica may take, such as 4GiB. Default: the measured machine's.", "--memory", parse_size),
     ] = None
     seed: Annotated[int, Option("Seed of arrivals and order.", min=0)] = 0

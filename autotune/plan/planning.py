@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune.audio.arrivals import Due, read_trace
-from autotune.deploy_yaml import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import DocumentError, InfeasibleSloError
 from autotune.plan.capacity import UTILISATION, notes_of, plan
+from autotune.plan.cost import cost_of
 from autotune.plan.demand import Demand, parse_demand
-from autotune.plan.document import Compared, Cost, Estimate, Plan, Simulation
+from autotune.plan.document import Compared, Estimate, Plan, Simulation
+from autotune.plan.memory import check_memory, memory_limit, memory_of
 from autotune.plan.options import PlanOptions, Price, Promise
 from autotune.plan.sizing import REPORTED_S, Sizing
 from autotune.reporting import Reporter
@@ -25,7 +27,6 @@ MOST_TRACED = 20_000
 _GAP = 100.0
 """Multiple of the mean time between arrivals of which a trace's gap is told."""
 _LEAST_GAP_S = 60.0
-_HOURS_A_MONTH = 730.0
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _fleet(
     if options.curve is not None and options.peak != 1.0:
         raise DocumentError("Only one of --peak and --curve may be given: a curve has its own peak.")
     unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
+    check_memory(name, document, options)
     missing = _missing(document, unit, promises)
     if missing is None:
         return _simulated(name, document, price, options, (demand, dues, promises, peak), reporter, requests)
@@ -166,8 +168,14 @@ def _fleet(
                 "deployment": document.deployment.describe(),
                 "spare_replicas": options.spare,
                 "peak": peak,
-                "cost": _cost(price, machines, rate, None),
-                "provenance": {"rtfx_used": "measured", "replicas": "formula", **({"price": "given"} if price else {})},
+                "memory": memory_of(replica_memory(document), document, options),
+                "cost": cost_of(price, machines, rate, None),
+                "provenance": {
+                    "rtfx_used": "measured",
+                    "replicas": "formula",
+                    "memory": "measured",
+                    **({"price": "given"} if price else {}),
+                },
             }
         ),
         max(1.0, rate * peak / (rtfx.high * answer.utilisation_limit)) + options.spare,
@@ -242,7 +250,8 @@ def _simulated(
 ) -> _Fleet:
     demand, dues, promises, peak = asked
     unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
-    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests)
+    limit = memory_limit(document, options)
+    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests, memory_bytes=limit)
     mean_s = sizing.servers.mean_s(unit)
     rate = demand.audio_rate(mean_s)
     average = rate if unit == "streams" else rate / mean_s
@@ -271,6 +280,7 @@ def _simulated(
     scaled = None
     if day is not None:
         scaled = math.fsum(max(1, math.ceil(part / usable)) + options.spare for part in day) / len(day)
+    simulation, needs = _simulation(sizing, capacity, (load, replicas, dues, day), options.duration_s or REPORTED_S)
     answer = Plan(
         demand=demand,
         rtfx_used=capacity.low * audio,
@@ -287,13 +297,15 @@ def _simulated(
         promises=promises,
         spare_replicas=options.spare,
         peak=peak,
-        simulation=_simulation(sizing, capacity, (load, replicas, dues, day), options.duration_s or REPORTED_S),
-        cost=_cost(price, replicas, rate, scaled),
+        memory=memory_of(needs, document, options),
+        simulation=simulation,
+        cost=cost_of(price, replicas, rate, scaled),
         provenance={
             "service_times": "measured",
             "capacity": "simulated",
             "latency_s": "simulated",
             "replicas": "simulated",
+            "memory": "simulated",
             **({"price": "given"} if price else {}),
         },
         test=_test(document, unit, load, promises),
@@ -322,11 +334,11 @@ def _simulation(
     capacity: Estimate,
     fleet: tuple[float, int, tuple[Due, ...] | None, Sequence[float] | None],
     run_s: float,
-) -> Simulation:
+) -> tuple[Simulation, ReplicaMemory]:
     load, replicas, dues, day = fleet
-    latencies, engines_busy = sizing.latencies(load, replicas, dues)
+    latencies, engines_busy, needs = sizing.latencies(load, replicas, dues)
     binds, in_flight = sizing.binding(capacity.low)
-    return Simulation(
+    simulation = Simulation(
         unit=sizing.unit,
         load=load,
         load_per_replica=load / replicas,
@@ -343,6 +355,7 @@ def _simulation(
         in_flight=in_flight,
         requests=sizing.requests if dues is None else len(dues),
     )
+    return simulation, needs
 
 
 def _notes(
@@ -365,27 +378,7 @@ def _notes(
         notes.append(
             f"Start the servers with --max-streams {int(capacity.low)}: so many keep the promise on a slow day."
         )
-    memory = document.measurement.peak_memory_bytes
-    if memory > 0.8 * document.hardware.memory_bytes:
-        notes.append(
-            f"Memory: a replica's measured peak of {memory / 2**30:.1f} GiB takes most of the machine's "
-            f"{document.hardware.memory_bytes / 2**30:.1f} GiB."
-        )
     return notes
-
-
-def _cost(price: Price | None, machines: int, rate: float, scaled: float | None) -> Cost | None:
-    if price is None:
-        return None
-    hourly = price.per_hour * machines
-    return Cost(
-        currency=price.currency,
-        per_machine_hour=price.per_hour,
-        per_month=hourly * _HOURS_A_MONTH,
-        # Seconds of audio a second are hours of audio an hour.
-        per_audio_hour=hourly / rate,
-        scaled_per_month=None if scaled is None else scaled * price.per_hour * _HOURS_A_MONTH,
-    )
 
 
 def _test(document: DeploymentFile, unit: LoadUnit, offered: float, promises: tuple[Promise, ...]) -> str:

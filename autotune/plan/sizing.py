@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autotune.audio.arrivals import Due
-from autotune.deploy_yaml import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.early_stopping import most_over
 from autotune.errors import InfeasibleSloError
 from autotune.plan.document import Binding, Estimate, Latencies
 from autotune.plan.options import Promise
+from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import REQUESTS, LoadUnit, Outcome, Servers, highest_load
 from autotune.simulation.service_times import Carried
 
@@ -44,7 +45,13 @@ _CURVE = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 0.98, 1.02, 1.06)
 def servers_of(document: DeploymentFile, *, seed: int = 0) -> Servers:
     """One machine that serves a file's deployment; the file has service times."""
     assert document.service_times is not None
-    return Servers(document.deployment, document.service_times, document.hardware.usable_cores, seed=seed)
+    return Servers(
+        document.deployment,
+        document.service_times,
+        document.hardware.usable_cores,
+        interim_streams=interim_streams(document.measurement.rtfx.median),
+        seed=seed,
+    )
 
 
 def carried_by(document: DeploymentFile, *, requests: int = REQUESTS) -> Carried:
@@ -77,6 +84,7 @@ def spread_of(document: DeploymentFile) -> float:
 class Sizing:
     """Loads and promises on machines of one kind, as measured and at both ends of the 90 % interval."""
 
+    document: DeploymentFile
     servers: Servers
     unit: LoadUnit
     promises: tuple[Promise, ...]
@@ -85,6 +93,8 @@ class Sizing:
     """A load of one machine to begin with."""
     requests: int = REQUESTS
     """Recordings that each figure is simulated with; fewer of long ones."""
+    memory_bytes: float = math.inf
+    """What a replica may take."""
 
     @classmethod
     def of(
@@ -95,16 +105,26 @@ class Sizing:
         *,
         seed: int = 0,
         requests: int = REQUESTS,
+        memory_bytes: float = math.inf,
     ) -> Sizing:
         """Of a file with service times."""
         servers, rtfx = servers_of(document, seed=seed), document.measurement.rtfx.median
         requests = min(requests, max(FEWEST, round(SEGMENTS / servers.mean_segments(unit))))
         start = max(1.0, rtfx / 2) if unit == "streams" else 0.6 * rtfx / servers.mean_s(unit)
-        return cls(servers, unit, promises, spread_of(document), start, requests)
+        return cls(document, servers, unit, promises, spread_of(document), start, requests, memory_bytes)
 
     def kept(self, outcome: Outcome) -> bool:
         """Whether all promises are kept."""
         return all(outcome.latency_s(promise.share) <= promise.latency_s for promise in self.promises)
+
+    def needs(self, outcome: Outcome, load: float, replicas: int) -> ReplicaMemory:
+        """What each replica takes at a load of all of them."""
+        streams = math.ceil(load / replicas) if self.unit == "streams" else 0
+        return replica_memory(self.document, waiting_s=outcome.whole.most_waiting_s, streams=streams)
+
+    def fits(self, outcome: Outcome, load: float, replicas: int) -> bool:
+        """Whether each replica has memory enough at a load of all of them."""
+        return self.needs(outcome, load, replicas).total <= self.memory_bytes
 
     def alone_s(self) -> float:
         """What the strictest promise's share of the recordings takes at least.
@@ -160,7 +180,10 @@ class Sizing:
         each = self._highest(self._slow, together, together * low, _NEAR) / together
         count = max(1, math.ceil(load / max(each, 1e-12) * (1 - 1e-9)))
         # Fewer share a queue less well than so many.
-        while count < together and not self.kept(self._offered(self._slow, count, load)):
+        while count < together:
+            outcome = self._offered(self._slow, count, load)
+            if self.kept(outcome) and self.fits(outcome, load, count):
+                break
             count += 1
         return count, each
 
@@ -174,8 +197,14 @@ class Sizing:
             low, high = (low, middle) if self.kept(self._traced(self._slow, middle, dues)) else (middle, high)
         return high
 
-    def latencies(self, load: float, replicas: int, dues: Sequence[Due] | None = None) -> tuple[Latencies, float]:
-        """Percentiles of so many replicas at a load of all of them, and the share of the time that engines run then."""
+    def latencies(
+        self, load: float, replicas: int, dues: Sequence[Due] | None = None
+    ) -> tuple[Latencies, float, ReplicaMemory]:
+        """What so many replicas do at a load of all of them.
+
+        Returns:
+            Percentiles, the share of the time that engines run, and what memory a replica needs at most.
+        """
         together = replicas if dues is not None else min(replicas, MOST_TOGETHER)
         load *= together / replicas
         if self.unit == "streams":
@@ -188,7 +217,9 @@ class Sizing:
             name: _estimate([outcome.latency_s(share) for outcome in outcomes])
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         }
-        return Latencies(**found), outcomes[0].whole.busy_share(self.servers.deployment.instances * together)
+        busy_share = outcomes[0].whole.busy_share(self.servers.deployment.instances * together)
+        needs = max((self.needs(outcome, load, together) for outcome in outcomes), key=lambda memory: memory.total)
+        return Latencies(**found), busy_share, needs
 
     def over_day(self, loads: Sequence[float], replicas: int) -> Latencies:
         """Percentiles over a day whose equal parts have these loads of all replicas.
@@ -237,9 +268,13 @@ class Sizing:
             "server thread": arrived_per_s * self.servers.front_seconds(self.unit),
         }
         most: Binding = max(busy, key=lambda name: busy[name])
+        more = max(capacity + 1, capacity * _NEAR) if self.unit == "streams" else capacity * _NEAR
+        beyond = self._offered(1.0, 1, more)
         inside = arrived_per_s * (math.fsum(outcome.latencies_s) / len(outcome.latencies_s))
         if self.unit == "streams":
             inside += capacity
+        if self.kept(beyond) and not self.fits(beyond, more, 1):
+            return "memory", inside
         return (most if busy[most] > 0.8 else "promise"), inside
 
     @property
@@ -256,7 +291,8 @@ class Sizing:
                 first = servers.offered(self.unit, load, requests=FEW)
                 if any(first.latency_s(promise.share) > FAR * promise.latency_s for promise in self.promises):
                     return False
-            return self.kept(servers.offered(self.unit, load, requests=self.requests))
+            outcome = servers.offered(self.unit, load, requests=self.requests)
+            return self.kept(outcome) and self.fits(outcome, load, replicas)
 
         return highest_load(kept, start, whole=self.unit == "streams", step=step) or 0.0
 

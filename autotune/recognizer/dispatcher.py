@@ -88,20 +88,17 @@ class Dispatcher:
 
         Args:
             jobs: at least one; a single lot that is longer than the limit is queued when nothing else of it waits.
-            limit_s: see ``Scheduler.has_room``.
+            limit_s: see ``Scheduler.offer``.
             gone: whether the owner was withdrawn meanwhile; then nothing is queued.
 
         Raises:
             RuntimeError: the dispatcher is closed.
         """
-        owner, needed_s = jobs[0].owner, sum(job.audio_s for job in jobs)
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or gone() or self._scheduler.has_room(owner, needed_s, limit_s))
+            self._changed.wait_for(lambda: self._closed or gone() or self._scheduler.offer(jobs, limit_s))
             if self._closed:
                 raise RuntimeError("the recognizer must be open to take audio, but it is closed")
-            if not gone():
-                self._scheduler.put(jobs)
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def withdraw(self, owner: object) -> None:
         """Remove an owner's waiting segments from the queue without calling their ``done``."""

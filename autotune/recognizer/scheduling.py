@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from autotune.deployment import Batch
 from autotune.recognizer.batching import OFFLINE, Queue, Queued, Wait, decide
 
-__all__ = ["Lots", "QueueFacts", "RunningBatch", "Scheduler", "Waiting"]
+__all__ = ["Lots", "QueueFacts", "RunningBatch", "Scheduler", "Waiting", "reading_order"]
 
 
 class Waiting(Protocol):
@@ -79,6 +79,8 @@ class Scheduler(Generic[Segment]):
         """The owner's identity → what waits of it, by number."""
         self._running: dict[int, RunningBatch] = {}
         """By engine's number."""
+        self.waiting_s = 0.0
+        """Seconds of audio that wait."""
 
     def has_room(self, owner: object, needed_s: float, limit_s: float) -> bool:
         """Whether ``needed_s`` more seconds of an owner may wait; a lot longer than the limit waits alone.
@@ -93,8 +95,16 @@ class Scheduler(Generic[Segment]):
         for segment in segments:
             number = next(self._numbers)
             self._waiting[number] = segment
+            self.waiting_s += segment.audio_s
             self._of_owner.setdefault(id(segment.owner), {})[number] = segment
             self._queue.add(Queued(number, segment.arrival_s, segment.audio_s, segment.before_s))
+
+    def offer(self, lot: Sequence[Segment], limit_s: float) -> bool:
+        """Let a lot of one owner wait if there is room for it; whether there was. See ``has_room``."""
+        if not self.has_room(lot[0].owner, sum(segment.audio_s for segment in lot), limit_s):
+            return False
+        self.put(lot)
+        return True
 
     def withdraw(self, owner: object) -> None:
         """Let an owner's segments wait no longer."""
@@ -134,7 +144,7 @@ class Scheduler(Generic[Segment]):
         arrivals = [segment.arrival_s for segment in self._waiting.values() if segment.arrival_s > OFFLINE]
         return QueueFacts(
             segments=len(self._waiting),
-            audio_s=sum(segment.audio_s for segment in self._waiting.values()),
+            audio_s=self.waiting_s,
             oldest_s=now_s - min(arrivals, default=now_s),
             running=tuple(self._running.values()),
         )
@@ -147,6 +157,9 @@ class Scheduler(Generic[Segment]):
             del waiting[number]
             if not waiting:
                 del self._of_owner[id(segment.owner)]
+        # Exactly 0 once nothing is left: the rounding errors of sums would count as audio.
+        left_s = self.waiting_s - sum(segment.audio_s for segment in taken)
+        self.waiting_s = max(0.0, left_s) if self._waiting else 0.0
         return taken
 
 
@@ -175,3 +188,12 @@ class Lots(Generic[Segment]):
         """What no lot has been made of yet."""
         lot, self._lot, self._audio_s = self._lot, [], 0.0
         return lot
+
+
+def reading_order(sizes: Sequence[float], readers: int) -> list[int]:
+    """The order in which readers take recordings that are all there, as places in ``sizes`` (of any unit).
+
+    Several take the largest first: were one begun last, the others would have nothing to do meanwhile.
+    """
+    places = range(len(sizes))
+    return list(places) if readers == 1 else sorted(places, key=lambda place: -sizes[place])

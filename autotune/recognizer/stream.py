@@ -16,12 +16,12 @@ from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, check_samples
 from autotune.recognizer.request import Request
+from autotune.recognizer.streaming import MOST_INTERIM_S
 from autotune.recognizer.transcript import Segment, Transcript
 
 __all__ = ["RecognizerStream", "RecordingRequest"]
 
-_INTERIM_SAMPLES = 15 * SAMPLE_RATE_HZ
-"""Longest audio of an interim text: the last 15 s of what isn't settled yet."""
+_INTERIM_SAMPLES = round(MOST_INTERIM_S * SAMPLE_RATE_HZ)
 
 
 class RecognizerStream:

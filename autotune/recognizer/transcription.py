@@ -12,6 +12,7 @@ import numpy as np
 
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.intake import AudioInput, Intake
+from autotune.recognizer.scheduling import reading_order
 from autotune.recognizer.transcript import Transcript
 
 __all__ = ["OnTranscript", "Transcription"]
@@ -23,9 +24,8 @@ OnTranscript = Callable[[int, Transcript], None]
 class Transcription:
     """Recordings that are transcribed together; made by ``Recognizer.transcription``.
 
-    Each reading thread takes one whole recording after the other, so that as many are in flight as there are readers.
-    Several readers take the largest first: were one begun last, the others would have nothing to do meanwhile. The
-    order of the results is that of the list.
+    Each reading thread takes one whole recording after the other, so that as many are in flight as there are readers,
+    in the order of ``reading_order``. The order of the results is that of the list.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class Transcription:
     ) -> None:
         self._intake = intake
         self._requests = [intake.begin(OFFLINE) for _ in audio]
-        waiting = list(zip(audio, self._requests, strict=True))
-        self._waiting = deque(waiting if readers == 1 else sorted(waiting, key=lambda one: -_size(one[0])))
+        order = reading_order([0 if readers == 1 else _size(one) for one in audio], readers)
+        self._waiting = deque((audio[place], self._requests[place]) for place in order)
         self._readers = readers
         if on_transcript is not None:
             for place, request in enumerate(self._requests):

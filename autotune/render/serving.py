@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from autotune.deploy_yaml import DeploymentFile
+from autotune.deploy_yaml import HEADROOM_PERCENT, MIB, SERVER_MIB, DeploymentFile, replica_memory
 from autotune.deployment import SILERO
 from autotune.errors import DocumentError
 
@@ -16,10 +16,7 @@ __all__ = [
     "GRACE_S",
     "IN_FLIGHT_HEADROOM",
     "IN_FLIGHT_METRIC",
-    "MEMORY_HEADROOM_PERCENT",
-    "MIB",
     "PORT",
-    "SERVER_MIB",
     "STOP_S",
     "check_image",
     "check_one_gpu",
@@ -161,17 +158,8 @@ def model_directory(document: DeploymentFile, model_dir: str | None) -> str:
     return directory
 
 
-MEMORY_HEADROOM_PERCENT = 20
-"""Per cent that are added to the measured peak of memory: a process above its limit is killed."""
-
-SERVER_MIB = 256
-"""MiB for the process of ``autotune serve`` that receives uploads and speaks with clients: 130 at most in a soak at
-80 % of capacity (``benchmarks/soak.py``)."""
-
 IN_FLIGHT_HEADROOM = 0.7
 """Share of the knee that a replica should have in flight: the rest absorbs what arrives until another one is ready."""
-
-MIB = 2**20
 
 
 def cores(document: DeploymentFile) -> int:
@@ -181,9 +169,8 @@ def cores(document: DeploymentFile) -> int:
 
 
 def memory_mib(document: DeploymentFile) -> int:
-    """MiB that a replica needs: the measured peak with its headroom, and the server's own process."""
-    peak = document.measurement.peak_memory_bytes
-    return SERVER_MIB - (-peak * (100 + MEMORY_HEADROOM_PERCENT) // (100 * MIB))
+    """MiB that a replica needs, see ``replica_memory``."""
+    return -(-replica_memory(document).total // MIB)
 
 
 def cpu_list(document: DeploymentFile) -> str:
@@ -231,7 +218,7 @@ def memory_note(document: DeploymentFile) -> str:
     """A sentence that says where ``memory_mib`` comes from."""
     peak_mib = document.measurement.peak_memory_bytes / MIB
     return (
-        f"memory: {memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {MEMORY_HEADROOM_PERCENT} %, and "
+        f"memory: {memory_mib(document)}Mi = measured peak {peak_mib:.0f} MiB + {HEADROOM_PERCENT} %, and "
         f"{SERVER_MIB} MiB for the server's own process, for recordings and batches like the measured ones; longer "
         "recordings need more."
     )

@@ -6,16 +6,13 @@ import math
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.admission import Limits
+from autotune.recognizer.streaming import STREAMS_SHARE
 from autotune.serve.options import ServeOptions
 
 __all__ = [
-    "INTERIM_OF_S",
-    "INTERIM_S",
-    "STREAMS_SHARE",
     "absent_s",
     "answer_s",
     "hang_s",
-    "interim_streams",
     "limits_of",
 ]
 
@@ -23,13 +20,6 @@ QUEUE_FOR_S = 30.0
 """Seconds of work at the measured speed that the default queue holds."""
 LEAST_QUEUE_S = 600.0
 """Seconds of audio that the default queue holds at least."""
-STREAMS_SHARE = 0.5
-"""Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
-moments (benchmarks/streams.py, docs/serving.md)."""
-INTERIM_S = 1.0
-"""Seconds of a stream's audio between two interim results."""
-INTERIM_OF_S = 5.0
-"""Seconds of audio that an interim result recognises on average: half of what is said without a pause."""
 HANG_FACTOR = 20.0
 """A batch that runs for this many times what it was measured to take hangs; so does a request."""
 LEAST_HANG_S = 60.0
@@ -51,13 +41,6 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
         duration_s=options.max_duration_s,
         body_bytes=options.max_body_mb << 20,
     )
-
-
-def interim_streams(document: DeploymentFile) -> int:
-    """How many streams can have interim results at the measured speed; 0: not even one."""
-    # A second of a stream is recognised once for its segment, and with each interim result all that isn't settled.
-    cost = 1 + INTERIM_OF_S / INTERIM_S
-    return int(STREAMS_SHARE * document.measurement.rtfx.median / cost)
 
 
 def hang_s(document: DeploymentFile, padded_s: float | None = None) -> float:

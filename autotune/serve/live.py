@@ -10,6 +10,7 @@ from typing import Protocol
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.decoding import join_texts
+from autotune.recognizer.streaming import Interims
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
 __all__ = ["AHEAD_S", "LiveStream", "StreamEvents"]
@@ -67,7 +68,7 @@ class LiveStream:
         """Whether a worker died while it had this stream at work, and none has got on with it since."""
         self._attempts = 0
         """Workers that died in a row while they had it at work."""
-        self._asked = False
+        self._interims = Interims()
 
     @property
     def received_s(self) -> float:
@@ -89,7 +90,7 @@ class LiveStream:
         self.begun = True
         self._offset_s = self._kept_from / self._rate_hz
         self._sent = self._taken = 0
-        self._asked = False
+        self._interims.answered()
         self._order({"op": "open", "id": self.number, "rate_hz": self._rate_hz, "asked": asdict(self._asked_for)})
         self._send_audio(bytes(self._kept))
         if self._ended:
@@ -104,10 +105,8 @@ class LiveStream:
         await self._room.wait()
 
     def ask_interim(self) -> None:
-        """Have ``on_interim`` called soon, unless it is asked for already."""
-        # One at a time: a worker that is behind would only pile up texts that are out of date when they come.
-        if self.begun and not self._asked:
-            self._asked = True
+        """Have ``on_interim`` called soon, if it is time for another interim text."""
+        if self.begun and self._interims.due(self.received_s):
             self._order({"op": "interim", "id": self.number})
 
     async def finish(self) -> Transcript:
@@ -144,7 +143,7 @@ class LiveStream:
         elif "segment" in message:
             self._settle(segment_from(message["segment"]))
         elif "interim" in message:
-            self._asked = False
+            self._interims.answered()
             self._events.on_interim(message["interim"])
         elif "done" in message:
             self._finish(transcript_from(message["done"]))

@@ -15,10 +15,11 @@ from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
+from autotune.recognizer.streaming import interim_streams
 from autotune.serve.backend import Backend, Opening
 from autotune.serve.connections import HeldBytes
 from autotune.serve.folder import PrivateFolder
-from autotune.serve.limits import absent_s, answer_s, hang_s, interim_streams, limits_of
+from autotune.serve.limits import absent_s, answer_s, hang_s, limits_of
 from autotune.serve.metrics import Metrics
 from autotune.serve.options import ServeOptions
 from autotune.serve.uploads import Receiving, Room, Upload
@@ -82,8 +83,9 @@ class Service:
     @property
     def interims(self) -> bool:
         """Whether streams get interim results now: if they are asked for, or while all that are open can have them."""
-        asked = self.options.interims
-        return max(1, self.admission.streams) <= interim_streams(self.document) if asked is None else asked
+        if self.options.interims is not None:
+            return self.options.interims
+        return max(1, self.admission.streams) <= interim_streams(self.document.measurement.rtfx.median)
 
     def without_paths(self, text: str) -> str:
         """A message as clients may see it: where uploads lie is nobody's business."""

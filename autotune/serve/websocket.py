@@ -26,7 +26,6 @@ from autotune.recognizer.decoding import join_texts
 from autotune.serve.agreement import Agreement
 from autotune.serve.guard import Pace
 from autotune.serve.header import Header
-from autotune.serve.limits import INTERIM_S
 from autotune.serve.live import AHEAD_S, StreamEvents
 from autotune.serve.service import Service
 from autotune.serve.uploads import Upload
@@ -273,8 +272,6 @@ class Speech:
         """The last result of a recording that ends, which goes with ``is_final``."""
         self._said = ""
         """The text of all segments that were settled."""
-        self._asked_s = 0.0
-        """Seconds of audio up to which an interim text was asked for."""
         self._odd = b""
         """Half a sample: the end of a message with an odd number of bytes."""
         self._most_s = service.limits.duration_s
@@ -291,8 +288,7 @@ class Speech:
             await self._stream.feed(whole[at : min(at + step, cut)])
         if self._stream.received_s > self._most_s:
             raise Rejected("too_long", f"A recording must be at most {self._most_s:g} s long.", status=413)
-        if self._stream.received_s - self._asked_s >= INTERIM_S and self._service.interims:
-            self._asked_s = self._stream.received_s
+        if self._service.interims:
             self._stream.ask_interim()
 
     async def finish(self, *, is_end: bool) -> None:

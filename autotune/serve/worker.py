@@ -31,6 +31,7 @@ from autotune.isolation.activity import heartbeat
 from autotune.model_directory import ModelDirectory
 from autotune.recognizer import Recognizer, Segment, warmup_shapes
 from autotune.recognizer.asked import Asked
+from autotune.recognizer.streaming import STREAM_AHEAD_S
 from autotune.serve.memory import memory_given_back
 from autotune.serve.wire import Message, asked_from, packed, read_frame, segment_to, transcript_to
 
@@ -41,8 +42,6 @@ __all__ = ["serve_task"]
 
 STATUS_EVERY_S = 0.5
 """Seconds between two statuses; the server takes a worker that is silent for far longer for hung."""
-_AHEAD_S = 60.0
-"""Seconds of a stream's segments that wait for an engine at most: a client that sends faster has to wait."""
 _SCALE = np.float32(1 / 32768)
 
 
@@ -205,7 +204,9 @@ class _LiveJob:
         self.inbox: queue.SimpleQueue[tuple[str, bytes]] = queue.SimpleQueue()
         """The server's messages about this stream, in order."""
         self._stream = worker.recognizer.stream(
-            lambda segment: worker.send({"id": number, "segment": segment_to(segment)}), asked=asked, ahead_s=_AHEAD_S
+            lambda segment: worker.send({"id": number, "segment": segment_to(segment)}),
+            asked=asked,
+            ahead_s=STREAM_AHEAD_S,
         )
         worker.begin(number, self._stream.owner)
         self._resampler = None

@@ -67,5 +67,5 @@ def pieces_of(recording: CutRecording, reading: ReadingTimes, *, live: bool = Fa
         if not live:
             read_s += (reading.read + reading.chunk) * (start_s + audio_s - read_to_s)
             read_to_s = start_s + audio_s
-        pieces.append(Piece(audio_s, read_s, 0.0 if live else start_s, settled_s))
+        pieces.append(Piece(audio_s, read_s, 0.0 if live else start_s, settled_s, start_s + audio_s))
     return tuple(pieces)

@@ -13,6 +13,7 @@ from autotune.audio.arrivals import Due, poisson, spoken
 from autotune.deployment import Deployment
 from autotune.recognizer.admission import Limits
 from autotune.recognizer.intake import queue_limit_s
+from autotune.recognizer.streaming import STREAM_AHEAD_S
 from autotune.simulation.cutting import pieces_of
 from autotune.simulation.replica import Machine, SimulatedRecording
 from autotune.simulation.service_times import CutRecording, NoisyWork, ReadingTimes, ServiceTimes
@@ -60,6 +61,8 @@ class Servers:
     slower: float = 1.0
     """How much longer everything takes than was measured: processes and days differ."""
     limits: Limits | None = None
+    interim_streams: int = 0
+    """Most open streams of a server with which each has interim texts."""
     client_s: float = 0.0
     """Core-seconds a request of a client on the same machine."""
     client_stream_cores: float = 0.0
@@ -93,7 +96,11 @@ class Servers:
         arrival: Literal["realtime", "open"] = "realtime" if unit == "streams" else "open"
         server = self.times.server
         wait_s = 0.0 if server is None or unit == "streams" else server.wait_s * self.slower
-        whole = simulate(recordings, arrival, self._machine(unit), work, balance=self.balance, before_s=wait_s)
+        machine = self._machine(unit)
+        if load > self.interim_streams * self.replicas:
+            # So many are open all the time: nobody needs to ask each second whether it is time for an interim text.
+            machine = replace(machine, interim_streams=0)
+        whole = simulate(recordings, arrival, machine, work, balance=self.balance, before_s=wait_s)
         first = int(SETTLING_SHARE * len(recordings)) if load_is_steady else 0
         latencies = [
             latency_s
@@ -161,6 +168,9 @@ class Servers:
             spin_s=self.times.spin_s,
             stream_cores=(self.times.reading.chunk if server is None else server.stream_cores) * self.slower
             + self.client_stream_cores,
+            ahead_s=STREAM_AHEAD_S,
+            interim_streams=self.interim_streams if live else 0,
+            interim_read_s=self.times.reading.features * self.slower,
             front_s=0.0 if server is None or live else server.front_s * self.slower,
             front_audio_s=0.0 if server is None or live else server.front_audio_s * self.slower,
             client_s=0.0 if live else self.client_s,

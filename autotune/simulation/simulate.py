@@ -14,7 +14,9 @@ from typing import Literal
 
 from autotune.audio.profile import Arrival
 from autotune.recognizer.admission import Rejected
-from autotune.simulation.replica import Batched, Machine, Replica, SimulatedRecording, Work
+from autotune.recognizer.streaming import INTERIM_S
+from autotune.simulation.replica import Batched, Machine, SimulatedRecording, Work
+from autotune.simulation.running import Replica
 
 __all__ = ["Balance", "Simulated", "simulate"]
 
@@ -33,6 +35,8 @@ class Simulated:
     """When the last text was there."""
     batches: tuple[Batched, ...]
     """Of all replicas, in the order in which they ended."""
+    most_waiting_s: float
+    """Most seconds of audio that waited for the engines of one replica at once."""
 
     def busy_share(self, engines: int) -> float:
         """Share of the time that engines ran, of ``engines`` of all replicas together."""
@@ -83,7 +87,8 @@ def simulate(
 def _told(ends: dict[int, float], began: Sequence[float], replicas: Sequence[Replica]) -> Simulated:
     latencies = [max(0.0, ends.get(number, math.inf) - since_s) for number, since_s in enumerate(began)]
     batches = sorted((batch for replica in replicas for batch in replica.batches), key=lambda batch: batch.ended_s)
-    return Simulated(tuple(latencies), max(ends.values(), default=0.0), tuple(batches))
+    most_waiting_s = max(replica.most_waiting_s for replica in replicas)
+    return Simulated(tuple(latencies), max(ends.values(), default=0.0), tuple(batches), most_waiting_s)
 
 
 def _run_out(replica: Replica) -> None:
@@ -98,6 +103,7 @@ class _Traffic:
         """``ends`` gets each recording's number and when its text is there."""
         self.replicas = [Replica(machine, one, self._ended) for one in work]
         self._balance, self._ends = balance, ends
+        self._interims = machine.interim_streams > 0
         self._turns = itertools.cycle(range(len(work)))
         self._following: deque[Callable[[float], None]] = deque()
         """What arrives when others have their texts."""
@@ -169,16 +175,18 @@ class _Traffic:
             return
         finally:
             self._watch(place)
-        for piece in recording.pieces:
-            self._at(
-                now_s + piece.settled_s,
-                partial(self._of_stream, place, partial(self.replicas[place].settle, stream, piece)),
-            )
         assert recording.spoken_s is not None
-        self._at(
-            now_s + recording.spoken_s,
-            partial(self._of_stream, place, partial(self.replicas[place].end_stream, stream)),
-        )
+        replica = self.replicas[place]
+        for settled_s, pieces in itertools.groupby(recording.pieces, lambda piece: piece.settled_s):
+            self._stream_at(now_s + settled_s, place, partial(replica.settle, stream, tuple(pieces)))
+        if self._interims:
+            for second in range(1, math.ceil(recording.spoken_s / INTERIM_S)):
+                heard_s = second * INTERIM_S
+                self._stream_at(now_s + heard_s, place, partial(replica.hear, stream, heard_s))
+        self._stream_at(now_s + recording.spoken_s, place, partial(replica.end_stream, stream))
+
+    def _stream_at(self, at_s: float, place: int, happen: Callable[[], None]) -> None:
+        self._at(at_s, partial(self._of_stream, place, happen))
 
     def _of_stream(self, place: int, happen: Callable[[], None], now_s: float) -> None:
         self.replicas[place].advance(now_s)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from autotune.deploy_yaml import DeploymentFile, IntervalRecord
+from autotune.deploy_yaml import DeploymentFile, IntervalRecord, replica_memory
 from autotune.deployment import Batch
 from autotune.errors import DocumentError, InfeasibleSloError
 from autotune.plan.document import Plan, plan_schema_text
@@ -232,3 +232,35 @@ def test_the_picture_is_a_png_and_needs_a_simulation() -> None:
 def test_a_faster_machine_never_needs_more_of_them() -> None:
     replicas = [planned(timed(seconds), demand="80 requests/s").replicas for seconds in (0.02, 0.04, 0.08, 0.12)]
     assert replicas == sorted(replicas)
+
+
+def test_memory_binds_where_more_streams_would_not_fit() -> None:
+    """A replica that has room for twelve open streams, and engines for more."""
+    document = timed()
+    alone = replica_memory(document).total
+    limit = alone + int(12.9 * (replica_memory(document, streams=1).total - alone))
+    free, bound = (planned(document, demand="20 streams", memory_bytes=memory_bytes) for memory_bytes in (None, limit))
+    assert free.simulation is not None
+    assert bound.simulation is not None
+    assert free.simulation.capacity.value > 20
+    assert free.simulation.binds != "memory"
+    assert (bound.simulation.capacity.value, bound.simulation.binds) == (12, "memory")
+    assert (free.replicas, bound.replicas) == (1, 2)
+    assert bound.memory is not None
+    assert bound.memory.needed == sum(bound.memory.parts.values()) <= bound.memory.limit == limit
+    assert free.memory is not None
+    assert free.memory.limit == document.hardware.memory_bytes
+
+
+def test_a_replica_that_does_not_fit_without_any_load_is_no_answer() -> None:
+    with pytest.raises(InfeasibleSloError, match=r"0\.yaml: a replica must have 1\.48 GiB, .*--memory gives 1\.00 GiB"):
+        planned(demand="1 requests/s", memory_bytes=2**30)
+    small = timed().hardware.model_copy(update={"memory_bytes": 2**30})
+    with pytest.raises(InfeasibleSloError, match="the measured machine has"):
+        planned(timed(hardware=small), demand="1 requests/s", promises=())
+
+
+def test_more_waits_at_a_higher_load_and_takes_memory() -> None:
+    plans = [planned(demand=f"{rate} requests/s") for rate in (2, 12)]
+    waiting = [plan.memory.parts["waiting"] for plan in plans if plan.memory is not None]
+    assert 0 < waiting[0] < waiting[1] < 100 * 2**20

@@ -141,7 +141,8 @@ def test_a_recorded_run_replayed_gives_the_same_batches(
         segments = run(ours, speech)
     batches = batches_again()
     assert sum(map(len, batches)) == segments > 20
-    assert max(map(len, batches)) > 1
+    # How fast streams are fed is the machine's: see tests/simulation/test_simulation_streams.py.
+    assert run is streams or max(map(len, batches)) > 1
     assert {event.arguments[0] for event in Recorded.runs[0].events if event.name == "finished"} == {0, 1}
 
 

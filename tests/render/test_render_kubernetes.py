@@ -7,12 +7,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autotune.deploy_yaml import AudioRecord, DeploymentFile, MeasurementRecord
+from autotune.deploy_yaml import SERVER_MIB, AudioRecord, DeploymentFile, MeasurementRecord
 from autotune.deployment import baseline_deployment
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import render
-from autotune.render.serving import SERVER_MIB
 from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

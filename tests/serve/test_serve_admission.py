@@ -5,7 +5,8 @@ import math
 import pytest
 
 from autotune.recognizer.admission import Admission, Limits, Rejected
-from autotune.serve.limits import absent_s, answer_s, hang_s, interim_streams, limits_of
+from autotune.recognizer.streaming import interim_streams
+from autotune.serve.limits import absent_s, answer_s, hang_s, limits_of
 from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_deployment, example_file
 
@@ -74,7 +75,7 @@ def test_limits_follow_from_what_was_measured_unless_they_are_given() -> None:
     assert found.queue_s == max(600, 30 * rtfx)
     assert found.streams == max(1, int(0.5 * rtfx))
     assert limits_of(ServeOptions(max_queue_s=5, max_streams=1), document).queue_s == 5
-    assert interim_streams(document) == int(0.5 * rtfx / 6) < found.streams
+    assert interim_streams(rtfx) == int(0.5 * rtfx / 6) < found.streams
 
 
 def test_a_batch_hangs_after_many_times_what_it_takes() -> None:

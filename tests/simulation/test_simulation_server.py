@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
 from typing import Any
 
@@ -168,3 +169,13 @@ def test_streams_whose_speech_detection_takes_all_cores_need_no_simulation() -> 
     assert not busy.starves("streams", 159)
     assert busy.starves("streams", 160), "eight cores each"
     assert not busy.starves("requests/s", 1e6)
+
+
+def test_few_streams_have_interim_results_that_their_texts_wait_for_and_many_have_none() -> None:
+    plain, giving = servers(), servers(interim_streams=8)
+    few, many = (
+        [statistics.fmean(one.offered("streams", load, requests=500).latencies_s) for one in (plain, giving)]
+        for load in (8, 9)
+    )
+    assert few[1] > 1.1 * few[0]
+    assert many[1] == many[0]
