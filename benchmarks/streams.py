@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
-from autotune.serve.limits import INTERIM_OF_S, INTERIM_S, STREAMS_SHARE
+from autotune.recognizer.admission import STREAMS_SHARE
+from autotune.serve.limits import INTERIM_OF_S, INTERIM_S
 from benchmarks.serving_client import conditions, serving
 
 OUT = Path(__file__).parent.parent / "docs" / "benchmarks" / "streams.json"

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from autotune.audio.arrivals import Due, read_trace
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError, InfeasibleSloError
-from autotune.plan.capacity import UTILISATION, notes_of, plan
+from autotune.plan.capacity import notes_of, plan
 from autotune.plan.demand import Demand, parse_demand
 from autotune.plan.document import Compared, Cost, Estimate, Plan, Simulation
-from autotune.plan.options import PlanOptions, Price, Promise
-from autotune.plan.sizing import REPORTED_S, Sizing
+from autotune.plan.options import REPORTED_S, PlanOptions, Price, Promise
+from autotune.plan.sizing import Sizing
 from autotune.reporting import Reporter
 from autotune.simulation.server import REQUESTS, LoadUnit
 
@@ -144,9 +144,7 @@ def _fleet(
         raise DocumentError(f"A --trace must be simulated, but {name}: {missing}")
     if options.promises:
         raise DocumentError(f"{options.promises[0].describe()} can't be planned for, since {name}: {missing}")
-    answer = plan(
-        document, _times(demand, peak), utilisation=UTILISATION if options.utilisation is None else options.utilisation
-    )
+    answer = plan(document, _times(demand, peak), utilisation=options.utilisation)
     audio = document.audio_profile
     rate = demand.audio_rate(audio.audio_s / audio.recordings)
     # The lower end was planned with: the middle and the other end need fewer.

@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 from autotune.errors import AutotuneError
 
-__all__ = ["Admission", "Limits", "Rejected"]
+__all__ = ["STREAMS_SHARE", "Admission", "Limits", "Rejected", "streams_by_speed"]
+
+STREAMS_SHARE = 0.5
+"""Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
+moments (benchmarks/streams.py, docs/serving.md)."""
 
 SHORTEST_RETRY_S, LONGEST_RETRY_S = 1, 60
 """Bounds of ``Retry-After``, seconds."""
@@ -27,6 +31,11 @@ class Rejected(AutotuneError):  # noqa: N818 - an answer, not a failure
     def __init__(self, reason: str, message: str, *, status: int, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.reason, self.status, self.retry_after_s = reason, status, retry_after_s
+
+
+def streams_by_speed(rtfx: float) -> int:
+    """How many streams a server takes in by its RTFx alone, where no service times say what it carries."""
+    return max(1, int(STREAMS_SHARE * rtfx))
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 from autotune.deploy_yaml import DeploymentFile
-from autotune.recognizer.admission import Limits
-from autotune.serve.options import ServeOptions
+from autotune.recognizer.admission import STREAMS_SHARE, Limits, streams_by_speed
+from autotune.serve.options import LEAST_QUEUE_S, QUEUE_FOR_S, ServeOptions
 
 __all__ = [
     "INTERIM_OF_S",
     "INTERIM_S",
-    "STREAMS_SHARE",
     "absent_s",
     "answer_s",
     "hang_s",
@@ -19,13 +18,6 @@ __all__ = [
     "limits_of",
 ]
 
-QUEUE_FOR_S = 30.0
-"""Seconds of work at the measured speed that the default queue holds."""
-LEAST_QUEUE_S = 600.0
-"""Seconds of audio that the default queue holds at least."""
-STREAMS_SHARE = 0.5
-"""Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
-moments (benchmarks/streams.py, docs/serving.md)."""
 INTERIM_S = 1.0
 """Seconds of a stream's audio between two interim results."""
 INTERIM_OF_S = 5.0
@@ -43,11 +35,11 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
     rtfx = document.measurement.rtfx.median
     carried = None if document.service_times is None else document.service_times.carried
     # What plans go by too: a fleet that was planned for so many streams takes so many in.
-    streams = STREAMS_SHARE * rtfx if carried is None else carried.streams
+    streams = streams_by_speed(rtfx) if carried is None else max(1, int(carried.streams))
     return Limits(
         queue_s=options.max_queue_s or max(LEAST_QUEUE_S, QUEUE_FOR_S * rtfx),
         requests=options.max_requests,
-        streams=options.max_streams or max(1, int(streams)),
+        streams=options.max_streams or streams,
         duration_s=options.max_duration_s,
         body_bytes=options.max_body_mb << 20,
     )
