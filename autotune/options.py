@@ -23,6 +23,7 @@ __all__ = [
     "SLO",
     "Channel",
     "Option",
+    "Side",
     "parse_duration",
     "parse_names",
     "parse_size",
@@ -32,8 +33,10 @@ __all__ = [
     "read_storage",
 ]
 
-Channel = Literal["mix", "left", "right"]
+Side = Literal["mix", "left", "right"]
 """What is heard of a recording: the mean of its channels, or one of the first two (of a single one, that one)."""
+Channel = Literal["mix", "left", "right", "split"]
+"""What is asked for: one ``Side``, or both sides of a call, each as a recording of its own."""
 _SIZES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -145,7 +148,8 @@ MODEL = Option(
 )
 AUDIO_PROFILE = Option("A built-in audio profile (short, long, mixed, streaming), or a YAML file.")
 CHANNEL = Option(
-    "What is heard of your own audio: the mean of its channels (mix), or one side of a call: left or right."
+    "What is heard of your own audio: the mean of its channels (mix), one side of a call (left or right), or both, "
+    "each as a recording of its own (split)."
 )
 SLO = Option(
     "p95_latency_s=SECONDS (95 % of the texts within so many seconds), or none. Default: the audio profile's SLO.",

@@ -23,7 +23,8 @@ import numpy as np
 from autotune.audio.arrivals import poisson
 from autotune.early_stopping import Stopping, fewest, most_over
 from autotune.loadgen.capacity import LoadRange, RunOutcome, find_capacity
-from autotune.loadgen.offer import AT_LEAST_S, AT_MOST_S
+from autotune.loadgen.offer import AT_MOST_S
+from autotune.loadgen.options import AT_LEAST_S
 from autotune.loadgen.statistics import SHARE
 
 NOISE_SD = 0.03

@@ -12,11 +12,13 @@ from autotune.deploy_yaml import read_deployment_file, write_deployment_file
 from autotune.errors import DocumentError
 from autotune.files import (
     atomic_write,
+    cache_dir,
     check_writable,
     locked,
     private_directory,
     publish,
     staging,
+    state_dir,
     write_output,
 )
 from tests.deployment_example import example_file
@@ -26,6 +28,17 @@ WRITERS: list[Callable[[Path], None]] = [
     lambda path: write_output(path, b"new"),
     lambda path: write_deployment_file(path, example_file()),
 ]
+
+
+@pytest.mark.parametrize(("directory", "variable"), [(cache_dir, "XDG_CACHE_HOME"), (state_dir, "XDG_STATE_HOME")])
+def test_a_user_without_a_home_is_told_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, directory: Callable[[], Path], variable: str
+) -> None:
+    for name in ("HOME", variable):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 123_456)  # nobody's in the password database
+    with pytest.raises(DocumentError, match=f"Set {variable}"):
+        directory()
 
 
 @pytest.mark.parametrize("write", WRITERS)

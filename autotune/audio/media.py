@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from autotune.arrays import Float32
-from autotune.audio.sound_part import Budget, SoundPart
+from autotune.audio.sound_part import RATES_HZ, Budget, SoundPart
 from autotune.audio.spliced import Spliced
 
 __all__ = ["container_of", "media_part"]
@@ -97,7 +97,8 @@ class _MediaPart(SoundPart):
         if codec not in _CODECS.split(","):
             raise ValueError(f"it is {kind} with sound in {codec}, which is not decoded")
         stream.codec_context.thread_count = 1
-        self._resampler = av.AudioResampler(format="fltp")
+        self._form: tuple[str, str, int] | None = None
+        """Sample format, layout and rate of the frames that the resampler takes."""
         self._packets = container.demux(stream)
         self._blocks = self._decode()
         # Of what is decoded: AAC's header may name half of its true rate.
@@ -118,16 +119,28 @@ class _MediaPart(SoundPart):
                 break
             packets += 1
             try:
-                frames = packet.decode()
+                yield from [block for frame in packet.decode() for block in self._plain(frame)]
             except self._errors:
                 broken += 1
-                continue
-            for frame in frames:
-                self._rate_hz: int = frame.sample_rate
-                for plain in self._resampler.resample(frame):
-                    yield np.ascontiguousarray(plain.to_ndarray().T, dtype=np.float32)
         if broken > max(1, MOST_BROKEN * packets):
             raise ValueError(f"it is {self._kind}, but {broken} of its {packets} packets can't be decoded")
+
+    def _plain(self, frame: Any) -> Iterator[Float32]:
+        """What a frame holds, float32 [frames, channels], in the form of the first one. Raises FFmpegError."""
+        import av
+
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self._form:
+            if self._form is None:
+                self._rate_hz, self._channels = frame.sample_rate, frame.layout.nb_channels
+                self._layout = frame.layout
+            elif not RATES_HZ[0] <= frame.sample_rate <= RATES_HZ[1]:
+                raise av.error.InvalidDataError(0, "a frame in the middle has a rate of no sound")
+            # Not planar: of frames with more than eight channels PyAV reads planes where there are none.
+            self._resampler = av.AudioResampler("flt", self._layout, self._rate_hz)
+            self._form = form
+        for plain in self._resampler.resample(frame):
+            yield plain.to_ndarray().reshape(-1, self._channels).astype(np.float32, copy=False)
 
     def _decoded(self, frames: int) -> Float32:
         blocks, missing = [], frames

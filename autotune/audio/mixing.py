@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from autotune.arrays import Float32
-from autotune.options import Channel
+from autotune.options import Side
 
 __all__ = ["Mixer"]
 
@@ -19,7 +19,7 @@ AUDIBLE = 1e-8
 class Mixer:
     """Makes one channel of a file's. For one thread."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Side) -> None:
         self._channel = channel
         self.cancelled = False
         """Whether channels of opposite phase would have become silence; one of them was taken instead."""

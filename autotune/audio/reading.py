@@ -16,7 +16,7 @@ from autotune.audio.mixing import Mixer
 from autotune.audio.sound_file import DECODE_ERRORS, sound_parts
 from autotune.audio.sound_part import MOST_S, SoundPart
 from autotune.errors import AudioError
-from autotune.options import Channel
+from autotune.options import Channel, Side
 
 __all__ = [
     "SAMPLE_RATE_HZ",
@@ -25,6 +25,7 @@ __all__ = [
     "audio_info",
     "open_audio",
     "read_audio",
+    "sides_of",
     "unreadable",
 ]
 
@@ -65,7 +66,7 @@ class AudioBlocks:
 
 
 @contextlib.contextmanager
-def open_audio(path: Path, channel: Channel = "mix") -> Iterator[AudioBlocks]:
+def open_audio(path: Path, channel: Side = "mix") -> Iterator[AudioBlocks]:
     """An audio file of any rate and channel count, block by block (about 16 s of 16 kHz).
 
     What libsndfile knows, and what FFmpeg decodes (``media``) where PyAV is installed; joined files to the last one.
@@ -82,7 +83,7 @@ def open_audio(path: Path, channel: Channel = "mix") -> Iterator[AudioBlocks]:
         yield AudioBlocks(samples, _blocks(path, first, parts, mixer), mixer)
 
 
-def read_audio(path: Path, channel: Channel = "mix") -> Float32:
+def read_audio(path: Path, channel: Side = "mix") -> Float32:
     """The samples of an audio file, as ``open_audio`` reads them.
 
     Returns:
@@ -123,6 +124,19 @@ def audio_info(path: Path, most_s: float = MOST_S) -> AudioInfo:
     if form is None or not seconds:
         raise AudioError(_holds_none(path))
     return AudioInfo(path, seconds, *form)
+
+
+def sides_of(path: Path, channel: Channel) -> tuple[Side, ...]:
+    """What of an audio file is heard by itself: of ``split`` both sides, or the only channel (by its first part).
+
+    Raises AudioError where it must be opened for that and can't; names the file.
+    """
+    if channel != "split":
+        return (channel,)
+    with contextlib.closing(sound_parts(path)) as parts:
+        first = _next(path, parts)
+        assert first is not None
+        return ("left", "right") if first.channels > 1 else ("left",)
 
 
 def _next(path: Path, parts: Iterator[SoundPart]) -> SoundPart | None:

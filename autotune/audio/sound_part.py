@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autotune.arrays import Float32
 
-__all__ = ["AT_ONCE", "MOST_S", "Budget", "SoundPart"]
+__all__ = ["AT_ONCE", "MOST_S", "RATES_HZ", "Budget", "SoundPart"]
 
 RATES_HZ = (4_000, 384_000)
 """Lowest and highest sample rate that is read: far outside of them soxr computes for minutes, or takes all memory."""

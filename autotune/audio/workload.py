@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 from autotune.audio.dealing import arrival_times, deal_files, generator, stratified_durations
 from autotune.audio.finding import FoundAudio, find_audio
 from autotune.audio.hearing import chosen_hearing, planned_hearing
-from autotune.audio.one_channel import file_sha256, one_channel
+from autotune.audio.one_channel import file_sha256, heard_alone
 from autotune.audio.profile import AudioProfile, DurationDistribution
 from autotune.audio.reading import SAMPLE_RATE_HZ, AudioInfo
 from autotune.audio.recording import AudioSource, Recording, Shard, Workload
@@ -22,6 +21,8 @@ from autotune.options import Channel
 
 __all__ = ["build_workload", "with_hearing", "workload_from_audio"]
 
+_CHANNELS = "channels"
+"""Folder of the cache for single channels."""
 _WARMUP_S = 25.0
 """Seconds of the longest recording of a warm-up: enough for every window length that the search offers."""
 
@@ -109,11 +110,13 @@ def workload_from_audio(
         seed: ≥0; which files are taken and in which order.
         shards: ≥1.
         recordings_per_shard: ≥1, or None for the profile's own number.
-        cache: where the one channel of each file that is taken lies; nothing is written there for the mean of all.
-        channel: what is heard of the files; of ``mix`` they are read where they are.
+        cache: where single channels of the files that are taken lie; nothing is written there for the mean of all.
+        channel: what is heard of the files; of ``mix`` they are read where they are, of ``split`` each side of a call
+            is a recording, so that a shard may have twice as many.
 
     Raises:
-        DocumentError: seed, shards or recordings_per_shard out of range, or a wrong line in the manifest.
+        DocumentError: seed, shards or recordings_per_shard out of range, a wrong line in the manifest, or a transcript
+            of a call that is split.
         AudioError: no usable file; names the first bad ones.
     """
     count = _checked(profile, seed, shards, recordings_per_shard)
@@ -129,18 +132,20 @@ def workload_from_audio(
     dealt_paths = {info.path for files in dealt for info in files}
     others = [_own(info, audio_files) for info in audio_files.scan.files if info.path not in dealt_paths]
     hearing = chosen_hearing(timed, others, seed)
-    if channel != "mix":
-        heard = partial(one_channel, channel=channel, folder=cache / "channels")
-        drawn = [
-            shard.model_copy(update={"recordings": tuple(heard(one) for one in shard.recordings)}) for shard in drawn
-        ]
-        warmup, hearing = (tuple(heard(one) for one in group) for group in (warmup, hearing))
-        timed = [recording for shard in drawn for recording in shard.recordings]
+    drawn = [_heard(shard, channel, cache) for shard in drawn]
+    warmup, hearing = (heard_alone(group, channel, cache / _CHANNELS) for group in (warmup, hearing))
+    timed = [recording for shard in drawn for recording in shard.recordings]
     paths = {recording.id: Path(recording.path) for recording in (*timed, *warmup, *hearing)}
     digests = {name: file_sha256(path) for name, path in paths.items()}
     workload = _workload(profile, seed, drawn, warmup, digests, source="user")
     changes = {"hearing": hearing, "hearing_sha256": _sha256([hearing], digests)}
     return workload.model_copy(update=changes), audio_files.scan
+
+
+def _heard(shard: Shard, channel: Channel, cache: Path) -> Shard:
+    """The shard of what is heard of its recordings; the sides of a call arrive together."""
+    recordings = heard_alone(shard.recordings, channel, cache / _CHANNELS)
+    return Shard(index=shard.index, recordings=recordings, audio_s=sum(one.audio_s for one in recordings))
 
 
 def _workload(

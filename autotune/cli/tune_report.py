@@ -69,8 +69,9 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     console = console or stdout_console()
     document, comparison = result.document, result.comparison
     model, audio = document.model, document.audio_profile
-    console.print(
-        f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks"
+    _say(
+        console,
+        f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks",
     )
     rows = _rows(result)
     table = _table(result, rows, wide=True)
@@ -80,22 +81,27 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     second = document.baseline.other
     described = [(name, finalist.deployment.describe()) for name, finalist in rows]
     for name, text in [("baseline", second.deployment.describe()), *described] if second else described:
-        console.print(f"  {name}: {text}", soft_wrap=True)
+        _say(console, f"  {name}: {text}")
     _print_accuracy(result, console)
     for held in result.held_back[:SHOWN]:
         _print_held_back(held, console)
     if len(result.held_back) > SHOWN:
-        console.print(f"… and {len(result.held_back) - SHOWN} more faster ones held back; --json lists all.")
+        _say(console, f"… and {len(result.held_back) - SHOWN} more faster ones held back; --json lists all.")
     _print_front(result, console)
     _print_failures(result, console)
     if comparison.nothing_is_faster:
-        console.print(f"{document.reason} The file holds the baseline.", markup=False, soft_wrap=True)
+        _say(console, f"{document.reason} The file holds the baseline.")
     spent = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.split_s.items())
-    console.print(f"Written to {result.out} after {result.wall_s:.0f} s ({spent}). Next:", soft_wrap=True)
+    _say(console, f"Written to {result.out} after {result.wall_s:.0f} s ({spent}). Next:")
     file = shlex.quote(str(result.out))
-    console.print(f"  autotune serve {file}", soft_wrap=True)
-    console.print(f'  autotune plan {file} --demand "5000 audio-hours/day"', soft_wrap=True)
-    console.print(f"  autotune render {file} --target kubernetes --set image=YOUR_IMAGE", soft_wrap=True)
+    _say(console, f"  autotune serve {file}")
+    _say(console, f'  autotune plan {file} --demand "5000 audio-hours/day"')
+    _say(console, f"  autotune render {file} --target kubernetes --set image=YOUR_IMAGE")
+
+
+def _say(console: Console, line: str) -> None:
+    """A line as it is: brackets in names are no markup, and a path is copied whole."""
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def print_shared(part: SharedPart) -> None:
@@ -164,12 +170,12 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
     verdict = result.comparison.winner.verdict
     if verdict is None:
         why = " (random weights)" if result.document.model.weights == "random" else ""
-        console.print(f"  accuracy: {measured.accuracy}{why}")
+        _say(console, f"  accuracy: {measured.accuracy}{why}")
         return
     exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
-    console.print(f"  accuracy: {verdict.describe()}{exempt}", soft_wrap=True)
+    _say(console, f"  accuracy: {verdict.describe()}{exempt}")
     audio = result.document.audio_profile
-    console.print(f"  {_noticed(verdict, audio.hearing_s or audio.audio_s)}", soft_wrap=True)
+    _say(console, f"  {_noticed(verdict, audio.hearing_s or audio.audio_s)}")
 
 
 def _noticed(verdict: Verdict, audio_s: float) -> str:
@@ -189,7 +195,7 @@ def _noticed(verdict: Verdict, audio_s: float) -> str:
 
 
 def _print_held_back(held: HeldBack, console: Console) -> None:
-    console.print(held.line(), markup=False, soft_wrap=True)
+    _say(console, held.line())
     if held.verdict is None or not held.inaccurate:
         return
     without = held.verdict.accuracy.unit == "disagreement"
@@ -197,9 +203,9 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
         lines = [("reference" if without else "said", text.expected), ("this deployment", text.got)]
         if not without:
             lines.append((held.verdict.accuracy.reference_name, text.reference_got))
-        console.print(f"    {text.clip}:", markup=False)
+        _say(console, f"    {text.clip}:")
         for name, words in lines:
-            console.print(f"      {name + ':':17}{words or '(nothing)'}", markup=False, soft_wrap=True)
+            _say(console, f"      {name + ':':17}{words or '(nothing)'}")
 
 
 def _print_failures(result: TuneResult, console: Console) -> None:
@@ -208,9 +214,9 @@ def _print_failures(result: TuneResult, console: Console) -> None:
     for trial in result.study.failed:
         alike.setdefault(f"{trial.kind}: {trial.reason}", []).append(trial.deployment.describe())
     for why, deployments in alike.items():
-        console.print(f"failed: {why}"[:400], markup=False, soft_wrap=True)
+        _say(console, f"failed: {why}"[:400])
         for deployment in dict.fromkeys(deployments):
-            console.print(f"    {deployment}", markup=False, soft_wrap=True)
+            _say(console, f"    {deployment}")
 
 
 def _print_front(result: TuneResult, console: Console) -> None:
@@ -218,17 +224,16 @@ def _print_front(result: TuneResult, console: Console) -> None:
     front = result.study.pareto
     if len(front) < 2:
         return
-    console.print("Pareto front of the trials (not proven in blocks):")
+    _say(console, "Pareto front of the trials (not proven in blocks):")
     for one in front[:FRONT]:
         figures = one.pooled
-        console.print(
+        _say(
+            console,
             f"    RTFx {figures.rtfx:.1f}, p95 {figures.p95_latency_s:.3g} s, {bytes_text(figures.peak_memory_bytes)}: "
             f"{one.deployment.describe()}",
-            markup=False,
-            soft_wrap=True,
         )
     if len(front) > FRONT:
-        console.print(f"    … and {len(front) - FRONT} more; --json lists all.")
+        _say(console, f"    … and {len(front) - FRONT} more; --json lists all.")
 
 
 def _candidate_json(candidate: Candidate) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from autotune.errors import AudioError, DocumentError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
 from autotune.jobs.load_model import measured_artifact, measured_model, require_measured_vad
-from autotune.jobs.options import MeasureOptions
+from autotune.jobs.options import BLOCKS, MOST_BLOCKS, MeasureOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import installed_packages
@@ -35,8 +35,6 @@ __all__ = [
     "recorded_workload",
     "side_by_side",
 ]
-
-BLOCKS, MOST_BLOCKS = 4, 8
 
 
 def recheck(path: Path, options: MeasureOptions, reporter: Reporter) -> Recheck:

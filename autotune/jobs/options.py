@@ -21,7 +21,10 @@ from autotune.options import (
     read_storage,
 )
 
-__all__ = ["MeasureOptions", "TuneOptions"]
+__all__ = ["BLOCKS", "MOST_BLOCKS", "MeasureOptions", "TuneOptions"]
+
+BLOCKS, MOST_BLOCKS = 4, 8
+"""Interleaved blocks of ``measure`` where the user doesn't say: so many, and up to so many."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class MeasureOptions:
     ] = None
     blocks: Annotated[
         int | None,
-        Option("Number of interleaved blocks. Default: 4, and up to 8 while the interval is wider than ±1.5 %."),
+        Option(f"Number of interleaved blocks. Default: {BLOCKS}, and up to {MOST_BLOCKS} while the interval is wide."),
     ] = None
     audio_profile: Annotated[
         str | None, Option("The audio profile's YAML file, if the first file was recorded on a profile of your own.")

@@ -13,12 +13,11 @@ from autotune.errors import DocumentError
 from autotune.loadgen.capacity import LoadRange
 from autotune.loadgen.document import Process
 from autotune.loadgen.driver import LoadPlan
-from autotune.loadgen.options import LoadOptions
+from autotune.loadgen.options import AT_LEAST_S, LoadOptions
 from autotune.loadgen.statistics import SHARE
 
-__all__ = ["AT_LEAST_S", "AT_MOST_S", "Offer", "check_load", "choose_offer"]
+__all__ = ["AT_MOST_S", "Offer", "check_load", "choose_offer"]
 
-AT_LEAST_S = 60.0
 AT_MOST_S = 600.0
 """How long load is offered unless the user says so: the former, and on until the answer is clear, but not longer."""
 MOST_REQUESTS = 1_000_000

@@ -17,7 +17,10 @@ from autotune.options import (
 )
 from autotune.redaction import API_KEY_VARIABLE
 
-__all__ = ["LoadOptions"]
+__all__ = ["AT_LEAST_S", "LoadOptions"]
+
+AT_LEAST_S = 60.0
+"""Seconds that load is offered at least where the user doesn't say."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class LoadOptions:
     duration_s: Annotated[
         float | None,
         Option(
-            "How long load is offered, such as 60s or 5m. Default: 60 s, and longer until the answer is clear.",
+            f"How long load is offered, such as 60s or 5m. Default: {AT_LEAST_S:g} s, and longer until it is enough.",
             "--duration",
             parse_duration,
         ),

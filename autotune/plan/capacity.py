@@ -8,31 +8,34 @@ from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError
 from autotune.plan.demand import Demand
 from autotune.plan.document import Plan
+from autotune.plan.options import UTILISATION
+from autotune.recognizer.streaming import STREAMS_SHARE, streams_by_speed
 
-__all__ = ["METHOD", "UTILISATION", "notes_of", "plan"]
+__all__ = ["METHOD", "notes_of", "plan"]
 
 METHOD = (
     "formula: replicas = demand / (lower end of the measured RTFx × utilisation), rounded up; "
     "waiting times are not predicted."
 )
-UTILISATION = 0.6
-"""Share of a replica's measured RTFx that the formula plans for, unless the user says otherwise."""
 
 
-def plan(document: DeploymentFile, demand: Demand, *, utilisation: float = UTILISATION) -> Plan:
+def plan(document: DeploymentFile, demand: Demand, *, utilisation: float | None = None) -> Plan:
     """Replicas for ``demand`` on machines like the measured one.
 
     Args:
         document: the measured deployment.
         demand: what arrives, on average.
-        utilisation: share of the measured capacity to plan for, in (0, 1]; the rest absorbs peaks.
+        utilisation: share of the measured capacity to plan for, in (0, 1]; the rest absorbs peaks. None: as usual for
+            such a demand.
 
     Raises:
         DocumentError: utilisation outside (0, 1], or more replicas than a float can count.
     """
+    if utilisation is None:
+        utilisation = STREAMS_SHARE if demand.kind == "streams" else UTILISATION
     if not (math.isfinite(utilisation) and 0 < utilisation <= 1):
         raise DocumentError(
-            f"utilisation must be in (0, 1], but got {utilisation}. Leave room for peaks: 0.6 is the default."
+            f"utilisation must be in (0, 1], but got {utilisation}. Leave room for peaks: {UTILISATION} is the default."
         )
     rtfx = document.measurement.rtfx.low
     usable = rtfx * utilisation
@@ -55,7 +58,10 @@ def plan(document: DeploymentFile, demand: Demand, *, utilisation: float = UTILI
         spare_audio_s_per_s=max(0.0, replicas * usable - rate),
         hardware=document.hardware.fingerprint,
         method=METHOD,
-        notes=(*notes_of(document, demand), _formula_note(demand)),
+        notes=(
+            *notes_of(document, demand),
+            *_formula_notes(document, demand, math.ceil(rate / replicas * (1 - 1e-12))),
+        ),
     )
 
 
@@ -80,11 +86,15 @@ def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
     return notes
 
 
-def _formula_note(demand: Demand) -> str:
-    """What a formula without latency leaves out."""
-    if demand.kind == "streams":
-        return (
-            "A stream counts as one second of audio a second; real-time streams also need headroom for latency, "
-            "which is not computed."
-        )
-    return "The demand is an average: if it comes in peaks, give the rate of the peak."
+def _formula_notes(document: DeploymentFile, demand: Demand, streams: int) -> list[str]:
+    """What a formula without latency leaves out, where a replica must take in so many streams."""
+    if demand.kind != "streams":
+        return ["The demand is an average: if it comes in peaks, give the rate of the peak."]
+    notes = [
+        "A stream counts as one second of audio a second; real-time streams also need headroom for latency, "
+        "which is not computed."
+    ]
+    taken = streams_by_speed(document.measurement.rtfx.median)
+    if streams > taken:
+        notes.append(f"Start the servers with --max-streams {streams}: by themselves they take {taken} streams each.")
+    return notes

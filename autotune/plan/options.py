@@ -11,7 +11,23 @@ from typing import Annotated
 from autotune.errors import DocumentError
 from autotune.options import Option, parse_duration, parse_size
 
-__all__ = ["PlanOptions", "Price", "Promise", "parse_availability", "parse_prices", "parse_promises", "read_curve"]
+__all__ = [
+    "REPORTED_S",
+    "UTILISATION",
+    "PlanOptions",
+    "Price",
+    "Promise",
+    "parse_availability",
+    "parse_prices",
+    "parse_promises",
+    "read_curve",
+]
+
+REPORTED_S = 60.0
+"""Seconds of the runs of `autotune load --find-capacity` that is predicted, where nothing else is said."""
+UTILISATION = 0.6
+"""Share of a replica's measured RTFx that the formula plans for, unless the user says otherwise; of streams,
+``STREAMS_SHARE``, as servers take them in."""
 
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -183,12 +199,15 @@ class PlanOptions:
     ] = None
     utilisation: Annotated[
         float | None,
-        Option("Share of the capacity to plan for, in (0, 1]. Default: all that keeps the SLO, without one 0.6."),
+        Option(
+            "Share of the capacity to plan for, in (0, 1]. Default: all that keeps the SLO, without one "
+            f"{UTILISATION}, of streams as many as servers take in."
+        ),
     ] = None
     duration_s: Annotated[
         float | None,
         Option(
-            "Length of the runs of autotune load --find-capacity whose answer is predicted. Default: 60 s.",
+            f"Length of autotune load --find-capacity's runs whose answer is predicted. Default: {REPORTED_S:g} s.",
             "--duration",
             parse_duration,
         ),

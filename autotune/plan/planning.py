@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from autotune.audio.arrivals import Due, read_trace
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import DocumentError, InfeasibleSloError
-from autotune.plan.capacity import UTILISATION, notes_of, plan
+from autotune.plan.capacity import notes_of, plan
 from autotune.plan.cost import cost_of
 from autotune.plan.demand import Demand, parse_demand
 from autotune.plan.document import Compared, Estimate, Plan, Simulation
 from autotune.plan.memory import check_memory, memory_limit, memory_of
-from autotune.plan.options import PlanOptions, Price, Promise
-from autotune.plan.sizing import REPORTED_S, Sizing
+from autotune.plan.options import REPORTED_S, PlanOptions, Price, Promise
+from autotune.plan.sizing import Sizing
 from autotune.reporting import Reporter
 from autotune.simulation.server import REQUESTS, LoadUnit
 
@@ -146,9 +146,7 @@ def _fleet(
         raise DocumentError(f"A --trace must be simulated, but {name}: {missing}")
     if options.promises:
         raise DocumentError(f"{options.promises[0].describe()} can't be planned for, since {name}: {missing}")
-    answer = plan(
-        document, _times(demand, peak), utilisation=UTILISATION if options.utilisation is None else options.utilisation
-    )
+    answer = plan(document, _times(demand, peak), utilisation=options.utilisation)
     audio = document.audio_profile
     rate = demand.audio_rate(audio.audio_s / audio.recordings)
     # The lower end was planned with: the middle and the other end need fewer.

@@ -11,12 +11,12 @@ from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.early_stopping import most_over
 from autotune.errors import InfeasibleSloError
 from autotune.plan.document import Binding, Estimate, Latencies
-from autotune.plan.options import Promise
+from autotune.plan.options import REPORTED_S, Promise
 from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import REQUESTS, LoadUnit, Outcome, Servers, highest_load
 from autotune.simulation.service_times import Carried
 
-__all__ = ["CONFIDENCE", "MODEL_SD", "REPORTED_S", "Sizing", "carried_by", "servers_of", "spread_of"]
+__all__ = ["CONFIDENCE", "MODEL_SD", "Sizing", "carried_by", "servers_of", "spread_of"]
 
 CONFIDENCE = 0.9
 _NORMAL = 1.645
@@ -34,8 +34,6 @@ SEGMENTS, FEWEST = 10_000, 300
 """Segments that each figure is simulated with at most, and recordings at least: long recordings have many of them."""
 MOST_TOGETHER = 16
 """Replicas that are simulated together; of more, each is taken to carry as much as each of these."""
-REPORTED_S = 60.0
-"""Seconds of the runs of `autotune load --find-capacity` that is predicted, where nothing else is said."""
 _PROMISED_S = 1.0
 """Seconds within which texts are promised where nothing else is said."""
 _CURVE = (0.1, 0.25, 0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 0.98, 1.02, 1.06)

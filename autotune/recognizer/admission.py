@@ -92,8 +92,15 @@ class Admission:
             self.requests -= 1
 
     @contextlib.contextmanager
-    def audio(self, audio_s: float) -> Iterator[None]:
-        """Hold room for the audio of what has a place, also while the server stops: it was begun. Raises Rejected."""
+    def audio(self, audio_s: float, sides: int = 1) -> Iterator[None]:
+        """Hold room for the audio of what has a place, also while the server stops: it was begun. Raises Rejected.
+
+        Args:
+            audio_s: length of the recording.
+            sides: how many of its channels are recognised, each by itself.
+        """
+        self._check_length(audio_s)
+        audio_s *= sides
         self._check_audio(audio_s)
         self._recordings += 1
         self.queued_s += audio_s
@@ -125,7 +132,7 @@ class Admission:
         if self.requests >= self.limits.requests:
             raise self._full("too_many_requests", f"{self.limits.requests} requests are being answered")
 
-    def _check_audio(self, audio_s: float) -> None:
+    def _check_length(self, audio_s: float) -> None:
         limits = self.limits
         if audio_s > limits.duration_s:
             raise Rejected(
@@ -133,8 +140,10 @@ class Admission:
                 f"A recording must be at most {limits.duration_s:g} s long, but this one has {audio_s:.0f} s. Cut it.",
                 status=413,
             )
+
+    def _check_audio(self, audio_s: float) -> None:
         # An empty queue takes any length that is allowed, or a recording longer than the queue would never be accepted.
-        if self.queued_s and self.queued_s + audio_s > limits.queue_s:
+        if self.queued_s and self.queued_s + audio_s > self.limits.queue_s:
             raise self._full("queue_full", f"{self.queued_s:.0f} s of audio are waiting")
 
     def _check_draining(self) -> None:

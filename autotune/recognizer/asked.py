@@ -22,7 +22,7 @@ class Asked:
     text_norm: TextNorm | None = None
     """SenseVoice's text normalisation prompt; None: the deployment's."""
     channel: Channel = "mix"
-    """What is heard of its channels."""
+    """What is heard of its channels; of ``split``, segments have their side."""
     hot_words: tuple[str, ...] = ()
     """Words that SeacoParaformer listens for."""
 

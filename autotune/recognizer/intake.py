@@ -15,10 +15,10 @@ import numpy as np
 
 from autotune.arrays import Float32
 from autotune.audio.mixing import Mixer
-from autotune.audio.reading import open_audio
+from autotune.audio.reading import open_audio, sides_of
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
-from autotune.options import Channel
+from autotune.options import Side
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Chunker, Chunkers
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob
@@ -37,6 +37,7 @@ __all__ = [
     "check_samples",
     "open_input",
     "queue_limit_s",
+    "sides_heard",
 ]
 
 AudioInput = Path | str | Float32
@@ -109,11 +110,14 @@ class Intake:
         self.asked, self._together = asked, together
         self._requests: list[Request] = []
 
-    def begin(self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None) -> Request:
+    def begin(
+        self, arrival_s: float, on_segment: Callable[[Segment], None] | None = None, side: Side = "mix"
+    ) -> Request:
         """Open a request for one recording, to be filled by a reader; arguments as for ``Request``."""
         request = Request(
             arrival_s,
             asked=self.asked,
+            side=side,
             owner=self,
             together=self._together,
             on_segment=on_segment,
@@ -159,7 +163,7 @@ class Reader:
         clock = _Clock(time.thread_time())
         total = 0
         # Core-seconds of this thread: reading and features run beside the engines, so wall time would count both.
-        with open_input(audio, self._intake.asked.channel) as opened:
+        with open_input(audio, request.side) as opened:
             chunker = self._path.chunkers.new(opened.samples)
             for block in opened.blocks:
                 clock.lap("read")
@@ -217,8 +221,18 @@ class OpenedInput:
     """What makes mono of a file; None for samples."""
 
 
+def sides_heard(audio: AudioInput, asked: Asked) -> tuple[Side, ...]:
+    """What of a recording is recognised by itself: of a call that is to be split, each side.
+
+    Raises AudioError where it must be opened for that and can't.
+    """
+    if isinstance(audio, (str, Path)):
+        return sides_of(Path(audio), asked.channel)
+    return ("left",) if asked.channel == "split" else (asked.channel,)
+
+
 @contextlib.contextmanager
-def open_input(audio: AudioInput, channel: Channel = "mix") -> Iterator[OpenedInput]:
+def open_input(audio: AudioInput, channel: Side = "mix") -> Iterator[OpenedInput]:
     """Open a recording to be read block by block, of a file the channel. Raises AudioError."""
     if isinstance(audio, (str, Path)):
         with open_audio(Path(audio), channel) as file:

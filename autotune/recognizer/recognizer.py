@@ -158,7 +158,8 @@ class Recognizer:
             words: whether each segment of a transcript shall have its words with their times.
             language: SenseVoice's language prompt instead of the deployment's.
             text_norm: the same of its text normalisation.
-            channel: what is heard of files with several channels: their mean, or the left or right one.
+            channel: what is heard of files with several channels: their mean, the left or right one, or with ``split``
+                both, each by itself: segments have their ``channel``.
             hotwords: words that SeacoParaformer listens for; the recognizer must have been loaded with ``hot_words``.
 
         Raises:

@@ -10,6 +10,7 @@ from functools import partial
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.options import Side
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Piece
 from autotune.recognizer.decoding import Decoded, clean_text
@@ -33,6 +34,7 @@ class Request:
         arrival_s: float,
         *,
         asked: Asked = NOTHING,
+        side: Side = "mix",
         owner: object = None,
         together: bool = False,
         on_segment: Callable[[Segment], None] | None = None,
@@ -43,6 +45,7 @@ class Request:
         Args:
             arrival_s: ``time.perf_counter()`` when the recording arrived, or ``batching.OFFLINE``.
             asked: what it asks for beside its text.
+            side: what is heard of the recording's channels.
             owner: the owner of its segments, see ``SegmentJob``; None: the request itself.
             together: see ``SegmentJob``.
             on_segment: called with each segment as soon as it and all before it are recognised, in order; only where
@@ -51,6 +54,7 @@ class Request:
                 handed out before the end.
         """
         self.future: Future[Transcript] = Future()
+        self.side = side
         self._arrival_s = arrival_s
         self._asked = asked
         self._owner = self if owner is None else owner

@@ -10,12 +10,14 @@ from dataclasses import replace
 
 from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.options import Side
 from autotune.recognizer.asked import NOTHING, Asked
 from autotune.recognizer.chunking import Piece, SampleBuffer
 from autotune.recognizer.decoding import Decoded, clean_text
 from autotune.recognizer.dispatcher import SegmentJob
-from autotune.recognizer.intake import AudioInput, Intake, IntakePath, check_samples
+from autotune.recognizer.intake import AudioInput, Intake, IntakePath, check_samples, sides_heard
 from autotune.recognizer.request import Request
+from autotune.recognizer.sides import transcript_of
 from autotune.recognizer.streaming import MOST_INTERIM_S
 from autotune.recognizer.transcript import Segment, Transcript
 
@@ -159,7 +161,11 @@ class RecordingRequest:
     ) -> None:
         self._intake = Intake(path, limit_s, asked=asked)
         self._reader = self._intake.reader()
-        self._request = self._intake.begin(time.perf_counter(), on_segment)
+        split = asked.channel == "split"
+        sides: tuple[Side, ...] = ("left", "right") if split else (asked.channel,)
+        # Of a call's two sides, read one after the other, nothing can be handed out in order before the end.
+        on_segment = None if split else on_segment
+        self._sides = {side: self._intake.begin(time.perf_counter(), on_segment, side) for side in sides}
 
     @property
     def owner(self) -> object:
@@ -168,8 +174,12 @@ class RecordingRequest:
 
     @property
     def future(self) -> Future[Transcript]:
-        """Gives the transcript once the recording has been read and recognised."""
-        return self._request.future
+        """Gives the transcript once the recording has been read and recognised; of a call, one side's."""
+        return next(iter(self._sides.values())).future
+
+    def result(self) -> Transcript:
+        """Wait for the transcript of what ``read`` has queued. Raises what its recognition raised."""
+        return transcript_of(self._intake.asked, self._sides)
 
     def read(self, audio: AudioInput) -> None:
         """Read, cut and queue it, waiting for room; returns when all is queued, or at once if it was abandoned.
@@ -178,7 +188,9 @@ class RecordingRequest:
             AudioError: it cannot be read; names it.
         """
         try:
-            self._reader.take(audio, self._request)
+            self._sides = {side: self._sides[side] for side in sides_heard(audio, self._intake.asked)}
+            for request in self._sides.values():
+                self._reader.take(audio, request)
             self._reader.flush()
         except BaseException:
             self.abandon()

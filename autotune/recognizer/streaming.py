@@ -14,6 +14,7 @@ __all__ = [
     "STREAM_AHEAD_S",
     "Interims",
     "interim_streams",
+    "streams_by_speed",
 ]
 
 INTERIM_S = 1.0
@@ -27,6 +28,11 @@ INTERIM_OF_S = 5.0
 STREAMS_SHARE = 0.5
 """Share of the measured RTFx that is taken in as streams: at 70 % texts come late, since streams speak at the same
 moments (benchmarks/streams.py, docs/serving.md)."""
+
+
+def streams_by_speed(rtfx: float) -> int:
+    """How many streams a server takes in by its RTFx alone, where no service times say what it carries."""
+    return max(1, int(STREAMS_SHARE * rtfx))
 
 
 def interim_streams(rtfx: float) -> int:

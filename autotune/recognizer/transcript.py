@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from autotune.options import Side
 from autotune.recognizer.decoding import Decoded, clean_text, join_texts
 from autotune.recognizer.punctuating import Punctuated, split_words
 from autotune.recognizer.words import Word
@@ -38,6 +39,8 @@ class Segment:
     """As FunASR gives it, SenseVoice's tags included."""
     words: tuple[Word, ...] = ()
     """The words of ``text``; empty unless they were asked for."""
+    channel: Side | None = None
+    """Which side of a call said it; None where sides weren't told apart."""
 
     def moved(self, by_s: float) -> Segment:
         """The segment, so many seconds later in its recording."""
@@ -50,7 +53,10 @@ class Transcript:
     """What was said in one recording."""
 
     text: str
-    """The segments' texts in order; empty for silence. Punctuated as a whole, spaces between segments may differ."""
+    """The segments' texts in order; empty for silence. Punctuated as a whole, spaces between segments may differ.
+
+    Of the two sides of a call, one line for each turn: ``left: …``.
+    """
     segments: tuple[Segment, ...]
     audio_s: float
     unpunctuated: str | None = None

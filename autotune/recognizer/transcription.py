@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from autotune.recognizer.batching import OFFLINE
-from autotune.recognizer.intake import AudioInput, Intake
+from autotune.recognizer.intake import AudioInput, Intake, sides_heard
 from autotune.recognizer.scheduling import reading_order
+from autotune.recognizer.sides import transcript_of
 from autotune.recognizer.transcript import Transcript
 
 __all__ = ["OnTranscript", "Transcription"]
 
 OnTranscript = Callable[[int, Transcript], None]
-"""Called with a recording's place in the list and its transcript."""
+"""Called with a recording's place in the list and its transcript; for each side of a call that is split."""
 
 
 class Transcription:
@@ -32,13 +33,18 @@ class Transcription:
         self, intake: Intake, audio: Sequence[AudioInput], readers: int, on_transcript: OnTranscript | None
     ) -> None:
         self._intake = intake
-        self._requests = [intake.begin(OFFLINE) for _ in audio]
-        order = reading_order([0 if readers == 1 else _size(one) for one in audio], readers)
-        self._waiting = deque((audio[place], self._requests[place]) for place in order)
+        self._recordings = [
+            {side: intake.begin(OFFLINE, side=side) for side in sides_heard(one, intake.asked)} for one in audio
+        ]
+        pairs = zip(audio, self._recordings, strict=True)
+        waiting = [(one, request) for one, sides in pairs for request in sides.values()]
+        order = reading_order([0 if readers == 1 else _size(one) for one, _ in waiting], readers)
+        self._waiting = deque(waiting[place] for place in order)
         self._readers = readers
         if on_transcript is not None:
-            for place, request in enumerate(self._requests):
-                request.future.add_done_callback(partial(_hand_over, on_transcript, place))
+            for place, sides in enumerate(self._recordings):
+                for request in sides.values():
+                    request.future.add_done_callback(partial(_hand_over, on_transcript, place))
 
     @property
     def done_s(self) -> float:
@@ -62,7 +68,7 @@ class Transcription:
         except BaseException:
             self.abandon()
             raise
-        return [request.future.result() for request in self._requests]
+        return [transcript_of(self._intake.asked, sides) for sides in self._recordings]
 
     def abandon(self) -> None:
         """Give all of it up, from any thread: what waits is withdrawn, and ``result`` raises ``CancelledError``."""

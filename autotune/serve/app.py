@@ -161,7 +161,7 @@ class _Handlers:
                 return await self._streamed(request, upload.path, sent, held.pop_all())
             transcript = await _while_connected(request, service.transcribe(upload.path, sent.asked))
         language = sent.asked.language or service.document.deployment.language
-        text = written(transcript, sent.response_format, language)
+        text = written(transcript, sent.response_format, language, split=sent.asked.channel == "split")
         service.metrics.spent("total", time.perf_counter() - started)
         service.metrics.answered(200)
         said = {"X-Autotune-Ignored": ", ".join(sent.ignored), "X-Autotune-Note": transcript.note}

@@ -40,8 +40,8 @@ LOOK_S = 1.0
 class Opening:
     """What happens once a worker knows how long a recording is."""
 
-    admit: Callable[[float], None] = lambda _: None
-    """Called with its seconds, once; raises Rejected where it isn't to be recognised."""
+    admit: Callable[[float, int], None] = lambda _, __: None
+    """Called once with its seconds, and how many of its sides are recognised; raises Rejected where none is to be."""
     most_s: float = MOST_S
     """Seconds behind which it isn't decoded any further for its length."""
 
@@ -107,7 +107,7 @@ class _FileJob:
         if self.future.done():
             return
         if "opened" in message:
-            self._opened(message["opened"])
+            self._opened(message["opened"], message["sides"])
         elif "read" in message:
             self.busy = False
         elif "segment" in message:
@@ -123,11 +123,11 @@ class _FileJob:
         elif "error" in message:
             self.future.set_exception(error_of(message["error"]))
 
-    def _opened(self, audio_s: float) -> None:
+    def _opened(self, audio_s: float, sides: int) -> None:
         """Have the worker go on with a recording that is admitted; one that replaces another asks again."""
         if not self.admitted:
             try:
-                self.opening.admit(audio_s)
+                self.opening.admit(audio_s, sides)
             except Rejected as rejected:
                 self.fail(rejected)
                 return

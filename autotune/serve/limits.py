@@ -6,8 +6,8 @@ import math
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.recognizer.admission import Limits
-from autotune.recognizer.streaming import STREAMS_SHARE
-from autotune.serve.options import ServeOptions
+from autotune.recognizer.streaming import streams_by_speed
+from autotune.serve.options import LEAST_QUEUE_S, QUEUE_FOR_S, ServeOptions
 
 __all__ = [
     "absent_s",
@@ -16,10 +16,6 @@ __all__ = [
     "limits_of",
 ]
 
-QUEUE_FOR_S = 30.0
-"""Seconds of work at the measured speed that the default queue holds."""
-LEAST_QUEUE_S = 600.0
-"""Seconds of audio that the default queue holds at least."""
 HANG_FACTOR = 20.0
 """A batch that runs for this many times what it was measured to take hangs; so does a request."""
 LEAST_HANG_S = 60.0
@@ -33,11 +29,11 @@ def limits_of(options: ServeOptions, document: DeploymentFile) -> Limits:
     rtfx = document.measurement.rtfx.median
     carried = None if document.service_times is None else document.service_times.carried
     # What plans go by too: a fleet that was planned for so many streams takes so many in.
-    streams = STREAMS_SHARE * rtfx if carried is None else carried.streams
+    streams = streams_by_speed(rtfx) if carried is None else max(1, int(carried.streams))
     return Limits(
         queue_s=options.max_queue_s or max(LEAST_QUEUE_S, QUEUE_FOR_S * rtfx),
         requests=options.max_requests,
-        streams=options.max_streams or max(1, int(streams)),
+        streams=options.max_streams or streams,
         duration_s=options.max_duration_s,
         body_bytes=options.max_body_mb << 20,
     )

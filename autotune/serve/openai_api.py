@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from autotune.options import Channel
 from autotune.recognizer import Segment, Transcript, Word
+from autotune.recognizer.decoding import join_texts
 from autotune.version import __version__
 
 __all__ = ["CONTENT_TYPES", "PATH", "event", "openapi", "written"]
@@ -48,6 +49,7 @@ _TRANSCRIPT = {
                     "start": {"type": "number"},
                     "end": {"type": "number"},
                     "text": {"type": "string"},
+                    "channel": {"type": "string"},
                 },
             },
         },
@@ -59,12 +61,17 @@ _TRANSCRIPT = {
                     "word": {"type": "string"},
                     "start": {"type": "number"},
                     "end": {"type": "number"},
+                    "channel": {"type": "string"},
                 },
             },
         },
+        "channels": {
+            "type": "object",
+            "properties": {"left": {"type": "string"}, "right": {"type": "string"}},
+        },
     },
 }
-"""All but ``text`` in verbose_json alone."""
+"""All but ``text``, and ``channels`` of a call that is split, in verbose_json alone."""
 
 _STATUSES = {
     "400": "The form or its recording is wrong",
@@ -135,7 +142,7 @@ def _transcriptions() -> dict[str, Any]:
             "type": "string",
             "enum": list(get_args(Channel)),
             "default": "mix",
-            "description": "What is heard of a file with several channels: their mean, or one side of a call",
+            "description": "What is heard of several channels: their mean, one side of a call, or both, each apart",
         },
         "prompt": {
             "type": "string",
@@ -178,34 +185,37 @@ CONTENT_TYPES = {
 """Response format → what it is sent as."""
 
 
-def written(transcript: Transcript, response_format: str, language: str) -> str:
+def written(transcript: Transcript, response_format: str, language: str, *, split: bool = False) -> str:
     """The transcript as one of ``CONTENT_TYPES``.
 
     Args:
         transcript: segments without text are left out of subtitles; with words, each is a cue.
         response_format: a key of ``CONTENT_TYPES``.
         language: that was asked for, or the deployment's; ``auto`` where the model decides.
+        split: whether the sides of a call were told apart; each has its text, and cues begin with their side.
     """
     if response_format == "text":
         return transcript.text + "\n"
     if response_format == "srt":
-        return "".join(f"{number}\n{_line(cue, ',')}\n\n" for number, cue in enumerate(_cues(transcript), 1))
+        return "".join(f"{number}\n{_line(*cue, ',')}\n\n" for number, cue in enumerate(_cues(transcript), 1))
     if response_format == "vtt":
-        return "WEBVTT\n\n" + "".join(f"{_line(cue, '.')}\n\n" for cue in _cues(transcript))
+        return "WEBVTT\n\n" + "".join(f"{_line(*cue, '.')}\n\n" for cue in _cues(transcript))
+    channels = {"channels": _texts_of_sides(transcript)} if split else {}
     if response_format == "json":
-        return json.dumps({"text": transcript.text}, ensure_ascii=False)
+        return json.dumps({"text": transcript.text, **channels}, ensure_ascii=False)
     segments = [
         {
             "id": number,
             "start": round(segment.start_s, 3),
             "end": round(segment.end_s, 3),
             "text": segment.text,
+            **_side(segment),
             **_NOT_KNOWN,
         }
         for number, segment in enumerate(transcript.segments)
     ]
     words = [
-        {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3)}
+        {"word": word.text, "start": round(word.start_s, 3), "end": round(word.end_s, 3), **_side(segment)}
         for segment in transcript.segments
         for word in segment.words
     ]
@@ -215,11 +225,24 @@ def written(transcript: Transcript, response_format: str, language: str) -> str:
             "language": _heard(transcript) or language,
             "duration": round(transcript.audio_s, 3),
             "text": transcript.text,
+            **channels,
             "segments": segments,
             **({"words": words} if words else {}),
         },
         ensure_ascii=False,
     )
+
+
+def _texts_of_sides(transcript: Transcript) -> dict[str, str]:
+    texts: dict[str, list[str]] = {"left": [], "right": []}
+    for segment in transcript.segments:
+        if segment.channel is not None:
+            texts[segment.channel].append(segment.text)
+    return {side: join_texts(said) for side, said in texts.items()}
+
+
+def _side(segment: Segment) -> dict[str, str]:
+    return {} if segment.channel is None else {"channel": segment.channel}
 
 
 _NOT_KNOWN = {
@@ -247,17 +270,18 @@ def event(kind: str, **fields: Any) -> str:
     return f"data: {json.dumps({'type': kind, **fields}, ensure_ascii=False)}\n\n"
 
 
-def _cues(transcript: Transcript) -> list[Segment | Word]:
-    """The segments with text, or their words where those were asked for."""
-    cues: list[Segment | Word] = []
+def _cues(transcript: Transcript) -> list[tuple[str, Segment | Word]]:
+    """Text and times of the segments with text, or of their words where those were asked for."""
+    cues: list[tuple[str, Segment | Word]] = []
     for segment in transcript.segments:
-        cues += segment.words or ([segment] if segment.text else [])
+        side = "" if segment.channel is None else f"{segment.channel}: "
+        cues += [(side + cue.text, cue) for cue in segment.words or ([segment] if segment.text else [])]
     return cues
 
 
-def _line(cue: Segment | Word, point: str) -> str:
+def _line(text: str, cue: Segment | Word, point: str) -> str:
     # An empty line would end the cue.
-    text = " ".join(cue.text.split())
+    text = " ".join(text.split())
     return f"{_time(cue.start_s, point)} --> {_time(cue.end_s, point)}\n{text}"
 
 

@@ -12,7 +12,16 @@ from autotune.hot_words import read_hot_words
 from autotune.options import Option, parse_duration, parse_names, read_api_keys
 from autotune.redaction import API_KEY_VARIABLE
 
-__all__ = ["ServeOptions"]
+__all__ = ["LEAST_QUEUE_S", "QUEUE_FOR_S", "ServeOptions"]
+
+QUEUE_FOR_S = 30.0
+"""Seconds of work at the measured speed that the default queue holds."""
+LEAST_QUEUE_S = 600.0
+"""Seconds of audio that the default queue holds at least."""
+LONGEST_S = 4 * 3600.0
+"""Seconds of the longest recording by default."""
+STREAM_IDLE_S = 300.0
+"""Seconds that a stream may be silent by default."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,9 @@ class ServeOptions:
     max_queue_s: Annotated[
         float | None,
         Option(
-            "Most seconds of audio accepted and not answered yet. Default: half a minute's work, at least 600.", min=1
+            f"Most seconds of audio accepted and not answered yet. Default: {QUEUE_FOR_S:g} s of work, at least "
+            f"{LEAST_QUEUE_S:g}.",
+            min=1,
         ),
     ] = None
     max_streams: Annotated[
@@ -63,8 +74,11 @@ class ServeOptions:
     ] = None
     max_body_mb: Annotated[int, Option("Largest upload, in MiB.", min=1)] = 512
     max_duration_s: Annotated[
-        float, Option("Longest recording, such as 90s or 2h. Default: 4h.", "--max-duration", parse_duration)
-    ] = 4 * 3600.0
+        float,
+        Option(
+            f"Longest recording, such as 90s or 2h. Default: {LONGEST_S / 3600:g}h.", "--max-duration", parse_duration
+        ),
+    ] = LONGEST_S
     hot_words: Annotated[
         tuple[str, ...] | None,
         Option(
@@ -82,8 +96,12 @@ class ServeOptions:
     ] = ()
     stream_idle_s: Annotated[
         float,
-        Option("How long a stream may be silent, such as 90s or 1h. Default: 5m.", "--stream-idle", parse_duration),
-    ] = 300.0
+        Option(
+            f"How long a stream may be silent, such as 90s or 1h. Default: {STREAM_IDLE_S / 60:g}m.",
+            "--stream-idle",
+            parse_duration,
+        ),
+    ] = STREAM_IDLE_S
     grace_s: Annotated[float, Option("Most seconds after SIGTERM to finish accepted requests.", min=0)] = 30.0
     max_requests: int = 512
     idle_s: float = 30.0

@@ -209,9 +209,9 @@ class Service:
             with contextlib.ExitStack() as held:
                 async with asyncio.timeout(limit_s) as deadline:
 
-                    def opened(audio_s: float) -> None:
+                    def opened(audio_s: float, sides: int) -> None:
                         nonlocal limit_s, started
-                        held.enter_context(self.admission.audio(audio_s))
+                        held.enter_context(self.admission.audio(audio_s, sides))
                         started = time.perf_counter()
                         # From now on it waits behind what is queued by now, its own audio included.
                         limit_s = answer_s(self.document, self.admission.queued_s)

@@ -73,13 +73,13 @@ def asked_from(value: Message) -> Asked:
 def segment_to(segment: Segment) -> list[Any]:
     """A segment as a JSON value."""
     words = [[word.text, word.start_s, word.end_s] for word in segment.words]
-    return [segment.start_s, segment.end_s, segment.text, segment.raw, words]
+    return [segment.start_s, segment.end_s, segment.text, segment.raw, words, segment.channel]
 
 
 def segment_from(value: list[Any]) -> Segment:
     """The segment that ``segment_to`` wrote."""
-    start_s, end_s, text, raw, words = value
-    return Segment(start_s, end_s, text, raw, tuple(Word(*word) for word in words))
+    start_s, end_s, text, raw, words, channel = value
+    return Segment(start_s, end_s, text, raw, tuple(Word(*word) for word in words), channel)
 
 
 def transcript_to(transcript: Transcript) -> Message:

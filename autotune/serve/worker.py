@@ -24,7 +24,7 @@ import soxr
 
 from autotune.arrays import Float32
 from autotune.audio import audio_info
-from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.audio.reading import SAMPLE_RATE_HZ, sides_of
 from autotune.deployment import Deployment
 from autotune.errors import AudioError
 from autotune.isolation.activity import heartbeat
@@ -158,7 +158,9 @@ class _FileJob:
         """Whether the server has said what to do with a recording of that length."""
         self._dropped = False
         on_segment = self._send_segment if order["segments"] else None
-        self._request = worker.recognizer.request(on_segment, asked=asked_from(order["asked"]))
+        asked = asked_from(order["asked"])
+        self._channel = asked.channel
+        self._request = worker.recognizer.request(on_segment, asked=asked)
         worker.begin(number, self._request.owner)
         threading.Thread(target=self._run, name=f"autotune-file-{number}", daemon=True).start()
 
@@ -179,13 +181,14 @@ class _FileJob:
         try:
             with self._worker.opening:
                 audio_s = audio_info(self._path, self._most_s).duration_s
-            self._worker.send({"id": self._number, "opened": audio_s})
+                sides = len(sides_of(self._path, self._channel))
+            self._worker.send({"id": self._number, "opened": audio_s, "sides": sides})
             self._answered.wait()
             if self._dropped:
                 return
             self._request.read(self._path)
             self._worker.send({"id": self._number, "read": True})
-            done = transcript_to(self._request.future.result())
+            done = transcript_to(self._request.result())
         except CancelledError:
             pass
         except Exception as error:  # noqa: BLE001 - whatever it is, the client must get an answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,32 @@ def test_what_phones_and_browsers_send_is_heard(tmp_path: Path, kind: str) -> No
     payload = {"files": [{"path": str(path), "pieces": [[0.5, 1.0], [1.0, 1.5]]}], "channel": "mix"}
     (facts,) = sample_task(payload, lambda *_: None)["files"]
     assert facts["sampled_s"] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("channels", [6, 16, 24])
+def test_many_channels_are_heard(tmp_path: Path, channels: int) -> None:
+    """PyAV gives the planes of more than eight channels no memory."""
+    path, file = tmp_path / "a.mov", io.BytesIO()
+    frames = np.random.default_rng(0).integers(-3_000, 3_000, (16_000, channels)).astype("<i2")
+    with av.open(file, "w", format="mov") as out:
+        stream = out.add_stream("pcm_s16le", rate=16_000, layout=f"{channels}c")
+        frame = av.AudioFrame.from_ndarray(frames.reshape(1, -1), "s16", stream.codec_context.layout)
+        frame.sample_rate = 16_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            out.mux(packet)
+    path.write_bytes(file.getvalue())
+    assert audio_info(path).channels == channels
+    np.testing.assert_allclose(read_audio(path), frames.mean(axis=1) / 32_768, atol=1e-6)
+
+
+def test_a_recording_whose_form_changes_is_heard_to_its_end_at_its_first_rate(tmp_path: Path) -> None:
+    path, sweep = tmp_path / "a.aac", tone(2.0, np.linspace(200, 900, 32_000))  # type: ignore[arg-type]
+    path.write_bytes(media(sweep, "adts", "aac", 16_000) + media(sweep, "adts", "aac", 44_100, channels=2))
+    samples = read_audio(path)
+    assert len(samples) / 16_000 == pytest.approx(4.0, abs=2 * EDGES_S)
+    assert similarity(samples, sweep) > 0.9
+    assert similarity(samples[-32_000 - 1_600 :], sweep) > 0.9
+    assert (audio_info(path).sample_rate_hz, audio_info(path).channels) == (16_000, 1)
 
 
 def test_amr_is_heard(tmp_path: Path) -> None:

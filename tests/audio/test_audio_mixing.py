@@ -15,6 +15,7 @@ from autotune.audio import AudioProfile, read_audio, workload_from_audio
 from autotune.audio.mixing import Mixer
 from autotune.audio.reading import open_audio
 from autotune.audio.survey import survey_audio
+from autotune.errors import DocumentError
 from tests.audio.sounds import NOISE, mp3, tone
 
 LEFT, RIGHT = tone(1.0), tone(1.0, 700)
@@ -88,6 +89,39 @@ def test_a_workload_of_one_side_has_files_of_that_side(tiny: AudioProfile, tmp_p
     np.testing.assert_allclose(heard["a.wav"], LEFT, atol=1e-4)
     np.testing.assert_allclose(heard["b.wav"], RIGHT, atol=1e-4)
     assert len(list((tmp_path / "cache" / "channels").iterdir())) == 2
+
+
+def test_the_sides_of_calls_are_recordings_of_their_own(tiny: AudioProfile, tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    call(tmp_path / "calls" / "a.wav")
+    soundfile.write(tmp_path / "calls" / "b.wav", RIGHT, 16_000, subtype="FLOAT")
+    arguments: dict[str, Any] = {"seed": 1, "shards": 1, "recordings_per_shard": None, "cache": tmp_path / "cache"}
+    mixed, _ = workload_from_audio(tmp_path / "calls", tiny, **arguments)
+    split, _ = workload_from_audio(tmp_path / "calls", tiny, **arguments, channel="split")
+    heard = {one.id: read_audio(Path(one.path)) for one in split.shards[0].recordings}
+    assert set(heard) == {"a.wav#left", "a.wav#right", "b.wav"} == {one.id for one in split.hearing}
+    for name, sound in (("a.wav#left", LEFT), ("a.wav#right", RIGHT), ("b.wav", RIGHT)):
+        np.testing.assert_allclose(heard[name], sound, atol=1e-4)
+    arrivals = {one.id: one.arrival_s for one in split.shards[0].recordings}
+    assert arrivals["a.wav#left"] == arrivals["a.wav#right"]
+    assert split.audio_s == pytest.approx(3.0)
+    assert mixed.audio_s == pytest.approx(2.0)
+
+
+def test_a_transcript_of_both_sides_is_refused_for_each(tiny: AudioProfile, tmp_path: Path) -> None:
+    call(tmp_path / "a.wav")
+    (tmp_path / "m.jsonl").write_text('{"audio": "a.wav", "text": "both"}\n')
+    arguments: dict[str, Any] = {"seed": 1, "shards": 1, "recordings_per_shard": None, "cache": tmp_path / "cache"}
+    with pytest.raises(DocumentError, match="of both sides"):
+        workload_from_audio(tmp_path / "m.jsonl", tiny, **arguments, channel="split")
+
+
+def test_the_survey_hears_each_side(tmp_path: Path) -> None:
+    call(tmp_path / "a.wav", LEFT, np.zeros_like(LEFT))
+    survey = survey_audio(tmp_path, channel="split")
+    assert survey.files == 1
+    assert survey.audio_s == pytest.approx(1.0)
+    assert survey.sampled_s == pytest.approx(2.0)
 
 
 def test_a_side_of_another_rate_is_resampled(tmp_path: Path) -> None:

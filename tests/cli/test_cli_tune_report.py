@@ -54,6 +54,19 @@ def test_a_log_has_everything(tuned: TuneResult) -> None:
     assert "With 200 distinct clips, an increase of" in text
 
 
+def test_brackets_in_names_are_no_markup(tuned: TuneResult) -> None:
+    model = tuned.document.model.model_copy(update={"id": "/m/[/old]"})
+    out = Path("my [out]") / "d.yaml"
+    result = replace(tuned, document=tuned.document.model_copy(update={"model": model}), out=out)
+    console = Console(file=io.StringIO(), width=100)
+    print_report(result, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert any(line.startswith("/m/[/old] · ") for line in lines)
+    (serve,) = (line for line in lines if "autotune serve" in line)
+    assert shlex.split(serve) == ["autotune", "serve", str(out)]
+
+
 class Growing(Bench):
     """One block of FINE needs three times the memory of the others."""
 

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from autotune.errors import DocumentError
 from autotune.plan.capacity import plan
 from autotune.plan.demand import Demand, parse_demand
 from autotune.plan.document import Plan
+from autotune.serve.limits import limits_of
+from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_file
 
 rates = st.floats(min_value=1e-6, max_value=1e6)
@@ -35,6 +38,20 @@ def test_the_issue_s_examples() -> None:
     assert day.spare_audio_s_per_s == pytest.approx(7 * 30 - 208.3333, rel=1e-4)
     streams = plan(measured(50.0), parse_demand("200 streams"), utilisation=1.0)
     assert (streams.replicas, streams.utilisation, streams.spare_audio_s_per_s) == (4, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("streams", [1, 20, 39, 180, 1000])
+@pytest.mark.parametrize("rtfx", [0.5, 3.0, 39.0, 40.0])
+def test_planned_streams_are_taken_in_by_servers_or_it_is_told_how(streams: int, rtfx: float) -> None:
+    document = measured(rtfx, median=rtfx)
+    for utilisation in (None, 1.0):
+        result = plan(document, parse_demand(f"{streams} streams"), utilisation=utilisation)
+        each = limits_of(ServeOptions(), document).streams
+        noted = [re.search(r"--max-streams (\d+)", note) for note in result.notes]
+        told = [int(found[1]) for found in noted if found]
+        assert result.replicas * max([each, *told]) >= streams
+        assert not told or told[0] > each
+        assert not told or utilisation == 1.0 or rtfx * result.utilisation_limit % 1
 
 
 def test_the_lower_end_of_the_interval_is_used() -> None:

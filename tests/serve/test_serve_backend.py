@@ -144,27 +144,27 @@ def test_what_was_at_work_runs_alone_the_oldest_first_and_others_after(tmp_path:
 
 def test_a_recording_is_admitted_once_whichever_worker_opens_it(tmp_path: Path) -> None:
     async def test(backend: Backend, _: list[str]) -> None:
-        admitted: list[float] = []
-        opening = Opening(admitted.append, most_s=60.0)
+        admitted: list[tuple[float, int]] = []
+        opening = Opening(lambda *length: admitted.append(length), most_s=60.0)
         asked = asyncio.create_task(backend.transcribe(files(tmp_path, 1)[0], opening=opening))
         for number in (0, 1):
             worker = await replaced(number)
             await soon(lambda worker=worker: worker.given() == [1])  # type: ignore[misc]
             assert worker.orders[0]["most_s"] == 60.0
             assert len(worker.orders) == 1, "nothing is recognised before it is admitted"
-            worker.say(id=1, opened=2.5)
+            worker.say(id=1, opened=2.5, sides=2)
             assert worker.orders[1:] == [{"op": "go", "id": 1}]
             if number == 0:
                 worker.death.set_result("dead")
         done(worker, 1)
         assert (await asked).text == "text 1"
-        assert admitted == [2.5]
+        assert admitted == [(2.5, 2)]
 
     run(test)
 
 
 def test_what_is_not_admitted_is_dropped_and_gives_way_to_others(tmp_path: Path) -> None:
-    def admit(_: float) -> None:
+    def admit(_: float, __: int) -> None:
         raise Rejected("too_long", "It is too long.", status=413)
 
     async def test(backend: Backend, _: list[str]) -> None:
@@ -177,7 +177,7 @@ def test_what_is_not_admitted_is_dropped_and_gives_way_to_others(tmp_path: Path)
         first.death.set_result("dead while it opened the first")
         second = await replaced(1)
         assert second.given() == [1], "a suspect, alone"
-        second.say(id=1, opened=1e6)
+        second.say(id=1, opened=1e6, sides=1)
         with pytest.raises(Rejected, match="too long"):
             await refused
         assert [(order["op"], order["id"]) for order in second.orders] == [("file", 1), ("drop", 1), ("file", 2)]

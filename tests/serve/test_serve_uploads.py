@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -102,6 +103,50 @@ def test_a_side_of_a_call_is_asked_for_and_opposite_phase_is_told(served: Served
     assert "opposite phase" in answer.headers["x-autotune-note"]
     assert "x-autotune-note" not in post(served, alone).headers
     assert post(served, call, channel="middle").status_code == 400
+
+
+def test_the_sides_of_a_call_are_told_apart(served: Served, tmp_path: Path) -> None:
+    call, left, right = tmp_path / "call.wav", tmp_path / "left.wav", tmp_path / "right.wav"
+    silence = np.zeros(8 * 16_000)
+    sides = np.concatenate([ONE, silence, 0 * OTHER, silence]), np.concatenate([0 * ONE, silence, OTHER, silence])
+    for path, sound in ((call, np.stack(sides, axis=1)), (left, sides[0]), (right, sides[1])):
+        soundfile.write(path, sound, 16_000)
+    texts = {path.stem: expected_text(served.deployment, path) for path in (left, right)}
+    answer = post(served, call, channel="split").json()
+    assert answer == {"text": f"left: {texts['left']}\nright: {texts['right']}", "channels": texts}
+    told = post(served, call, channel="split", response_format="verbose_json").json()
+    assert {one["channel"] for one in told["segments"]} == {"left", "right"}
+    starts = [one["start"] for one in told["segments"]]
+    assert starts == sorted(starts)
+    assert told["duration"] == pytest.approx(len(sides[0]) / 16_000, abs=0.01)
+    cues = post(served, call, channel="split", response_format="srt").text.split("\n\n")
+    assert all(cue.split("\n")[2].startswith(("left: ", "right: ")) for cue in cues if cue.strip())
+    events = post(served, call, channel="split", stream="true").text
+    assert events.count("transcript.text.delta") == 1
+    assert served.metric("autotune_accepted_audio_seconds") == 0
+
+
+def test_a_call_of_one_channel_has_one_side_and_says_so(served: Served, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "alone.wav", ONE, 16_000)
+    expected = expected_text(served.deployment, tmp_path / "alone.wav")
+    answer = post(served, tmp_path / "alone.wav", channel="split")
+    assert answer.json() == {"text": f"left: {expected}", "channels": {"left": expected, "right": ""}}
+    assert "one channel" in answer.headers["x-autotune-note"]
+
+
+def test_the_sides_of_a_call_are_admitted_as_two_recordings_as_long_as_one(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "call.wav", np.stack([ONE, ONE], axis=1), 16_000)
+    seconds = len(ONE) / 16_000
+    slow = {"speed": "10x", "fault": "none"}
+    with (
+        serve(tmp_path, "--max-duration", f"{1.5 * seconds}s", session_options=slow) as served,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        asked = pool.submit(post, served, tmp_path / "call.wav", channel="split")
+        while not (accepted := served.metric("autotune_accepted_audio_seconds")):
+            assert not asked.done()
+        assert accepted == pytest.approx(2 * seconds, abs=0.1)
+        assert asked.result().status_code == 200
 
 
 def test_only_the_worker_imports_what_opens_audio() -> None:

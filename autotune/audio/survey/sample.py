@@ -15,7 +15,7 @@ import soxr
 
 from autotune.arrays import Float32
 from autotune.audio.mixing import Mixer
-from autotune.audio.reading import SAMPLE_RATE_HZ
+from autotune.audio.reading import SAMPLE_RATE_HZ, sides_of
 from autotune.audio.sound_file import DECODE_ERRORS, sound_parts
 from autotune.audio.sound_part import AT_ONCE
 from autotune.audio.vad import FRAME_SAMPLES, SileroVad
@@ -117,10 +117,11 @@ def sample_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     for number, file in enumerate(files, start=1):
         sampled = SampledFile()
         try:
-            mixer = Mixer(payload["channel"])
-            for mono, rate_hz in _pieces(Path(file["path"]), file["pieces"], sampled, mixer):
+            path = Path(file["path"])
+            mixers = [Mixer(side) for side in sides_of(path, payload["channel"])]
+            for mono, rate_hz in _pieces(path, file["pieces"], sampled, mixers):
                 sampled.add(mono, rate_hz, vad)
-            sampled.cancelled = mixer.cancelled
+            sampled.cancelled = any(mixer.cancelled for mixer in mixers)
             results.append(sampled.facts())
         except DECODE_ERRORS as error:
             results.append({"error": f"{file['path']} must be audio to its end, but: {error}"})
@@ -136,9 +137,12 @@ def pauses_s(speech: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> list[float]:
 
 
 def _pieces(
-    path: Path, pieces: Sequence[Sequence[float]], sampled: SampledFile, mixer: Mixer
+    path: Path, pieces: Sequence[Sequence[float]], sampled: SampledFile, mixers: Sequence[Mixer]
 ) -> Iterator[tuple[Float32, int]]:
-    """What is heard of each piece, float32 [frames], and its sample rate; a piece across joined files comes in two."""
+    """What each mixer hears of each piece, float32 [frames], and its sample rate.
+
+    A piece across joined files comes in two.
+    """
     waiting = deque(pieces)
     before_s, began = 0.0, False
     with contextlib.closing(sound_parts(path)) as parts:
@@ -147,14 +151,14 @@ def _pieces(
             while waiting:
                 start, stop = (max(at, round((second - before_s) * part.rate_hz)) for second in waiting[0])
                 at += part.skip(start - at)
-                mono = []
+                heard: list[list[Float32]] = [[] for _ in mixers]
                 while start <= at < stop and len(block := part.read(min(stop - at, AT_ONCE // part.channels))):
                     sampled.count(block)
-                    mono.append(mixer.mixed(block))
+                    for mixer, mono in zip(mixers, heard, strict=True):
+                        mono.append(mixer.mixed(block))
                     at += len(block)
-                if mono:
-                    began = True
-                    yield _finite(np.concatenate(mono)), part.rate_hz
+                began = began or bool(heard[0])
+                yield from ((_finite(np.concatenate(mono)), part.rate_hz) for mono in heard if mono)
                 if at < stop:
                     break  # the part has ended
                 waiting.popleft()
