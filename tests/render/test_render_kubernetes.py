@@ -1,6 +1,7 @@
 import math
 import re
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from autotune.deployment import baseline_deployment
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import render
-from autotune.render.serving import CACHE_PATH, SERVER_MIB
+from autotune.render.serving import CACHE_PATH, SERVER_MIB, USER
 from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -127,6 +128,16 @@ def test_pods_keep_the_restricted_standard(gpu: bool, options: dict[str, Any]) -
 
 def test_breaches_are_found() -> None:
     assert len(breaches_of_restricted({"containers": [{"name": "bare"}]})) == 4
+
+
+def test_the_pod_that_fills_a_volume_in_the_documentation_is_one_that_the_namespace_takes() -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text(encoding="utf-8")
+    claim, shell = yaml.safe_load_all(textwrap.dedent(page[page.index("   # models.yaml") :].partition("   ```")[0]))
+    for manifest in (claim, shell):
+        validator.validate(manifest, validator.latest_version(), strict=True)
+    assert breaches_of_restricted(shell["spec"]) == []
+    assert shell["spec"]["securityContext"]["fsGroup"] == USER
 
 
 def test_the_pod_gets_the_file_that_was_measured() -> None:
