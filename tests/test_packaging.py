@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from autotune.serve.page import PAGE_PATHS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -32,6 +34,7 @@ def test_data_files_are_in_the_wheel(installed: Path) -> None:
     assert "autotune/audio/profiles/long.yaml" in names
     assert "autotune/audio/clips/clips.json" in names
     assert "autotune/py.typed" in names
+    assert {f"autotune/serve/static/{name}" for name in PAGE_PATHS.values()} <= names
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, yaml_text
@@ -32,6 +37,9 @@ class ComposeOptions:
     """Published port."""
     no_key: bool = False
     """Start without a key as well: then anyone who reaches the port may ask."""
+    user: str = ""
+    """``UID:GID`` that the container runs as, not root; empty: the models' owner where only they may be read by it,
+    else the image's own."""
 
 
 def render_compose(document: DeploymentFile, options: ComposeOptions) -> Rendering:
@@ -43,13 +51,15 @@ def render_compose(document: DeploymentFile, options: ComposeOptions) -> Renderi
     serving.check_image(options.image)
     serving.check_port(options.port)
     serving.check_one_gpu(document, "the container")
+    if options.user and re.fullmatch(r"[1-9][0-9]*:[0-9]+", options.user) is None:
+        raise DocumentError(f'user must be UID:GID such as "1000:1000", and not root, but got {options.user!r}.')
     if re.fullmatch(r"[0-9.]+|\[[0-9a-fA-F:]+\]", options.host) is None:
         raise DocumentError(f'host must be an address such as "127.0.0.1" or "0.0.0.0", but got {options.host!r}.')
     project = {
         "services": {"server": _service(document, options)},
         "volumes": {"cache": {}, "scratch": {}},
     }
-    notes = _notes(document)
+    notes = _notes(document, options)
     files = {"compose.yaml": comments(notes) + manifest_text(project), "deploy.yaml": yaml_text(document)}
     return Rendering(target=TARGET, files=files, notes=notes)
 
@@ -61,13 +71,14 @@ def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any
         "image": options.image,
         "entrypoint": ["autotune"],
         "command": serving.serve_arguments(no_key=options.no_key),
+        "user": options.user or _reader(document),
         "restart": "unless-stopped",
         "init": True,
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         # A key without a value is passed on if it is set where compose runs.
-        "environment": {"XDG_CACHE_HOME": serving.CACHE_HOME, API_KEY_VARIABLE: None},
+        "environment": {**serving.HOMES, API_KEY_VARIABLE: None},
         "ports": [f"{options.host}:{options.port}:{serving.PORT}"],
         "volumes": _volumes(document),
         **cpus,
@@ -85,13 +96,36 @@ def _service(document: DeploymentFile, options: ComposeOptions) -> dict[str, Any
 
 def _volumes(document: DeploymentFile) -> list[dict[str, Any]]:
     # compose would take a dollar sign for a variable.
-    models = [path.replace("$", "$$") for path in serving.model_paths(document)]
+    models = [path.replace("$", "$$") for path in [*serving.model_paths(document), *_linked(document)]]
     binds = [("./deploy.yaml", serving.DEPLOYMENT_PATH), *((path, path) for path in models)]
     return [
         *({"type": "bind", "source": here, "target": there, "read_only": True} for here, there in binds),
         {"type": "volume", "source": "cache", "target": serving.CACHE_PATH},
-        {"type": "volume", "source": "scratch", "target": "/tmp"},
+        {"type": "volume", "source": "scratch", "target": serving.SCRATCH_PATH},
     ]
+
+
+def _files(document: DeploymentFile) -> Iterator[Path]:
+    """The models' directories and what is in them, as far as they are on this machine."""
+    for path in map(Path, serving.model_paths(document)):
+        yield from filter(os.path.exists, (path, *path.rglob("*")))
+
+
+def _linked(document: DeploymentFile) -> list[str]:
+    """Directories that files of the models are links into, as in the caches of hubs: mounted where they are, too."""
+    models = serving.model_paths(document)
+    targets = {path.resolve().parent for path in _files(document) if path.is_symlink()}
+    return sorted(str(folder) for folder in targets if not any(folder.is_relative_to(model) for model in models))
+
+
+def _reader(document: DeploymentFile) -> str:
+    """The user and group that can read the models here: the image's, or else their owner unless that is root."""
+    for path in _files(document):
+        facts = path.stat()
+        needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(facts.st_mode) else 0)
+        if facts.st_uid and facts.st_mode & needed != needed:
+            return f"{facts.st_uid}:{facts.st_gid}"
+    return f"{serving.USER}:{serving.USER}"
 
 
 def _resources(document: DeploymentFile) -> dict[str, Any]:
@@ -102,12 +136,16 @@ def _resources(document: DeploymentFile) -> dict[str, Any]:
     return {"limits": limits, "reservations": {"devices": [gpu]}}
 
 
-def _notes(document: DeploymentFile) -> tuple[str, ...]:
+def _notes(document: DeploymentFile, options: ComposeOptions) -> tuple[str, ...]:
+    user, models = options.user or _reader(document), serving.model_paths(document)
     notes = [
         serving.cores_note(document),
         serving.memory_note(document),
-        f"The image must hold autotune with its extra serve; {', '.join(serving.model_paths(document))} is read from "
-        "this machine.",
+        serving.contents_note(document),
+        *(
+            f"{path} is read from this machine by user {user}; if it may not: chmod -R o+rX {shlex.quote(path)}"
+            for path in models
+        ),
         *serving.export_note(document, f"the volume cache ({serving.CACHE_PATH}, first filled from the image)"),
         serving.key_note(f"Set {API_KEY_VARIABLE} where compose runs"),
         serving.knee_note(document),

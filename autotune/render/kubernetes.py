@@ -52,6 +52,8 @@ class KubernetesOptions:
     """PersistentVolumeClaim that is mounted at the model's path; empty: the image holds the model there."""
     no_key: bool = False
     """Start without a key as well: then anyone who reaches the Service may ask."""
+    user: int = serving.USER
+    """User and group that the pod runs as, ≥1; claims are mounted for this group."""
 
 
 def render_kubernetes(document: DeploymentFile, options: KubernetesOptions) -> Rendering:
@@ -117,18 +119,53 @@ def _pod(document: DeploymentFile, options: KubernetesOptions) -> dict[str, Any]
     volumes: list[dict[str, Any]] = [
         {"name": "deploy-yaml", "configMap": {"name": f"{options.name}{SUFFIX}"}},
         {"name": "scratch", "emptyDir": {}},
+        {"name": "cache", **(_claimed(options.cache_claim) if options.cache_claim else {"emptyDir": {}})},
     ]
-    for name, claim in (("cache", options.cache_claim), ("model", options.model_claim)):
-        if claim:
-            volumes.append({"name": name, "persistentVolumeClaim": {"claimName": claim}})
+    if options.model_claim:
+        volumes.append({"name": "model", **_claimed(options.model_claim)})
+    first = [] if options.cache_claim or document.deployment.artifact is None else [_filler(options)]
     return {
         # The Service's variables would begin with AUTOTUNE_, as the server's own do.
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": serving.STOP_S + DRAIN_S,
-        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+        # With the container's own this is the Pod Security Standard "restricted", and fsGroup opens claims to the user.
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": options.user,
+            "runAsGroup": options.user,
+            "fsGroup": options.user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **({"initContainers": first} if first else {}),
         "containers": [_container(document, options)],
         "volumes": volumes,
+    }
+
+
+def _claimed(claim: str) -> dict[str, Any]:
+    return {"persistentVolumeClaim": {"claimName": claim}}
+
+
+def _confined() -> dict[str, Any]:
+    """The securityContext of a container."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def _filler(options: KubernetesOptions) -> dict[str, Any]:
+    """Copies the artifacts that the image holds to where the server may lock them: its own root is read-only."""
+    return {
+        "name": "cache",
+        "image": options.image,
+        "command": ["sh", "-c", f"[ ! -d {serving.CACHE_PATH} ] || cp -R {serving.CACHE_PATH}/. /cache"],
+        "resources": {kind: {"cpu": 1, "memory": "256Mi"} for kind in ("requests", "limits")},
+        "securityContext": _confined(),
+        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
     }
 
 
@@ -148,12 +185,7 @@ def _container(document: DeploymentFile, options: KubernetesOptions) -> dict[str
         "readinessProbe": _probe("/readyz", failures=2),
         "livenessProbe": _probe("/healthz", failures=6),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(DRAIN_S)]}}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            # Even reading the cache takes a lock file in it, which is in the image unless a claim is given.
-            "readOnlyRootFilesystem": bool(options.cache_claim) or document.deployment.artifact is None,
-        },
+        "securityContext": _confined(),
         "volumeMounts": _mounts(document, options),
     }
 
@@ -162,7 +194,7 @@ def _environment(options: KubernetesOptions) -> list[dict[str, Any]]:
     key = {"name": f"{options.name}{KEY_SUFFIX}", "key": "api-key", "optional": options.no_key}
     return [
         {"name": "AUTOTUNE_DEPLOYMENT", "value": f"{MOUNT_PATH}/deploy.yaml"},
-        {"name": "XDG_CACHE_HOME", "value": serving.CACHE_HOME},
+        *({"name": name, "value": value} for name, value in serving.HOMES.items()),
         {"name": API_KEY_VARIABLE, "valueFrom": {"secretKeyRef": key}},
     ]
 
@@ -170,10 +202,9 @@ def _environment(options: KubernetesOptions) -> list[dict[str, Any]]:
 def _mounts(document: DeploymentFile, options: KubernetesOptions) -> list[dict[str, Any]]:
     mounts: list[dict[str, Any]] = [
         {"name": "deploy-yaml", "mountPath": MOUNT_PATH, "readOnly": True},
-        {"name": "scratch", "mountPath": "/tmp"},
+        {"name": "scratch", "mountPath": serving.SCRATCH_PATH},
+        {"name": "cache", "mountPath": serving.CACHE_PATH},
     ]
-    if options.cache_claim:
-        mounts.append({"name": "cache", "mountPath": serving.CACHE_PATH})
     if options.model_claim:
         mounts.append({"name": "model", "mountPath": document.model.directory, "readOnly": True})
     return mounts
@@ -210,9 +241,10 @@ def _notes(document: DeploymentFile, options: KubernetesOptions) -> tuple[str, .
     notes = [
         serving.cores_note(document),
         serving.memory_note(document),
-        f"The image must hold autotune with its extra serve, and the model ({', '.join(serving.model_paths(document))})"
-        ", unless model_claim is mounted there.",
+        serving.contents_note(document, unless="model_claim is mounted there"),
         *serving.export_note(document, f"{cache} ({serving.CACHE_PATH})"),
+        f"The pod keeps the Pod Security Standard restricted: user {options.user}, who must be able to read what the "
+        "image holds; claims are opened to that group (fsGroup).",
         serving.key_note(f"Make a secret {options.name}{KEY_SUFFIX} with the key api-key"),
     ]
     if _most(options) > options.replicas:
@@ -241,6 +273,10 @@ def _check(document: DeploymentFile, options: KubernetesOptions) -> None:
     serving.check_image(options.image)
     if options.replicas < 1:
         raise DocumentError(f"replicas must be at least 1, but got {options.replicas}.")
+    if options.user < 1:
+        raise DocumentError(
+            f"user must be at least 1 (0 is root, which restricted pods may not be), but got {options.user}."
+        )
     if options.in_flight_milli is not None and options.in_flight_milli < 1:
         raise DocumentError(f"in_flight_milli must be at least 1, but got {options.in_flight_milli}.")
     if _most(options) < options.replicas:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 
 from autotune.deploy_yaml import HEADROOM_PERCENT, MIB, SERVER_MIB, DeploymentFile, replica_memory
@@ -14,14 +15,18 @@ __all__ = [
     "CACHE_PATH",
     "DEPLOYMENT_PATH",
     "GRACE_S",
+    "HOMES",
     "IN_FLIGHT_HEADROOM",
     "IN_FLIGHT_METRIC",
     "PORT",
+    "SCRATCH_PATH",
     "STOP_S",
+    "USER",
     "check_image",
     "check_one_gpu",
     "check_port",
     "check_tls",
+    "contents_note",
     "cores",
     "cores_note",
     "cpu_list",
@@ -50,6 +55,12 @@ DEPLOYMENT_PATH = "/etc/autotune/deploy.yaml"
 CACHE_HOME = "/var/cache"
 CACHE_PATH = f"{CACHE_HOME}/autotune"
 """Where artifacts are kept: ``$XDG_CACHE_HOME/autotune``."""
+SCRATCH_PATH = "/tmp"
+"""Where uploads lie, and whatever a library writes into its user's home."""
+HOMES = {"XDG_CACHE_HOME": CACHE_HOME, "HOME": SCRATCH_PATH}
+"""Variables of a container whose root is read-only and whose user has no home."""
+USER = 10001
+"""User and group of the image that the ``Dockerfile`` makes; no user of a machine has this number."""
 
 _LONGEST_EXPORT_S = 600
 
@@ -68,11 +79,23 @@ def startup_s(document: DeploymentFile) -> int:
 
 
 def model_paths(document: DeploymentFile) -> list[str]:
-    """Directories that a server of the deployment reads: the model's, its VAD model's, its punctuation model's."""
+    """Directories that a server of the deployment reads: the model's, its VAD model's, its punctuation model's.
+
+    The embedded model is part of autotune.
+    """
     vad, stage = document.deployment.chunking.vad_model, document.deployment.punctuation
     others = [vad] if vad and vad != SILERO else []
     others += [stage.model] if stage and not stage.model.startswith("random:") else []
-    return list(dict.fromkeys([document.model.directory, *others]))
+    own = [] if document.model.weights == "embedded" else [document.model.directory]
+    return list(dict.fromkeys([*own, *others]))
+
+
+def contents_note(document: DeploymentFile, unless: str = "") -> str:
+    """What an image must hold, ``unless`` the models come from elsewhere."""
+    models = ", ".join(model_paths(document))
+    return "The image must hold autotune with its extra serve (the Dockerfile of autotune's repository makes one)" + (
+        f", and the model ({models}), unless {unless}." if models and unless else "."
+    )
 
 
 def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
@@ -81,7 +104,7 @@ def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
     if artifact is None:
         return ()
     how = (
-        f'run "XDG_CACHE_HOME={CACHE_HOME} autotune export --model {document.model.path} --formats {artifact.label}" '
+        f'run "XDG_CACHE_HOME={CACHE_HOME} autotune export --model {_exported(document)} --formats {artifact.label}" '
         "there before, on the same kind of CPU."
     )
     if artifact.calibrated:
@@ -90,6 +113,10 @@ def export_note(document: DeploymentFile, where: str) -> tuple[str, ...]:
         f"The artifact {artifact.label} is exported at the first start unless {where} holds it, which takes minutes "
         f"and more memory than the limit: {how}",
     )
+
+
+def _exported(document: DeploymentFile) -> str:
+    return shlex.quote(document.model.id if document.model.weights == "embedded" else document.model.path)
 
 
 def check_image(image: str) -> None:

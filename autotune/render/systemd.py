@@ -142,7 +142,10 @@ def _notes(document: DeploymentFile, options: SystemdOptions) -> tuple[str, ...]
         f"Install deploy.yaml as {options.deployment}, this file as /etc/systemd/system/autotune.service, then: "
         "systemctl daemon-reload && systemctl enable --now autotune",
         serving.memory_note(document),
-        f"{', '.join(serving.model_paths(document))} must be readable by every user: the service has one of its own.",
+        *(
+            f"{path} must be readable by every user: the service has one of its own."
+            for path in serving.model_paths(document)
+        ),
         *serving.export_note(document, serving.CACHE_PATH),
         f"{API_KEY_VARIABLE}=… in {options.environment_file} (mode 0600) asks for a key; without one, whoever is on "
         "this machine may ask, and another host than 127.0.0.1 is served with no_key alone.",

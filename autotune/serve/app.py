@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -33,6 +33,7 @@ from autotune.recognizer.asked import Asked
 from autotune.recognizer.decoding import join_texts
 from autotune.serve.guard import BodyRules, Callers, RequestGuard
 from autotune.serve.openai_api import CONTENT_TYPES, PATH, event, openapi, written
+from autotune.serve.page import page_routes
 from autotune.serve.service import Service
 from autotune.serve.uploads import received_form
 from autotune.serve.websocket import converse
@@ -42,7 +43,6 @@ __all__ = ["build_app"]
 
 T = TypeVar("T")
 
-_PAGE = Path(__file__).parent / "page.html"
 _CLIENT_GONE = 499
 _IGNORED = ("prompt", "temperature", "chunking_strategy", "include[]")
 """Fields that OpenAI's clients may send and that have no effect; the answer names them in ``X-Autotune-Ignored``."""
@@ -63,7 +63,7 @@ def build_app(service: Service) -> Starlette:
     callers = Callers(options.api_keys, options.cors_origins, (options.host.lower(),))
     return Starlette(
         routes=[
-            Route("/", handlers.page),
+            *page_routes(),
             Route("/healthz", handlers.healthz),
             Route("/readyz", handlers.readyz),
             Route("/metrics", handlers.metrics),
@@ -102,9 +102,6 @@ def build_app(service: Service) -> Starlette:
 @dataclass(frozen=True)
 class _Handlers:
     service: Service
-
-    async def page(self, _: Request) -> Response:
-        return FileResponse(_PAGE, media_type="text/html; charset=utf-8")
 
     async def healthz(self, _: Request) -> Response:
         """Liveness: 503 once the process should be restarted, because no worker has come up for too long."""

@@ -8,17 +8,18 @@ import ipaddress
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.recognizer.admission import Rejected
+from autotune.serve.page import PAGE_PATHS
 
 __all__ = ["BodyRules", "Callers", "Pace", "RequestGuard"]
 
-OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/", "/openapi.json")
-"""Paths that are answered without a key; the page asks its user for one. A WebSocket at ``/`` needs it."""
+OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")
+"""Paths that are answered without a key, as the page's are; a WebSocket at ``/`` needs it."""
 _AT_ONCE_BYTES = 256 << 10
 """Bytes that are passed on together: each part is written by a thread, which costs as much as a hundred kilobytes."""
 
@@ -66,12 +67,17 @@ class Callers:
     def check(self, scope: Scope) -> None:
         """Raise Rejected unless who asks may ask."""
         headers = Headers(scope=scope)
+        # Browsers name the page's own address as the origin of its scripts; what it then asks is looked at.
+        if scope["type"] == "http" and scope["path"] in PAGE_PATHS:
+            return
         if not self.api_keys:
             self._check_origin(headers)
         elif scope["type"] == "websocket" or scope["path"] not in OPEN_PATHS:
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket.
-            offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else scope.get("subprotocols", [])
+            # Some clients of FunASR's protocol write "Bearer; KEY". Browsers can send no header with a WebSocket, but
+            # subprotocols, whose names may not have all characters of a key (base64's "/" and "=").
+            names = scope.get("subprotocols", [])
+            offered = [given.strip()] if scheme.lower().rstrip(";") == "bearer" else [*names, *map(unquote, names)]
             # Compared in constant time, or the time would tell how much of a guessed key is right.
             right = [hmac.compare_digest(key.encode(), one.encode()) for key in offered for one in self.api_keys]
             if not any(right):

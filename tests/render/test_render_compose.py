@@ -95,6 +95,49 @@ def test_a_vad_model_is_mounted_too() -> None:
     assert "/models/fsmn" in [volume["target"] for volume in volumes]
 
 
+def model_in(folder: Path, mode: int, owner: int = 0) -> DeploymentFile:
+    """A document of a model whose weights have a mode and an owner."""
+    folder.mkdir(parents=True)
+    weights = folder / "model.pt"
+    weights.write_bytes(b"weights")
+    weights.chmod(mode)
+    if owner:
+        os.chown(weights, owner, owner)
+    model = example_file().model
+    return example_file(model=model.model_copy(update={"path": str(folder)}))
+
+
+def test_the_user_is_not_root_and_can_read_the_model(tmp_path: Path) -> None:
+    assert server(model_in(tmp_path / "open", 0o644))["user"] == "10001:10001"
+    assert server(model_in(tmp_path / "roots", 0o600))["user"] != "0:0"
+    assert server(model_in(tmp_path / "given", 0o644), user="2000:3000")["user"] == "2000:3000"
+    assert server()["environment"]["HOME"] == "/tmp", "it has no home"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_model_that_only_its_owner_reads_is_served_by_its_owner(tmp_path: Path) -> None:
+    assert server(model_in(tmp_path / "model", 0o640, owner=1234))["user"] == "1234:1234"
+
+
+def test_what_a_hubs_cache_links_to_is_mounted_too(tmp_path: Path) -> None:
+    document = model_in(tmp_path / "snapshots" / "x", 0o644)
+    blob = tmp_path / "blobs" / "5f3a"
+    blob.parent.mkdir()
+    blob.write_bytes(b"weights")
+    link = tmp_path / "snapshots" / "x" / "model.pt"
+    link.unlink()
+    link.symlink_to("../../blobs/5f3a")
+    mounts = {volume["target"]: volume for volume in server(document)["volumes"]}
+    assert mounts[str(blob.parent)]["read_only"] is True
+
+
+def test_the_embedded_model_is_the_images_own() -> None:
+    model = example_file().model.model_copy(update={"id": "embedded", "weights": "embedded"})
+    rendering = render(example_file(model=model), "compose", image="asr")
+    assert model.path not in rendering.files["compose.yaml"]
+    assert "export --model embedded" in rendering.files["compose.yaml"]
+
+
 def test_pinned_instances_see_the_measured_cpus() -> None:
     assert server(example_file(deployment=example_deployment(pinning=True)))["cpuset"] == "0-1"
 
@@ -122,6 +165,8 @@ def test_the_port_is_this_machines_alone_unless_asked() -> None:
         ({"image": "a b"}, "image must be"),
         ({"host": "${HOST}"}, "host must be"),
         ({"port": 0}, "port must be"),
+        ({"user": "root"}, "user must be UID:GID"),
+        ({"user": "0:0"}, "and not root"),
         ({"port": "many"}, "port must be a whole number"),
     ],
 )

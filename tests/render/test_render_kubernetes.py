@@ -1,5 +1,8 @@
 import math
 import re
+import subprocess
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from autotune.deployment import baseline_deployment
 from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.render import render
+from autotune.render.serving import CACHE_PATH, USER
 from tests.deployment_example import example_deployment, example_file
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -61,6 +65,79 @@ def test_kubernetes_published_schemas_accept_every_manifest(document: Deployment
     validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
     for manifest in by_kind(document, **options).values():
         validator.validate(manifest, validator.latest_version(), strict=True)
+
+
+VOLUME_TYPES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def breaches_of_restricted(spec: dict[str, Any]) -> list[str]:
+    """What the Pod Security Standard "restricted" forbids of a pod's spec, rule by rule.
+
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
+    found = [f"{name} must not be set" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
+    context = spec.get("securityContext", {})
+    found += ["sysctls" for _ in context.get("sysctls", [])]
+    for volume in spec.get("volumes", []):
+        if set(volume) - {"name"} - VOLUME_TYPES:
+            found.append(f"volume {volume}")
+    for one in [*spec["containers"], *spec.get("initContainers", []), *spec.get("ephemeralContainers", [])]:
+        own = one.get("securityContext", {})
+        both = {**context, **own}
+        rules = {
+            "runAsNonRoot must be true": both.get("runAsNonRoot") is True,
+            "runAsUser must not be 0": both.get("runAsUser") != 0,
+            "allowPrivilegeEscalation must be false": own.get("allowPrivilegeEscalation") is False,
+            "privileged must not be set": not own.get("privileged"),
+            "capabilities must be dropped": "ALL" in own.get("capabilities", {}).get("drop", []),
+            "capabilities must not be added": set(own.get("capabilities", {}).get("add", [])) <= {"NET_BIND_SERVICE"},
+            "seccomp must confine": both.get("seccompProfile", {}).get("type") in ("RuntimeDefault", "Localhost"),
+            "procMount must be the default": own.get("procMount", "Default") == "Default",
+            "SELinux and AppArmor must be left alone": not both.keys() & {"seLinuxOptions", "appArmorProfile"},
+            "no port of the host": not any("hostPort" in port for port in one.get("ports", [])),
+            "no handler may name a host": "host" not in str([one.get("lifecycle"), *map(one.get, PROBES)]),
+        }
+        found += [f"{one['name']}: {rule}" for rule, kept in rules.items() if not kept]
+    return found
+
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("options", [{}, {"cache_claim": "artifacts", "model_claim": "models", "user": 2000}])
+def test_pods_keep_the_restricted_standard(gpu: bool, options: dict[str, Any]) -> None:
+    spec = pod(manifests(on_gpu() if gpu else example_file(), **options)[1])
+    assert breaches_of_restricted(spec) == []
+    context = spec["securityContext"]
+    assert context["runAsUser"] == context["runAsGroup"] == context["fsGroup"] == options.get("user", 10001)
+    writable = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"] if not mount.get("readOnly")}
+    assert writable == {"/tmp", "/var/cache/autotune"}
+    for one in [*spec["containers"], *spec.get("initContainers", [])]:
+        assert one["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_breaches_are_found() -> None:
+    assert len(breaches_of_restricted({"containers": [{"name": "bare"}]})) == 4
+
+
+def test_the_pod_that_fills_a_volume_in_the_documentation_is_one_that_the_namespace_takes() -> None:
+    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    page = (Path(__file__).parents[2] / "docs" / "deploying.md").read_text(encoding="utf-8")
+    claim, shell = yaml.safe_load_all(textwrap.dedent(page[page.index("   # models.yaml") :].partition("   ```")[0]))
+    for manifest in (claim, shell):
+        validator.validate(manifest, validator.latest_version(), strict=True)
+    assert breaches_of_restricted(shell["spec"]) == []
+    assert shell["spec"]["securityContext"]["fsGroup"] == USER
 
 
 def test_the_pod_gets_the_file_that_was_measured() -> None:
@@ -147,8 +224,33 @@ def test_claims_are_mounted_where_the_file_expects_them() -> None:
     assert only["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_an_image_that_holds_the_artifacts_stays_writable_for_their_locks() -> None:
-    assert container(manifests(example_file())[1])["securityContext"]["readOnlyRootFilesystem"] is False
+def test_artifacts_of_the_image_are_copied_to_where_they_can_be_locked() -> None:
+    workload = manifests(example_file())[1]
+    (filler,) = pod(workload)["initContainers"]
+    assert filler["image"] == container(workload)["image"]
+    volumes = {volume["name"]: volume for volume in pod(workload)["volumes"]}
+    assert volumes["cache"]["emptyDir"] == {}
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(workload)["volumeMounts"]}
+    assert mounts["cache"] in filler["command"][-1]
+    for nothing_to_copy in (
+        manifests(example_file(), cache_claim="artifacts")[1],
+        manifests(example_file(deployment=baseline_deployment(ncpu=4)))[1],
+    ):
+        assert "initContainers" not in pod(nothing_to_copy)
+
+
+def test_the_copying_container_copies(tmp_path: Path) -> None:
+    """Its shell command, with both places moved: also where the image holds none."""
+    *_, command = pod(manifests(example_file())[1])["initContainers"][0]["command"]
+    image, cache = tmp_path / "image", tmp_path / "cache"
+    cache.mkdir()
+    moved = command.replace(CACHE_PATH, str(image)).replace(" /cache", f" {cache}")
+    subprocess.run(["sh", "-c", moved], check=True)
+    assert list(cache.iterdir()) == []
+    (image / "artifacts" / "key").mkdir(parents=True)
+    (image / "artifacts" / "key" / "model.onnx").write_bytes(b"graph")
+    subprocess.run(["sh", "-c", moved], check=True)
+    assert (cache / "artifacts" / "key" / "model.onnx").read_bytes() == b"graph"
 
 
 def test_selector_names_and_image_fit() -> None:
@@ -226,6 +328,7 @@ def test_notes_are_comments_of_the_file() -> None:
         ({"replicas": "two"}, "replicas must be a whole number"),
         ({"replicas": 3, "max_replicas": 2}, "max_replicas must be at least replicas"),
         ({"cache_claim": "a_b"}, "cache_claim must be"),
+        ({"user": 0}, "user must be at least 1"),
     ],
 )
 def test_options_that_kubernetes_would_refuse(options: dict[str, Any], message: str) -> None:

@@ -1,6 +1,7 @@
 """What is turned away before the application sees it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autotune.recognizer.admission import Rejected
 from autotune.serve.guard import BodyRules, Callers, Pace, RequestGuard
+from autotune.serve.page import PAGE_PATHS
 
 RULES = BodyRules(most_bytes=100, idle_s=0.05, bytes_per_s=1000.0)
 
@@ -108,6 +110,32 @@ def test_who_has_sent_much_must_not_drip_from_then_on() -> None:
     assert not pace.took(29.0, 1)
     assert not pace.took(29.0, 1)
     assert pace.took(29.0, 1), "each stretch counts by itself"
+
+
+@pytest.mark.parametrize("path", PAGE_PATHS)
+@pytest.mark.parametrize("key", [None, "secret"])
+def test_the_pages_own_files_are_for_everybody(path: str, key: str | None) -> None:
+    """Browsers send the page's address as the origin of its scripts, whatever name the server is called by."""
+    headers = {"host": "asr.example", "origin": "http://asr.example"}
+    assert answer([(0, b"x")], headers, callers=Callers(key), path=path) == "x"
+    assert answer([(0, b"x")], headers, callers=Callers(key), path="/v1/models")[:4] == ("401 " if key else "403 ")
+
+
+def offered(key: str, *names: str) -> bool:
+    """Whether a WebSocket with these subprotocols has the key."""
+    scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": list(names)}
+    with contextlib.suppress(Rejected):
+        Callers(key).check(scope)
+        return True
+    return False
+
+
+def test_a_subprotocol_may_be_the_key_percent_encoded() -> None:
+    """Names of subprotocols are tokens (RFC 6455, 4.1), which may have neither "/" nor "=", base64's own."""
+    assert offered("a/b+c=", "binary", "a%2Fb%2Bc%3D")
+    assert offered("a%2Fb", "a%2Fb"), "as it is, too"
+    assert not offered("a/b+c=", "binary", "a%2Fb%2Bc")
+    assert not offered("a/b", "%C3%28"), "no text at all"
 
 
 @pytest.mark.parametrize(
