@@ -32,6 +32,7 @@ from autotune.models import (
     resolve_model,
     resolve_punctuation,
 )
+from autotune.redaction import redacted_command
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
 from autotune.space.document import SearchSpace
@@ -93,6 +94,17 @@ class Job:
         identity |= {"hearing": self.workload.hearing_sha256} if self.judge else {}
         return identity | ({"prompts": self.prompts} if self.prompts else {})
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a report says of the study where there is no ``deploy.yaml`` (yet)."""
+        return {
+            "model": self.model.id,
+            "audio": f"{self.profile.name}, {self.workload.audio_s:.0f} s in {len(self.workload.shards)} shards",
+            "hardware": self.hardware.describe(),
+            "goal": self.goal.describe(),
+            "command": redacted_command(self.options.command),
+        }
+
     @cached_property
     def study(self) -> str:
         """The study's name: the user's, or one from model, audio profile and identity."""
@@ -129,7 +141,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         ModelError: the model can't be had.
         TrialError: the reference can't transcribe the audio.
     """
-    check_writable(options.out)
+    for path in filter(None, (options.out, options.report)):
+        check_writable(path)
     effort, profile = _effort(options), load_profile(options.audio_profile)
     goal = _goal(options, profile)
     hardware = probe_hardware()
