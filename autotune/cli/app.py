@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli import export, history, load, measure, plan, probe, profile, render, serve, tune
+from autotune.cli import export, history, load, measure, plan, probe, profile, render, report, serve, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 from autotune.version import __version__
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = ("tune", "measure", "serve", "load", "export", "probe", "profile", "render", "plan", "history")
+COMMANDS = ("tune", "measure", "serve", "load", "export", "probe", "profile", "render", "plan", "report", "history")
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ app.command("probe")(probe.probe)
 app.command("profile")(profile.profile)
 app.command("render")(render.render)
 app.command("plan")(plan.plan)
+app.command("report")(report.report)
 app.command("history")(history.history)
 
 
