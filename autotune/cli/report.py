@@ -20,7 +20,8 @@ def report(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="STUDY|deploy.yaml", help="A deploy.yaml, a study's journal, or the name of a study of this machine."
+            metavar="STUDY|deploy.yaml",
+            help="A deploy.yaml, a study's journal, or a study's name.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The HTML file.")] = Path("report.html"),

@@ -83,9 +83,7 @@ def rows_of(document: DeploymentFile, comparison: Comparison | None) -> list[Row
     base, measured, rows = document.baseline, document.measurement, list[Row]()
     if base.other is not None:
         rows.append(Row("baseline", base.other.deployment, base.other.rtfx))
-    better = Row(
-        "better baseline", base.deployment, base.rtfx, base.latency_s.p95, base.peak_memory_bytes, base.cer
-    )
+    better = Row("better baseline", base.deployment, base.rtfx, base.latency_s.p95, base.peak_memory_bytes, base.cer)
     rows.append(better)
     if document.recommended == "tuned":
         rows.append(
@@ -127,7 +125,9 @@ def headline(document: DeploymentFile) -> str:
     speedup = document.speedup
     span = f"{speedup.median:.2f} times (95 % interval {speedup.low:.2f}–{speedup.high:.2f})"
     if document.goal.objective == "latency":
-        return f"The p95 latency of {baseline} is {span} that of the recommended deployment, for {audio} on this machine."
+        return (
+            f"The p95 latency of {baseline} is {span} that of the recommended deployment, for {audio} on this machine."
+        )
     if document.goal.objective == "streams":
         return f"The recommended deployment carries {span} as many streams as {baseline}, on this machine."
     return f"The recommended deployment transcribes {audio} {span} as fast as {baseline}, on this machine."

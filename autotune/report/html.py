@@ -22,10 +22,18 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> str:
-    """A table whose first column names the rows; it scrolls by itself where the page is too narrow."""
+    """A table whose first column names the rows; empty without rows.
+
+    On a narrow screen the style sheet sets each row of ``kind`` figures as a block of names and values.
+    """
     head = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = "".join(
-        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in rest)}</tr>'
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(
+            f'<td data-column="{escape(name)}">{escape(cell)}</td>'
+            for name, cell in zip(columns[1:], rest, strict=True)
+        )
+        + "</tr>"
         for first, *rest in rows
     )
     if not body:
@@ -43,12 +51,12 @@ def cards(entries: Iterable[tuple[str, str, str]]) -> str:
     return f'<div class="cards">{inside}</div>' if inside else ""
 
 
-def bars(entries: Iterable[tuple[str, float, str]]) -> str:
-    """Bars of lengths 0..1 with a name and a text each."""
+def bars(entries: Iterable[tuple[str, str, float, str]]) -> str:
+    """Bars with a name, a smaller note to it, a length of 0..1 and a text each."""
     inside = "".join(
-        f'<div class="bar"><span>{escape(name)}</span><i><u style="width:{100 * min(1.0, max(0.0, share)):.1f}%"></u></i>'
-        f"<b>{escape(text)}</b></div>"
-        for name, share, text in entries
+        f'<div class="bar"><span>{escape(name)} <small>{escape(note)}</small></span>'
+        f'<i><u style="width:{100 * min(1.0, max(0.0, share)):.1f}%"></u></i><b>{escape(text)}</b></div>'
+        for name, note, share, text in entries
     )
     return f'<div class="bars">{inside}</div>' if inside else ""
 
@@ -57,14 +65,16 @@ def figure(drawn: Drawn | None) -> str:
     """A plot with its legend and its caption."""
     if drawn is None:
         return ""
-    legend = "".join(f'<li><svg viewBox="0 0 12 12"><circle class="mark {kind}" cx="6" cy="6" r="5"/></svg>{escape(text)}</li>'
-                     for kind, text in drawn.legend)  # fmt: skip
+    legend = "".join(
+        f'<li><svg viewBox="0 0 12 12"><circle class="mark {kind}" cx="6" cy="6" r="5"/></svg>{escape(text)}</li>'
+        for kind, text in drawn.legend
+    )
     keys = f'<ul class="legend">{legend}</ul>' if legend else ""
     caption = f"<figcaption>{keys}{escape(drawn.caption)}</figcaption>" if keys or drawn.caption else ""
     return f"<figure>{drawn.plot.svg()}{caption}</figure>"
 
 
 def details(title: str, *parts: str) -> str:
-    """What is there on demand, and always in print."""
+    """What is shown on demand."""
     inside = "".join(parts)
     return f"<details><summary>{escape(title)}</summary>{inside}</details>" if inside else ""

@@ -14,7 +14,7 @@ from autotune.report.plots import accuracy_plot, drift_plot, front_plot, noise_p
 from autotune.report.subject import Subject
 from autotune.reporting import bytes_text
 from autotune.study.candidates import Candidate
-from autotune.study.importance import ENOUGH, worth_of
+from autotune.study.importance import ENOUGH, Worth, worth_of
 from autotune.version import __version__
 
 __all__ = ["page"]
@@ -80,7 +80,9 @@ def _verdict(subject: Subject) -> str:
         against = cer.baseline if cer.baseline is not None else cer.reference
         name = "differs" if cer.unit == "disagreement" else cer.unit.upper()
         entries.append((name, f"{100 * cer.rate.value:.2f} %", f"baseline {100 * against:.2f} %; {cer.verdict}"))
-    return section("Result", paragraph(headline(document), "verdict"), cards(entries), paragraph(document.reason), notes)
+    return section(
+        "Result", paragraph(headline(document), "verdict"), cards(entries), paragraph(document.reason), notes
+    )
 
 
 def _so_far(subject: Subject) -> str:
@@ -110,7 +112,7 @@ def _proof(subject: Subject) -> str:
         f"{document.audio_profile.audio_s:.0f} s of audio. Speed-ups are paired within blocks.",
         "aside",
     )
-    names = table(["", "deployment"], [(row.name, row.deployment.describe()) for row in rows])
+    names = table(["", "deployment"], [(row.name, row.deployment.describe()) for row in rows], "facts")
     verdict = subject.comparison.winner.verdict if subject.comparison else None
     return section(
         "Baseline and winner",
@@ -148,7 +150,8 @@ def _search(subject: Subject) -> str:
     running = f", {subject.running} without an end" if subject.running else ""
     text = (
         f"{len(study.trials)} trials ended{running}: {len(study.candidates)} deployments measured, "
-        f"{len(study.failed)} trials failed; {spent / 60:.0f} minutes of measuring. Looking for: {study.goal.describe()}."
+        f"{len(study.failed)} trials failed; {spent / 60:.0f} minutes of measuring. "
+        f"Looking for: {study.goal.describe()}."
     )
     rows = [_candidate_row(subject, candidate) for candidate in study.candidates[:_TOP]]
     columns = ["deployment", "RTFx", "to the baseline", "p95", "memory", "trials", ""]
@@ -185,15 +188,21 @@ def _parameters(subject: Subject) -> str:
             ),
         )
     largest = worths[0].share or 1.0
-    shares = bars([(worth.path, worth.share / largest, f"{worth.share:.0%}") for worth in worths[:12]])
+    shares = bars([(worth.path, _beside(worth), worth.share / largest, f"{worth.share:.0%}") for worth in worths[:12]])
     text = (
         "How much the best deployments' values differ from all deployments' (PED-ANOVA): what went with being fast in "
         "this study, which didn't try all values equally often."
     )
     plots = "".join(map(figure, slice_plots(subject, worths)))
     return section(
-        "What each parameter was worth", paragraph(text, "aside"), shares, f'<div class="plots small">{plots}</div>'
+        "What each parameter was worth", paragraph(text, "aside"), shares, f'<div class="plots">{plots}</div>'
     )
+
+
+def _beside(worth: Worth) -> str:
+    """The parameters that changed with it, in the same section by their last names."""
+    section = worth.path.rpartition(".")[0]
+    return f"with {', '.join(path.removeprefix(f'{section}.') for path in worth.with_it)}" if worth.with_it else ""
 
 
 def _parts(subject: Subject, curve: Curve | None) -> str:
@@ -202,7 +211,7 @@ def _parts(subject: Subject, curve: Curve | None) -> str:
         return ""
     stages = document.measurement.stages
     whole = sum(stages.values()) or 1.0
-    shares = [(name, value / whole, f"{3600 * value:.3g} core-s") for name, value in stages.items() if value > 0]
+    shares = [(name, "", value / whole, f"{3600 * value:.3g} core-s") for name, value in stages.items() if value > 0]
     plots = figure(service_plot(document)) + (figure(capacity_plot(curve)) if curve else "")
     measured, predicted = document.measurement, predicted_rtfx(document)
     facts = [
@@ -210,7 +219,9 @@ def _parts(subject: Subject, curve: Curve | None) -> str:
         ("new shapes", f"{measured.new_shapes.share:.1%} of the batches had a shape that was new to the engine"),
     ]
     if predicted is not None:
-        facts.append(("predicted", f"RTFx {predicted:.1f} by simulation from the parts, {_differs(predicted, document)}"))
+        facts.append(
+            ("predicted", f"RTFx {predicted:.1f} by simulation from the parts, {_differs(predicted, document)}")
+        )
     missing = "" if document.service_times else (
         "Its parts weren't timed: autotune measure FILE --service-times adds what latency under load is simulated from."
     )  # fmt: skip
@@ -218,7 +229,7 @@ def _parts(subject: Subject, curve: Curve | None) -> str:
         "Where the seconds go",
         paragraph("Core-seconds of each stage for an hour of audio, all threads together.", "aside"),
         bars(shares),
-        table(["", ""], facts),
+        table(["", ""], facts, "facts"),
         f'<div class="plots">{plots}</div>' if plots else "",
         paragraph(missing, "aside"),
     )
@@ -245,13 +256,16 @@ def _provenance(subject: Subject) -> str:
     document = subject.document
     if document is None:
         rows = [(name, text) for name, text in subject.about.items()]
-        return section("Where this comes from", table(["", ""], [("study", subject.name), *rows]))
+        return section("Where this comes from", table(["", ""], [("study", subject.name), *rows], "facts"))
     made, audio, model = document.provenance, document.audio_profile, document.model
     packages = ", ".join(f"{name} {version}" for name, version in made.packages.items())
     rows = [
         ("repeat it", made.command),
         ("machine", f"{document.hardware.profile().describe()}; fingerprint {document.hardware.fingerprint}"),
-        ("model", f"{model.id}, {model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.weights} weights"),
+        (
+            "model",
+            f"{model.id}, {model.architecture}, {model.parameters / 1e6:.1f} M parameters, {model.weights} weights",
+        ),
         (
             "audio",
             f"{audio.name}: {audio.recordings} recordings, {audio.audio_s:.0f} s, {audio.arrival}"
@@ -263,4 +277,4 @@ def _provenance(subject: Subject) -> str:
         ("study", f"{made.study}, seed {made.seed}"),
     ]
     file = details("deploy.yaml", f"<pre>{escape(yaml_text(document))}</pre>")
-    return section("Where this comes from", table(["", ""], rows), file)
+    return section("Where this comes from", table(["", ""], rows, "facts"), file)

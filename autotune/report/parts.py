@@ -56,7 +56,9 @@ def service_plot(document: DeploymentFile) -> Drawn | None:
     if times is None:
         return None
     sizes = sorted({point.size for point in times.points})
-    shown = sizes if len(sizes) <= _SIZES else [sizes[round(i * (len(sizes) - 1) / (_SIZES - 1))] for i in range(_SIZES)]
+    shown = (
+        sizes if len(sizes) <= _SIZES else [sizes[round(i * (len(sizes) - 1) / (_SIZES - 1))] for i in range(_SIZES)]
+    )
     points = [point for point in times.points if point.size in shown]
     plot = Plot(
         "service",
@@ -69,11 +71,19 @@ def service_plot(document: DeploymentFile) -> Drawn | None:
         kind = f"c{index + 1}"
         legend.append((kind, f"{size} row{'s' if size > 1 else ''}"))
         for busy in sorted({point.busy for point in points}):
-            own = sorted((one.padded_s, one.seconds, one.count) for one in points if (one.size, one.busy) == (size, busy))
+            own = sorted(
+                (one.padded_s, one.seconds, one.count) for one in points if (one.size, one.busy) == (size, busy)
+            )
             plot.line([(padded_s, seconds) for padded_s, seconds, _ in own], f"{kind}{' dashed' if busy > 1 else ''}")
             plot.points(
                 [
-                    Point(padded_s, seconds, f"{size} × {padded_s:g} s, {busy} busy: {seconds:.3g} s ({count} batches)", kind, 3)
+                    Point(
+                        padded_s,
+                        seconds,
+                        f"{size} × {padded_s:g} s, {busy} busy: {seconds:.3g} s ({count} batches)",
+                        kind,
+                        3,
+                    )
                     for padded_s, seconds, count in own
                 ]
             )
@@ -121,8 +131,13 @@ def capacity_plot(curve: Curve) -> Drawn:
     )
     plot.band([(load, one.low, one.high) for load, one in curve.points], "c1")
     plot.line([(load, one.value) for load, one in curve.points], "c1")
-    plot.points([Point(load, one.value, f"{number(load)} {curve.unit}: {one.value:.3g} s", "c1", 3) for load, one in curve.points])
-    plot.horizontal(curve.promise.latency_s, f"promised: {curve.promise.describe()}", "limit")
+    plot.points(
+        [
+            Point(load, one.value, f"{number(load)} {curve.unit}: {one.value:.3g} s", "c1", 3)
+            for load, one in curve.points
+        ]
+    )
+    plot.horizontal(curve.promise.latency_s, curve.promise.describe(), "limit")
     plot.vertical(curve.capacity.value, f"capacity {number(curve.capacity.value)}", "axis")
     low, high = number(curve.capacity.low), number(curve.capacity.high)
     caption = (

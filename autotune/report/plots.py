@@ -45,6 +45,8 @@ def _score_label(subject: Subject) -> str:
 def _kind(subject: Subject, candidate: Candidate) -> str:
     if subject.document is not None and candidate.deployment == subject.document.deployment:
         return "winner"
+    if candidate.trials[0].of_the_baseline:
+        return "baseline"
     return "plain" if candidate.feasible else "held"
 
 
@@ -57,13 +59,12 @@ def accuracy_plot(subject: Subject) -> Drawn | None:
         verdict = guard.verdict(candidate.pooled.accuracy)
         if verdict is None:
             continue
-        baseline = any(candidate is one for one in subject.study.baselines)
         points.append(
             Point(
                 100 * verdict.nearest.value,
                 candidate.relative / subject.baseline_relative,
                 f"{candidate.deployment.describe()}: RTFx {candidate.pooled.rtfx:.1f}; {verdict.describe()}",
-                "baseline" if baseline else _kind(subject, candidate),
+                _kind(subject, candidate),
             )
         )
     if len(points) < 2:
@@ -83,15 +84,21 @@ def accuracy_plot(subject: Subject) -> Drawn | None:
         "Each point is a deployment, by its trials. The increase is the one that decides: over what the study's texts "
         "are compared with. Left of the line the estimate is allowed; the guard wants its whole interval there."
     )
-    return Drawn(plot, caption, _LEGEND)
+    return Drawn(plot, caption, _legend(points))
 
 
 _LEGEND = (
     ("winner", "recommended"),
+    ("front", "on the front"),
     ("plain", "within all limits"),
     ("held", "not within them"),
     ("baseline", "baseline"),
 )
+
+
+def _legend(points: Sequence[Point]) -> tuple[tuple[str, str], ...]:
+    there = {point.kind for point in points}
+    return tuple((kind, text) for kind, text in _LEGEND if kind in there)
 
 
 def front_plot(subject: Subject) -> Drawn | None:
@@ -104,9 +111,8 @@ def front_plot(subject: Subject) -> Drawn | None:
     points = []
     for candidate in shown:
         figures, kind = candidate.pooled, _kind(subject, candidate)
-        baseline = any(candidate is one for one in subject.study.baselines)
-        if kind != "winner":
-            kind = "baseline" if baseline else "front" if candidate.deployment in front else kind
+        if kind == "plain" and candidate.deployment in front:
+            kind = "front"
         text = (
             f"{candidate.deployment.describe()}: RTFx {figures.rtfx:.1f}, p95 {figures.p95_latency_s:.3g} s, "
             f"{bytes_text(figures.peak_memory_bytes)}"
@@ -127,7 +133,7 @@ def front_plot(subject: Subject) -> Drawn | None:
         f"Up is faster, left is quicker, small is less memory (the largest took {bytes_text(most)}). On the front lies "
         "what no other allowed deployment beats in all three at once."
     )
-    return Drawn(plot, caption, (_LEGEND[0], ("front", "on the front"), *_LEGEND[1:]))
+    return Drawn(plot, caption, _legend(points))
 
 
 def slice_plots(subject: Subject, worths: Sequence[Worth]) -> list[Drawn]:
@@ -200,8 +206,8 @@ def drift_plot(subject: Subject) -> Drawn | None:
     plot.line([(plot.x.low, 0.0), (plot.x.high, 0.0)], "axis")
     plot.points(points)
     caption = (
-        "How much the same deployment differs from trial to trial. The anchor is measured again every ten trials: where "
-        "it moves and stays, the machine's speed has changed, and later trials are compared with the later anchor."
+        "How much the same deployment differs from trial to trial. The anchor is measured again every ten trials: "
+        "where it moves and stays, the machine's speed has changed, and later trials are compared with the later anchor."
     )
     return Drawn(plot, caption, (("look", "anchor or baseline"), ("plain", "a leader again"), ("held", "disturbed")))
 
@@ -228,7 +234,7 @@ def noise_plot(subject: Subject) -> Drawn | None:
     plot.points(points)
     disturbed = sum(bool(trial.measurement and trial.measurement.disturbances) for trial in measured)
     caption = (
-        f"{disturbed} of {len(measured)} trials that were kept had been disturbed; what is disturbed is measured again, "
-        "up to three times, while the machine has quiet times."
+        f"{disturbed} of {len(measured)} trials that were kept had been disturbed; what is disturbed is measured "
+        "again, up to three times, while the machine has quiet times."
     )
     return Drawn(plot, caption, tuple(kinds.items()))

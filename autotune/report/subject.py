@@ -53,7 +53,7 @@ class Subject:
 
     @property
     def baseline_relative(self) -> float:
-        """The baseline's score relative to the study's anchor; 1 where the study has none, so that the anchor stands."""
+        """The baseline's score relative to the study's anchor; 1, the anchor's own, where the study has none."""
         measured = [] if self.study is None else self.study.baselines
         return next((one.relative for one in measured if one.deployment == self.baseline), 1.0)
 

@@ -1,4 +1,4 @@
-"""Plots as SVG: text that scales and can be selected, colours from the page's style sheet, no script, nothing to load."""
+"""Plots as SVG: text that scales and can be selected, colours of the page's style sheet, no script."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Plot:
         at = self._y(y)
         self._parts.append(
             f'<line class="line {kind}" y1="{at:.1f}" y2="{at:.1f}" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}"/>'
-            f'<text class="note" x="{_WIDTH - _RIGHT - 4}" y="{at - 5:.1f}" text-anchor="end">{escape(text)}</text>'
+            f'<text class="note" x="{_LEFT + 6}" y="{at - 5:.1f}">{escape(text)}</text>'
         )
 
     def svg(self) -> str:

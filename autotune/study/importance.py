@@ -34,6 +34,8 @@ class Worth:
     """As in ``deploy.yaml``, below ``deployment``."""
     share: float
     """Of all that the parameters' importances add up to, 0..1."""
+    with_it: tuple[str, ...]
+    """Parameters that changed whenever this one did, and only then: which of them it was, the study can't tell."""
     values: tuple[str, ...]
     """Its values, numbers in ascending order."""
     points: tuple[tuple[int, Candidate], ...]
@@ -52,13 +54,19 @@ def worth_of(candidates: Sequence[Candidate]) -> list[Worth]:
     flat = [flatten(candidate.deployment) for candidate in candidates]
     paths = dict.fromkeys(path for one in flat for path in one)
     table = {path: [one.get(path) for one in flat] for path in paths}
-    varied = {path: values for path, values in table.items() if len({_text(value) for value in values}) > 1}
-    found = []
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for path, values in table.items():
+        texts = [_text(value) for value in values]
+        alike.setdefault(tuple(map(texts.index, texts)), []).append(path)
+    # The one that every deployment has speaks for those that only some have.
+    together = [sorted(paths, key=lambda path: None in table[path]) for split, paths in alike.items() if any(split)]
+    varied = {path: table[path] for path, *_ in together}
     shares = _importances(varied, candidates) if varied else {}
-    for path, share in sorted(shares.items(), key=lambda item: -item[1]):
+    found = []
+    for path, *others in sorted(together, key=lambda paths: -shares[paths[0]]):
         ordered = _ordered(varied[path])
         points = [(ordered.index(_text(value)), one) for value, one in zip(varied[path], candidates, strict=True)]
-        found.append(Worth(path, share, tuple(ordered), tuple(points)))
+        found.append(Worth(path, shares[path], tuple(others), tuple(ordered), tuple(points)))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 
 from autotune.errors import DocumentError
+from autotune.redaction import redacted
 from autotune.study.candidates import StudyResult
 from autotune.study.goal import Goal
 from autotune.study.opening import STUDY_NAME
@@ -51,17 +52,18 @@ def read_studies(where: Path | str) -> list[StoredStudy]:
             copied = Path(folder) / "copied.journal"
             shutil.copyfile(where, copied)
             return _read(copied, str(where))
-        return _read(where, "the database")
+        return _read(where, redacted(where))
 
 
 def _read(source: Path | str, shown: str) -> list[StoredStudy]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = open_storage(source)
+    try:
+        storage = open_storage(source)
+    except DocumentError as error:
+        raise DocumentError(str(error).replace(str(source), shown)) from error
     try:
         names = optuna.get_all_study_names(storage.optuna)
         studies = [_study(optuna.load_study(study_name=name, storage=storage.optuna)) for name in names]
-    except DocumentError as error:
-        raise DocumentError(f"{shown}: {error}") from error
     finally:
         storage.close()
     return sorted(studies, key=lambda study: -len(study.result.trials))

@@ -87,4 +87,6 @@ def service_times(engines: int) -> ServiceTimes:
         CutRecording(audio_s=audio_s, pieces=((0.0, audio_s, audio_s),)) for audio_s in (3.0, 5.0, 8.0, 12.0, 4.0)
     )
     reading = ReadingTimes(read=0.0002, chunk=0.001, features=0.0015)
-    return ServiceTimes(engines=engines, points=points, spread=(0.95, 1.0, 1.1), reading=reading, recordings=cut, spoken=cut)
+    return ServiceTimes(
+        engines=engines, points=points, spread=(0.95, 1.0, 1.1), reading=reading, recordings=cut, spoken=cut
+    )
