@@ -32,8 +32,8 @@ def report(
 ) -> None:
     """Write what was found, and why, as one HTML file that needs no network.
 
-    Of a deploy.yaml whose study is on this machine it shows the proof and the search; of a study that is still going on,
-    what is known so far.
+    Of a deploy.yaml whose study is on this machine it shows the proof and the search; of a study that is still going
+    on, what is known so far.
     """
     import json
 

@@ -207,7 +207,7 @@ def drift_plot(subject: Subject) -> Drawn | None:
     plot.points(points)
     caption = (
         "How much the same deployment differs from trial to trial. The anchor is measured again every ten trials: "
-        "where it moves and stays, the machine's speed has changed, and later trials are compared with the later anchor."
+        "where it moves and stays, the machine's speed has changed; later trials are compared with the later anchor."
     )
     return Drawn(plot, caption, (("look", "anchor or baseline"), ("plain", "a leader again"), ("held", "disturbed")))
 
