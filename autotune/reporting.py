@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Remaining", "Reporter", "Silent", "progress"]
+__all__ = ["Remaining", "Reporter", "Silent", "bytes_text", "progress"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,8 @@ def progress(reporter: Reporter, text: str) -> Callable[[str, dict[str, Any]], N
         reporter.working(text, str(data.get("text") or name))
 
     return on_event
+
+
+def bytes_text(size: float) -> str:
+    """A number of bytes as ``123 MiB`` or ``1.2 GiB``."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -22,7 +22,7 @@ FLOORS = [
     ["study"],
     ["deploy_yaml", "proof"],
     ["jobs", "plan", "render", "serve"],
-    ["loadgen"],
+    ["doctor", "loadgen", "report"],
     ["cli"],
 ]
 """Rooms (subpackages and single modules of the package) from the ground up: each imports from floors below its own."""

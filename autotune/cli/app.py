@@ -8,13 +8,27 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli import export, history, load, measure, plan, probe, profile, render, serve, tune
+from autotune.cli import doctor, export, history, load, measure, plan, probe, profile, render, report, serve, tune
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 from autotune.version import __version__
 
 __all__ = ["COMMANDS", "app", "main"]
 
-COMMANDS = ("tune", "measure", "serve", "load", "export", "probe", "profile", "render", "plan", "history")
+COMMANDS = (
+    "tune",
+    "measure",
+    "serve",
+    "load",
+    "export",
+    "probe",
+    "profile",
+    "render",
+    "plan",
+    "report",
+    "history",
+    "doctor",
+    "clean",
+)
 EXIT_FAILED, EXIT_USAGE, EXIT_NO, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
@@ -35,7 +49,10 @@ app.command("probe")(probe.probe)
 app.command("profile")(profile.profile)
 app.command("render")(render.render)
 app.command("plan")(plan.plan)
+app.command("report")(report.report)
 app.command("history")(history.history)
+app.command("doctor")(doctor.doctor)
+app.command("clean")(doctor.clean)
 
 
 def _print_version(show: bool) -> None:

@@ -57,7 +57,8 @@ def print_artifacts(
     """
     from rich.table import Table
 
-    from autotune.cli.terminal import bytes_text, stdout_console
+    from autotune.cli.terminal import stdout_console
+    from autotune.reporting import bytes_text
 
     console = console or stdout_console()
     table = Table(

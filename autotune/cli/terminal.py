@@ -17,7 +17,7 @@ from rich.table import Column
 from autotune.cli.silence import FIRST_S, LogSilence
 from autotune.reporting import Remaining
 
-__all__ = ["TerminalReporter", "bytes_text", "natural_width", "stdout_console"]
+__all__ = ["TerminalReporter", "natural_width", "stdout_console"]
 
 _LOG_WIDTH = 2000
 """Columns where there is no terminal to fit: more than anything takes that is printed."""
@@ -139,8 +139,3 @@ def stdout_console() -> Console:
 def natural_width(console: Console, content: RenderableType) -> int:
     """Columns that ``content`` takes where nothing limits it."""
     return Measurement.get(console, console.options.update(width=_LOG_WIDTH), content).maximum
-
-
-def bytes_text(size: float) -> str:
-    """A number of bytes as ``123 MiB`` or ``1.2 GiB``."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

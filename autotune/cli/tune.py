@@ -24,15 +24,19 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     """
     import json
 
+    from autotune.cli.report import write_report
     from autotune.cli.terminal import TerminalReporter
     from autotune.cli.tune_report import print_report, print_shared, report_json, shared_json
     from autotune.jobs.tune import SharedPart
     from autotune.jobs.tune import tune as run
+    from autotune.report.subject import subject_of_result
 
     with TerminalReporter(json_lines=json_) as reporter:
         result = run(replace(options, command=command_line()), reporter)
         if options.service_times and not isinstance(result, SharedPart):
             result = replace(result, document=_timed(result.document, options, reporter))
+        if options.report is not None and not isinstance(result, SharedPart):
+            write_report(subject_of_result(result), options.report, reporter)
     if isinstance(result, SharedPart):
         print(json.dumps(shared_json(result))) if json_ else print_shared(result)
     elif json_:

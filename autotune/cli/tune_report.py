@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from typing import Any
 
@@ -10,12 +9,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from autotune.accuracy import Accuracy, Verdict, describe_accuracy
-from autotune.cli.terminal import bytes_text, natural_width, stdout_console
+from autotune.accuracy import Accuracy, describe_accuracy
+from autotune.cli.terminal import natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
 from autotune.jobs.tune_record import cer_record
-from autotune.proof.comparison import Finalist
 from autotune.proof.held_back import HeldBack
+from autotune.report.figures import COLUMNS, Row, failure_groups, noticed, rate_name, rows_of
+from autotune.reporting import bytes_text
 from autotune.study.candidates import Candidate
 
 __all__ = ["print_report", "print_shared", "report_json", "shared_json"]
@@ -73,15 +73,13 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
         console,
         f"\n{model.id} · {audio.name} · {audio.audio_s:.0f} s of audio · {comparison.blocks} interleaved blocks",
     )
-    rows = _rows(result)
-    table = _table(result, rows, wide=True)
+    rows = rows_of(document, comparison)
+    table = _table(rows, wide=True)
     if natural_width(console, table) > console.width:
-        table = _table(result, rows, wide=False)
+        table = _table(rows, wide=False)
     console.print(table)
-    second = document.baseline.other
-    described = [(name, finalist.deployment.describe()) for name, finalist in rows]
-    for name, text in [("baseline", second.deployment.describe()), *described] if second else described:
-        _say(console, f"  {name}: {text}")
+    for row in rows:
+        _say(console, f"  {row.name}: {row.deployment.describe()}")
     _print_accuracy(result, console)
     for held in result.held_back[:SHOWN]:
         _print_held_back(held, console)
@@ -117,52 +115,15 @@ def shared_json(part: SharedPart) -> dict[str, Any]:
     return {"study": part.storage, "trials": len(part.study.trials), "finalists_on": part.node, "wall_s": part.wall_s}
 
 
-def _rows(result: TuneResult) -> list[tuple[str, Finalist]]:
-    comparison = result.comparison
-    rows = [("better baseline", comparison.baseline)]
-    if not comparison.nothing_is_faster:
-        rows.append(("winner", comparison.winner))
-    if comparison.runner_up is not None:
-        held = comparison.runner_up.faster and not comparison.runner_up.acceptable
-        rows.append(("held back" if held else "runner-up", comparison.runner_up))
-    return rows
-
-
-def _table(result: TuneResult, rows: list[tuple[str, Finalist]], *, wide: bool) -> Table:
+def _table(rows: list[Row], *, wide: bool) -> Table:
     """Narrow: RTFx without its interval, and columns close together."""
     table = Table(box=box.SIMPLE, padding=(0, 1) if wide else 0)
-    accuracy = next((finalist.verdict.accuracy for _, finalist in rows if finalist.verdict), None)
-    rate = "CER" if accuracy is None else {"cer": "CER", "wer": "WER", "disagreement": "differs"}[accuracy.unit]
-    columns = ["", "RTFx (95 %)", "p95", "memory", rate, "speed-up (95 %)"]
-    for column in columns:
-        table.add_column(column if wide else column.replace("RTFx (95 %)", "RTFx"), no_wrap=True)
-    second = result.document.baseline.other
-    if second is not None:
-        table.add_row("baseline", f"{second.rtfx:.1f}")
-    for name, finalist in rows:
-        table.add_row(*_cells(name, finalist, wide=wide))
+    for column in ("", *COLUMNS):
+        shown = rate_name(rows) if column == "errors" else column
+        table.add_column(shown if wide else shown.replace("RTFx (95 %)", "RTFx"), no_wrap=True)
+    for row in rows:
+        table.add_row(row.name, *row.cells(wide=wide))
     return table
-
-
-def _cells(name: str, finalist: Finalist, *, wide: bool) -> list[str]:
-    rtfx, paired = finalist.rtfx, finalist.speedup
-    return [
-        name,
-        f"{rtfx.median:.1f} ({rtfx.low:.1f}–{rtfx.high:.1f})" if wide else f"{rtfx.median:.1f}",
-        f"{finalist.pooled.p95_latency_s:.3g} s",
-        bytes_text(finalist.pooled.peak_memory_bytes),
-        _rate(finalist.verdict),
-        "1" if name == "better baseline" else f"{paired.median:.2f}× ({paired.low:.2f}–{paired.high:.2f})",
-    ]
-
-
-def _rate(verdict: Verdict | None) -> str:
-    """The rate, and in brackets what it differs by from FunASR's default, or where unknown from fp32 PyTorch."""
-    if verdict is None:
-        return "–"
-    compared = verdict.baseline_increase or verdict.increase
-    increase = "" if verdict.accuracy.unit == "disagreement" else f" ({100 * compared.value:+.2f})"
-    return f"{100 * verdict.rate.value:.2f} %{increase}"
 
 
 def _print_accuracy(result: TuneResult, console: Console) -> None:
@@ -175,23 +136,7 @@ def _print_accuracy(result: TuneResult, console: Console) -> None:
     exempt = "; the baseline is exempt" if result.comparison.nothing_is_faster else ""
     _say(console, f"  accuracy: {verdict.describe()}{exempt}")
     audio = result.document.audio_profile
-    _say(console, f"  {_noticed(verdict, audio.hearing_s or audio.audio_s)}")
-
-
-def _noticed(verdict: Verdict, audio_s: float) -> str:
-    clips, more, own = len(verdict.accuracy.clips), verdict.more_audio, verdict.accuracy.extendable
-    noticed = (
-        f"With {'' if own else 'all '}{clips} distinct clips, an increase of {100 * verdict.visible:.2f} points would "
-        "be noticed (80 % power)"
-    )
-    if more is None:
-        return f"{noticed}."
-    if not own:
-        return f"{noticed}: a smaller one can only be seen with audio of your own (--audio)."
-    return (
-        f"{noticed}: the allowance of {100 * verdict.allowed:.2f} needs {more:.1f} × as much audio, about "
-        f"{math.ceil(more * audio_s / 60)} minutes with {math.ceil(more * clips)} distinct clips."
-    )
+    _say(console, f"  {noticed(verdict, audio.hearing_s or audio.audio_s)}")
 
 
 def _print_held_back(held: HeldBack, console: Console) -> None:
@@ -210,12 +155,9 @@ def _print_held_back(held: HeldBack, console: Console) -> None:
 
 def _print_failures(result: TuneResult, console: Console) -> None:
     """Every failure; deployments that failed alike share a line."""
-    alike: dict[str, list[str]] = {}
-    for trial in result.study.failed:
-        alike.setdefault(f"{trial.kind}: {trial.reason}", []).append(trial.deployment.describe())
-    for why, deployments in alike.items():
-        _say(console, f"failed: {why}"[:400])
-        for deployment in dict.fromkeys(deployments):
+    for group in failure_groups(result.study):
+        _say(console, f"failed: {group.why}"[:400])
+        for deployment in group.deployments:
             _say(console, f"    {deployment}")
 
 

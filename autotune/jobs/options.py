@@ -137,6 +137,7 @@ class TuneOptions:
         Option("Also time the parts of the recommended deployment, for autotune plan.", "--service-times"),
     ] = False
     out: Annotated[Path, Option("File for the recommended deployment.")] = Path("deploy.yaml")
+    report: Annotated[Path | None, Option("Also write a report as one HTML file, as autotune report does.")] = None
     command: str = ""
     """The command line, for the file's provenance."""
 

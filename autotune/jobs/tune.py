@@ -92,6 +92,7 @@ def tune(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
         identity=job.identity,
         goal=job.goal,
     ) as study:
+        study.keep_about(job.about)
         begun, before_s = time.monotonic(), sum(trial.wall_s for trial in study.records)
         result = _search(job, study, runner, transfers, time_left, reporter)
         searched = time.monotonic()

@@ -33,6 +33,7 @@ from autotune.models import (
     resolve_model,
     resolve_punctuation,
 )
+from autotune.redaction import redacted_command
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
 from autotune.space.document import SearchSpace
@@ -102,6 +103,17 @@ class Job:
         identity |= {"hot_words": list(self.workload.hot_words)} if self.workload.hot_words else {}
         return identity | ({"prompts": self.prompts} if self.prompts else {})
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What a report says of the study where there is no ``deploy.yaml`` (yet)."""
+        return {
+            "model": self.model.id,
+            "audio": f"{self.profile.name}, {self.workload.audio_s:.0f} s in {len(self.workload.shards)} shards",
+            "hardware": self.hardware.describe(),
+            "goal": self.goal.describe(),
+            "command": redacted_command(self.options.command),
+        }
+
     @cached_property
     def study(self) -> str:
         """The study's name: the user's, or one from model, audio profile and identity."""
@@ -138,7 +150,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         ModelError: the model can't be had.
         TrialError: the reference can't transcribe the audio.
     """
-    check_writable(options.out)
+    for path in filter(None, (options.out, options.report)):
+        check_writable(path)
     effort, profile = _effort(options), load_profile(options.audio_profile)
     if options.hot_words is not None:
         profile = profile.model_copy(update={"hot_words": options.hot_words})

@@ -16,7 +16,7 @@ from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import REQUESTS, LoadUnit, Outcome, Servers, highest_load
 from autotune.simulation.service_times import Carried
 
-__all__ = ["CONFIDENCE", "MODEL_SD", "Sizing", "carried_by", "servers_of", "spread_of"]
+__all__ = ["CONFIDENCE", "FEW", "MODEL_SD", "Sizing", "carried_by", "servers_of", "spread_of"]
 
 CONFIDENCE = 0.9
 _NORMAL = 1.645

@@ -13,7 +13,7 @@ from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.goal import Limit
 
-__all__ = ["BETTER", "WORSE", "HeldBack", "held_back", "reason"]
+__all__ = ["BETTER", "WORSE", "HeldBack", "held_back", "held_back_by_trials", "reason"]
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,22 @@ def held_back(result: StudyResult, comparison: Comparison) -> list[HeldBack]:
     """Deployments that were better than the recommended one, but are held back by guard or limits, best first."""
     held = [HeldBack.of(finalist) for finalist in comparison.held_back]
     proven = {finalist.deployment for finalist in (comparison.baseline, *comparison.candidates, *comparison.earlier)}
+    by_trials = held_back_by_trials(result, comparison.winner.deployment, comparison.baseline.deployment)
+    held += [entry for entry in by_trials if entry.deployment not in proven]
+    return sorted(held, key=lambda one: -one.ratio)
+
+
+def held_back_by_trials(result: StudyResult, winner: Deployment, baseline: Deployment) -> list[HeldBack]:
+    """Candidates that were better than ``winner`` in their trials, but are held back by guard or limits, best first.
+
+    None where the study has no trial of one of the two.
+    """
     # By trials on both sides, also for what was proven in blocks: both were then measured alike.
-    bar = _relative(result, comparison.winner.deployment)
+    bar = _relative(result, winner)
     # Trials are relative to the study's anchor, and a ratio is to the baseline.
-    baseline = _relative(result, comparison.baseline.deployment)
-    for candidate in result.candidates:
-        if candidate.deployment in proven or candidate.relative <= bar:
-            continue
-        entry = _of(candidate, baseline)
-        if entry.limits or entry.inaccurate:
-            held.append(entry)
+    relative = _relative(result, baseline)
+    better = [one for one in result.candidates if one.relative > bar] if bar and relative else []
+    held = [entry for one in better if (entry := _of(one, relative)).limits or entry.inaccurate]
     return sorted(held, key=lambda one: -one.ratio)
 
 

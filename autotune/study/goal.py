@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self
 
 from autotune.accuracy import Guard
 from autotune.audio.profile import Objective
@@ -13,6 +14,10 @@ from autotune.measure import Pooled
 __all__ = ["OBJECTIVES", "Goal", "Limit"]
 
 OBJECTIVES: tuple[Objective, ...] = ("throughput", "latency", "streams")
+_KEY = re.compile(
+    r"(?P<allowed>inf|[\d.]+(?:e[+-]\d+)?)(?P<baseline>-baseline)?(?P<latency>-latency)?"
+    r"(?:-p95-(?P<p95>[\d.]+(?:e[+-]\d+)?))?(?:-mem-(?P<memory>\d+))?"
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,18 @@ class Goal:
         if self.max_memory_bytes is not None:
             parts.append(f"mem-{self.max_memory_bytes}")
         return "-".join(parts)
+
+    @classmethod
+    def of_key(cls, key: str) -> Self | None:
+        """The goal whose ``key`` this is (streams as throughput, whose trials are the same); None if it is none's."""
+        if (match := _KEY.fullmatch(key)) is None:
+            return None
+        return cls(
+            objective="latency" if match["latency"] else "throughput",
+            p95_latency_s=float(match["p95"]) if match["p95"] else None,
+            max_memory_bytes=int(match["memory"]) if match["memory"] else None,
+            guard=Guard(float(match["allowed"]), "baseline" if match["baseline"] else "fp32"),
+        )
 
     def describe(self) -> str:
         """The goal in one line: ``throughput, p95 latency ≤ 0.5 s, memory ≤ 1024 MiB``."""

@@ -22,7 +22,7 @@ from autotune.measure import Measurement, Pooled
 from autotune.space.resolved import ResolvedSpace
 from autotune.study.goal import Goal
 from autotune.study.history import History
-from autotune.study.records import Role, TrialRecord, read_record
+from autotune.study.records import ABOUT, Role, TrialRecord, read_record
 from autotune.study.storage import StudyStorage
 
 __all__ = ["Ledger", "Suggestion"]
@@ -129,6 +129,14 @@ class Ledger:
         if "transfers" not in self._study.user_attrs:
             self._study.set_user_attr("transfers", [deployment.model_dump(mode="json") for deployment in offered])
         return [Deployment.model_validate(deployment) for deployment in self._study.user_attrs["transfers"]]
+
+    def keep_about(self, about: Mapping[str, str]) -> None:
+        """Keep what the study is of, in words, unless that is kept already."""
+        self._storage.patiently(self._keep_about, about)
+
+    def _keep_about(self, about: Mapping[str, str]) -> None:
+        if ABOUT not in self._study.user_attrs:
+            self._study.set_user_attr(ABOUT, dict(about))
 
     def anchor(self) -> Deployment | None:
         """The deployment that shows how fast each machine of the study is; None before it is chosen."""

@@ -17,7 +17,10 @@ from autotune.study.goal import Goal
 from autotune.study.records import read_record
 from autotune.study.storage import StudyStorage
 
-__all__ = ["open_study"]
+__all__ = ["STUDY_NAME", "open_study"]
+
+STUDY_NAME = re.compile(r"(?P<name>.+)-(?P<space>[0-9a-f]{12})-(?P<goal>.+?)")
+"""How ``open_study`` names Optuna's studies: the user's name, the hash of the space, the goal's key."""
 
 
 def open_study(storage: StudyStorage, name: str, space_hash: str, goal: Goal, identity: dict[str, Any]) -> optuna.Study:
@@ -90,8 +93,7 @@ def _check_machines(storage: StudyStorage, name: str, identity: dict[str, Any]) 
     There another space is searched, so this machine would quietly begin another study of the same name.
     """
     for study_name in optuna.get_all_study_names(storage.optuna):
-        # Names are NAME-SPACE-GOAL, as ``open_study`` makes them; the space's hash has 12 digits.
-        if re.fullmatch(rf"{re.escape(name)}-[0-9a-f]{{12}}-.+", study_name):
+        if (parts := STUDY_NAME.fullmatch(study_name)) and parts["name"] == name:
             attributes = optuna.load_study(study_name=study_name, storage=storage.optuna).user_attrs
             recorded, own = attributes.get("identity", identity).get("hardware"), identity.get("hardware")
             if recorded != own:

@@ -13,7 +13,7 @@ from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.measure import Measurement, Pooled
 
-__all__ = ["INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
+__all__ = ["ABOUT", "INTERRUPTED", "Role", "State", "TrialRecord", "read_record"]
 
 Role = Literal["baseline", "anchor", "expert", "transfer", "search", "recheck", "repeat"]
 """Why a trial exists. ``anchor``: the study's anchor, to see whether the machine has changed; ``transfer``: it won in
@@ -21,6 +21,8 @@ an earlier study; ``recheck``: a leader once more; ``repeat``: answered from wha
 State = Literal["complete", "pruned", "fail"]
 """``pruned``: the configuration's own failure; ``fail``: not its fault, it is tried again."""
 
+ABOUT = "about"
+"""The study's user attribute that says in words what it is of; studies of older versions have none."""
 INTERRUPTED = "Interrupted"
 """``TrialRecord.kind`` of a trial that the user stopped: it doesn't count as an attempt."""
 

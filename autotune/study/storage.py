@@ -134,7 +134,7 @@ def open_journal(path: Path, *, fresh: bool = False) -> StudyJournal:
             path.unlink(missing_ok=True)
         _cut_torn_tail(path)
         return StudyJournal(_Backend(str(path), _NoLock(str(path))), lock, owner)
-    except (json.JSONDecodeError, KeyError, ValueError) as error:
+    except (json.JSONDecodeError, KeyError, ValueError, AssertionError) as error:
         lock.release()
         raise DocumentError(
             f"{path} must be a journal of Optuna, but a record in it is damaged ({error}). "

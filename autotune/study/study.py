@@ -94,6 +94,10 @@ class TuningStudy:
         """The storage's place, as text for messages."""
         return self._ledger.where
 
+    def keep_about(self, about: Mapping[str, str]) -> None:
+        """Keep with the study what it is of, for reports (model, audio, …), as the run that began it says."""
+        self._ledger.keep_about(about)
+
     @contextmanager
     def finalists(self) -> Iterator[str]:
         """Compare finalists in this block if it gives an empty string; else another node, whose name it is, does."""
