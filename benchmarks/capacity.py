@@ -193,7 +193,7 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
     promise = Promise(share=0.95, latency_s=case.slo_s)
     rtfx = offline(deployment, workload, files, hardware)
     start = max(1.0, rtfx / 2) if case.unit == "streams" else 0.6 * rtfx / servers.mean_s(case.unit)
-    sizing = Sizing(servers, case.unit, (promise,), spread_of(document), start)
+    sizing = Sizing(document, servers, case.unit, (promise,), spread_of(document), start)
     try:
         sizing.alone_s()
     except InfeasibleSloError as error:
@@ -216,7 +216,7 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
         "latency": {},
     }
     for share in SHARES:
-        latencies, _ = sizing.latencies(capacity.value * share, 1)
+        latencies, *_ = sizing.latencies(capacity.value * share, 1)
         found["latency"][f"{share:g}"] = latencies.model_dump(mode="json")
     return found
 

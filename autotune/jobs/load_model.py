@@ -63,7 +63,7 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     info = measured_model(document, model)
     require_measured_vad(document)
     artifact = measured_artifact(document, info)
-    words = () if hot_words else None
+    words: tuple[str, ...] | None = () if hot_words else None
     words = document.audio_profile.own_hot_words or words
     graph = None if words is None else hot_words_artifact(document, info)
     return Recognizer.load(

@@ -105,7 +105,7 @@ def _texts(request: ReferenceRequest, recipe: str, on_event: OnEvent | None) -> 
 
 
 def _key(request: ReferenceRequest, recipe: str) -> str:
-    parts = [
+    parts: list[object] = [
         request.model.sha256,
         request.workload.hearing_sha256 or request.workload.sha256,
         request.language,

@@ -18,7 +18,7 @@ from autotune.documents import Document, parse_document
 from autotune.hardware import HardwareProfile
 from autotune.isolation import run_task
 from autotune.recognizer.chunking import Chunkers
-from autotune.recognizer.speech import open_vad
+from autotune.recognizer.speech import SpeechTrack, VadModel, open_vad
 from autotune.simulation.cutting import cut_blocks
 from autotune.simulation.service_times import CutRecording
 
@@ -80,7 +80,7 @@ def _head(path: Path, samples: int) -> Float32:
     return np.concatenate(blocks)[:samples]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Remembered:
     """A VAD that has heard its one recording before."""
 
@@ -88,7 +88,7 @@ class _Remembered:
     settles_silence: bool
     probabilities: Sequence[float]
 
-    def track(self, *, live: bool) -> _Remembered:
+    def track(self, *, live: bool) -> SpeechTrack:
         del live
         return self
 
@@ -122,7 +122,7 @@ class Cuts:
 
     def _cut_by(self, chunking: Chunking) -> Iterator[CutRecording]:
         for number, samples in enumerate(self._samples):
-            vad = None
+            vad: VadModel | None = None
             if chunking.method == "vad":
                 heard = self._heard(chunking)
                 vad = _Remembered(heard.frame_samples, heard.settles_silence, heard.tracks[number])

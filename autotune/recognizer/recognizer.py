@@ -293,7 +293,7 @@ class Recognizer:
 
         def timed() -> list[float]:
             keep_on(places[0])
-            taken = []
+            taken: list[float] = []
             try:
                 while len(taken) < 1 + repeats and (len(taken) < 3 or sum(taken[1:]) < most_s):
                     started = time.perf_counter()

@@ -12,6 +12,7 @@ from autotune import errors
 from autotune.deployment import Deployment
 from autotune.errors import AutotuneError, TrialError
 from autotune.measure import Measurement, Pooled
+from autotune.simulation.service_times import ServicePoint
 from autotune.study.goal import Goal
 from autotune.study.parts import engine_configuration
 from benchmarks.replay.table import Failure, Row, Table
@@ -165,7 +166,7 @@ class ReplayRunner:
         measurement = self._replayed(deployment, hopeless_below, 0.0)
         configuration = engine_configuration(deployment)
         timed = self._table.timed.get(configuration)
-        points = ()
+        points: tuple[ServicePoint, ...] = ()
         if timed is not None and configuration not in self._timed:
             self._timed.add(configuration)
             self.clock.charge(timed.service_s)

@@ -283,6 +283,9 @@ class Silent:
     def take_batches(self) -> list[BatchFacts]:
         return []
 
+    def time_batches(self, waveform: Any, size: int, *, busy: int, repeats: int, most_s: float = 0.0) -> list[float]:
+        raise NotImplementedError("it has no batches")
+
     def facts(self) -> EngineFacts:
         return EngineFacts(runtime="silent", device="cpu", intra_op_num_threads=1, inter_op_num_threads=1)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autotune.accuracy import Accuracy, Guard
 from autotune.accuracy.record import ClipCount, WorseText
+from autotune.audio import load_profile
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
 from autotune.jobs.tune_record import TuneRecord, deployment_file
@@ -87,6 +88,7 @@ def outcome(
         TuneRecord(
             goal=result.goal,
             model=example_file().model,
+            profile=load_profile("long"),
             workload=workload(recording("one")),
             hardware=machine(),
             comparison=comparison,

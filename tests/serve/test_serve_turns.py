@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import pytest
 
-from autotune.serve import turns
 from autotune.serve.turns import Turns
 
 
@@ -35,7 +34,7 @@ class Transport:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which only the test moves on."""
     clock = [100.0]
-    monkeypatch.setattr(turns.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("autotune.serve.turns.time.monotonic", lambda: clock[0])
     return clock
 
 

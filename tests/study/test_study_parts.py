@@ -50,8 +50,9 @@ def speech(chunking: Chunking) -> float:
 def seconds(configuration: Deployment, size: int, padded_s: float) -> float:
     """Invented: each engine has a speed, a cost of a batch, and a length from which on it becomes slow."""
     generator = random.Random(configuration.key)
-    speed = 60 * generator.lognormvariate(0, 0.5) * configuration.intra_op_num_threads**0.8
-    return generator.uniform(0.002, 0.05) + size * padded_s * (1 + padded_s / generator.uniform(20, 200)) / speed
+    speed: float = 60 * generator.lognormvariate(0, 0.5) * configuration.intra_op_num_threads**0.8
+    start_s, slow_from_s = generator.uniform(0.002, 0.05), generator.uniform(20, 200)
+    return start_s + size * padded_s * (1 + padded_s / slow_from_s) / speed
 
 
 def points(configuration: Deployment, noise: float) -> tuple[ServicePoint, ...]:
