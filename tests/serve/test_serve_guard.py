@@ -125,7 +125,7 @@ def offered(key: str, *names: str) -> bool:
     """Whether a WebSocket with these subprotocols has the key."""
     scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": list(names)}
     with contextlib.suppress(Rejected):
-        Callers(key).check(scope)
+        Callers((key,)).check(scope)
         return True
     return False
 
