@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
@@ -10,13 +9,10 @@ from autotune.errors import InfeasibleSloError
 from autotune.plan.document import Estimate
 from autotune.plan.options import Promise
 from autotune.plan.sizing import FEW, Sizing
-from autotune.recognizer.intake import queue_limit_s
 from autotune.report.plots import Drawn
 from autotune.report.svg import Axis, Plot, Point, number
-from autotune.simulation.cutting import pieces_of
-from autotune.simulation.replica import Machine, SimulatedRecording
 from autotune.simulation.server import LoadUnit
-from autotune.simulation.simulate import simulate
+from autotune.simulation.whole import whole_rtfx
 
 __all__ = ["Curve", "capacity_plot", "curve_of", "predicted_rtfx", "service_plot"]
 
@@ -27,26 +23,13 @@ _PROMISED_S = 1.0
 
 
 def predicted_rtfx(document: DeploymentFile) -> float | None:
-    """RTFx of the whole by simulation from its parts; None without them, and where recordings come by themselves."""
-    times, deployment, arrival = document.service_times, document.deployment, document.audio_profile.arrival
-    if times is None or not times.recordings or arrival not in ("offline", "closed"):
+    """RTFx of recordings that are all there, by simulation from the parts; None without them, or for other arrivals."""
+    times, deployment = document.service_times, document.deployment
+    if times is None or not times.recordings or document.audio_profile.arrival != "offline":
         return None
-    cut = times.recordings
-    if deployment.readers > 1:  # as ``Transcription`` takes them
-        cut = tuple(sorted(cut, key=lambda one: -one.audio_s))
-    recordings = [SimulatedRecording(0.0, pieces_of(one, times.reading), audio_s=one.audio_s) for one in cut]
-    machine = Machine(
-        policy=deployment.batch,
-        engines=deployment.instances,
-        threads=deployment.intra_op_num_threads,
-        cores=document.hardware.usable_cores,
-        limit_s=queue_limit_s(deployment),
-        readers=deployment.readers,
-        beside=(times.beside.engine, times.beside.reader),
-        spin_s=times.spin_s,
-    )
-    whole = simulate(recordings, arrival, machine, [times.batch])
-    return math.fsum(one.audio_s for one in cut) / whole.ended_s
+    speech_core_s = times.reading.chunk if deployment.chunking.method == "vad" else 0.0
+    cores = document.hardware.usable_cores
+    return whole_rtfx(deployment, times, times.recordings, cores, speech_core_s=speech_core_s)
 
 
 def service_plot(document: DeploymentFile) -> Drawn | None:
