@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -118,16 +118,20 @@ def cache_dir() -> Path:
 
     Raises DocumentError for a user without a home.
     """
-    return _home(platformdirs.user_cache_dir("autotune", appauthor=False), "XDG_CACHE_HOME")
+    return _home(platformdirs.user_cache_dir, "XDG_CACHE_HOME")
 
 
 def state_dir() -> Path:
     """``$XDG_STATE_HOME/autotune``: studies and history. Raises as ``cache_dir``."""
-    return _home(platformdirs.user_state_dir("autotune", appauthor=False), "XDG_STATE_HOME")
+    return _home(platformdirs.user_state_dir, "XDG_STATE_HOME")
 
 
-def _home(path: str, variable: str) -> Path:
-    if not Path(path).is_absolute():  # "~" stays where nobody knows the home of this user
+def _home(find: Callable[..., str], variable: str) -> Path:
+    try:
+        path = find("autotune", appauthor=False)
+    except RuntimeError:  # platformdirs 4.6; before, "~" stayed where nobody knows the home of this user
+        path = ""
+    if not Path(path).is_absolute():
         raise DocumentError(
             f"There must be a home directory to keep files in, but this user has none. Set {variable} to a directory "
             "that can be written."

@@ -129,7 +129,8 @@ def _torch(device: str, precision: str, a: Float32, b: Float32, *, traced: bool 
     given = torch.from_numpy(a).to(device, kind)
     run: Callable[[Any], Any] = lambda x: x @ weights  # noqa: E731 - what is traced
     with torch.inference_mode():
-        product = (torch.jit.trace(run, (given,)) if traced else run)(given)
+        runs: Callable[[Any], Any] = torch.jit.trace(run, (given,)) if traced else run  # type: ignore[no-untyped-call]
+        product = runs(given)
     return product.float().cpu().numpy(), f"PyTorch {torch.__version__}"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import InfeasibleSloError
@@ -46,7 +45,7 @@ def predicted_rtfx(document: DeploymentFile) -> float | None:
         beside=(times.beside.engine, times.beside.reader),
         spin_s=times.spin_s,
     )
-    whole = simulate(recordings, cast('Literal["offline", "closed"]', arrival), machine, [times.batch])
+    whole = simulate(recordings, arrival, machine, [times.batch])
     return math.fsum(one.audio_s for one in cut) / whole.ended_s
 
 
