@@ -129,7 +129,7 @@ def state_dir() -> Path:
 def _home(find: Callable[..., str], variable: str) -> Path:
     try:
         path = find("autotune", appauthor=False)
-    except RuntimeError:  # platformdirs 4.6; before, "~" stayed where nobody knows the home of this user
+    except RuntimeError:  # older versions of platformdirs leave "~" where nobody knows the home of this user
         path = ""
     if not Path(path).is_absolute():
         raise DocumentError(
