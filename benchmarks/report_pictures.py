@@ -2,8 +2,8 @@
 
     python benchmarks/report_pictures.py deploy.yaml
 
-Writes ``docs/report.png``, ``docs/report-phone.png`` and ``docs/report-dark.png``. The file's study must be on this machine.
-Needs selenium, chromium and chromedriver.
+Writes ``docs/report.png``, ``docs/report-phone.png`` and ``docs/report-dark.png``. The file's study must be on this
+machine. Needs selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations

@@ -38,10 +38,13 @@ def report(
     import json
 
     from autotune.cli.terminal import TerminalReporter
+    from autotune.errors import DocumentError
     from autotune.files import check_writable
     from autotune.report.subject import subject_of
 
     check_writable(out)
+    if out.resolve() == Path(source).resolve():
+        raise DocumentError(f"--out must be another file than the one that is reported, but both are {out}.")
     subject = subject_of(source, storage)
     with TerminalReporter() as reporter:
         write_report(subject, out, reporter)

@@ -9,7 +9,10 @@ from autotune.cli.options import JsonOption, command_line, with_options
 from autotune.jobs.options import MeasureOptions, TuneOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from autotune.deploy_yaml import DeploymentFile
+    from autotune.jobs.tune import TuneResult
     from autotune.reporting import Reporter
 
 __all__ = ["tune"]
@@ -24,25 +27,38 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     """
     import json
 
-    from autotune.cli.report import write_report
     from autotune.cli.terminal import TerminalReporter
     from autotune.cli.tune_report import print_report, print_shared, report_json, shared_json
     from autotune.jobs.tune import SharedPart
     from autotune.jobs.tune import tune as run
-    from autotune.report.subject import subject_of_result
 
     with TerminalReporter(json_lines=json_) as reporter:
         result = run(replace(options, command=command_line()), reporter)
         if options.service_times and not isinstance(result, SharedPart):
             result = replace(result, document=_timed(result.document, options, reporter))
         if options.report is not None and not isinstance(result, SharedPart):
-            write_report(subject_of_result(result), options.report, reporter)
+            _reported(result, options.report, reporter)
     if isinstance(result, SharedPart):
         print(json.dumps(shared_json(result))) if json_ else print_shared(result)
     elif json_:
         print(json.dumps(report_json(result)))
     else:
         print_report(result)
+
+
+def _reported(result: TuneResult, path: Path, reporter: Reporter) -> None:
+    """Write the report; what was tuned is shown also where that can't be."""
+    from autotune.cli.report import write_report
+    from autotune.errors import AutotuneError
+    from autotune.report.subject import subject_of_result
+
+    try:
+        write_report(subject_of_result(result), path, reporter)
+        reporter.note(f"report written to {path}")
+    except AutotuneError as error:
+        reporter.note(f"There is no report: {error}", loud=True)
+    except KeyboardInterrupt:
+        reporter.note(f"There is no report: interrupted. autotune report {result.out} writes one.", loud=True)
 
 
 def _timed(document: DeploymentFile, options: TuneOptions, reporter: Reporter) -> DeploymentFile:

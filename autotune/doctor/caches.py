@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +48,14 @@ class Kept:
 
 
 def kept() -> list[Kept]:
-    """Every folder that is there, caches first, the largest first. Raises DocumentError for a user without a home."""
+    """Every folder that is there, caches first, the largest first; a user without a home has none."""
+    roots = list[tuple[Path, bool]]()
+    for find, cache in ((cache_dir, True), (state_dir, False)):
+        with suppress(DocumentError):
+            roots.append((find(), cache))
     found = [
         Kept(folder.name, folder, _CONTENT.get(folder.name, "of another version"), _size(folder), cache)
-        for root, cache in ((cache_dir(), True), (state_dir(), False))
+        for root, cache in roots
         if root.is_dir()
         for folder in root.iterdir()
         if folder.is_dir() and not folder.is_symlink()
@@ -112,6 +117,8 @@ def _running() -> str:
         try:
             with FileLock(lock, timeout=0):
                 pass
-        except (Timeout, OSError):
+        except Timeout:
             return lock.name.removesuffix(".journal.lock")
+        except OSError:
+            continue  # another user's
     return ""

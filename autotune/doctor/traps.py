@@ -45,7 +45,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the rules look at; all of it read in a few seconds, nothing is changed."""
+    """What the rules look at; reading it changes nothing, but the canary's best times may become better."""
 
     hardware: HardwareProfile
     installed: frozenset[str]
@@ -72,12 +72,13 @@ def gather(hardware: HardwareProfile) -> Facts:
     """Look at this machine; watches it for a second and a half."""
     import psutil
 
-    folders, unwritable = [cache_dir(), state_dir()], list[str]()
-    for folder in folders:
+    folders, unwritable = list[Path](), list[str]()
+    for find in (cache_dir, state_dir):
         try:
-            check_writable(_existing(folder) / "doctor")
+            folders.append(_existing(find()))
+            check_writable(folders[-1] / "doctor")
         except DocumentError as error:
-            unwritable.append(f"{folder}: {error}")
+            unwritable.append(str(error))
     shm = Path("/dev/shm")
     return Facts(
         hardware=hardware,
@@ -90,7 +91,7 @@ def gather(hardware: HardwareProfile) -> Facts:
         huge_pages=_bracketed(_read(Path("/sys/kernel/mm/transparent_hugepage/enabled"))),
         noise=_watch(hardware),
         unwritable=tuple(unwritable),
-        free_disk_bytes=shutil.disk_usage(_existing(folders[0])).free,
+        free_disk_bytes=shutil.disk_usage(folders[0]).free if folders else None,
         free_memory_bytes=min(psutil.virtual_memory().available, hardware.memory_bytes),
         shm_bytes=shutil.disk_usage(shm).total if shm.is_dir() else None,
     )
@@ -165,7 +166,11 @@ def _quiet(facts: Facts) -> list[Finding]:
 
 def _watch(hardware: HardwareProfile) -> dict[str, float]:
     """What else the machine does, by the counters and the canary that trials use."""
-    meter = NoiseMeter(canary=Canary(best_times_path(hardware.fingerprint)))
+    try:
+        best_times = best_times_path(hardware.fingerprint)
+    except DocumentError:  # a user without a home
+        best_times = None
+    meter = NoiseMeter(canary=Canary(best_times))
     meter.start()
     end_s = time.monotonic() + _LOOK_S
     while time.monotonic() < end_s:

@@ -152,6 +152,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     """
     for path in filter(None, (options.out, options.report)):
         check_writable(path)
+    if options.report is not None and options.report.resolve() == options.out.resolve():
+        raise DocumentError(f"--report and --out must be two files, but both are {options.out}.")
     effort, profile = _effort(options), load_profile(options.audio_profile)
     if options.hot_words is not None:
         profile = profile.model_copy(update={"hot_words": options.hot_words})

@@ -77,12 +77,13 @@ def _verdict(subject: Subject) -> str:
         ("cold start", f"{measured.load_s:.3g} s", "process start to loaded"),
     ]
     if (cer := measured.cer) is not None:
-        against = cer.baseline if cer.baseline is not None else cer.reference
+        against = "" if cer.baseline is None else f"baseline {100 * cer.baseline:.2f} %; "
         name = "differs" if cer.unit == "disagreement" else cer.unit.upper()
-        entries.append((name, f"{100 * cer.rate.value:.2f} %", f"baseline {100 * against:.2f} %; {cer.verdict}"))
-    return section(
-        "Result", paragraph(headline(document), "verdict"), cards(entries), paragraph(document.reason), notes
-    )
+        entries.append((name, f"{100 * cer.rate.value:.2f} %", f"{against}{cer.verdict}"))
+    quiet = measured.stability == "stable"
+    noisy = "" if quiet else "The machine wasn't quiet while this was measured: see below."
+    words = paragraph(document.reason) + paragraph(noisy, "aside") + notes
+    return section("Result", paragraph(headline(document), "verdict"), cards(entries), words)
 
 
 def _so_far(subject: Subject) -> str:

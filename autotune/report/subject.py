@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from autotune.baselines import compared
@@ -121,7 +121,7 @@ def _of_file(path: Path, storage: str | None) -> Subject:
         return Subject(document=document, name=name, notes=(f"Its study can't be read: {error}",))
     same = [study for study in studies if study.name == name and study.result.goal.key == key]
     if not same:
-        return Subject(document=document, name=name, notes=(f"Its study, {name}, isn't in {journal}.",))
+        return Subject(document=document, name=name, notes=(f"Its study, {name}, isn't there any more.",))
     study = same[0].result
     held = held_back_by_trials(study, document.deployment, document.baseline.deployment)
     return Subject(document=document, study=study, name=name, held_back=tuple(held), running=same[0].unfinished)
@@ -134,7 +134,7 @@ def _of_study(study: StoredStudy) -> Subject:
         best = found.best
         held = held_back_by_trials(study.result, best.deployment if best else found.baseline, found.baseline)
     notes = ["Nothing here is proven in blocks: a deploy.yaml of this study has its proof."]
-    return Subject(**{**vars(found), "held_back": tuple(held), "notes": tuple(notes)})
+    return replace(found, held_back=tuple(held), notes=tuple(notes))
 
 
 def _named(studies: list[StoredStudy], name: str) -> StoredStudy:

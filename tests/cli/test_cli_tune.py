@@ -71,7 +71,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tuned(workplace: Path) -> dict[str, Any]:
-    done = subprocess.run([*command(3), "--service-times"], cwd=workplace, capture_output=True, text=True, check=False)
+    more = ("--service-times", "--report", "report.html")
+    done = subprocess.run([*command(3), *more], cwd=workplace, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "broken.wav" in done.stderr
     assert "1 of 4 files skipped" in done.stderr
@@ -109,6 +110,19 @@ def test_the_file_holds_what_json_says_and_runs(tuned: dict[str, Any], workplace
         transcripts = recognizer.transcribe(CLIPS)
     assert len(transcripts) == len(CLIPS)
     assert all(transcript.segments for transcript in transcripts)
+
+
+def test_the_report_of_the_run_and_of_its_file_tell_of_the_same_study(tuned: dict[str, Any], workplace: Path) -> None:
+    arguments = ("report", "deploy.yaml", "--out", "again.html", "--json")
+    done = subprocess.run([*AUTOTUNE, *arguments], cwd=workplace, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["notes"] == []
+    pages = [(workplace / name).read_text(encoding="utf-8") for name in ("report.html", "again.html")]
+    first, again = (set(re.findall(r'<svg id="([\w-]+)"', page)) for page in pages)
+    assert first == again >= {"front", "service"}
+    for page in pages:
+        assert f"{len(tuned['trials'])} trials ended" in page
+        assert tuned["provenance"]["study"] in page
 
 
 def test_it_renders_and_plans(tuned: dict[str, Any], workplace: Path) -> None:

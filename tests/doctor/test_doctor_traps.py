@@ -83,6 +83,15 @@ def test_a_folder_that_cannot_be_one_is_told(tmp_path: Any, monkeypatch: pytest.
     assert any("is not a directory" in finding.what for finding in findings(gather(probe_hardware())))
 
 
+def test_a_user_without_a_home_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    found = [finding for finding in findings(gather(probe_hardware())) if finding.level == "stop"]
+    assert len(found) == 2
+    assert "There must be a home directory" in found[0].what
+
+
 def test_an_extra_of_which_a_package_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def version_of(name: str) -> str:
         if name in ("openvino", "psycopg"):

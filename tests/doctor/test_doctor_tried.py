@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autotune.doctor.tried import PRECISIONS, Tried, main_job_runs, try_engines
-from autotune.engines.table import ENGINES
+from autotune.engines import ENGINES
 from autotune.hardware import probe_hardware
 from autotune.reporting import Silent
 from tests.test_architecture import HEAVY, run_python

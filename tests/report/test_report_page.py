@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from autotune.cli import main
 from autotune.cli.report import write_report
 from autotune.deploy_yaml import write_deployment_file
 from autotune.errors import DocumentError
@@ -228,6 +229,20 @@ def test_the_curve_is_drawn_with_the_capacity(tmp_path: Path) -> None:
     write_deployment_file(tmp_path / "d.yaml", example_file())
     write_report(subject_of(str(tmp_path / "d.yaml")), tmp_path / "r.html", Silent())
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_report_never_replaces_what_it_is_of(replayed: Replayed, tmp_path: Path) -> None:
+    file = tmp_path / "deploy.yaml"
+    shutil.copy(replayed.file, file)
+    before = file.read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(file), "--out", str(file)])
+    assert ended.value.code == 2
+    assert file.read_bytes() == before
+    with pytest.raises(SystemExit) as ended:
+        main(["tune", "--out", str(file), "--report", str(file)])
+    assert ended.value.code == 2
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(
