@@ -68,7 +68,7 @@ def parse_hot_words(value: object) -> tuple[str, ...]:
 
 
 def read_hot_words(text: str | None, option: str) -> tuple[str, ...] | None:
-    """The hot words of an option: words between blanks or commas, or a file with one a line, perhaps with a weight behind it.
+    """The hot words of an option: words between blanks or commas, or a file with one a line, perhaps with its weight.
 
     None stays None.
 
