@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from autotune.accuracy import Verdict
 from autotune.audio import AudioProfile, Workload
+from autotune.audio.profile import HotWords
 from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,
@@ -27,7 +28,6 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.hot_words import HotWords
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
