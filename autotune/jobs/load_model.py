@@ -60,8 +60,9 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     document = read_deployment_file(Path(path))
     info = measured_model(document, model)
     artifact = measured_artifact(document, info)
-    words = () if hot_words else None
-    words = document.audio_profile.own_hot_words or words
+    words = document.audio_profile.own_hot_words
+    if words is None and hot_words:
+        words = ()
     graph = None if words is None else hot_words_artifact(document, info)
     return Recognizer.load(
         document.deployment,

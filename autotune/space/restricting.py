@@ -121,7 +121,7 @@ def with_hot_words(space: ResolvedSpace, target: Target) -> ResolvedSpace:
         raise DocumentError(
             f"Hot words must be for a target that takes them, but {target.name} ({target.runs}) doesn't."
         )
-    kept = tuple(branch for branch in space.branches if engine_class(dict(branch.fixed)["engine"]).TAKES_HOT_WORDS)
+    kept = tuple(branch for branch in space.branches if engine_class(str(dict(branch.fixed)["engine"])).TAKES_HOT_WORDS)
     dropped = [
         Dropped(f"branch {branch.name}", "its engine takes no hot words")
         for branch in space.branches
