@@ -6,13 +6,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
 
 from autotune.errors import DocumentError
 
-__all__ = ["HotWords", "checked_hot_words", "parse_hot_words", "read_hot_words", "split_hot_words"]
+__all__ = ["LONGEST_WORD", "MOST_WORDS", "checked_hot_words", "parse_hot_words", "read_hot_words", "split_hot_words"]
 
 MOST_WORDS = 2000
 """Hot words of one request: each costs its share of an attention, and a client may send any number."""
@@ -29,17 +26,6 @@ def checked_hot_words(words: Sequence[str]) -> tuple[str, ...]:
         if len(word) > LONGEST_WORD:
             raise DocumentError(f"A hot word must have at most {LONGEST_WORD} characters, but got {word[:20]!r}….")
     return kept
-
-
-HotWords = (
-    Annotated[int, Field(ge=0, le=MOST_WORDS)]
-    | Annotated[
-        tuple[Annotated[str, Field(max_length=LONGEST_WORD)], ...],
-        Field(max_length=MOST_WORDS),
-        AfterValidator(checked_hot_words),
-    ]
-)
-"""Hot words of audio: the words themselves, or how many, which are then made up of the model's characters."""
 
 
 def split_hot_words(text: str) -> tuple[str, ...]:
@@ -68,7 +54,7 @@ def parse_hot_words(value: object) -> tuple[str, ...]:
 
 
 def read_hot_words(text: str | None, option: str) -> tuple[str, ...] | None:
-    """The hot words of an option: words between blanks or commas, or a file with one a line, perhaps with a weight behind it.
+    """The hot words of an option: words between blanks or commas, or a file with one a line, perhaps with its weight.
 
     None stays None.
 

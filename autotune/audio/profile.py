@@ -8,11 +8,11 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from autotune.documents import Document, read_document, suggest
 from autotune.errors import DocumentError
-from autotune.hot_words import HotWords
+from autotune.hot_words import LONGEST_WORD, MOST_WORDS, checked_hot_words
 
 __all__ = [
     "LONGEST_S",
@@ -21,6 +21,7 @@ __all__ = [
     "ArrivalProcess",
     "AudioProfile",
     "DurationDistribution",
+    "HotWords",
     "Loop",
     "Objective",
     "PauseRange",
@@ -42,6 +43,16 @@ Loop = Literal["offline", "closed", "open"]
 for company may pay. What it says of ``closed`` holds for ``offline`` as well."""
 Objective = Literal["throughput", "latency", "streams"]
 """What is made best: RTFx, the 95th percentile of latency, or the number of streams in real time."""
+
+HotWords = (
+    Annotated[int, Field(ge=0, le=MOST_WORDS)]
+    | Annotated[
+        tuple[Annotated[str, Field(max_length=LONGEST_WORD)], ...],
+        Field(max_length=MOST_WORDS),
+        AfterValidator(checked_hot_words),
+    ]
+)
+"""Hot words of audio: the words themselves, or how many, which are then made up of the model's characters."""
 
 _PROFILES = Path(__file__).parent / "profiles"
 

@@ -10,11 +10,10 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from autotune.accuracy import Guard, ReferenceName
 from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
-from autotune.audio.profile import Arrival, Objective
+from autotune.audio.profile import Arrival, HotWords, Objective
 from autotune.deployment import Deployment, FormatName
 from autotune.documents import Document
 from autotune.hardware import Gpu, HardwareProfile
-from autotune.hot_words import HotWords
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity

@@ -63,8 +63,9 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     info = measured_model(document, model)
     require_measured_vad(document)
     artifact = measured_artifact(document, info)
-    words: tuple[str, ...] | None = () if hot_words else None
-    words = document.audio_profile.own_hot_words or words
+    words = document.audio_profile.own_hot_words
+    if words is None and hot_words:
+        words = ()
     graph = None if words is None else hot_words_artifact(document, info)
     return Recognizer.load(
         document.deployment,

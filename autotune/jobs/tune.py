@@ -180,7 +180,6 @@ def _proven(
     held = tuple(held_back(result, comparison))
     record = TuneRecord(
         model=job.model,
-        profile=job.profile,
         workload=job.workload,
         hardware=job.hardware,
         goal=job.goal,
@@ -191,6 +190,7 @@ def _proven(
         study=job.study,
         seed=job.options.seed,
         command=job.options.command,
+        hot_words=job.profile.hot_words,
     )
     return deployment_file(record), comparison, held
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from autotune.accuracy import Verdict
-from autotune.audio import AudioProfile, Workload
+from autotune.audio import Workload
+from autotune.audio.profile import HotWords
 from autotune.deploy_yaml import (
     ArtifactRecord,
     AudioRecord,
@@ -27,7 +28,6 @@ from autotune.deploy_yaml import (
     RateRecord,
 )
 from autotune.hardware import HardwareProfile
-from autotune.hot_words import HotWords
 from autotune.jobs.load_model import vad_sha256
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
@@ -58,7 +58,6 @@ class TuneRecord:
 
     goal: Goal
     model: ModelInfo
-    profile: AudioProfile
     workload: Workload
     hardware: HardwareProfile
     comparison: Comparison
@@ -68,6 +67,8 @@ class TuneRecord:
     study: str
     seed: int
     command: str
+    hot_words: HotWords = 0
+    """As the audio profile or the user says."""
 
 
 def deployment_file(record: TuneRecord) -> DeploymentFile:
@@ -79,7 +80,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
         reason=reason(comparison, record.held_back, record.goal.objective),
         goal=GoalRecord.of(record.goal),
         model=record.model,
-        audio_profile=_audio(record.workload, record.profile.hot_words),
+        audio_profile=_audio(record.workload, record.hot_words),
         hardware=HardwareRecord.of(record.hardware),
         deployment=winner.deployment,
         measurement=_measurement(winner, comparison.blocks),

@@ -115,7 +115,7 @@ def _key(request: ReferenceRequest, recipe: str) -> str:
         request.device.partition(":")[0],
     ]
     # Left out where there are none: texts that were kept before there were any are still used.
-    parts += [list(request.workload.hot_words)] if request.workload.hot_words else []
+    parts += ["hot words", *request.workload.hot_words] if request.workload.hot_words else []
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
 
