@@ -45,7 +45,7 @@ def is_intact(folder: Path) -> bool:
         digests = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
         if boot and _stamped(stamp) == state:
             return True
-        intact = {path.name: file_sha256(path) for path in _files(folder)} == digests
+        intact = bool({path.name: file_sha256(path) for path in _files(folder)} == digests)
     except (OSError, ValueError):
         return False
     if intact and boot:

@@ -1,10 +1,10 @@
 """Turns at the one thread that answers all: who makes it late waits, and only then."""
 
+import time
 from typing import Any, cast
 
 import pytest
 
-from autotune.serve import turns
 from autotune.serve.turns import Turns
 
 
@@ -35,7 +35,7 @@ class Transport:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which only the test moves on."""
     clock = [100.0]
-    monkeypatch.setattr(turns.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     return clock
 
 
