@@ -135,7 +135,7 @@ def _parameters(graph: Any, path: Path) -> int:
 
     proto = onnx.TensorProto
     counted = (proto.FLOAT, proto.FLOAT16, proto.INT8, proto.UINT8)
-    count = sum(
+    count: int = sum(
         math.prod(tensor.dims)
         for tensor in graph.initializer
         if tensor.data_type in counted and not tensor.name.endswith(("_scale", "_zero_point"))
