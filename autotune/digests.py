@@ -8,7 +8,7 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["file_sha256", "is_intact", "seal"]
+__all__ = ["file_sha256", "is_damaged", "is_intact", "seal"]
 
 _SEAL = "seal.json"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -45,7 +45,7 @@ def is_intact(folder: Path) -> bool:
         digests = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
         if boot and _stamped(stamp) == state:
             return True
-        intact: bool = {path.name: file_sha256(path) for path in _files(folder)} == digests
+        intact = bool({path.name: file_sha256(path) for path in _files(folder)} == digests)
     except (OSError, ValueError):
         return False
     if intact and boot:
@@ -53,6 +53,11 @@ def is_intact(folder: Path) -> bool:
         with contextlib.suppress(OSError):
             stamp.write_text(json.dumps(state), encoding="utf-8")
     return intact
+
+
+def is_damaged(folder: Path) -> bool:
+    """Whether a directory was sealed and is not intact any more; false for one that never was, such as a user's."""
+    return (folder / _SEAL).exists() and not is_intact(folder)
 
 
 def _files(folder: Path) -> list[Path]:

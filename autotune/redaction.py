@@ -29,8 +29,8 @@ _SECRET_NAME = r"[\w.-]*(?:pass|pwd|secret|token|key|credential|sig|auth)[\w.-]*
 _OPTION = re.compile(rf"--{_SECRET_NAME}(=|$)", re.IGNORECASE)
 _PARAMETER = re.compile(rf"((?:^|[?&\s]){_SECRET_NAME}\s*=)[^&]*", re.IGNORECASE)
 _USER_INFO = re.compile(r"((?:^|//)[^:/?#@\s]*):(?!//)(?:[^?]*|.*)@", re.DOTALL)
-"""A URL's user and password, its scheme forgotten perhaps, up to the last @ before the query, or in all of it if there is none there: a password that
-isn't percent-encoded may hold /, ? and @."""
+"""A URL's user and password, its scheme forgotten perhaps, up to the last @ before the query, or in all of it if there
+is none there: a password that isn't percent-encoded may hold /, ? and @."""
 
 
 def redacted(text: str) -> str:

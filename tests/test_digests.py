@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autotune import digests
-from autotune.digests import is_intact, seal
+from autotune.digests import is_damaged, is_intact, seal
 from tests.damage import zero_half
 
 
@@ -69,3 +69,11 @@ def test_a_damaged_stamp_says_nothing(stamp: bytes, folder: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_not_intact(tmp_path: Path) -> None:
     assert not is_intact(tmp_path / "nothing")
+
+
+def test_only_what_was_sealed_can_be_damaged(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a user's").mkdir()
+    assert not is_damaged(tmp_path / "a user's")
+    assert not is_damaged(folder)
+    zero_half(folder / "model.weights")
+    assert is_damaged(folder)

@@ -25,6 +25,7 @@ from autotune.engines.tensors import (
     WORD_ENCODER_FILE,
     alphas_of_rows,
     artifact_of,
+    check_undamaged,
     engine_output,
     equal_groups,
     joined_rows,
@@ -186,6 +187,7 @@ class _HotWordSessions:
         encoder = path.with_name(WORD_ENCODER_FILE) if path is not None else None
         if path is None or encoder is None or not (path.is_file() and encoder.is_file()):
             raise ModelError(f"Hot words must have their own exported graph and {WORD_ENCODER_FILE}, but got {path}.")
+        check_undamaged(path)
         graph = _create_session(ort, str(path), request.deployment)
         expected = (*INPUT_NAMES[request.model.architecture], *HOT_WORD_INPUTS)
         got = tuple(node.name for node in graph.get_inputs())

@@ -175,13 +175,15 @@ def _compile(request: EngineRequest, more: _More) -> Any:
     with allocation_failures_as_memory_error():
         if not deployment.session_options["model_cache"]:
             return core.compile_model(model, "CPU", properties)
-        return _compile_kept(partial(core.compile_model, model, "CPU"), properties, Path(artifact_of(request)))
+        return _compile_kept(partial(core.compile_model, model, "CPU"), properties, Path(artifact_of(request)), more)
 
 
-def _compile_kept(compile_model: Callable[[dict[str, Any]], Any], properties: dict[str, Any], artifact: Path) -> Any:
+def _compile_kept(
+    compile_model: Callable[[dict[str, Any]], Any], properties: dict[str, Any], artifact: Path, more: _More
+) -> Any:
     """Compile a model, or read what OpenVINO kept of it if that is intact: it looks at no content itself."""
     facts = artifact.stat()
-    identity = [str(artifact.resolve()), facts.st_size, facts.st_mtime_ns, properties]
+    identity = [str(artifact.resolve()), facts.st_size, facts.st_mtime_ns, properties, more]
     root, key = cache_dir() / "openvino", hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
     kept = {**properties, "CACHE_DIR": str(root / key)}
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from autotune.engines.onnxruntime import import_onnxruntime, runtime_errors
+from autotune.engines.tensors import check_undamaged
 from autotune.errors import ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 from autotune.model_directory import PunctuationVocabulary
@@ -44,7 +45,7 @@ class PunctuationSession:
 
         Raises:
             EngineUnavailableError: ONNX Runtime is missing.
-            ModelError: the file isn't loadable.
+            ModelError: the file isn't loadable, or was damaged.
             TrialMismatch: it runs with another number of threads.
         """
         ort = import_onnxruntime()
@@ -55,6 +56,7 @@ class PunctuationSession:
         # Texts come now and then: threads that spin in between would take cores from the engines.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = folder / GRAPH_FILE
+        check_undamaged(path)
         try:
             with allocation_failures_as_memory_error():
                 self._session: Any = ort.InferenceSession(

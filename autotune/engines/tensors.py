@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from autotune.arrays import Float32, Int32
+from autotune.digests import is_damaged
 from autotune.engines.base import EngineInput, EngineOutput, EngineRequest
 from autotune.errors import ModelError
 from autotune.model_directory import Architecture
@@ -26,6 +28,7 @@ __all__ = [
     "WORD_ENCODER_FILE",
     "alphas_of_rows",
     "artifact_of",
+    "check_undamaged",
     "engine_output",
     "equal_groups",
     "joined_rows",
@@ -147,13 +150,23 @@ def equal_groups(batch: EngineInput) -> list[tuple[npt.NDArray[np.intp], EngineI
 
 
 def artifact_of(request: EngineRequest) -> str:
-    """The exported file's path. Raises ModelError where there is none."""
+    """The exported file's path. Raises ModelError where there is none, or a damaged one."""
     if request.artifact is None or not request.artifact.is_file():
         raise ModelError(
             f"Engine {request.deployment.engine} must be given an exported {request.deployment.format} file, "
             f"but got {request.artifact}. Run: autotune export --model {request.model.spec}"
         )
+    check_undamaged(request.artifact)
     return str(request.artifact)
+
+
+def check_undamaged(path: Path) -> None:
+    """Raise ModelError where an exported file was damaged since: half of its weights as zeros are no error elsewhere.
+
+    Whoever starts a server or a trial looks as well, and exports it anew; a worker that starts again later doesn't.
+    """
+    if is_damaged(path.parent):
+        raise ModelError(f"{path} must be as it was exported, but was damaged. Start again: it is exported anew then.")
 
 
 def engine_output(

@@ -2,19 +2,16 @@
 
 from autotune.model_directory.punctuation import PUNCTUATION_CLASS, PunctuationDirectory, PunctuationVocabulary
 from autotune.model_directory.recognition import (
-    FRONT_ENDS,
     SUPPORTED_ARCHITECTURES,
     Architecture,
     FrontendConfig,
     Given,
     ModelDirectory,
-    named_files,
     read_tokens,
 )
 from autotune.model_directory.vad import VAD_CLASS, VAD_ENCODER, VadDirectory
 
 __all__ = [
-    "FRONT_ENDS",
     "PUNCTUATION_CLASS",
     "SUPPORTED_ARCHITECTURES",
     "VAD_CLASS",
@@ -26,6 +23,5 @@ __all__ = [
     "PunctuationDirectory",
     "PunctuationVocabulary",
     "VadDirectory",
-    "named_files",
     "read_tokens",
 ]

@@ -256,32 +256,39 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def eof_received(self) -> None:
         """Look at all that came before the end."""
-        self._take(bytes(self._waiting))
+        data = bytes(self._waiting)
         self._waiting.clear()
+        self._take(data)
         super().eof_received()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, a slice at a time, between which others have their turn."""
         waits = bool(self._waiting)
         self._waiting += data
-        if not waits:
+        if waits:
+            self.transport.pause_reading()  # uvicorn may let it go on meanwhile
+        else:
             self._next_slice()
 
     def _next_slice(self) -> None:
-        data = bytes(self._waiting[:_SLICE_BYTES])
+        # Half of it at least: more may come in meanwhile, and what waits must not grow.
+        data = bytes(self._waiting[: max(_SLICE_BYTES, len(self._waiting) // 2)])
+        del self._waiting[: len(data)]
         began = time.monotonic()
         self._take(data)
         wait_s = self._connections.took(self.transport, time.monotonic() - began)
-        del self._waiting[: len(data)]
         if self._waiting:
+            self.transport.pause_reading()
             self.loop.call_later(wait_s, self._next_slice)
+        elif not self.read_paused and not wait_s:
+            self.transport.resume_reading()
 
     def _take(self, data: bytes) -> None:
         """Take bytes; those of an unfinished message are held memory, and where none is left the connection ends."""
         if not data or self.transport.is_closing():
             return
         super().data_received(data)
-        unfinished = len(self.conn.reader.buffer) + sum(len(frame) for frame in self.frames)
+        unfinished = len(self._waiting) + len(self.conn.reader.buffer) + sum(len(frame) for frame in self.frames)
         try:
             self._connections.messages.hold(self.transport, unfinished)
         except Rejected as rejected:

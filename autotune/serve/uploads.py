@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from autotune.recognizer.admission import Rejected
 
-__all__ = ["Receiving", "Room", "Upload", "received_form", "rejected_if_full"]
+__all__ = ["FIELDS_BYTES", "MOST_FIELDS", "Receiving", "Room", "Upload", "received_form", "rejected_if_full"]
 
 UPLOADS = 8
 """Largest uploads that all uploads together may take on the disk."""

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from autotune.deployment import ARTIFACT_FORMATS
+from autotune.digests import seal
 from autotune.engines import ENGINES, EngineOutput, load_engine
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
 from autotune.hardware import probe_hardware
+from tests.damage import zero_half
 from tests.payload import PAYLOADS
 
 CASES = [
@@ -268,6 +270,22 @@ def test_an_artifact_that_is_not_one_is_a_model_error(workshop: Any, tmp_path: A
         load_engine(replace(request, artifact=None if artifact == "none" else path))
     assert str(path) in str(caught.value) or artifact == "none"
     assert not (tmp_path / "trace").exists(), "code in it was run"
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torchscript"])
+def test_an_artifact_that_was_damaged_after_its_export_is_a_model_error(
+    workshop: Any, tmp_path: Any, engine: str
+) -> None:
+    """With zeros for half of its weights it would load, and hear nothing."""
+    request = workshop.request(engine, "SenseVoiceSmall")
+    path = tmp_path / request.artifact.name
+    path.write_bytes(request.artifact.read_bytes())
+    seal(tmp_path)
+    request = replace(request, artifact=path)
+    load_engine(request).close()
+    zero_half(path)
+    with pytest.raises(ModelError, match="but was damaged"):
+        load_engine(request)
 
 
 _BLOCKED = """

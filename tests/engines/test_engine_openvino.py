@@ -78,14 +78,14 @@ def test_a_damaged_compiled_model_is_made_anew(workshop: Any, tmp_path: Any, mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     request = workshop.request("openvino:lean", "SenseVoiceSmall", session_options={**F32, "model_cache": True})
     expected = load_engine(request).run(workshop.batch([40, 60]), scores=True).scores
-    (blob,) = tmp_path.rglob("*.blob")
-    before = blob.read_bytes()
-    zero_half(blob)
+    blobs = {blob: blob.stat().st_size for blob in tmp_path.rglob("*.blob")}
+    assert len(blobs) == 2, "one with scores"
+    for blob in blobs:
+        zero_half(blob)
     healed = load_engine(request)
     np.testing.assert_array_equal(healed.run(workshop.batch([40, 60]), scores=True).scores, expected)
-    (blob,) = tmp_path.rglob("*.blob")
-    assert len(blob.read_bytes()) == len(before)
-    assert blob.read_bytes()[len(before) // 2 :].strip(b"\0")
+    for blob, size in blobs.items():
+        assert blob.read_bytes()[size // 2 :].strip(b"\0")
 
 
 @pytest.mark.parametrize("changes", [{"inter_op_num_threads": 2}])

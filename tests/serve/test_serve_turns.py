@@ -1,5 +1,6 @@
 """Turns at the one thread that answers all: who makes it late waits, and only then."""
 
+import time
 from typing import Any, cast
 
 import pytest
@@ -34,7 +35,7 @@ class Transport:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which only the test moves on."""
     clock = [100.0]
-    monkeypatch.setattr("autotune.serve.turns.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     return clock
 
 

@@ -43,6 +43,23 @@ def test_offline_gives_the_recognizers_text_at_once(served: Served, tmp_path: Pa
         assert "is_end" not in again
 
 
+def test_a_burst_of_small_frames_loses_nothing(served: Served, tmp_path: Path) -> None:
+    """Looked at in slices, between which others have their turn: thousands of frames that came in at once."""
+    samples = spoken(8, 2)
+    path, content, step = write_wav(tmp_path / "x.wav", heard(samples)), pcm(samples), 64
+    frames = [content[start : start + step] for start in range(0, len(content), step)]
+    with connect(served.socket_url) as socket:
+        socket.send(header("offline"))
+        # As they are on the wire, masked with zeros, each behind a ping; the client's library would take a minute.
+        wire = b"".join(b"\x89\x80\0\0\0\0" + b"\x82" + bytes([128 + len(one)]) + bytes(4) + one for one in frames)
+        sending = threading.Thread(target=socket.socket.sendall, args=(wire,))
+        sending.start()
+        sending.join()
+        socket.send(json.dumps({"is_speaking": False}))
+        (found,) = results(socket)
+    assert found["text"] == expected_text(served.deployment, path)
+
+
 def test_two_pass_gives_a_text_at_each_pause(served: Served, tmp_path: Path) -> None:
     samples = spoken(4, 5)
     path = write_wav(tmp_path / "x.wav", heard(samples))
