@@ -43,6 +43,7 @@ from autotune.measure import TrialRequest, run_trial
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.plan.options import Promise
 from autotune.plan.sizing import Sizing, spread_of
+from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import LoadUnit, Servers
 from benchmarks.conditions import machine_conditions
 
@@ -187,13 +188,14 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
         served = served_file(case, file, Path(folder))
         server = measure_server(served, deployment, times, recordings, hardware.usable_cores)
     times = times.model_copy(update={"server": server})
-    servers = Servers(deployment, times, hardware.usable_cores)
+    interims = interim_streams(document.measurement.rtfx.median)
+    servers = Servers(deployment, times, hardware.usable_cores, interim_streams=interims)
     if case.cores is None:
         servers = replace(servers, client_s=server.client_s, client_stream_cores=server.client_stream_cores)
     promise = Promise(share=0.95, latency_s=case.slo_s)
     rtfx = offline(deployment, workload, files, hardware)
     start = max(1.0, rtfx / 2) if case.unit == "streams" else 0.6 * rtfx / servers.mean_s(case.unit)
-    sizing = Sizing(servers, case.unit, (promise,), spread_of(document), start)
+    sizing = Sizing(document, servers, case.unit, (promise,), spread_of(document), start)
     try:
         sizing.alone_s()
     except InfeasibleSloError as error:
@@ -216,7 +218,7 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
         "latency": {},
     }
     for share in SHARES:
-        latencies, _ = sizing.latencies(capacity.value * share, 1)
+        latencies, *_ = sizing.latencies(capacity.value * share, 1)
         found["latency"][f"{share:g}"] = latencies.model_dump(mode="json")
     return found
 

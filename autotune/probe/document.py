@@ -130,9 +130,13 @@ class HardwareFile(Document):
                 "Probe that machine again, instead of editing its file"
             )
         cores = self.hardware.usable_cores
-        for one in (*self.rates, *self.bandwidth, *self.layers):
-            if one.threads > cores:
-                raise ValueError(f"threads must be at most the {cores} usable cores, but got {one.threads}")
+        counts = {
+            *(rate.threads for rate in self.rates),
+            *(band.threads for band in self.bandwidth),
+            *(layer.threads for layer in self.layers),
+        }
+        if max(counts, default=1) > cores:
+            raise ValueError(f"threads must be at most the {cores} usable cores, but got {max(counts)}")
         for rate in self.rates:
             most = rate.threads * _MOST_HZ * _flops_a_cycle(self.hardware, rate.precision)
             if rate.flops > most:
