@@ -54,7 +54,7 @@ def _layers(engine: str, threads: int) -> Iterator[dict[str, Any]]:
         return
     content = layer_bytes()
     session = ort_session(content, threads) if engine == "onnxruntime" else None
-    request = None if session is not None else openvino_compiled(content, threads, "f32")
+    request: Any = None if session is not None else openvino_compiled(content, threads, "f32")
     for rows, frames in LAYER_SHAPES:
         given = {"x": np.random.default_rng(1).standard_normal((rows, frames, 512), np.float32)}
 
