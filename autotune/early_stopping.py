@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["CONFIDENCE", "Stopping", "at_most", "fewest", "most_over"]
+__all__ = ["CONFIDENCE", "Stopping", "at_most", "fewest", "most_over", "refutes"]
 
 CONFIDENCE = 0.99
 """Confidence with which a percentile is shown: MLPerf's."""
@@ -95,7 +95,7 @@ class Stopping:
             return self.give_up and over > (1 - self.share) * self.planned
         if self.slo_s is None:
             return count >= fewest(1, self.share)
-        return count >= fewest(over, self.share) or _refutes(over, count, self.share)
+        return count >= fewest(over, self.share) or refutes(over, count, self.share)
 
 
 def _shows(over: int, count: int, share: float) -> bool:
@@ -104,8 +104,8 @@ def _shows(over: int, count: int, share: float) -> bool:
     return over < count and float(bdtr(over, count, 1 - share)) <= 1 - CONFIDENCE
 
 
-def _refutes(over: int, count: int, share: float) -> bool:
-    """Whether so many over-latency requests would be seen by luck with at most 1 % if the percentile held."""
+def refutes(over: int, count: int, share: float) -> bool:
+    """Whether a percentile is shown not to hold: if it did, so many over-latency requests would be luck of at most 1 %."""
     from scipy.special import bdtrc
 
     return over > 0 and float(bdtrc(over - 1, count, 1 - share)) <= 1 - CONFIDENCE

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-from functools import cached_property
 from pathlib import Path
 
 from autotune.documents import Document
@@ -74,7 +73,7 @@ class HardwareProfile(Document):
     """min(physical memory, cgroup limit)."""
     gpus: tuple[Gpu, ...]
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """12 hex digits that are equal on identical machines, whatever their host names."""
         facts = self.model_dump(mode="json", exclude={"cpus"})

@@ -43,6 +43,7 @@ from autotune.measure import TrialRequest, run_trial
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.plan.options import Promise
 from autotune.plan.sizing import Sizing, spread_of
+from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import LoadUnit, Servers
 from benchmarks.conditions import machine_conditions
 
@@ -187,7 +188,8 @@ def predicted(case: Case, file: Path) -> dict[str, Any]:
         served = served_file(case, file, Path(folder))
         server = measure_server(served, deployment, times, recordings, hardware.usable_cores)
     times = times.model_copy(update={"server": server})
-    servers = Servers(deployment, times, hardware.usable_cores)
+    interims = interim_streams(document.measurement.rtfx.median)
+    servers = Servers(deployment, times, hardware.usable_cores, interim_streams=interims)
     if case.cores is None:
         servers = replace(servers, client_s=server.client_s, client_stream_cores=server.client_stream_cores)
     promise = Promise(share=0.95, latency_s=case.slo_s)

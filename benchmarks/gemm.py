@@ -1,21 +1,20 @@
 """The GEMM bound: which matrix products a model's linear layers are, and how fast this machine does those alone."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autotune.arrays import Float32
+from autotune.probe.products import PRODUCTS, best_time
 
-__all__ = ["PRODUCTS", "Layer", "fastest", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
+__all__ = ["Layer", "flop_per_audio_second", "linear_layers", "seconds_per_audio_second"]
 
 
 ROWS = (256, 1024)
 """Rows of a product: one segment of 15 s, and four. The faster rate counts."""
+ENGINES = ("pytorch", "onnxruntime")
+"""Whose products count."""
 REPEATS = 3
 """The fastest counts: it is a bound."""
 
@@ -61,68 +60,10 @@ def seconds_per_audio_second(layers: Sequence[Layer], precision: str, threads: i
     return sum(
         rows
         * min(
-            fastest(product(size, inputs, outputs, threads)) / size for size in ROWS for product in PRODUCTS[precision]
+            best_time(product(size, inputs, outputs, threads), repeats=REPEATS) / size
+            for size in ROWS
+            for engine, precisions in PRODUCTS.items()
+            if engine in ENGINES and (product := precisions.get(precision)) is not None
         )
         for inputs, outputs, rows in layers
     )
-
-
-def fastest(run: Callable[[], object]) -> float:
-    run()
-    taken = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        run()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
-
-
-def torch_product(kind: str, rows: int, inputs: int, outputs: int, threads: int) -> Callable[[], object]:
-    import torch
-
-    torch.set_num_threads(threads)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
-    left, weight = torch.randn(rows, inputs, dtype=dtype), torch.randn(outputs, inputs, dtype=dtype)
-    out = torch.empty(rows, outputs, dtype=dtype)
-    return lambda: torch.mm(left, weight.t(), out=out)
-
-
-def onnx_product(operator: str, rows: int, inputs: int, outputs: int, threads: int) -> Callable[[], object]:
-    """ONNX Runtime's MatMul, or its MatMulInteger of unsigned activations × signed weights of 7 bits; into a buffer
-    that is there."""
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    generator = np.random.default_rng(0)
-    weight: Any = generator.standard_normal((inputs, outputs), np.float32)
-    left: Any = generator.standard_normal((rows, inputs), np.float32)
-    result: Any = np.float32
-    types = (TensorProto.FLOAT, TensorProto.FLOAT)
-    if operator == "MatMulInteger":
-        weight = generator.integers(-64, 64, (inputs, outputs), dtype=np.int8)
-        left = generator.integers(0, 256, (rows, inputs), dtype=np.uint8)
-        types, result = (TensorProto.UINT8, TensorProto.INT32), np.int32
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["left", "weight"], ["out"])],
-        "product",
-        [helper.make_tensor_value_info("left", types[0], [rows, inputs])],
-        [helper.make_tensor_value_info("out", types[1], [rows, outputs])],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    binding = session.io_binding()
-    binding.bind_cpu_input("left", left)
-    out = onnxruntime.OrtValue.ortvalue_from_shape_and_type([rows, outputs], result)
-    binding.bind_ortvalue_output("out", out)
-    return lambda: session.run_with_iobinding(binding)
-
-
-PRODUCTS: dict[str, list[Callable[[int, int, int, int], Callable[[], object]]]] = {
-    "fp32": [partial(torch_product, "fp32"), partial(onnx_product, "MatMul")],
-    "bf16": [partial(torch_product, "bf16")],
-    "int8": [partial(onnx_product, "MatMulInteger")],
-}
-"""Precision → what multiplies matrices; the fastest is the bound."""

@@ -19,7 +19,7 @@ FLOORS = [
     ["baselines", "models", "recognizer", "space"],
     ["simulation"],
     ["measure"],
-    ["study"],
+    ["probe", "study"],
     ["deploy_yaml", "proof"],
     ["jobs", "plan", "render", "serve"],
     ["doctor", "loadgen", "report"],

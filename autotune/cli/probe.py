@@ -1,30 +1,52 @@
-"""``autotune probe``: what this machine is."""
+"""``autotune probe``: what this machine is, and how fast its parts are."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from autotune.cli.options import JsonOption
 
 __all__ = ["probe"]
 
 
 def probe(
     out: Annotated[Path | None, typer.Option(help="Also write it as YAML.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    share: Annotated[
+        Path | None,
+        typer.Option(help="Write it to be sent in: CPU ids are left out, too. Refused if it was disturbed."),
+    ] = None,
+    facts: Annotated[bool, typer.Option("--facts", help="Only what the machine is; nothing is measured.")] = False,
+    json_: JsonOption = False,
 ) -> None:
-    """Print what this process may use of the machine: cores, instruction sets, memory, GPUs."""
+    """Measure what this process may use of the machine, in at most a minute on an idle one.
+
+    Cores, instruction sets, clocks, caches, memory and GPUs; how fast each engine multiplies matrices and runs a layer,
+    and how fast memory is copied, by one core and by all. Says when the machine wasn't idle.
+    """
     import json
 
-    import yaml
-
-    from autotune.files import write_output
+    from autotune.cli.terminal import TerminalReporter
+    from autotune.errors import DocumentError
+    from autotune.files import check_writable, write_output
     from autotune.hardware import probe_hardware
+    from autotune.probe.document import hardware_yaml, shared
+    from autotune.probe.probing import facts_of, probe_machine
 
-    hardware = probe_hardware()
-    document: dict[str, Any] = {"fingerprint": hardware.fingerprint, **hardware.model_dump(mode="json")}
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    for path in (out, share):
+        if path is not None:
+            check_writable(path)
+    if facts and share is not None:
+        raise DocumentError("--share needs what is measured, but --facts measures nothing. Give one of them.")
+    if facts:
+        found = facts_of(probe_hardware())
+    else:
+        with TerminalReporter() as reporter:
+            found = probe_machine(probe_hardware(), reporter)
     if out is not None:
-        write_output(out, text.encode())
-    print(json.dumps(document) if json_ else text, end="\n" if json_ else "")
+        write_output(out, hardware_yaml(found).encode())
+    if share is not None:
+        write_output(share, hardware_yaml(shared(found)).encode())
+    print(json.dumps(found.model_dump(mode="json", by_alias=True)) if json_ else hardware_yaml(found).rstrip())

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.audio.recording import AudioSource
 from autotune.documents import Document, parse_document
-from autotune.early_stopping import fewest
+from autotune.early_stopping import fewest, refutes
 from autotune.errors import DocumentError
 from autotune.loadgen.capacity import Ended, RunOutcome
 from autotune.loadgen.client import ProtocolName, SentRequest
@@ -80,7 +80,8 @@ class LoadRun(Document):
         """What the run says to a search for capacity.
 
         ``met`` also if there were too few requests to show anything, however good, and not too many over-latency; and
-        if the client was late, which only makes latencies longer, but sent all of its load.
+        if the client was late, which only makes latencies longer, but sent all of its load. ``missed`` only if so many
+        are over-latency that the promise is shown not to hold, with 99 % confidence.
         """
         kinds = {reason.kind for reason in self.reasons}
         figures = self.figures
@@ -88,9 +89,9 @@ class LoadRun(Document):
             return "met"
         if blames_client(figures, self.reasons):
             return "client"
-        if kinds == {"too-few"} and figures.promise == "undecided":
-            return "met" if figures.requests < fewest(0, SHARE) else "undecided"
-        return "missed"
+        if kinds == {"too-few"} and figures.promise == "undecided" and figures.requests < fewest(0, SHARE):
+            return "met"
+        return "missed" if refutes(figures.over_latency, figures.requests, SHARE) else "undecided"
 
 
 class CapacityRecord(Document):

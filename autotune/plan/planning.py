@@ -248,8 +248,8 @@ def _simulated(
 ) -> _Fleet:
     demand, dues, promises, peak = asked
     unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
-    memory = memory_limit(document, options)
-    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests, memory_bytes=memory)
+    most_bytes = memory_limit(document, options)
+    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests, memory_bytes=most_bytes)
     mean_s = sizing.servers.mean_s(unit)
     rate = demand.audio_rate(mean_s)
     average = rate if unit == "streams" else rate / mean_s

@@ -3,10 +3,10 @@
     python benchmarks/machines/record.py
 
 Writes ``benchmarks/machines/CPU-FAMILY-MODEL-CORES.json``, with the full-size SenseVoice of random weights: what its
-CPU multiplies a second, in fp32, bf16 and int8, on one core and on all; how fast memory is copied; the canary's loop;
-service times of four engine configurations; and RTFx of each with six ways to cut and batch, measured as trials. The
-same deployments on every machine, but for the number of cores. Some 15 minutes, alone on the machine. Predictions
-for other hardware are checked with these files.
+CPU multiplies a second by precision, on one core and on all, and how fast memory is copied (as `autotune probe`
+measures both); the canary's loop; service times of four engine configurations; and RTFx of each with six ways to cut
+and batch, measured as trials. The same deployments on every machine, but for the number of cores. Some 15 minutes,
+alone on the machine. Predictions for other hardware are checked with these files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from autotune.audio import build_workload, load_profile
 from autotune.deployment import Deployment, EngineName, FormatName
 from autotune.errors import AutotuneError
@@ -30,16 +28,16 @@ from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.measure.canary import Canary
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.probe.document import HardwareFile
+from autotune.probe.probing import probe_machine
+from autotune.reporting import Silent
 from autotune.space.loading import load_space
 from autotune.space.resolving import resolve
 from benchmarks.conditions import machine_conditions
-from benchmarks.gemm import PRODUCTS, fastest
 from benchmarks.parts import LARGEST, VAD, WAYS
 
 FOLDER = Path(__file__).parent
 MODEL = "random:sensevoice-small"
-SHAPE = (1024, 512, 2048)
-"""Rows, inputs and outputs of the matrix products: SenseVoice's largest layer, one batch of 60 s."""
 BUDGET_S = 25.0
 """Seconds for the service times of an engine configuration."""
 ATTEMPTS = 2
@@ -55,12 +53,14 @@ def main() -> None:
     began_s = time.monotonic()
     hardware = probe_hardware()
     path = options.out or FOLDER / f"{name_of(hardware)}.json"
+    probed = probe_machine(hardware, Silent())
     told: dict[str, Any] = {
         **machine_conditions(),
         "fingerprint": hardware.fingerprint,
         "profile": hardware.model_dump(mode="json"),
         "processor": processor(),
-        "rates": rates(hardware),
+        "probe": probed.model_dump(mode="json", by_alias=True),
+        "rates": rates(probed, hardware.cpus),
         "model": MODEL,
         "configurations": [],
     }
@@ -94,20 +94,18 @@ def name_of(hardware: HardwareProfile) -> str:
     return f"{name}-{facts.get('cpu family', '0')}-{facts.get('model', '0')}-{hardware.usable_cores}c"
 
 
-def rates(hardware: HardwareProfile) -> dict[str, Any]:
+def rates(probed: HardwareFile, cpus: tuple[int, ...]) -> dict[str, float | dict[str, float]]:
     """Operations a second of matrix products by precision, and bytes a second of a copy, on one core and on all."""
-    rows, inputs, outputs = SHAPE
-    found: dict[str, Any] = {}
-    for threads in dict.fromkeys((1, hardware.usable_cores)):
-        for precision, products in PRODUCTS.items():
-            seconds = min(fastest(product(rows, inputs, outputs, threads)) for product in products)
-            found[f"{precision}_gflops_{threads}"] = round(2e-9 * rows * inputs * outputs / seconds, 1)
-    source: Any = np.ones(1 << 26, np.float32)
-    target: Any = np.empty_like(source)
-    seconds = fastest(lambda: np.copyto(target, source))
-    found["copy_gb_per_s"] = round(2 * source.nbytes / seconds / 1e9, 2)
+    found: dict[str, float | dict[str, float]] = {}
+    cores = probed.hardware.usable_cores
+    for threads in dict.fromkeys((1, cores)):
+        for precision in ("fp32", "bf16", "fp16", "int8"):
+            if (flops := probed.fastest(precision, threads)) is not None:
+                found[f"{precision}_gflops_{threads}"] = round(flops / 1e9, 1)
+    for band in probed.bandwidth:
+        found[f"copy_gb_per_s_{band.threads}"] = round(band.bytes_per_s / 1e9, 2)
     canary = Canary()
-    canary.start(hardware.cpus)
+    canary.start(cpus)
     for _ in range(20):
         canary.look()
     canary.stop()

@@ -74,6 +74,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["render", "deploy.yaml", "--target", "compose", "--set", "image=x", "--out", "typo.yaml"], 2, ["typo.yaml"]),
         (["probe", "--out", "no/such/dir/machine.yaml"], 2, ["no/such/dir is not a directory"]),
         (["probe", "--out", "empty"], 2, ["must be a file"]),
+        (["probe", "--facts", "--share", "machine.yaml"], 2, ["--share needs what is measured"]),
+        (["plan", "deploy.yaml", "--demand", "2 streams", "--memory", "much"], 2, ["--memory", "4GiB"]),
+        (["plan", "deploy.yaml", "--demand", "2 streams", "--memory", "1GiB"], 3, ["must have 1.48 GiB", "1.00 GiB"]),
         (["render", "typo.yaml", "--target", "kubernetes", "--set", "image=x"], 2, ["typo.yaml", "recomended"]),
     ],
 )
