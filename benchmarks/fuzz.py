@@ -120,7 +120,7 @@ def place(data: bytearray, rng: random.Random) -> int:
     return rng.randrange(min(len(data), HEAD) if rng.random() < 0.5 else len(data))
 
 
-def flip_bits(data: bytearray, rng: random.Random, _: bytes) -> bytearray:
+def flip_bits(data: bytearray, rng: random.Random, _other: bytes) -> bytearray:
     for _ in range(rng.choice((1, 2, 8, 64))):
         data[place(data, rng)] ^= 1 << rng.randrange(8)
     return data
