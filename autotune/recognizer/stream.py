@@ -161,10 +161,9 @@ class RecordingRequest:
     ) -> None:
         self._intake = Intake(path, limit_s, asked=asked)
         self._reader = self._intake.reader()
-        split = asked.channel == "split"
-        sides: tuple[Side, ...] = ("left", "right") if split else (asked.channel,)
+        sides: tuple[Side, ...] = ("left", "right") if asked.channel == "split" else (asked.channel,)
         # Of a call's two sides, read one after the other, nothing can be handed out in order before the end.
-        on_segment = None if split else on_segment
+        on_segment = on_segment if len(sides) == 1 else None
         self._sides = {side: self._intake.begin(time.perf_counter(), on_segment, side) for side in sides}
 
     @property

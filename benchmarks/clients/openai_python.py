@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import openai
 
@@ -14,7 +15,7 @@ def tell(call: str, text: str) -> None:
 
 
 def transcribe(**options: object) -> object:
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return client.audio.transcriptions.create(file=file, model="any", **options)  # type: ignore[call-overload]
 
 

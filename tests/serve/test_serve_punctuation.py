@@ -93,8 +93,8 @@ def test_funasrs_protocol_gives_texts_with_marks(punctuating: Served, recording:
 @pytest.mark.parametrize("ends", ["二", "二，"])
 def test_the_full_stop_comes_whenever_the_last_segment_was_settled(mode: str, settled: str, ends: str) -> None:
     """The worker may settle it before it hears of the client's end: it has no full stop then."""
-    first, last = Segment(0.0, 1.0, "一，", ""), Segment(1.0, 2.0, ends, "")
-    whole = Transcript("一，二。", (first, Segment(1.0, 2.0, "二。", "")), 2.0)
+    first, last = Segment(0.0, 1.0, "一，", "一"), Segment(1.0, 2.0, ends, "二")
+    whole = Transcript("一，二。", (first, Segment(1.0, 2.0, "二。", "二")), 2.0)
     sent: list[dict[str, Any]] = []
 
     class Stream:
