@@ -130,6 +130,10 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         TrialError: the reference can't transcribe the audio.
     """
     check_writable(options.out)
+    if options.storage is not None:
+        from autotune.study.shared_storage import check_shared
+
+        check_shared(options.storage, fresh=options.fresh)
     effort, profile = _effort(options), load_profile(options.audio_profile)
     goal = _goal(options, profile)
     hardware = probe_hardware()
