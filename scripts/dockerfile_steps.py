@@ -146,7 +146,7 @@ def copy(stage: Stage, stages: dict[str, Stage], text: str) -> None:
 
 def run(stage: Stage, words: list[str], more: dict[str, str]) -> None:
     """One command of the build in the stage."""
-    command: list[str | Path] = ["chroot", "--userspec", stage.user, stage.root, "env", "-C", stage.directory, *words]
+    command = ["chroot", "--userspec", stage.user, str(stage.root), "env", "-C", stage.directory, *words]
     subprocess.run(command, check=True, env={**stage.variables(), **more}, stdout=sys.stderr)
 
 

@@ -154,6 +154,10 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         check_writable(path)
     if options.report is not None and options.report.resolve() == options.out.resolve():
         raise DocumentError(f"--report and --out must be two files, but both are {options.out}.")
+    if options.storage is not None:
+        from autotune.study.shared_storage import check_shared
+
+        check_shared(options.storage, fresh=options.fresh)
     effort, profile = _effort(options), load_profile(options.audio_profile)
     if options.hot_words is not None:
         profile = profile.model_copy(update={"hot_words": options.hot_words})

@@ -148,6 +148,8 @@ def ensure_artifact(
     root, key = cache_dir() / "artifacts", artifact_key(model, spec, device, calibration)
     directory = ModelDirectory.open(Path(model.path))
     check_can_be(spec, directory)
+    if spec.calibrated and _cached(root / key) is None:
+        check_tools()
     # Before the lock is taken: each of the inputs is made under a lock of its own.
     inputs = _inputs(model, spec, directory, run, on_event)
     try:
@@ -160,7 +162,6 @@ def ensure_artifact(
                 require_space(root, directory.weights_path, spec.label)
             payload = {"model_path": model.path, **asdict(spec), "device": device, **inputs}
             if calibration is not None:
-                check_tools()
                 payload["calibration"] = str(calibration.require())
             with staging(root, key) as folder:
                 result = _export_into(folder, spec, payload, run, on_event)

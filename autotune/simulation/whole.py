@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from autotune.deployment import Deployment
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.intake import queue_limit_s
-from autotune.recognizer.scheduling import reading_order
 from autotune.simulation.cutting import pieces_of
 from autotune.simulation.replica import Machine, SimulatedRecording
 from autotune.simulation.service_times import CutRecording, ServiceTimes
@@ -39,7 +38,6 @@ def whole_rtfx(
         speech_core_s: core-seconds of the deployment's speech detection for a second of audio.
     """
     reading = times.reading.model_copy(update={"chunk": speech_core_s})
-    order = reading_order([one.audio_s for one in recordings], deployment.readers)
     machine = Machine(
         policy=deployment.batch,
         engines=deployment.instances,
@@ -51,7 +49,7 @@ def whole_rtfx(
         spin_s=times.spin_s,
     )
     found = simulate(
-        [SimulatedRecording(OFFLINE, pieces_of(recordings[place], reading)) for place in order],
+        [SimulatedRecording(OFFLINE, pieces_of(one, reading), audio_s=one.audio_s) for one in recordings],
         "offline",
         machine,
         [lambda size, padded_s: times.batch(size, max(_STEP_S, round(padded_s / _STEP_S) * _STEP_S))],

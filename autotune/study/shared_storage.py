@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ from optuna.storages import RDBStorage
 from autotune.errors import AutotuneError, DocumentError, EngineUnavailableError
 from autotune.redaction import redacted
 
-__all__ = ["SharedStorage", "node_name", "open_shared"]
+__all__ = ["SharedStorage", "check_shared", "node_name", "open_shared"]
 
 HEARTBEAT_S = 15
 """Seconds between two signs of life of a running trial."""
@@ -130,6 +131,28 @@ class SharedStorage:
         self.optuna.engine.dispose()
 
 
+def check_shared(url: str, *, fresh: bool) -> str:
+    """What follows the scheme of a shared study's URL, checked without connecting.
+
+    Raises:
+        DocumentError: the URL isn't PostgreSQL's, or ``fresh`` was asked for.
+        EngineUnavailableError: psycopg isn't installed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise DocumentError(
+            f"--storage must be the URL of a PostgreSQL database (postgresql://user:password@host/database), but got "
+            f"{redacted(url)!r}. Leave it out for the embedded journal of this machine."
+        )
+    if fresh:
+        raise DocumentError("--fresh must not be used with --storage: other machines share that study. Name a new one.")
+    if importlib.util.find_spec("psycopg") is None:
+        raise EngineUnavailableError(
+            '--storage needs psycopg, which is not installed. Install it: pip install "funasr-autotune[postgres]"'
+        )
+    return rest
+
+
 def open_shared(
     url: str,
     *,
@@ -152,14 +175,7 @@ def open_shared(
         EngineUnavailableError: psycopg isn't installed.
         AutotuneError: the database can't be reached.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise DocumentError(
-            f"--storage must be the URL of a PostgreSQL database (postgresql://user:password@host/database), but got "
-            f"{redacted(url)!r}. Leave it out for the embedded journal of this machine."
-        )
-    if fresh:
-        raise DocumentError("--fresh must not be used with --storage: other machines share that study. Name a new one.")
+    rest = check_shared(url, fresh=fresh)
     try:
         with _alone_in(f"postgresql://{rest}"):
             return SharedStorage(
@@ -174,12 +190,8 @@ def open_shared(
 @contextmanager
 def _alone_in(url: str) -> Iterator[None]:
     """Two nodes that start at the same moment would both make Optuna's tables, and one of them fail."""
-    try:
-        import psycopg
-    except ImportError as error:
-        raise EngineUnavailableError(
-            'a shared study needs psycopg, which is not installed (pip install "funasr-autotune[postgres]")'
-        ) from error
+    import psycopg
+
     _check_encoded(url)
     with psycopg.connect(url, connect_timeout=10) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES])
