@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from autotune.errors import DocumentError
+from autotune.redaction import redacted, redacted_command
 
-__all__ = ["Document", "parse_document", "read_document", "read_yaml", "suggest"]
+__all__ = ["Document", "RedactedCommand", "RedactedUrl", "parse_document", "read_document", "read_yaml", "suggest"]
 
 
 _MOST_BYTES = 8 << 20
@@ -23,6 +24,11 @@ class Document(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+RedactedUrl = Annotated[str, AfterValidator(redacted)]
+"""A URL in a document, redacted when the document is made and when an older file is read."""
+RedactedCommand = Annotated[str, AfterValidator(redacted_command)]
+"""A command line in a document, redacted when the document is made and when an older file is read."""
 
 D = TypeVar("D", bound=BaseModel)
 

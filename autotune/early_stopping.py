@@ -105,7 +105,7 @@ def _shows(over: int, count: int, share: float) -> bool:
 
 
 def refutes(over: int, count: int, share: float) -> bool:
-    """Whether a percentile is shown not to hold: if it did, so many over-latency requests would be luck of at most 1 %."""
+    """Whether a percentile is shown not to hold: if it did, so many would be luck of at most 1 %."""
     from scipy.special import bdtrc
 
     return over > 0 and float(bdtrc(over - 1, count, 1 - share)) <= 1 - CONFIDENCE

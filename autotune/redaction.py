@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from typing import Annotated
-
-from pydantic import AfterValidator
 
 __all__ = [
     "API_KEY_VARIABLE",
     "STORAGE_VARIABLE",
-    "RedactedCommand",
-    "RedactedUrl",
     "redacted",
     "redacted_command",
     "without_secrets",
@@ -56,9 +51,3 @@ def redacted_command(command: str) -> str:
 def without_secrets(variables: Mapping[str, str]) -> dict[str, str]:
     """Environment variables without those that hold a key or a password: for processes that need none."""
     return {name: value for name, value in variables.items() if name not in _SECRET_VARIABLES}
-
-
-RedactedUrl = Annotated[str, AfterValidator(redacted)]
-"""A URL in a document, redacted when the document is made and when an older file is read."""
-RedactedCommand = Annotated[str, AfterValidator(redacted_command)]
-"""A command line in a document, redacted when the document is made and when an older file is read."""

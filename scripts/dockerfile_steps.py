@@ -26,6 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+__all__ = ["instructions"]
+
 ROOT = Path(__file__).parent.parent
 DEPLOYMENT = "/etc/autotune/deploy.yaml"
 NEW_NETWORK = 0x40000000

@@ -12,12 +12,11 @@ from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
 from autotune.audio.profile import Arrival, HotWords, Objective
 from autotune.deployment import Deployment, FormatName
-from autotune.documents import Document
+from autotune.documents import Document, RedactedCommand
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
-from autotune.redaction import RedactedCommand
 from autotune.simulation.service_times import ServiceTimes
 from autotune.study.goal import Goal
 

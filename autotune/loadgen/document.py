@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from autotune.audio.recording import AudioSource
-from autotune.documents import Document, parse_document
+from autotune.documents import Document, RedactedCommand, RedactedUrl, parse_document
 from autotune.early_stopping import fewest, refutes
 from autotune.errors import DocumentError
 from autotune.loadgen.capacity import Ended, RunOutcome
@@ -17,7 +17,6 @@ from autotune.loadgen.client import ProtocolName, SentRequest
 from autotune.loadgen.statistics import SHARE, Figures
 from autotune.loadgen.texts import TextErrors
 from autotune.loadgen.verdict import LATE_KINDS, Reason, blames_client
-from autotune.redaction import RedactedCommand, RedactedUrl
 
 __all__ = [
     "SCHEMA",

@@ -17,7 +17,7 @@ from autotune.redaction import API_KEY_VARIABLE
 from autotune.render import serving
 from autotune.render.rendering import Rendering, comments, manifest_text
 
-__all__ = ["TARGET", "ComposeOptions", "render_compose"]
+__all__ = ["READY", "TARGET", "ComposeOptions", "render_compose"]
 
 TARGET = "compose"
 

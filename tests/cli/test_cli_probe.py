@@ -20,7 +20,7 @@ def test_facts_are_told_at_once_and_nothing_is_measured(tmp_path: Path, capsys: 
     assert ended.value.code == 0
     told = HardwareFile.model_validate_json(capsys.readouterr().out)
     assert told.hardware == probe_hardware()
-    assert not (told.rates or told.layers or told.bandwidth)
+    assert not any((told.rates, told.layers, told.bandwidth))
     assert read_hardware_file(out) == told
     assert json.loads(told.model_dump_json(by_alias=True))["schema"] == "autotune/hardware/v1"
 
