@@ -63,7 +63,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> DeploymentFile:
         TuneRecord(
             goal=Goal(),
             model=model,
-            profile=load_profile("long"),
             workload=workload,
             hardware=hardware,
             comparison=replace(comparison, chosen=FAST),

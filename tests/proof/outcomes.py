@@ -7,7 +7,6 @@ from pathlib import Path
 
 from autotune.accuracy import Accuracy, Guard
 from autotune.accuracy.record import ClipCount, WorseText
-from autotune.audio import load_profile
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
 from autotune.jobs.tune_record import TuneRecord, deployment_file
@@ -88,7 +87,6 @@ def outcome(
         TuneRecord(
             goal=result.goal,
             model=example_file().model,
-            profile=load_profile("long"),
             workload=workload(recording("one")),
             hardware=machine(),
             comparison=comparison,

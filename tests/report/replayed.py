@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.accuracy import Guard
-from autotune.audio import load_profile
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.jobs.tune import TuneResult
 from autotune.jobs.tune_record import TuneRecord, deployment_file
@@ -55,7 +54,6 @@ def replay(folder: Path, *, trials: int = 60) -> Replayed:
     record = TuneRecord(
         goal=GOAL,
         model=example_file().model.model_copy(update={"id": "embedded"}),
-        profile=load_profile("long"),
         workload=workload(recording("one")),
         hardware=case.table.header.hardware,
         comparison=comparison,
