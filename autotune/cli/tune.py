@@ -28,7 +28,7 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     import json
 
     from autotune.cli.terminal import TerminalReporter
-    from autotune.cli.tune_report import print_report, print_shared, report_json, shared_json
+    from autotune.cli.tune_report import print_report, print_search, print_shared, report_json, shared_json
     from autotune.jobs.tune import SharedPart
     from autotune.jobs.tune import tune as run
 
@@ -43,6 +43,8 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     elif json_:
         print(json.dumps(report_json(result)))
     else:
+        if options.explain_search:
+            print_search(result)
         print_report(result)
 
 

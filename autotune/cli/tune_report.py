@@ -8,17 +8,27 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from autotune.accuracy import Accuracy, describe_accuracy
 from autotune.cli.terminal import natural_width, stdout_console
 from autotune.jobs.tune import SharedPart, TuneResult
 from autotune.jobs.tune_record import cer_record
 from autotune.proof.held_back import HeldBack
-from autotune.report.figures import COLUMNS, Row, failure_groups, noticed, rate_name, rows_of
+from autotune.report.figures import (
+    COLUMNS,
+    SEARCH_COLUMNS,
+    Row,
+    failure_groups,
+    noticed,
+    rate_name,
+    rows_of,
+    search_rows,
+)
 from autotune.reporting import bytes_text
 from autotune.study.candidates import Candidate
 
-__all__ = ["print_report", "print_shared", "report_json", "shared_json"]
+__all__ = ["print_report", "print_search", "print_shared", "report_json", "shared_json"]
 
 SHOWN = 3
 """Held-back deployments that are shown; ``--json`` has all."""
@@ -47,6 +57,7 @@ def report_json(result: TuneResult) -> dict[str, Any]:
                 "deployment": trial.deployment.model_dump(mode="json"),
                 "node": trial.node,
                 "rtfx": trial.measurement.rtfx if trial.measurement else None,
+                "predicted_rtfx": trial.predicted_score,
                 "anchor": trial.anchor,
                 "verdict": trial.measurement.verdict if trial.measurement else None,
                 "accuracy": _accuracy_json(trial.measurement.accuracy) if trial.measurement else None,
@@ -100,6 +111,17 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
 def _say(console: Console, line: str) -> None:
     """A line as it is: brackets in names are no markup, and a path is copied whole."""
     console.print(line, markup=False, soft_wrap=True)
+
+
+def print_search(result: TuneResult, console: Console | None = None) -> None:
+    """What was measured, in that order: why, what was predicted, and what came of it."""
+    console = console or stdout_console()
+    table = Table(box=box.SIMPLE, padding=(0, 1))
+    for column in SEARCH_COLUMNS:
+        table.add_column(column, overflow="fold")
+    for row in search_rows(result.study):
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def print_shared(part: SharedPart) -> None:

@@ -137,6 +137,10 @@ class TuneOptions:
         Option("Also time the parts of the recommended deployment, for autotune plan.", "--service-times"),
     ] = False
     out: Annotated[Path, Option("File for the recommended deployment.")] = Path("deploy.yaml")
+    explain_search: Annotated[
+        bool,
+        Option("Also show every trial: why it was measured, what was predicted, what came of it.", "--explain-search"),
+    ] = False
     report: Annotated[Path | None, Option("Also write a report as one HTML file, as autotune report does.")] = None
     command: str = ""
     """The command line, for the file's provenance."""

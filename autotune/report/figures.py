@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.accuracy import Verdict
+from autotune.accuracy import Verdict, describe_accuracy
 from autotune.baselines import compared
 from autotune.deploy_yaml import CerRecord, DeploymentFile, IntervalRecord
 from autotune.deployment import Deployment
@@ -14,9 +14,12 @@ from autotune.jobs.tune_record import cer_record
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.reporting import bytes_text
 from autotune.study.candidates import StudyResult
+from autotune.study.goal import Goal
+from autotune.study.records import Role, TrialRecord
 
 __all__ = [
     "COLUMNS",
+    "SEARCH_COLUMNS",
     "FailureGroup",
     "Row",
     "failure_groups",
@@ -24,10 +27,21 @@ __all__ = [
     "noticed",
     "rate_name",
     "rows_of",
+    "search_rows",
 ]
 
 COLUMNS = ("RTFx (95 %)", "p95", "memory", "errors", "speed-up (95 %)")
 """What each row says, after its name."""
+SEARCH_COLUMNS = ("trial", "why", "predicted RTFx", "RTFx", "what came of it", "deployment")
+"""Of ``search_rows``."""
+_WHY: dict[Role, str] = {
+    "baseline": "FunASR's default",
+    "anchor": "anchor",
+    "expert": "an expert's choice",
+    "transfer": "won before",
+    "search": "search",
+    "recheck": "leader again",
+}
 _RATES = {"cer": "CER", "wer": "WER", "disagreement": "differs"}
 
 
@@ -76,6 +90,37 @@ class Row:
             _rate(self.cer),
             "1" if speedup is None else f"{speedup.median:.2f}× ({speedup.low:.2f}–{speedup.high:.2f})",
         ]
+
+
+def search_rows(study: StudyResult) -> list[tuple[str, ...]]:
+    """The trials in their order, as texts of ``SEARCH_COLUMNS``."""
+    best, rows = 0.0, []
+    for trial in study.trials:
+        score = 0.0 if trial.pooled is None else study.goal.score(trial.pooled) / trial.anchor
+        came = _came_of(trial, study.goal)
+        if not came and not trial.of_the_baseline and score > best:
+            best, came = score, "best so far"
+        predicted = "" if trial.predicted_score is None else f"{trial.predicted_score:.1f}"
+        measured = "" if trial.measurement is None else f"{trial.measurement.rtfx:.1f}"
+        why = "anchor again" if trial.role == "anchor" and trial.number else _WHY.get(trial.role, trial.role)
+        rows.append((str(trial.number), why, predicted, measured, came, trial.deployment.describe()))
+    return rows
+
+
+def _came_of(trial: TrialRecord, goal: Goal) -> str:
+    """Why a trial can't be the best; empty if it can."""
+    if trial.pooled is None:
+        return f"{trial.kind or trial.state}: {trial.reason}"[:120]
+    if trial.of_the_baseline:
+        return ""
+    missed = [limit.describe() for limit in goal.missed(trial.pooled)]
+    accuracy = trial.pooled.accuracy
+    if accuracy is not None and goal.guard.constraint(accuracy) > 0:
+        missed.append(describe_accuracy(accuracy))
+    if missed:
+        return f"not allowed: {'; '.join(missed)}"
+    assert trial.measurement is not None
+    return "given up: slower than nine tenths of the best" if trial.measurement.cut_short else ""
 
 
 def rows_of(document: DeploymentFile, comparison: Comparison | None) -> list[Row]:

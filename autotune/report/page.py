@@ -7,7 +7,16 @@ from pathlib import Path
 
 from autotune.accuracy import Verdict
 from autotune.deploy_yaml import DeploymentFile, yaml_text
-from autotune.report.figures import COLUMNS, failure_groups, headline, noticed, rate_name, rows_of
+from autotune.report.figures import (
+    COLUMNS,
+    SEARCH_COLUMNS,
+    failure_groups,
+    headline,
+    noticed,
+    rate_name,
+    rows_of,
+    search_rows,
+)
 from autotune.report.html import bars, cards, details, figure, paragraph, section, table
 from autotune.report.parts import Curve, capacity_plot, predicted_rtfx, service_plot
 from autotune.report.plots import accuracy_plot, drift_plot, front_plot, noise_plot, slice_plots
@@ -159,7 +168,8 @@ def _search(subject: Subject) -> str:
     listed = table(columns, rows, "figures")
     plots = figure(accuracy_plot(subject)) + figure(front_plot(subject))
     best = details("The best of the trials, by what is expected of each", listed)
-    return section("The search", paragraph(text), f'<div class="plots">{plots}</div>' if plots else "", best)
+    every = details("Every trial in its order", table(list(SEARCH_COLUMNS), search_rows(study), "figures"))
+    return section("The search", paragraph(text), f'<div class="plots">{plots}</div>' if plots else "", best, every)
 
 
 def _candidate_row(subject: Subject, candidate: Candidate) -> tuple[str, ...]:

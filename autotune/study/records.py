@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -63,6 +64,11 @@ class TrialRecord:
     def pooled(self) -> Pooled | None:
         """The figures of this trial alone; None unless ``complete``."""
         return None if self.measurement is None else Pooled((self.measurement,))
+
+    @property
+    def predicted_score(self) -> float | None:
+        """The score that was expected from parts; None: nothing was."""
+        return None if self.predicted is None else math.exp(self.predicted) * self.anchor
 
     @property
     def of_the_baseline(self) -> bool:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from autotune.accuracy import Guard
-from autotune.cli.tune_report import print_report, report_json
+from autotune.cli.tune_report import print_report, print_search, report_json
 from autotune.deployment import Deployment
 from autotune.jobs.tune import TuneResult
 from autotune.measure import Measurement
@@ -52,6 +53,28 @@ def test_a_log_has_everything(tuned: TuneResult) -> None:
     assert "accuracy: CER 10.10 % (+0.10 points), 95 % interval" in text
     assert "0.50 allowed: passed" in text
     assert "With 200 distinct clips, an increase of" in text
+
+
+def test_the_search_is_explained_trial_by_trial(tuned: TuneResult) -> None:
+    trials = [
+        replace(trial, predicted=math.log(2)) if trial.deployment == FINE else trial for trial in tuned.study.trials
+    ]
+    result = replace(tuned, study=replace(tuned.study, trials=tuple(trials)))
+    console = Console(file=io.StringIO(), width=240, highlight=False, emoji=False, markup=False)
+    print_search(result, console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line for line in console.file.getvalue().splitlines() if re.match(r" +\d", line)]
+    assert len(lines) == len(trials)
+    (fine,) = [line for line in lines if FINE.describe() in line]
+    (trial,) = [trial for trial in trials if trial.deployment == FINE]
+    assert f"{2 * trial.anchor:.1f}" in fine
+    assert trial.measurement is not None
+    assert f"{trial.measurement.rtfx:.1f}" in fine
+    (bad,) = [line for line in lines if BAD.describe() in line]
+    assert "not allowed: CER" in bad
+    assert any("best so far" in line for line in lines)
+    told = report_json(result)["trials"]
+    assert [one["predicted_rtfx"] is not None for one in told] == [trial.deployment == FINE for trial in trials]
 
 
 def test_brackets_in_names_are_no_markup(tuned: TuneResult) -> None:
