@@ -83,7 +83,8 @@ def check_options(cls: type[Engine], request: EngineRequest) -> None:
 def check_hot_words(engine: str, model: ModelDirectory) -> None:
     """Check that an engine can run a model with hot words. Raises DocumentError."""
     if not (engine_class(engine).TAKES_HOT_WORDS and model.takes_hot_words):
-        able = " or ".join(name for name in ENGINES if engine_class(name).TAKES_HOT_WORDS)
+        *others, last = (name for name in ENGINES if engine_class(name).TAKES_HOT_WORDS)
+        able = f"{', '.join(others)} or {last}"
         raise DocumentError(
             f"Hot words must be of a SeacoParaformer (FunASR's paraformer-zh) by engine {able}, but this is a "
             f"{model.architecture} by {engine}. Leave them out, or tune such a model with one of these engines."

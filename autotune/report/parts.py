@@ -23,13 +23,13 @@ _PROMISED_S = 1.0
 
 
 def predicted_rtfx(document: DeploymentFile) -> float | None:
-    """RTFx of recordings that are all there, by simulation from the parts; None without them, or for other arrivals."""
-    times, deployment = document.service_times, document.deployment
-    if times is None or not times.recordings or document.audio_profile.arrival != "offline":
+    """RTFx of the whole by simulation from its parts; None without them, and where recordings come by themselves."""
+    times, deployment, arrival = document.service_times, document.deployment, document.audio_profile.arrival
+    if times is None or not times.recordings or arrival not in ("offline", "closed"):
         return None
     speech_core_s = times.reading.chunk if deployment.chunking.method == "vad" else 0.0
     cores = document.hardware.usable_cores
-    return whole_rtfx(deployment, times, times.recordings, cores, speech_core_s=speech_core_s)
+    return whole_rtfx(deployment, times, times.recordings, cores, speech_core_s=speech_core_s, arrival=arrival)
 
 
 def service_plot(document: DeploymentFile) -> Drawn | None:

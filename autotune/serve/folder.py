@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -31,6 +32,8 @@ class PrivateFolder:
         self._lock = lock
         # Temporary files of this process, and the folders of its workers, are swept with it.
         self._before, tempfile.tempdir = tempfile.tempdir, str(self.path)
+        # Once more at the very end: a worker that was just being started may have put something into it meanwhile.
+        atexit.register(self.remove)
 
     def remove(self) -> None:
         """Remove it with all that is in it; idempotent, from any thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from autotune.deployment import Deployment
 from autotune.recognizer.batching import OFFLINE
@@ -27,8 +28,9 @@ def whole_rtfx(
     cores: int,
     *,
     speech_core_s: float,
+    arrival: Literal["offline", "closed"] = "offline",
 ) -> float:
-    """RTFx of recordings that are all there at once, without noise.
+    """RTFx of recordings that are all there at once, or come one after the other, without noise.
 
     Args:
         deployment: how segments are batched, read and run.
@@ -36,6 +38,7 @@ def whole_rtfx(
         recordings: as the deployment cuts them.
         cores: usable ones.
         speech_core_s: core-seconds of the deployment's speech detection for a second of audio.
+        arrival: how they come.
     """
     reading = times.reading.model_copy(update={"chunk": speech_core_s})
     machine = Machine(
@@ -50,7 +53,7 @@ def whole_rtfx(
     )
     found = simulate(
         [SimulatedRecording(OFFLINE, pieces_of(one, reading), audio_s=one.audio_s) for one in recordings],
-        "offline",
+        arrival,
         machine,
         [lambda size, padded_s: times.batch(size, max(_STEP_S, round(padded_s / _STEP_S) * _STEP_S))],
     )

@@ -21,6 +21,7 @@ import pytest
 from autotune.accuracy import Guard, Judge
 from autotune.audio import Workload, build_workload, load_profile
 from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
+from autotune.digests import seal
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
@@ -200,6 +201,7 @@ def coarsen(path: Path) -> None:
     known = json.loads(record.read_text(encoding="utf-8"))
     known |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size_bytes": path.stat().st_size}
     record.write_text(json.dumps(known), encoding="utf-8")
+    seal(path.parent)
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,7 @@ print({{"torch", "funasr"}} & set(sys.modules))
         "artifact.json",
         "model.onnx",
         "parity-inputs.npz",
+        "seal.json",
     }
 
 

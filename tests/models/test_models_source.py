@@ -198,8 +198,7 @@ def test_a_damaged_random_model_is_made_anew(tiny: MakeInfo, own_cache: Path) ->
     os.truncate(Path(first.path) / "model.pt", 1000)
     run = InProcess()
     again = resolve_model("random:paraformer-tiny", run=run)
-    assert run.tasks == ["inspect_task", "write_random_task", "inspect_task"][: len(run.tasks)]
-    assert "write_random_task" in run.tasks
+    assert run.tasks[0] == "write_random_task"
     assert again == first
     assert again.sha256 == tiny("paraformer-tiny").sha256, "equal seeds give equal weights"
 

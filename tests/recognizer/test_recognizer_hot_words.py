@@ -160,7 +160,9 @@ def test_int8_listens_for_them(weights: str, info: ModelInfo) -> None:
 )
 def test_engines_that_cannot_say_so(changes: dict[str, Any], info: ModelInfo) -> None:
     request = EngineRequest(deployment(**changes), ModelDirectory.open(Path(info.path)), None, hot_words=())
-    with pytest.raises(DocumentError, match="by engine onnxruntime or pytorch, but this is a SeacoParaformer by"):
+    with pytest.raises(
+        DocumentError, match="by engine onnxruntime, pytorch or funasr, but this is a SeacoParaformer by"
+    ):
         load_engine(request)
 
 
