@@ -94,7 +94,8 @@ class Row:
 
 def search_rows(study: StudyResult) -> list[tuple[str, ...]]:
     """The trials in their order, as texts of ``SEARCH_COLUMNS``."""
-    best, rows = 0.0, []
+    best = 0.0
+    rows: list[tuple[str, ...]] = []
     for trial in study.trials:
         score = 0.0 if trial.pooled is None else study.goal.score(trial.pooled) / trial.anchor
         came = _came_of(trial, study.goal)

@@ -27,8 +27,7 @@ def predicted_rtfx(document: DeploymentFile) -> float | None:
     times, deployment, arrival = document.service_times, document.deployment, document.audio_profile.arrival
     if times is None or not times.recordings or arrival not in ("offline", "closed"):
         return None
-    speech_core_s = times.reading.chunk if deployment.chunking.method == "vad" else 0.0
-    cores = document.hardware.usable_cores
+    cores, speech_core_s = document.hardware.usable_cores, times.reading.chunk
     return whole_rtfx(deployment, times, times.recordings, cores, speech_core_s=speech_core_s, arrival=arrival)
 
 
