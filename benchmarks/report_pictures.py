@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import base64
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selenium import webdriver
-
 from autotune.cli.report import write_report
 from autotune.report.subject import subject_of
 from autotune.reporting import Silent
+from benchmarks.browser import browser
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -65,18 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deployment", type=Path)
     options = parser.parse_args()
-    chrome = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        chrome.add_argument(flag)
-    driver = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            page = Path(folder) / "report.html"
-            write_report(subject_of(str(options.deployment)), page, Silent())
-            for picture in PICTURES:
-                (DOCS / picture.name).write_bytes(take(driver, page.as_uri(), picture))
-    finally:
-        driver.quit()
+    with browser("--hide-scrollbars") as driver, tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "report.html"
+        write_report(subject_of(str(options.deployment)), page, Silent())
+        for picture in PICTURES:
+            (DOCS / picture.name).write_bytes(take(driver, page.as_uri(), picture))
 
 
 if __name__ == "__main__":

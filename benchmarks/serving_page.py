@@ -8,17 +8,16 @@ Writes ``docs/serving.png``. Needs the extra [serve], selenium, chromium and chr
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from autotune.audio.embedded import embedded_clips
+from benchmarks.browser import browser
 from benchmarks.serving_client import serving
 
 OUT = Path(__file__).parent.parent / "docs" / "serving.png"
@@ -37,21 +36,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("deployment", type=Path)
     options = parser.parse_args()
-    chrome = webdriver.ChromeOptions()
-    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=960,1060"):
-        chrome.add_argument(flag)
-    driver = webdriver.Chrome(options=chrome, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    try:
-        with serving(options.deployment) as server, tempfile.TemporaryDirectory() as folder:
-            driver.get(server.url)
-            wait = WebDriverWait(driver, WAIT_S)
-            wait.until(lambda page: page.find_element(By.ID, "state").text == "ready")
-            driver.find_element(By.ID, "file").send_keys(f"{recording(Path(folder) / 'meeting.wav')}")
-            wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#segments tbody tr"))
-            wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#numbers div:nth-child(5) b").text != "0")
-            driver.save_screenshot(OUT)
-    finally:
-        driver.quit()
+    with (
+        browser("--window-size=960,1060") as driver,
+        serving(options.deployment) as server,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        driver.get(server.url)
+        wait = WebDriverWait(driver, WAIT_S)
+        wait.until(lambda page: page.find_element(By.ID, "state").text == "ready")
+        driver.find_element(By.ID, "file").send_keys(f"{recording(Path(folder) / 'meeting.wav')}")
+        wait.until(lambda page: page.find_elements(By.CSS_SELECTOR, "#segments tbody tr"))
+        wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#numbers div:nth-child(5) b").text != "0")
+        driver.save_screenshot(OUT)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class ReplicaMemory:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Bytes that a container's limit must allow: the sum of the parts."""
         return self.recognizer + self.server + self.waiting + self.streams
 
     def describe(self) -> str:

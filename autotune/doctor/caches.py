@@ -37,7 +37,7 @@ _CONTENT = {
 
 @dataclass(frozen=True)
 class Kept:
-    """One folder."""
+    """A folder that autotune keeps files in: a cache, or what must not be lost."""
 
     name: str
     path: Path

@@ -36,7 +36,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Finding:
-    """One trap."""
+    """Something on this machine that makes deployments slow, wrong or impossible, and what to do about it."""
 
     level: Level
     what: str

@@ -150,14 +150,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         ModelError: the model can't be had.
         TrialError: the reference can't transcribe the audio.
     """
-    for path in filter(None, (options.out, options.report)):
-        check_writable(path)
-    if options.report is not None and options.report.resolve() == options.out.resolve():
-        raise DocumentError(f"--report and --out must be two files, but both are {options.out}.")
-    if options.storage is not None:
-        from autotune.study.shared_storage import check_shared
-
-        check_shared(options.storage, fresh=options.fresh)
+    _check_where_results_go(options)
     effort, profile = _effort(options), load_profile(options.audio_profile)
     if options.hot_words is not None:
         profile = profile.model_copy(update={"hot_words": options.hot_words})
@@ -185,16 +178,8 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     if punctuation is not None:
         stage = punctuation.stage("onnx-fp32", threads=1)
         space = fit_architecture(with_punctuation(space, stage, target), target, model.architecture)
-    workload = draw_workload(
-        profile,
-        options.audio,
-        reporter,
-        seed=options.seed,
-        shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
-        recordings_per_shard=effort.recordings_per_shard,
-        channel=options.channel,
-    )
-    workload = draw_hearing(workload, profile, model).model_copy(update={"hot_words": hot_words})
+    workload = draw_hearing(_drawn(options, effort, profile, reporter), profile, model)
+    workload = workload.model_copy(update={"hot_words": hot_words})
     baselines = _baselines(task, next(iter(given), None), punctuation)
     prompted = next(iter(space.experts()), baselines[0])
     judge = judge_of(reference_request(model, workload, hardware, devices, prompted), baselines[0], reporter)
@@ -216,6 +201,17 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     )
 
 
+def _check_where_results_go(options: TuneOptions) -> None:
+    for path in filter(None, (options.out, options.report)):
+        check_writable(path)
+    if options.report is not None and options.report.resolve() == options.out.resolve():
+        raise DocumentError(f"--report and --out must be two files, but both are {options.out}.")
+    if options.storage is not None:
+        from autotune.study.shared_storage import check_shared
+
+        check_shared(options.storage, fresh=options.fresh)
+
+
 def _model(options: TuneOptions, reporter: Reporter) -> ModelInfo:
     if options.model is None:
         reporter.note(
@@ -227,6 +223,18 @@ def _model(options: TuneOptions, reporter: Reporter) -> ModelInfo:
     size = f"{model.parameters / 1e6:.1f} M parameters"
     reporter.note(f"{model.id}: {model.architecture}, {size}, {model.weights} weights")
     return model
+
+
+def _drawn(options: TuneOptions, effort: Effort, profile: AudioProfile, reporter: Reporter) -> Workload:
+    return draw_workload(
+        profile,
+        options.audio,
+        reporter,
+        seed=options.seed,
+        shards=effort.workload_shards + (OFFLINE_SHARDS if profile.arrival.kind == "offline" else 0),
+        recordings_per_shard=effort.recordings_per_shard,
+        channel=options.channel,
+    )
 
 
 def _effort(options: TuneOptions) -> Effort:

@@ -21,6 +21,7 @@ __all__ = [
     "Latencies",
     "Memory",
     "Plan",
+    "Provenance",
     "Simulation",
     "plan_schema_text",
 ]
@@ -30,6 +31,10 @@ SCHEMA: Literal["autotune/plan/v1"] = "autotune/plan/v1"
 Binding = Literal["engines", "cores", "server thread", "memory", "promise"]
 """What keeps a machine from carrying more: its engines or cores are busy, the server's one thread is, what waits and is
 open takes all memory, or texts would come late while all of them have room."""
+
+
+Provenance = Literal["measured", "simulated", "formula", "given"]
+"""Where a figure comes from."""
 
 
 class Estimate(Document):
@@ -159,7 +164,7 @@ class Plan(Document):
     cost: Cost | None = None
     compared: tuple[Compared, ...] = ()
     """The other deployments, the cheapest first."""
-    provenance: dict[str, Literal["measured", "simulated", "formula", "given"]] = Field(default_factory=dict)
+    provenance: dict[str, Provenance] = Field(default_factory=dict)
     """Where the figures come from."""
     test: str | None = None
     """The command that tests the plan: all of its load on the fleet."""

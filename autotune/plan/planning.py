@@ -13,7 +13,7 @@ from autotune.errors import DocumentError, InfeasibleSloError
 from autotune.plan.capacity import notes_of, plan
 from autotune.plan.cost import cost_of
 from autotune.plan.demand import Demand, parse_demand
-from autotune.plan.document import Compared, Estimate, Plan, Simulation
+from autotune.plan.document import Compared, Estimate, Plan, Provenance, Simulation
 from autotune.plan.memory import check_memory, memory_limit, memory_of
 from autotune.plan.options import REPORTED_S, PlanOptions, Price, Promise
 from autotune.plan.sizing import Sizing
@@ -27,6 +27,14 @@ MOST_TRACED = 20_000
 _GAP = 100.0
 """Multiple of the mean time between arrivals of which a trace's gap is told."""
 _LEAST_GAP_S = 60.0
+_PROVENANCE: dict[str, Provenance] = {
+    "service_times": "measured",
+    "capacity": "simulated",
+    "latency_s": "simulated",
+    "replicas": "simulated",
+    "memory": "simulated",
+}
+"""Where the figures of a simulated plan come from."""
 
 
 @dataclass(frozen=True)
@@ -254,16 +262,10 @@ def _simulated(
     rate = demand.audio_rate(mean_s)
     average = rate if unit == "streams" else rate / mean_s
     load = average * peak
-    limit = 1.0 if options.utilisation is None else options.utilisation
-    if not 0 < limit <= 1:
-        raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
+    limit = _utilisation(options)
     reporter.working("simulating one machine", name)
     capacity = _capacity(name, sizing)
-    if not load / capacity.low < 2**53:
-        raise DocumentError(
-            f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more: each carries "
-            f"{capacity.low:.3g} {unit}."
-        )
+    _check_countable(demand, load, capacity, unit)
     reporter.working("simulating the fleet", name)
     if dues is None:
         needed, carries = sizing.replicas(load / limit, capacity.low)
@@ -275,9 +277,7 @@ def _simulated(
     usable = carries * limit
     audio = mean_s if unit == "requests/s" else 1.0
     day = None if options.curve is None else [average * part for part in options.curve]
-    scaled = None
-    if day is not None:
-        scaled = math.fsum(max(1, math.ceil(part / usable)) + options.spare for part in day) / len(day)
+    followed = None if day is None else _machines_that_follow(day, usable, options.spare)
     simulation, needs = _simulation(sizing, capacity, (load, replicas, dues, day), options.duration_s or REPORTED_S)
     answer = Plan(
         demand=demand,
@@ -297,21 +297,34 @@ def _simulated(
         peak=peak,
         memory=memory_of(needs, document, options),
         simulation=simulation,
-        cost=cost_of(price, replicas, rate, scaled),
-        provenance={
-            "service_times": "measured",
-            "capacity": "simulated",
-            "latency_s": "simulated",
-            "replicas": "simulated",
-            "memory": "simulated",
-            **({"price": "given"} if price else {}),
-        },
+        cost=cost_of(price, replicas, rate, followed),
+        provenance=_PROVENANCE | ({"price": "given"} if price else {}),
         test=_test(document, unit, load, promises),
         test_one=_test(document, unit, capacity.low, promises),
     )
     # How many the middle and the better end of the interval would need; the worse end is what is planned with.
     fewest = max(1.0, load / (capacity.high * limit)) + options.spare
     return _Fleet(answer, fewest, float(replicas), sizing)
+
+
+def _utilisation(options: PlanOptions) -> float:
+    limit = 1.0 if options.utilisation is None else options.utilisation
+    if not 0 < limit <= 1:
+        raise DocumentError(f"--utilisation must be in (0, 1], but got {limit}.")
+    return limit
+
+
+def _check_countable(demand: Demand, load: float, capacity: Estimate, unit: LoadUnit) -> None:
+    if not load / capacity.low < 2**53:
+        raise DocumentError(
+            f"The demand must need fewer than 2**53 replicas, but {demand.text!r} needs more: each carries "
+            f"{capacity.low:.3g} {unit}."
+        )
+
+
+def _machines_that_follow(day: Sequence[float], usable: float, spare: int) -> float:
+    """Machines on average over a day whose number follows the load, of which each carries ``usable``."""
+    return math.fsum(max(1, math.ceil(load / usable)) + spare for load in day) / len(day)
 
 
 def _capacity(name: str, sizing: Sizing) -> Estimate:

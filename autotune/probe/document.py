@@ -97,7 +97,7 @@ class GpuRates(Document):
 
 
 class HardwareFile(Document):
-    """A machine, probed."""
+    """``hardware.yaml``: what a machine is, and how fast its parts were when it was probed."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True, title="autotune hardware.yaml")
 

@@ -82,7 +82,7 @@ def _caches(folders: Collection[Path]) -> dict[str, int]:
 
 
 def _ids(text: str) -> set[int]:
-    """``0-3,8`` as numbers."""
+    """The CPUs of a kernel's list, which names ranges: ``0-3,8``."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

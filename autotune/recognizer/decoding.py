@@ -27,7 +27,7 @@ from autotune.recognizer.words import (
     joined_tokens,
 )
 
-__all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "join_texts"]
+__all__ = ["Decoded", "Decoder", "clean_text", "decoder_for", "funasrs_texts", "join_texts"]
 
 SOS, EOS = 1, 2
 
@@ -194,3 +194,11 @@ def _is_cjk(character: str) -> bool:
     return any(
         low <= character <= high for low, high in ("\u3000\u30ff", "\u3400\u9fff", "\uf900\ufaff", "\uff00\uffef")
     )
+
+
+def funasrs_texts(output: EngineOutput) -> list[Decoded]:
+    """The texts of FunASR's own path, with its own punctuation if it has any."""
+    if not output.punctuated:
+        return [Decoded(text) for text in output.texts]
+    whole = zip(output.texts, output.punctuated, strict=True)
+    return [Decoded(text, punctuated=Punctuated((marked,), marked)) for text, marked in whole]

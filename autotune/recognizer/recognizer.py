@@ -21,20 +21,18 @@ from autotune.arrays import Float32
 from autotune.audio.reading import SAMPLE_RATE_HZ
 from autotune.deployment import Deployment, Language, TextNorm
 from autotune.engines import Engine, EngineFacts, EngineInput, EngineOutput, EngineRequest, HotWordIds, load_engine
-from autotune.errors import DocumentError
 from autotune.hot_words import checked_hot_words
 from autotune.isolation.activity import running
 from autotune.model_directory import ModelDirectory
 from autotune.options import Channel
-from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
+from autotune.recognizer.asked import NOTHING, Asked, check_asked
 from autotune.recognizer.batching import OFFLINE
 from autotune.recognizer.chunking import Chunkers
-from autotune.recognizer.decoding import Decoded, Decoder, decoder_for
+from autotune.recognizer.decoding import Decoded, Decoder, decoder_for, funasrs_texts
 from autotune.recognizer.dispatcher import Dispatcher, SegmentJob, instance_cpus, keep_on, placed_on
 from autotune.recognizer.frontend import Frontend, padded
 from autotune.recognizer.hot_words import HotWordTokens
 from autotune.recognizer.intake import AudioInput, Intake, IntakePath, open_input, queue_limit_s
-from autotune.recognizer.punctuating import Punctuated
 from autotune.recognizer.punctuation import load_punctuator
 from autotune.recognizer.scheduling import QueueFacts
 from autotune.recognizer.stats import BatchFacts, RecognizerStats, Stats
@@ -42,12 +40,7 @@ from autotune.recognizer.stream import RecognizerStream, RecordingRequest
 from autotune.recognizer.transcript import Segment, Transcript
 from autotune.recognizer.transcription import OnTranscript, Transcription
 
-__all__ = ["Recognizer", "warmup_shapes"]
-
-_WARMED_S = (1.0, 2.0, 5.0, 10.0, 20.0)
-"""Seconds of the segments in a warm-up, up to the longest that the deployment cuts."""
-_LONGEST_WARMED_S = 30.0
-"""Seconds of the longest segment in a warm-up where nothing is cut, and recordings may have any length."""
+__all__ = ["Recognizer"]
 
 
 class Recognizer:
@@ -260,7 +253,7 @@ class Recognizer:
         """
         for size, seconds in shapes:
             noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE_HZ)).astype(np.float32)
-            jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _nobody, 0, self)] * size
+            jobs = [SegmentJob(self._path.content(noise), seconds, OFFLINE, _drop_decoded, 0, self)] * size
             with ThreadPoolExecutor(len(self._engines)) as pool:
                 list(pool.map(partial(self._run, jobs=jobs), self._engines))
         if self._punctuator is not None:
@@ -283,11 +276,11 @@ class Recognizer:
             waveform: what each of the batch's segments holds; float32 [samples], 16 kHz mono.
             size: segments in the batch.
             busy: instances that run such batches all the while, the first among them.
-            repeats: batches that are timed, after one that isn't; at least two,
-            most_s: and then no more once they took this many seconds.
+            repeats: batches that are timed, after one that isn't.
+            most_s: seconds of timed batches after which there are no more, once there are two.
         """
         seconds = len(waveform) / SAMPLE_RATE_HZ
-        jobs = [SegmentJob(self._path.content(waveform), seconds, OFFLINE, _nobody, 0, self)] * size
+        jobs = [SegmentJob(self._path.content(waveform), seconds, OFFLINE, _drop_decoded, 0, self)] * size
         places = instance_cpus(self.deployment)
         enough = threading.Event()
 
@@ -345,7 +338,7 @@ class Recognizer:
         """One batch on one engine, in the dispatcher's thread of that engine: texts in the order of jobs."""
         contents = [job.content for job in jobs]
         if self._decoder is None:
-            return _funasrs(engine.run(EngineInput(waveforms=tuple(contents))))
+            return funasrs_texts(engine.run(EngineInput(waveforms=tuple(contents))))
         with self._stats.stage("features"):
             features, lengths = padded(contents, self._multiple)
         times = any(job.asked.words for job in jobs)
@@ -384,49 +377,12 @@ class Recognizer:
         return tuple(self._hot_words.ids(tuple(dict.fromkeys((*own, *job.asked.hot_words)))) for job in jobs)
 
     def _check(self, asked: Asked) -> None:
-        if asked.hot_words and self._decoder is None:
-            raise DocumentError("A request's hot words must be for autotune's own recognizer; FunASR's has one list.")
-        if asked.hot_words and self._hot_words is None:
-            raise DocumentError(
-                "Hot words must be of a recognizer that was loaded with hot_words, but this one wasn't: "
-                'autotune.load("deploy.yaml", hot_words=True).'
-            )
-        architecture = self.model.architecture
-        if asked.words and not can_time_words(self.deployment, self.model):
-            raise DocumentError(f"Times of words must be of a model that gives them, but this is a {architecture}.")
-        chosen = asked.language is not None or asked.text_norm is not None
-        if chosen and not can_choose_language(self.deployment, self.model):
-            raise DocumentError(
-                f"A request's language must be of a model that has a choice, but this is a {architecture} by "
-                f"{self.deployment.engine}."
-            )
+        takes = self._hot_words is not None
+        check_asked(asked, self.deployment, self.model, own_decoder=self._decoder is not None, takes_hot_words=takes)
 
 
-def warmup_shapes(deployment: Deployment) -> list[tuple[int, float]]:
-    """(segments, seconds of each) of the batches that warm a deployment up.
-
-    For each length, from short segments to the longest, a segment alone and a full batch.
-    """
-    chunking, batch = deployment.chunking, deployment.batch
-    longest_s = chunking.window_s or chunking.max_segment_s or _LONGEST_WARMED_S
-    lengths = [length for length in _WARMED_S if length < longest_s] + [min(longest_s, batch.max_audio_s)]
-    shapes = []
-    for length in lengths:
-        full = min(batch.max_size, int(batch.max_audio_s / batch.padded_s(length)))
-        shapes += [(1, length), (max(1, full), length)]
-    return list(dict.fromkeys(shapes))
-
-
-def _nobody(_: int, __: Decoded | BaseException) -> None:
+def _drop_decoded(_: int, __: Decoded | BaseException) -> None:
     """Drop a result of the warm-up."""
-
-
-def _funasrs(output: EngineOutput) -> list[Decoded]:
-    """The texts of FunASR's own path, with its own punctuation if it has any."""
-    if not output.punctuated:
-        return [Decoded(text) for text in output.texts]
-    whole = zip(output.texts, output.punctuated, strict=True)
-    return [Decoded(text, punctuated=Punctuated((marked,), marked)) for text, marked in whole]
 
 
 def _as_it_is(waveform: Float32) -> Float32:

@@ -145,7 +145,7 @@ class RecognizerStream:
 
 
 def _nobody(_: Segment) -> None:
-    """Drop a segment."""
+    """For a stream whose caller wants the text at its end alone."""
 
 
 class RecordingRequest:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from autotune.cli import main
 from autotune.deploy_yaml import read_deployment_file
 from autotune.jobs.winners import remember, remembered
 from autotune.models import ModelInfo
+from tests.cli.running import run
 from tests.deployment_example import example_deployment, example_file
 
 
@@ -22,14 +22,6 @@ from tests.deployment_example import example_deployment, example_file
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     return tmp_path / "autotune" / "history"
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 def remember_two() -> None:

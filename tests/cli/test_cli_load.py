@@ -13,20 +13,12 @@ from typing import Any
 
 import pytest
 
-from autotune.cli import main
 from autotune.loadgen.document import LoadReport
 from autotune.loadgen.picture import draw_load
 from autotune.loadgen.verdict import CLIENT_KINDS
+from tests.cli.running import run
 from tests.loadgen.runs import BRIEF
 from tests.loadgen.servers import Service, serving
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import soundfile
 
 from autotune.audio import load_profile
 from autotune.audio.embedded import embedded_clips
-from autotune.cli import main
 from autotune.documents import read_yaml
+from tests.cli.running import run
 
 
 @pytest.fixture
@@ -24,14 +24,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "calls" / "list.jsonl").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 def test_it_measures_writes_and_says_what_next(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

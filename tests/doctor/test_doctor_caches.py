@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from autotune.cli import main
 from autotune.doctor.caches import kept
 from autotune.study.storage import open_storage
+from tests.cli.running import run
 
 
 @pytest.fixture(autouse=True)
@@ -25,14 +25,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "state" / "autotune" / name).mkdir(parents=True)
         (tmp_path / "state" / "autotune" / name / "one").write_bytes(b"y" * 10_000)
     return tmp_path
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
 
 
 def there() -> set[str]:
