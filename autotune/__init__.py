@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from autotune.version import __version__
 
 if TYPE_CHECKING:
-    from autotune.jobs.load_model import load
+    from autotune.api import Study, load, plan, tune
 
-__all__ = ["__version__", "load"]
+__all__ = ["Study", "__version__", "load", "plan", "tune"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from autotune.jobs.load_model import load
 
         return load
+    if name in __all__:
+        from autotune import api
+
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ AutotuneError
 ├── ModelError (ValueError)               a model directory is incomplete, damaged, unsafe or unsupported
 ├── ArtifactError (RuntimeError)          an export failed: disk full, or its parity check did not pass
 ├── InfeasibleSloError                    nothing measured meets the objective's limits
+├── CantPredictError                      too little is known of a machine that isn't here
 ├── LoadError                             a server can't be loaded, or what was measured of it is not valid
 ├── SlowerThanRecordedError               a deployment is no longer as fast, or as good, as its file says
 └── TrialError                            a measured child process did not give a measurement
@@ -23,6 +24,7 @@ __all__ = [
     "ArtifactError",
     "AudioError",
     "AutotuneError",
+    "CantPredictError",
     "DocumentError",
     "EngineUnavailableError",
     "InfeasibleSloError",
@@ -64,6 +66,10 @@ class ArtifactError(AutotuneError, RuntimeError):
 
 class InfeasibleSloError(AutotuneError):
     """Nothing measured meets the objective's limits; the message holds the nearest miss."""
+
+
+class CantPredictError(AutotuneError):
+    """Too little is known to predict what a machine that isn't here would do: the message says what is missing."""
 
 
 class LoadError(AutotuneError):

@@ -41,8 +41,8 @@ from autotune.loadgen.job import SHARDS
 from autotune.loadgen.server_times import measure_server
 from autotune.measure import TrialRequest, run_trial
 from autotune.measure.service import ServiceRequest, measure_service_times
-from autotune.plan.options import Promise
-from autotune.plan.sizing import Sizing, spread_of
+from autotune.planning.options import Promise
+from autotune.planning.sizing import Sizing, spread_of
 from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import LoadUnit, Servers
 from benchmarks.conditions import machine_conditions

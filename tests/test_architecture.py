@@ -21,9 +21,10 @@ FLOORS = [
     ["measure"],
     ["probe", "study"],
     ["deploy_yaml", "proof"],
-    ["jobs", "plan", "render", "serve"],
-    ["doctor", "loadgen", "report"],
+    ["jobs", "planning", "render", "serve"],
+    ["doctor", "explain", "loadgen", "report"],
     ["cli"],
+    ["api"],
 ]
 """Rooms (subpackages and single modules of the package) from the ground up: each imports from floors below its own."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -106,7 +107,7 @@ def test_the_tuner_process_imports_no_runtime() -> None:
     code = f"""
 import sys, pkgutil, importlib
 import autotune.cli, autotune.jobs.tune, autotune.jobs.load_model, autotune.study, autotune.models, autotune.measure
-import autotune.render, autotune.plan, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen.job
+import autotune.render, autotune.planning, autotune.recognizer, autotune.engines, autotune.audio, autotune.loadgen.job
 for table in (autotune.cli,):
     for info in pkgutil.walk_packages(table.__path__, table.__name__ + "."):
         importlib.import_module(info.name)

@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from autotune.cli import doctor, export, history, load, measure, plan, probe, profile, render, report, serve, tune
+from autotune.cli import (
+    doctor,
+    explain,
+    export,
+    history,
+    load,
+    measure,
+    plan,
+    probe,
+    profile,
+    render,
+    report,
+    serve,
+    tune,
+)
 from autotune.errors import AutotuneError, DocumentError, InfeasibleSloError, SlowerThanRecordedError
 from autotune.version import __version__
 
@@ -25,6 +39,7 @@ COMMANDS = (
     "render",
     "plan",
     "report",
+    "explain",
     "history",
     "doctor",
     "clean",
@@ -50,6 +65,7 @@ app.command("profile")(profile.profile)
 app.command("render")(render.render)
 app.command("plan")(plan.plan)
 app.command("report")(report.report)
+app.command("explain")(explain.explain)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
 app.command("clean")(doctor.clean)

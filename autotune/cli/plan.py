@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autotune.cli.options import JsonOption, with_options
-from autotune.plan.options import PlanOptions
+from autotune.planning.options import PlanOptions
 
 if TYPE_CHECKING:
-    from autotune.plan.document import Estimate, Plan
+    from autotune.planning.document import Estimate, Plan
 
 __all__ = ["plan"]
 
@@ -31,6 +31,21 @@ def plan(
         list[Path] | None,
         typer.Option(help="A report of autotune load --out on one machine: its runs are drawn too. May be repeated."),
     ] = None,
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Plan for another machine: a file of autotune probe --out, or a name of the library such as "
+            "epyc-9554:16 (16 of its cores). May be repeated."
+        ),
+    ] = None,
+    measured_on: Annotated[
+        Path | None,
+        typer.Option(help="A probe of the machine that the files were recorded on, for files without one."),
+    ] = None,
+    write_deploy: Annotated[
+        Path | None,
+        typer.Option(help="Write the predicted deployment of the cheapest --hardware, for autotune measure there."),
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute the machines that a demand needs, with latency, cost and what binds.
@@ -43,13 +58,15 @@ def plan(
 
     from autotune.audio.survey import check_can_draw
     from autotune.cli.terminal import TerminalReporter
-    from autotune.deploy_yaml import read_deployment_file
+    from autotune.deploy_yaml import read_deployment_file, write_deployment_file
     from autotune.errors import DocumentError
     from autotune.files import check_writable, write_output
-    from autotune.plan.picture import draw_plan
-    from autotune.plan.planning import plan_fleets
+    from autotune.planning.alternatives import on_hardware
+    from autotune.planning.fleets import plan_fleets
+    from autotune.planning.picture import draw_plan
+    from autotune.probe.document import read_hardware_file
 
-    for path in (out, plot):
+    for path in (out, plot, write_deploy):
         if path is not None:
             check_writable(path)
     if plot is not None:
@@ -57,17 +74,28 @@ def plan(
     elif measured:
         raise DocumentError("--measured adds runs to the picture of --plot FILE, but no --plot was given.")
     files = [(str(path), read_deployment_file(path)) for path in deployments]
+    if write_deploy is not None and not hardware:
+        raise DocumentError("--write-deploy writes what is predicted for a --hardware, but none was given.")
+    here = read_hardware_file(measured_on) if measured_on is not None else None
+    files, refused = on_hardware(files, hardware or [], here)
     with TerminalReporter() as reporter:
         answer = plan_fleets(files, options, reporter, curve=plot is not None)
     if plot is not None:
         write_output(plot, draw_plan(answer, _measured(measured or [], answer)))
+    chosen = dict(files)[answer.file or ""]
+    if write_deploy is not None:
+        write_deployment_file(write_deploy, chosen)
     if out is not None:
         write_output(out, json.dumps(answer.to_json(), ensure_ascii=False, indent=1).encode() + b"\n")
     if json_:
         print(json.dumps(answer.to_json()))
         return
-    for line in _lines(answer, dict(files)[answer.file or ""].hardware.cpu):
-        print(line)
+    lines = [*_lines(answer, chosen.hardware.cpu), *(f"  not planned:     {reason}" for reason in refused)]
+    if write_deploy is not None:
+        lines.append(
+            f"Predicted, not measured: autotune measure {write_deploy} on such a machine confirms or refutes it."
+        )
+    print("\n".join(lines))
 
 
 def _measured(paths: list[Path], plan: Plan) -> list[tuple[float, float]]:
@@ -121,7 +149,7 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
         parts = ", ".join(f"{name} {value / 2**30:.2f}" for name, value in memory.parts.items() if value)
         lines.append(f"  memory of each:  {memory.needed / 2**30:.2f} of {memory.limit / 2**30:.2f} GiB: {parts}")
     if answer.cost is not None:
-        from autotune.plan.options import Price
+        from autotune.planning.options import Price
 
         price = Price(answer.cost.per_machine_hour, answer.cost.currency)
         scaled = answer.cost.scaled_per_month

@@ -19,6 +19,14 @@ def probe(
         typer.Option(help="Write it to be sent in: CPU ids are left out, too. Refused if it was disturbed."),
     ] = None,
     facts: Annotated[bool, typer.Option("--facts", help="Only what the machine is; nothing is measured.")] = False,
+    trials: Annotated[
+        bool,
+        typer.Option(
+            "--trials",
+            help="Also run five fixed deployments of the embedded model, half a minute to two: predictions for this "
+            "machine then go by them.",
+        ),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Measure what this process may use of the machine, in at most a minute on an idle one.
@@ -38,13 +46,19 @@ def probe(
     for path in (out, share):
         if path is not None:
             check_writable(path)
-    if facts and share is not None:
-        raise DocumentError("--share needs what is measured, but --facts measures nothing. Give one of them.")
+    if facts and (share is not None or trials):
+        option = "--share" if share is not None else "--trials"
+        raise DocumentError(f"{option} needs what is measured, but --facts measures nothing. Give one of them.")
     if facts:
         found = facts_of(probe_hardware())
     else:
         with TerminalReporter() as reporter:
             found = probe_machine(probe_hardware(), reporter)
+            if trials:
+                from autotune.jobs.references import reference_trials
+
+                references, failed = reference_trials(found.hardware, reporter)
+                found = found.model_copy(update={"references": references, "skipped": {**found.skipped, **failed}})
     if out is not None:
         write_output(out, hardware_yaml(found).encode())
     if share is not None:

@@ -76,7 +76,7 @@ def _planned(path: Path, document: DeploymentFile, target: str) -> dict[str, Any
     """The options of target kubernetes that a plan gives."""
     from autotune.documents import read_document
     from autotune.errors import DocumentError
-    from autotune.plan.document import Plan
+    from autotune.planning.document import Plan
     from autotune.render.serving import IN_FLIGHT_HEADROOM
 
     if target != "kubernetes":

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from autotune.deploy_yaml import DeploymentFile
-    from autotune.jobs.tune import TuneResult
+    from autotune.jobs.tune import SharedPart, TuneResult
     from autotune.reporting import Reporter
 
-__all__ = ["tune"]
+__all__ = ["tune", "tuned"]
 
 
 @with_options
@@ -30,14 +30,9 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
     from autotune.cli.terminal import TerminalReporter
     from autotune.cli.tune_report import print_report, print_search, print_shared, report_json, shared_json
     from autotune.jobs.tune import SharedPart
-    from autotune.jobs.tune import tune as run
 
     with TerminalReporter(json_lines=json_) as reporter:
-        result = run(replace(options, command=command_line()), reporter)
-        if options.service_times and not isinstance(result, SharedPart):
-            result = replace(result, document=_timed(result.document, options, reporter))
-        if options.report is not None and not isinstance(result, SharedPart):
-            _reported(result, options.report, reporter)
+        result = tuned(replace(options, command=command_line()), reporter)
     if isinstance(result, SharedPart):
         print(json.dumps(shared_json(result))) if json_ else print_shared(result)
     elif json_:
@@ -46,6 +41,21 @@ def tune(options: TuneOptions, json_: JsonOption = False) -> None:
         if options.explain_search:
             print_search(result)
         print_report(result)
+
+
+def tuned(options: TuneOptions, reporter: Reporter) -> TuneResult | SharedPart:
+    """The main job, with service times and a report where they are asked for; see ``jobs.tune.tune``."""
+    from autotune.jobs.tune import SharedPart
+    from autotune.jobs.tune import tune as run
+
+    result = run(options, reporter)
+    if isinstance(result, SharedPart):
+        return result
+    if options.service_times:
+        result = replace(result, document=_timed(result.document, options, reporter))
+    if options.report is not None:
+        _reported(result, options.report, reporter)
+    return result
 
 
 def _reported(result: TuneResult, path: Path, reporter: Reporter) -> None:

@@ -13,6 +13,7 @@ from autotune.deploy_yaml.document import (
     MeasurementRecord,
     NewShapesRecord,
     OtherBaselineRecord,
+    PredictedRecord,
     ProvenanceRecord,
     RateRecord,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "MeasurementRecord",
     "NewShapesRecord",
     "OtherBaselineRecord",
+    "PredictedRecord",
     "ProvenanceRecord",
     "RateRecord",
     "ReplicaMemory",

@@ -209,10 +209,13 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "service_times.reading": "core-seconds beside the engine, for a second of audio",
     "service_times.beside": "how fast batches and reading are while both run, relative to an equal part of the cores",
     "service_times.spin_s": "core-seconds that each waiting thread of an engine spins after a batch",
+    "service_times.products": "share of a batch's seconds in matrix products, by the engine's profiler",
     "service_times.recordings": "segments that it cuts: first second, seconds, by which second it has been read",
     "service_times.spoken": "the same while they are spoken: by which second each has ended for sure",
     "service_times.server": "what `autotune serve` adds: CPU seconds and waits of a request, cores of a stream",
     "service_times.carried": "by simulation, on a slow day: what plans go by, and how many streams a server takes in",
+    "probe": "how fast this machine's parts are, by autotune probe: what plans for other machines go by",
+    "predicted": "these figures were never measured: they are what the parts measured elsewhere promise here",
     "artifact.parity": "largest score difference / largest score, against the PyTorch model",
 }
 """Dotted path → its comment, or a comment for each of its values where these differ in meaning."""

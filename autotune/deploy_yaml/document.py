@@ -17,6 +17,7 @@ from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
 from autotune.models import Calibration, ModelInfo, Parity
+from autotune.probe.document import HardwareFile
 from autotune.simulation.service_times import ServiceTimes
 from autotune.study.goal import Goal
 
@@ -34,6 +35,7 @@ __all__ = [
     "MeasurementRecord",
     "NewShapesRecord",
     "OtherBaselineRecord",
+    "PredictedRecord",
     "ProvenanceRecord",
     "RateRecord",
     "StageName",
@@ -259,6 +261,32 @@ class ProvenanceRecord(Document):
     python: str
 
 
+class PredictedRecord(Document):
+    """Of figures that were predicted for a machine that wasn't there: what they rest on."""
+
+    measured_on: str
+    """Fingerprint of the machine that the parts were measured on."""
+    tier: Literal["spec sheet", "probe", "probe and trials"]
+    """What was known of the other machine."""
+    spec_sheet: str | None
+    """Where its figures are published, if nobody probed it."""
+    machines: int = Field(ge=0)
+    """Physical CPU models that predictions of this tier were checked on; with fewer than four no interval is promised."""
+    error_low: float | None
+    """Predicted over measured RTFx less 1, the least and the largest that were seen; null: none were checked."""
+    error_high: float | None
+
+    def describe(self) -> str:
+        """What to think of it, in a sentence."""
+        if self.error_low is None or self.error_high is None:
+            seen = "which was never checked on any machine"
+        else:
+            seen = f"which was {self.error_low:+.0%} to {self.error_high:+.0%} off on {self.machines} CPU models" + (
+                ": too few to promise an interval" if self.machines < 4 else ""
+            )
+        return f"predicted, by {self.tier}, {seen}"
+
+
 class DeploymentFile(Document):
     """The one file that users keep. Keys are written in this order."""
 
@@ -279,6 +307,8 @@ class DeploymentFile(Document):
     vad_sha256: str | None = None
     provenance: ProvenanceRecord
     service_times: ServiceTimes | None = None
+    probe: HardwareFile | None = None
+    predicted: PredictedRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> DeploymentFile:
@@ -299,5 +329,6 @@ class DeploymentFile(Document):
     def to_json(self) -> dict[str, Any]:
         """The structure of the YAML as JSON values, for ``--json``."""
         # Files without what came later are as they were before it did.
-        absent = {name for name in ("vad_sha256", "service_times") if getattr(self, name) is None}
+        later = ("vad_sha256", "service_times", "probe", "predicted")
+        absent = {name for name in later if getattr(self, name) is None}
         return self.model_dump(mode="json", by_alias=True, exclude=absent)

@@ -99,15 +99,20 @@ class OnnxRuntimeEngine:
         self._facts = facts
 
     @classmethod
-    def load(cls, request: EngineRequest) -> OnnxRuntimeEngine:
-        """Create the session and verify it; see ``Engine.load`` for what it raises."""
+    def load(cls, request: EngineRequest, *, profile: str | None = None) -> OnnxRuntimeEngine:
+        """Create the session and verify it; see ``Engine.load`` for what it raises.
+
+        Args:
+            request: what it is loaded from.
+            profile: how the path begins that ONNX Runtime's profiler writes to; None: nothing is profiled.
+        """
         deployment = request.deployment
         _check_parallel_mode(deployment)
         path = artifact_of(request)
         ort = import_onnxruntime()
         if deployment.session_options["mapped_weights"]:
             path = _mapped(path, deployment)
-        session = _create_session(ort, path, deployment)
+        session = _create_session(ort, path, deployment, profile)
         _verify_signature(session, request)
         if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
             raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
@@ -163,6 +168,10 @@ class OnnxRuntimeEngine:
             arrays = session.run([*wanted, ALPHAS] if times else wanted, feed)
         alphas = alphas_of_rows(arrays.pop(), feed["speech_lengths"]) if times else ()
         return engine_output(arrays, scores=scores, alphas=alphas)
+
+    def end_profiling(self) -> Path:
+        """The file of the profile that ``load`` was asked for."""
+        return Path(self._session.end_profiling())
 
     def facts(self) -> EngineFacts:
         """What the session reports of itself."""
@@ -259,7 +268,7 @@ def _config_entries(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
+def _create_session(ort: Any, path: str, deployment: Deployment, profile: str | None = None) -> Any:
     kind, _, index = deployment.device.partition(":")
     providers: list[Any] = ["CPUExecutionProvider"]
     if kind == "cuda":
@@ -275,9 +284,10 @@ def _create_session(ort: Any, path: str, deployment: Deployment) -> Any:
     try:
         with allocation_failures_as_memory_error():
             # Without enable_fallback=0 a provider that fails is replaced by the CPU, then and during any later run.
-            session = ort.InferenceSession(
-                path, _session_options(ort, deployment), providers=providers, enable_fallback=0
-            )
+            options = _session_options(ort, deployment)
+            if profile is not None:
+                options.enable_profiling, options.profile_file_prefix = True, profile
+            session = ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except MemoryError:
         raise
     except Exception as error:

@@ -67,10 +67,10 @@ class OpenVinoEngine:
         self._facts = facts
 
     @classmethod
-    def load(cls, request: EngineRequest) -> OpenVinoEngine:
-        """Compile the model and verify it; see ``Engine.load`` for what it raises."""
+    def load(cls, request: EngineRequest, *, profile: bool = False) -> OpenVinoEngine:
+        """Compile the model and verify it; see ``Engine.load`` for what it raises; ``profile``: with its counters."""
         _check(request.deployment)
-        models = _CompiledModels(request)
+        models = _CompiledModels(request, profile=profile)
         facts = _verified_facts(models.of(_More()), request.deployment)
         if request.deployment.format == "openvino-int8":
             verify_products(facts, _read(artifact_of(request)), request)
@@ -98,6 +98,10 @@ class OpenVinoEngine:
         alphas = alphas_of_rows(arrays.pop(), feed[names[1]]) if more.times else ()
         return engine_output(arrays, scores=scores, alphas=alphas)
 
+    def counters(self) -> list[Any]:
+        """OpenVINO's counters of the last batch's nodes, where ``load`` was asked to profile."""
+        return list(self._infer[_More()].profiling_info)
+
     def facts(self) -> EngineFacts:
         """What the compiled model reports of itself."""
         return self._facts
@@ -119,8 +123,8 @@ class _More(NamedTuple):
 class _CompiledModels:
     """The compiled models of one file, shared by twins; most deployments never need the second."""
 
-    def __init__(self, request: EngineRequest) -> None:
-        self._request = request
+    def __init__(self, request: EngineRequest, *, profile: bool = False) -> None:
+        self._request, self._profile = request, profile
         self._compiling = threading.Lock()
         self._models: dict[_More, Any] = {}
 
@@ -128,7 +132,7 @@ class _CompiledModels:
         """The model with these outputs, compiled when it is first asked for."""
         with self._compiling:
             if more not in self._models:
-                self._models[more] = _compile(self._request, more)
+                self._models[more] = _compile(self._request, more, profile=self._profile)
             return self._models[more]
 
 
@@ -152,7 +156,7 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def _compile(request: EngineRequest, more: _More) -> Any:
+def _compile(request: EngineRequest, more: _More, *, profile: bool = False) -> Any:
     path = artifact_of(request)
     deployment = request.deployment
     openvino = _import_openvino()
@@ -171,7 +175,7 @@ def _compile(request: EngineRequest, more: _More) -> Any:
     if wanted != names:
         results = dict(zip(names, model.get_results(), strict=True))
         model = openvino.Model([results[name] for name in wanted], model.get_parameters())
-    properties = _properties(deployment)
+    properties = _properties(deployment) | ({"PERF_COUNT": True} if profile else {})
     with allocation_failures_as_memory_error():
         if not deployment.session_options["model_cache"]:
             return core.compile_model(model, "CPU", properties)

@@ -14,7 +14,7 @@ from autotune.errors import AudioError, DocumentError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
 from autotune.jobs.load_model import measured_artifact, measured_model, require_measured_vad
-from autotune.jobs.options import BLOCKS, MOST_BLOCKS, MeasureOptions
+from autotune.jobs.options import BLOCKS, MOST_BLOCKS, MeasureOptions, RecordedOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import installed_packages
@@ -26,9 +26,11 @@ from autotune.reporting import Reporter, progress
 
 __all__ = [
     "Change",
+    "FileRunner",
     "MeasuredFile",
     "Recheck",
     "SideBySide",
+    "artifacts_of",
     "interval_text",
     "recheck",
     "recorded_profile",
@@ -99,7 +101,7 @@ def _check_comparable(files: Sequence[MeasuredFile]) -> None:
             )
 
 
-class _FileRunner(TrialRunner):
+class FileRunner(TrialRunner):
     """Runs the artifacts that the files name, calibration included, where a search would make its own."""
 
     def __init__(self, subject: TrialSubject, reporter: Reporter, artifacts: Mapping[Deployment, Artifact]) -> None:
@@ -107,6 +109,7 @@ class _FileRunner(TrialRunner):
         self._artifacts = artifacts
 
     def artifact_of(self, deployment: Deployment) -> Artifact | None:
+        """The file's artifact where the deployment is a file's; see ``TrialRunner``."""
         artifact = self._artifacts.get(deployment)
         return super().artifact_of(deployment) if artifact is None else artifact
 
@@ -131,7 +134,7 @@ class _MeasureSetup:
         workload = recorded_workload(files[0], profile, options, reporter, exact=exact)
         hot_words = hot_words_of(profile, model, workload.seed)
         workload = draw_hearing(workload, profile, model).model_copy(update={"hot_words": hot_words})
-        artifacts = _artifacts(files, model, reporter)
+        artifacts = artifacts_of(files, model, reporter)
         request = reference_request(model, workload, hardware, ["cpu"], document.deployment)
         baseline = document.baseline.deployment
         judge = judge_of(request, baseline, reporter)
@@ -139,7 +142,7 @@ class _MeasureSetup:
         count, most = (BLOCKS, MOST_BLOCKS) if options.blocks is None else (options.blocks, options.blocks)
         subject = TrialSubject(model, workload, hardware, judge, block_shares=count, baseline=baseline)
         blocks = Blocks(count, most, goal=document.goal.goal())
-        return cls(hardware, _FileRunner(subject, reporter, artifacts), reporter, blocks)
+        return cls(hardware, FileRunner(subject, reporter, artifacts), reporter, blocks)
 
     def compare(self, deployments: Sequence[Deployment], baseline: Deployment) -> Comparison:
         """Measure in blocks. Raises TrialError if the baseline fails, KeyboardInterrupt before two complete blocks."""
@@ -163,7 +166,8 @@ class _MeasureSetup:
         )
 
 
-def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
+def artifacts_of(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Reporter) -> dict[Deployment, Artifact]:
+    """What the files' deployments need exported. Raises ModelError or ArtifactError where it can't be had."""
     artifacts = {}
     for file in files:
         require_measured_vad(file.document)
@@ -173,7 +177,7 @@ def _artifacts(files: Sequence[MeasuredFile], model: ModelInfo, reporter: Report
     return artifacts
 
 
-def recorded_profile(file: MeasuredFile, options: MeasureOptions) -> AudioProfile:
+def recorded_profile(file: MeasuredFile, options: RecordedOptions) -> AudioProfile:
     """The audio profile that the file was recorded on; raises DocumentError if that is not at hand."""
     recorded = file.document.audio_profile
     if options.audio_profile is None and recorded.name not in builtin_profiles():
@@ -187,7 +191,7 @@ def recorded_profile(file: MeasuredFile, options: MeasureOptions) -> AudioProfil
 
 
 def recorded_workload(
-    file: MeasuredFile, profile: AudioProfile, options: MeasureOptions, reporter: Reporter, *, exact: bool
+    file: MeasuredFile, profile: AudioProfile, options: RecordedOptions, reporter: Reporter, *, exact: bool
 ) -> Workload:
     """The workload that the file was recorded on, drawn again; ``exact``: raise AudioError for any other."""
     recorded = file.document.audio_profile

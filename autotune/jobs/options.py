@@ -21,7 +21,7 @@ from autotune.options import (
     read_storage,
 )
 
-__all__ = ["BLOCKS", "MOST_BLOCKS", "MeasureOptions", "TuneOptions"]
+__all__ = ["BLOCKS", "MOST_BLOCKS", "ExplainOptions", "MeasureOptions", "RecordedOptions", "TuneOptions"]
 
 BLOCKS, MOST_BLOCKS = 4, 8
 """Interleaved blocks of ``measure`` where the user doesn't say: so many, and up to so many."""
@@ -116,6 +116,10 @@ class TuneOptions:
     history: Annotated[
         bool, Option("Measure winners of earlier studies early, and keep this study's winner for later ones.")
     ] = True
+    start_from: Annotated[
+        Path | None,
+        Option("A deploy.yaml whose deployment is measured among the first, such as one that plan has predicted."),
+    ] = None
     max_cer_increase: Annotated[
         float,
         Option(
@@ -147,15 +151,11 @@ class TuneOptions:
 
 
 @dataclass(frozen=True)
-class MeasureOptions:
-    """Options of ``measure``, in the order of its ``--help``."""
+class RecordedOptions:
+    """Options of commands that run what a file holds on the audio that it was recorded on."""
 
     model: Annotated[
         str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
-    ] = None
-    blocks: Annotated[
-        int | None,
-        Option(f"Number of interleaved blocks. Default: {BLOCKS}, and up to {MOST_BLOCKS} while the interval is wide."),
     ] = None
     audio_profile: Annotated[
         str | None, Option("The audio profile's YAML file, if the first file was recorded on a profile of your own.")
@@ -171,6 +171,26 @@ class MeasureOptions:
             "--hotwords",
             read_hot_words,
         ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ExplainOptions(RecordedOptions):
+    """Options of ``explain``, in the order of its ``--help``."""
+
+    against: Annotated[
+        str, Option("What it is compared with: baseline, FunASR's default, or another deploy.yaml of the same model.")
+    ] = "baseline"
+    out: Annotated[Path | None, Option("Also write the text to this file.")] = None
+
+
+@dataclass(frozen=True)
+class MeasureOptions(RecordedOptions):
+    """Options of ``measure``, in the order of its ``--help``."""
+
+    blocks: Annotated[
+        int | None,
+        Option(f"Number of interleaved blocks. Default: {BLOCKS}, and up to {MOST_BLOCKS} while the interval is wide."),
     ] = None
     service_times: Annotated[
         bool, Option("Time the parts of one file's deployment, batches by rows and length, and keep them in the file.")

@@ -190,7 +190,7 @@ class TrialRunner:
         if self._has_texts(deployment):
             return judge.assess_baseline({recording.id for recording in recordings})
         request = HearingRequest(
-            **self._loaded_from(deployment),
+            **self.loaded_from(deployment),
             recordings=recordings,
             together=True,
         )
@@ -214,7 +214,7 @@ class TrialRunner:
         subject = self._subject
         has_texts = self._has_texts(deployment)
         request = TrialRequest(
-            **self._loaded_from(deployment),
+            **self.loaded_from(deployment),
             workload=subject.workload,
             shards=tuple(shard.index for shard in shards),
             together=len(shards) if subject.workload.arrival == "offline" else 1,
@@ -290,7 +290,7 @@ class TrialRunner:
             return None
         return judge.assess(measurement.texts, recordings)
 
-    def _loaded_from(self, deployment: Deployment) -> dict[str, Any]:
+    def loaded_from(self, deployment: Deployment) -> dict[str, Any]:
         """The fields of a ``ModelRequest``, with everything exported; raises what exporting raises."""
         artifact, words = self.artifact_of(deployment), self._subject.workload.hot_words
         graph = None

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune.accuracy import describe_accuracy
-from autotune.deploy_yaml import DeploymentFile, write_deployment_file
+from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_deployment_file
 from autotune.deployment import Deployment
+from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.parts import parts_of
 from autotune.jobs.study_progress import StudyProgress
 from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare
 from autotune.jobs.tune_record import TuneRecord, deployment_file
-from autotune.jobs.winners import remember, starts
+from autotune.jobs.winners import remember, starts, transferred
 from autotune.proof.comparison import Comparison
 from autotune.proof.contested import hear_out
 from autotune.proof.held_back import HeldBack, held_back
@@ -147,8 +148,29 @@ def _parts(job: Job, runner: TrialRunner) -> Parts | None:
 
 
 def _transfers(job: Job, reporter: Reporter) -> list[Deployment]:
-    """Winners of earlier studies of this architecture, the nearest first."""
-    if not job.options.history or not job.space.branches:
+    """What the user starts from, then winners of earlier studies of this architecture, the nearest first."""
+    if not job.space.branches:
+        return []
+    given = _given_start(job)
+    return [*given, *(one for one in _winners(job, reporter) if one not in given)]
+
+
+def _given_start(job: Job) -> list[Deployment]:
+    path = job.options.start_from
+    if path is None:
+        return []
+    wanted = read_deployment_file(path).deployment
+    nearest = transferred(job.space, wanted)
+    if nearest is None:
+        raise DocumentError(
+            f"--start-from must be a deployment that this study can search, but nothing in its space runs "
+            f"{wanted.format} by {wanted.engine} on {wanted.device} ({path}). Name another file, or --search-space."
+        )
+    return [nearest]
+
+
+def _winners(job: Job, reporter: Reporter) -> list[Deployment]:
+    if not job.options.history:
         return []
     try:
         winners = starts(

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from autotune.loadgen.document import LoadReport, LoadRun
-from autotune.plan.picture import latency_axes, latency_png
+from autotune.planning.picture import latency_axes, latency_png
 
 __all__ = ["draw_load"]
 

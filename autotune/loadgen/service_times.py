@@ -21,7 +21,8 @@ from autotune.jobs.options import MeasureOptions
 from autotune.jobs.preparing import hot_words_of
 from autotune.loadgen.server_times import measure_server
 from autotune.measure.service import ServiceRequest, measure_service_times
-from autotune.plan.sizing import carried_by
+from autotune.planning.sizing import carried_by
+from autotune.probe.probing import probe_machine
 from autotune.reporting import Reporter, progress
 from autotune.simulation.service_times import ServerTimes, ServiceTimes
 
@@ -85,7 +86,9 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
     carried = carried_by(document.model_copy(update={"service_times": times}))
     times = times.model_copy(update={"carried": carried})
     reporter.working("")
-    timed = document.model_copy(update={"service_times": times})
+    # What the machine's parts do: with it the file can be planned with for machines that aren't here.
+    probe = document.probe or probe_machine(hardware, reporter)
+    timed = document.model_copy(update={"service_times": times, "probe": probe})
     write_deployment_file(path, timed)
     return timed
 

@@ -138,6 +138,7 @@ def service_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         reading=_reading(recognizer, request.recordings),
         beside=_beside(recognizer, request, points),
         spin_s=_spin_s(recognizer, request, points),
+        products=_products(request, points),
         recordings=_cut(recognizer, request.recordings, live=False),
         spoken=_cut(recognizer, request.recordings, live=True),
     )
@@ -247,6 +248,26 @@ def _spin_s(recognizer: Recognizer, request: ServiceRequest, points: Sequence[Se
         time.sleep(SPIN_WITHIN_S)
         spent.append((time.process_time() - began_s) / (deployment.intra_op_num_threads - 1))
     return round(statistics.median(spent), 6)
+
+
+def _products(request: ServiceRequest, points: Sequence[ServicePoint]) -> float | None:
+    """Share of a usual batch's seconds in matrix products; the engine is loaded once more for its profiler."""
+    from autotune.engines import EngineInput, EngineRequest, load_engine
+    from autotune.engines.operators import operator_times, products_share
+    from autotune.model_directory import ModelDirectory
+    from autotune.recognizer.frontend import Frontend, padded
+
+    model = ModelDirectory.open(Path(request.model_path))
+    artifact = None if request.artifact_path is None else Path(request.artifact_path)
+    asked = EngineRequest(request.deployment, model, artifact)
+    size, padded_s = _usual(points)
+    waveform = np.resize(read_audio(Path(request.recordings[0].path)), round(padded_s * SAMPLE_RATE_HZ))
+    batch = EngineInput(*padded([Frontend(model.frontend).features(waveform)] * size, 1))
+    engine = load_engine(asked)
+    try:
+        return products_share(operator_times(engine, asked, batch, REPEATS))
+    finally:
+        engine.close()
 
 
 def _usual(points: Sequence[ServicePoint]) -> tuple[int, float]:

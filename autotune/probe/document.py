@@ -15,12 +15,15 @@ from autotune.hardware import HardwareProfile
 from autotune.probe.topology import Topology
 
 __all__ = [
+    "ANY",
     "SCHEMA",
     "Bandwidth",
     "GpuRates",
     "HardwareFile",
     "LayerTime",
+    "Precision",
     "Rate",
+    "Reference",
     "hardware_schema_text",
     "hardware_yaml",
     "read_hardware_file",
@@ -28,6 +31,8 @@ __all__ = [
 ]
 
 SCHEMA: Literal["autotune/hardware/v1"] = "autotune/hardware/v1"
+ANY = "any"
+"""Engine of rates that don't say whose they are."""
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 _MOST_HZ = 7e9
@@ -96,6 +101,17 @@ class GpuRates(Document):
     """Multiplications and additions a second of large products; fp32 without TF32."""
 
 
+class Reference(Document):
+    """A short real trial of a fixed deployment of the embedded model: how fast this machine is as a whole."""
+
+    engine: str
+    format: str
+    instances: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    """Of each instance."""
+    rtfx: float = Field(gt=0)
+
+
 class HardwareFile(Document):
     """``hardware.yaml``: what a machine is, and how fast its parts were when it was probed."""
 
@@ -111,6 +127,13 @@ class HardwareFile(Document):
     rates: tuple[Rate, ...] = ()
     bandwidth: tuple[Bandwidth, ...] = ()
     layers: tuple[LayerTime, ...] = ()
+    loop_s: float | None = Field(default=None, gt=0)
+    """Seconds of the canary's loop (4 ms of SHA-512 on most CPUs) on the mean CPU: what isn't a matrix product takes as
+    much longer elsewhere as this does. None: not known."""
+    references: tuple[Reference, ...] = ()
+    """Empty unless trials were asked for."""
+    spec_sheet: str | None = None
+    """Where a machine's figures are published that nobody probed; None: they were measured."""
     gpus: tuple[GpuRates, ...] = ()
     skipped: dict[str, str] = Field(default_factory=dict)
     """Engine → why it wasn't measured."""
@@ -151,6 +174,12 @@ class HardwareFile(Document):
                     f"since no core does more, but got {band.bytes_per_s / 1e9:.0f}"
                 )
         return self
+
+    def rate(self, engine: str, precision: Precision, threads: int) -> float | None:
+        """The highest rate of an engine; of whatever engine where a file doesn't say; None where none is known."""
+        found = [one for one in self.rates if (one.precision, one.threads) == (precision, threads)]
+        own = [one.flops for one in found if one.engine == engine] or [one.flops for one in found if one.engine == ANY]
+        return max(own, default=None)
 
     def fastest(self, precision: Precision, threads: int) -> float | None:
         """The highest rate of a precision by so many threads, of whichever engine; None where none was measured."""

@@ -75,6 +75,7 @@ def probe_machine(hardware: HardwareProfile, reporter: Reporter) -> HardwareFile
         "rates": children.found["rate"],
         "bandwidth": children.found["bandwidth"],
         "layers": children.found["layer"],
+        "loop_s": sum(canary.best_s.values()) / len(canary.best_s) if canary.best_s else None,
         "gpus": children.found["gpu"],
         "skipped": children.skipped,
         "disturbances": [*disturbances, *_busy()],

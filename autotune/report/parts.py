@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import InfeasibleSloError
-from autotune.plan.document import Estimate
-from autotune.plan.options import Promise
-from autotune.plan.sizing import FEW, Sizing
+from autotune.planning.document import Estimate
+from autotune.planning.options import Promise
+from autotune.planning.sizing import FEW, Sizing
 from autotune.report.plots import Drawn
 from autotune.report.svg import Axis, Plot, Point, number
 from autotune.simulation.server import LoadUnit

@@ -118,6 +118,8 @@ class ServiceTimes(Document):
     beside: Beside = Beside()
     spin_s: float = Field(default=0.0, ge=0)
     """Core-seconds for which each thread of an engine but one spins after a batch: waiting threads take cores, too."""
+    products: float | None = Field(default=None, ge=0, le=1)
+    """Share of a batch's seconds in matrix products, by the engine's profiler; None: not known."""
     recordings: tuple[CutRecording, ...] = ()
     """Some of the recordings that the deployment was measured on, cut as whole files."""
     spoken: tuple[CutRecording, ...] = ()

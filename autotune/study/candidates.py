@@ -56,6 +56,19 @@ class Candidate:
         broken = max(self.goal.constraints(self.pooled).values())
         return broken if self.reliable else max(1.0, broken)
 
+    @cached_property
+    def loss(self) -> float | None:
+        """Its loss of accuracy over what is allowed, 1 being just allowed; None where no text was judged."""
+        told = self.goal.constraints(self.pooled).get("accuracy")
+        return None if told is None else told + 1
+
+    @cached_property
+    def beyond(self) -> float:
+        """As ``constraint``, of everything but accuracy."""
+        others = {name: value for name, value in self.goal.constraints(self.pooled).items() if name != "accuracy"}
+        broken = max(others.values())
+        return broken if self.reliable else max(1.0, broken)
+
     @property
     def feasible(self) -> bool:
         """Reliable, and its pooled figures keep the goal's limits, accuracy by its point estimate."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from autotune.deployment import Deployment
 from autotune.space.resolved import ResolvedSpace
+from autotune.study.accuracy_parts import AccuracyParts
 from autotune.study.candidates import Candidate, surrogate_of
 from autotune.study.history import History
 from autotune.study.parts import Parts, with_way
@@ -141,6 +142,8 @@ AFAR = 40
 """Deployments that are drawn from all of the space."""
 MOST_TRIALS = 5
 """Trials of one deployment, after which it is not measured again."""
+_HOPELESS = 3.0
+"""Multiple of the allowed loss that counts at most, for the same reason as ``_BROKEN``."""
 _BROKEN = 1.0
 """The constraint of what doesn't run, and the largest that counts: by how much a limit is exceeded says little."""
 
@@ -226,14 +229,29 @@ class LocalSearch:
         return [one for one in dict.fromkeys([*ways, *configurations]) if self.space.holds(one)]
 
     def _allowed(self, deployments: Sequence[Deployment]) -> Floats:
-        """Probability that the goal allows each deployment, in their order."""
-        constraints = [(candidate.deployment, min(_BROKEN, candidate.constraint)) for candidate in self.candidates]
+        """Probability that the goal allows each deployment, in their order: that it runs within limits, and hears well.
+
+        What was given up before anybody heard it says nothing of accuracy.
+        """
+        return self._within(deployments) * self._hears(deployments)
+
+    def _within(self, deployments: Sequence[Deployment]) -> Floats:
+        constraints = [(candidate.deployment, min(_BROKEN, candidate.beyond)) for candidate in self.candidates]
         constraints += [(deployment, _BROKEN) for deployment in self.failed]
         if all(value <= 0 for _, value in constraints):
             return np.ones(len(deployments))
         surrogate = Surrogate([deployment for deployment, _ in constraints], [value for _, value in constraints])
         expected, spread = surrogate.predict(deployments)
         return _normal(-expected / spread)
+
+    def _hears(self, deployments: Sequence[Deployment]) -> Floats:
+        heard = [candidate for candidate in self.candidates if candidate.loss is not None]
+        if not heard:
+            return np.ones(len(deployments))
+        losses = [min(_HOPELESS, candidate.loss or 0.0) for candidate in heard]
+        parts = AccuracyParts([candidate.deployment for candidate in heard], losses)
+        expected, spread = parts.predict(deployments)
+        return _normal((1 - expected) / spread)
 
 
 def _improvement(better: Floats, spread: Floats) -> Floats:

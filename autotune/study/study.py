@@ -139,7 +139,7 @@ class TuningStudy:
         Raises:
             OSError: the journal can't be written.
         """
-        most = None if budget.trials is None else int(TRANSFERRED * budget.trials)
+        most = None if budget.trials is None else max(1, int(TRANSFERRED * budget.trials))
         offered = self._ledger.transfers(list(dict.fromkeys(transfers))[:most])
         chooser = Chooser(self._space, self._seed, offered, parts)
         steps = Steps(self._ledger, chooser, runner, on_event, pause)

@@ -52,13 +52,14 @@ FAST, SLOW = (
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> DeploymentFile:
-    """As the main job would have written it: the fast one against the slow one, in two blocks of two shards."""
+    """As the main job would have written it: the fast one against the slow one. Two blocks would say it of a quiet
+    machine alone."""
     profile = tmp_path_factory.mktemp("profile") / "brief.yaml"
     profile.write_text(PROFILE, encoding="utf-8")
     model, hardware = resolve_model("random:sensevoice-tiny"), probe_hardware()
     workload = draw_workload(load_profile(str(profile)), None, Silent(), seed=3, shards=3)
     runner = TrialRunner(TrialSubject(model, workload, hardware, None, 2), Silent())
-    comparison = compare([FAST], SLOW, runner, blocks=Blocks(2), on_event=lambda _: None)
+    comparison = compare([FAST], SLOW, runner, blocks=Blocks(3), on_event=lambda _: None)
     return deployment_file(
         TuneRecord(
             goal=Goal(),
@@ -238,7 +239,7 @@ def test_service_times_are_kept_in_the_file(
 ) -> None:
     for name, value in {"ASKING_S": 2.0, "CROWD_S": 0.3, "STREAMED_S": 2.0}.items():
         monkeypatch.setattr(f"autotune.loadgen.server_times.{name}", value)
-    monkeypatch.setattr("autotune.plan.sizing.SEGMENTS", 500)
+    monkeypatch.setattr("autotune.planning.sizing.SEGMENTS", 500)
     path = written(recorded, "a.yaml", deployment__session_options__speed="1000x")
     before = read_deployment_file(path)
     assert run(path, "--service-times") == 0

@@ -12,7 +12,7 @@ import yaml
 from autotune.cli import main
 from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from tests.loadgen.runs import load_report, load_run, steady
-from tests.plan.test_plan_simulated import timed
+from tests.planning.test_planning_simulated import timed
 
 
 def run(*arguments: object) -> int:

@@ -44,7 +44,7 @@ branches:
 
 
 BRIEFLY = (
-    "import autotune.loadgen.server_times as server, autotune.plan.sizing as sizing; "
+    "import autotune.loadgen.server_times as server, autotune.planning.sizing as sizing; "
     "server.ASKING_S, server.CROWD_S, server.STREAMED_S, sizing.SEGMENTS = 2.0, 0.3, 2.0, 500; "
 )
 """Service times that take seconds."""

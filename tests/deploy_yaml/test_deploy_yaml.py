@@ -260,7 +260,7 @@ def test_documentation_shows_the_deployment_section_as_it_is_written() -> None:
 
 def test_reading_a_deployment_file_loads_no_runtime() -> None:
     code = (
-        "import sys, autotune.deploy_yaml, autotune.render, autotune.plan;"
+        "import sys, autotune.deploy_yaml, autotune.render, autotune.planning;"
         "print(sorted({'torch', 'funasr', 'onnxruntime', 'onnx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,8 +14,8 @@ from autotune.deploy_yaml import read_deployment_file, write_deployment_file
 from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
 from autotune.jobs.winners import Winner, remembered
-from autotune.plan.capacity import plan
-from autotune.plan.demand import parse_demand
+from autotune.planning.capacity import plan
+from autotune.planning.demand import parse_demand
 from autotune.render import render
 from autotune.reporting import Silent
 from autotune.space.loading import load_space

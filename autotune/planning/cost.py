@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autotune.plan.document import Cost
-from autotune.plan.options import Price
+from autotune.planning.document import Cost
+from autotune.planning.options import Price
 
 __all__ = ["cost_of"]
 

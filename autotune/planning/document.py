@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from autotune.documents import Document
-from autotune.plan.demand import Demand
-from autotune.plan.options import Promise
+from autotune.planning.demand import Demand
+from autotune.planning.options import Promise
 from autotune.simulation.server import LoadUnit
 
 __all__ = [
@@ -33,7 +33,7 @@ Binding = Literal["engines", "cores", "server thread", "memory", "promise"]
 open takes all memory, or texts would come late while all of them have room."""
 
 
-Provenance = Literal["measured", "simulated", "formula", "given"]
+Provenance = Literal["measured", "predicted", "simulated", "formula", "given"]
 """Where a figure comes from."""
 
 

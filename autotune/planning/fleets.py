@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from autotune.audio.arrivals import Due, read_trace
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import DocumentError, InfeasibleSloError
-from autotune.plan.capacity import notes_of, plan
-from autotune.plan.cost import cost_of
-from autotune.plan.demand import Demand, parse_demand
-from autotune.plan.document import Compared, Estimate, Plan, Provenance, Simulation
-from autotune.plan.memory import check_memory, memory_limit, memory_of
-from autotune.plan.options import REPORTED_S, PlanOptions, Price, Promise
-from autotune.plan.sizing import Sizing
+from autotune.planning.capacity import notes_of, plan
+from autotune.planning.cost import cost_of
+from autotune.planning.demand import Demand, parse_demand
+from autotune.planning.document import Compared, Estimate, Plan, Provenance, Simulation
+from autotune.planning.memory import check_memory, memory_limit, memory_of
+from autotune.planning.options import REPORTED_S, PlanOptions, Price, Promise
+from autotune.planning.sizing import Sizing
 from autotune.reporting import Reporter
 from autotune.simulation.server import REQUESTS, LoadUnit
 
@@ -177,7 +177,7 @@ def _fleet(
                 "memory": memory_of(replica_memory(document), document, options),
                 "cost": cost_of(price, machines, rate, None),
                 "provenance": {
-                    "rtfx_used": "measured",
+                    "rtfx_used": "measured" if document.predicted is None else "predicted",
                     "replicas": "formula",
                     "memory": "measured",
                     **({"price": "given"} if price else {}),
@@ -298,7 +298,9 @@ def _simulated(
         memory=memory_of(needs, document, options),
         simulation=simulation,
         cost=cost_of(price, replicas, rate, followed),
-        provenance=_PROVENANCE | ({"price": "given"} if price else {}),
+        provenance=_PROVENANCE
+        | ({"price": "given"} if price else {})
+        | ({} if document.predicted is None else {"service_times": "predicted"}),
         test=_test(document, unit, load, promises),
         test_one=_test(document, unit, capacity.low, promises),
     )

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.errors import DocumentError
-from autotune.plan.demand import PERIODS_S, UNITS_S, parse_demand
-from autotune.plan.options import (
+from autotune.planning.demand import PERIODS_S, UNITS_S, parse_demand
+from autotune.planning.options import (
     Price,
     Promise,
     parse_availability,

@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune.audio.survey import check_can_draw
 from autotune.errors import DocumentError
-from autotune.plan.document import Plan
+from autotune.planning.document import Plan
 
 __all__ = ["draw_plan", "latency_axes", "latency_png"]
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
 from autotune.errors import DocumentError
-from autotune.plan.capacity import plan
-from autotune.plan.demand import Demand, parse_demand
-from autotune.plan.document import Plan
+from autotune.planning.capacity import plan
+from autotune.planning.demand import Demand, parse_demand
+from autotune.planning.document import Plan
 from autotune.serve.limits import limits_of
 from autotune.serve.options import ServeOptions
 from tests.deployment_example import example_file

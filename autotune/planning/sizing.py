@@ -10,8 +10,8 @@ from autotune.audio.arrivals import Due
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.early_stopping import most_over
 from autotune.errors import InfeasibleSloError
-from autotune.plan.document import Binding, Estimate, Latencies
-from autotune.plan.options import REPORTED_S, Promise
+from autotune.planning.document import Binding, Estimate, Latencies
+from autotune.planning.options import REPORTED_S, Promise
 from autotune.recognizer.streaming import interim_streams
 from autotune.simulation.server import REQUESTS, LoadUnit, Outcome, Servers, highest_load
 from autotune.simulation.service_times import Carried

@@ -6,9 +6,9 @@ import math
 
 from autotune.deploy_yaml import DeploymentFile
 from autotune.errors import DocumentError
-from autotune.plan.demand import Demand
-from autotune.plan.document import Plan
-from autotune.plan.options import UTILISATION
+from autotune.planning.demand import Demand
+from autotune.planning.document import Plan
+from autotune.planning.options import UTILISATION
 from autotune.recognizer.streaming import STREAMS_SHARE, streams_by_speed
 
 __all__ = ["METHOD", "notes_of", "plan"]
@@ -68,6 +68,11 @@ def plan(document: DeploymentFile, demand: Demand, *, utilisation: float | None 
 def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
     """What a plan's figures do not cover."""
     notes: list[str] = []
+    if document.predicted is not None:
+        notes.append(
+            f"These figures of {document.hardware.cpu} are {document.predicted.describe()}. Measure there before "
+            "buying many: autotune measure."
+        )
     if document.model.weights == "random":
         notes.append(
             "The model's weights are random: the speed is that of the real architecture, accuracy was not checked. "

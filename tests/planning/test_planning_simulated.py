@@ -12,11 +12,11 @@ import pytest
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord, replica_memory
 from autotune.deployment import Batch
 from autotune.errors import DocumentError, InfeasibleSloError
-from autotune.plan.document import Plan, plan_schema_text
-from autotune.plan.options import PlanOptions, Price, Promise
-from autotune.plan.picture import draw_plan
-from autotune.plan.planning import plan_fleets
-from autotune.plan.sizing import carried_by
+from autotune.planning.document import Plan, plan_schema_text
+from autotune.planning.fleets import plan_fleets
+from autotune.planning.options import PlanOptions, Price, Promise
+from autotune.planning.picture import draw_plan
+from autotune.planning.sizing import carried_by
 from autotune.reporting import Silent
 from tests.deployment_example import example_deployment, example_file
 from tests.simulation.test_simulation_server import times
@@ -205,7 +205,8 @@ def test_a_plan_is_what_its_schema_says(tmp_path: Path) -> None:
     assert Plan.model_validate(written) == answer
     published = Path(__file__).parent.parent.parent / "docs" / "schemas" / "plan-v1.json"
     assert published.read_text(encoding="utf-8") == plan_schema_text(), (
-        "regenerate with: python -c 'from autotune.plan.document import plan_schema_text as s; print(s(), end=str())'"
+        "regenerate with: python -c "
+        "'from autotune.planning.document import plan_schema_text as s; print(s(), end=str())'"
     )
 
 

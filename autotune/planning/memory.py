@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import InfeasibleSloError
-from autotune.plan.document import Memory
-from autotune.plan.options import PlanOptions
+from autotune.planning.document import Memory
+from autotune.planning.options import PlanOptions
 
 __all__ = ["check_memory", "memory_limit", "memory_of"]
 
