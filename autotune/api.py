@@ -27,7 +27,7 @@ from autotune.report.figures import COLUMNS, headline, rows_of
 from autotune.report.html import paragraph, table
 from autotune.reporting import Reporter, Silent
 
-__all__ = ["Study", "load", "plan", "tune"]
+__all__ = ["Study", "options_of", "plan", "tune"]
 
 Options = TypeVar("Options", TuneOptions, PlanOptions)
 
