@@ -1,27 +1,41 @@
-"""Hooks of mkdocs: the site's home is README.md, and the reference of commands is made from the program itself."""
+"""Hooks of mkdocs: the site's home is README.md, and what the program itself knows becomes reference pages and tables.
+
+A page names a table by the comment ``<!-- generated: NAME -->``, which is nothing on a forge, where the page's own words
+say where the same is found.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+__all__ = ["TABLES", "on_files", "on_page_markdown"]
+
 ROOT = Path(__file__).parents[1]
+MARKER = re.compile(r"^<!-- generated: (.+) -->$", flags=re.MULTILINE)
 
 
-def on_files(files: Any, config: Any) -> Any:
-    """Add the two pages that are no files of ``docs/``."""
-    from mkdocs.structure.files import File
-
-    for name, text in (("index.md", home()), ("commands.md", commands())):
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are no files of ``docs/``."""
+    for name, text in (("index.md", of_root("README.md")), ("changes.md", of_root("CHANGELOG.md")), ("commands.md", commands())):
         files.append(File.generated(config, name, content=text))
     return files
 
 
-def home() -> str:
-    """README.md, whose links into ``docs/`` become the site's own; other files of the repository aren't part of it."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.sub(r"\((?:docs/)([^)]+)\)", r"(\1)", text)
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the tables where a page names them."""
+    return MARKER.sub(lambda match: TABLES[match[1]](), markdown)
+
+
+def of_root(name: str) -> str:
+    """A page of the repository's root, whose links are those of the site."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("](CHANGELOG.md)", "](changes.md)")
+    return re.sub(r"\]\(docs/([^)]+)\)", r"](\1)", text)
 
 
 def commands() -> str:
@@ -35,39 +49,61 @@ def commands() -> str:
     parts = ["# Commands\n\nMade from the program: what each command's `--help` says.\n"]
     for name in COMMANDS:
         command = group.commands[name]
-        arguments = [one for one in command.params if isinstance(one, typer.core.TyperArgument)]
-        options = [one for one in command.params if one not in arguments and one.name != "help"]
-        shown = " ".join(one.metavar or (one.name or "").upper() for one in arguments)
-        parts.append(
-            f"\n## autotune {name}\n\n```\nautotune {name} [OPTIONS] {shown}".rstrip()
-            + "\n```\n\n"
-            + plain(command.help)
-            + "\n"
-        )
-        rows = [("argument", one.metavar or one.name, one) for one in arguments]
-        rows += [
-            ("option", ", ".join(f"`{text}`" for text in [*one.opts, *one.secondary_opts]), one) for one in options
-        ]
-        if rows:
-            parts.append("\n| | | default |\n|---|---|---|\n")
-        for _, label, one in rows:
-            parts.append(f"| {cell(label)} | {cell(getattr(one, 'help', None))} | {cell(default(one))} |\n")
+        arguments = [item for item in command.params if isinstance(item, typer.core.TyperArgument)]
+        options = [item for item in command.params if item not in arguments and item.name != "help"]
+        names = [item.metavar or (item.name or "").upper() for item in arguments]
+        usage = " ".join(["autotune", name, "[OPTIONS]", *names])
+        parts.append(f"\n## autotune {name}\n\n```\n{usage}\n```\n\n{plain(command.help)}\n\n")
+        rows = [(label, item) for label, item in zip(names, arguments, strict=True)]
+        rows += [(", ".join(f"`{text}`" for text in [*item.opts, *item.secondary_opts]), item) for item in options]
+        parts.append(table(["", "", "default"], [[label, getattr(item, "help", None), default(item)] for label, item in rows]))
     return "".join(parts)
 
 
+def deployment_keys() -> str:
+    """The keys of ``deploy.yaml`` with the comments that are written beside them."""
+    from autotune.deploy_yaml.comments import COMMENTS
+
+    rows = []
+    for path, text in COMMENTS.items():
+        values = text.items() if isinstance(text, dict) else ()
+        means = "<br>".join(f"`{spelt(value)}`: {meaning}" for value, meaning in values) or text
+        rows.append([f"`{path}`", str(means)])
+    return table(["key", "meaning"], rows)
+
+
+def server_metrics() -> str:
+    """The metrics of ``autotune serve``, as Prometheus is told of them."""
+    from autotune.serve.metrics import Metrics
+
+    text = Metrics().text(defaultdict(float)).decode()
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, flags=re.MULTILINE))
+    helps = re.findall(r"^# HELP (\S+) (.*)$", text, flags=re.MULTILINE)
+    return table(["metric", "kind", "meaning"], [[f"`{name}`", kinds[name], said] for name, said in helps])
+
+
+TABLES = {"keys of deploy.yaml": deployment_keys, "metrics": server_metrics}
+
+
 def default(parameter: Any) -> str:
-    """What it is where it isn't given."""
+    """An option's value where it isn't given."""
     value = parameter.default
     if value is None or value == () or parameter.required or callable(value):
         return ""
     return "off" if value is False else "on" if value is True else f"`{value}`"
 
 
+def spelt(value: Any) -> str:
+    """A value as YAML spells it."""
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+
+
 def plain(text: str | None) -> str:
-    """A help text as Markdown."""
+    """A help text as Markdown: its paragraphs without their line breaks."""
     return re.sub(r"\n(?!\n)", " ", (text or "").strip()).replace("\n ", "\n\n")
 
 
-def cell(text: str | None) -> str:
-    """Text in a table."""
-    return " ".join((text or "").split()).replace("|", "\\|")
+def table(heads: list[str], rows: list[list[str | None]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *([" ".join((text or "").split()).replace("|", "\\|") for text in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
