@@ -52,6 +52,8 @@ CONDITIONS = ("model", "hardware", "versions", "seconds", "against")
 """What two rounds must have in common to say something together; ``against``: the key of what was compared with."""
 
 NO_EFFECT = "no effect found"
+NOT_MEASURED = "not measured"
+NOTHING = "nothing to compare with"
 
 Entries = dict[tuple[str, str, Any], dict[str, Any]]
 """(branch, path, value) → the ratios of its rounds, or why it failed, and the conditions."""
@@ -214,13 +216,12 @@ def value_here(branch: ResolvedBranch, path: str) -> Any:
 
 
 def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> str:
-    """One line a parameter: its values, the expert's in bold, and the RTFx of the others relative to it."""
+    """One line for each measured parameter: its values, the expert's in bold, and the others' RTFx relative to it."""
     lines = [
         f'RTFx relative to the expert\'s value (bold), with its 95 % interval. "{NO_EFFECT.capitalize()}" means that '
         "the interval contains 1; the range after it covers the intervals of all such values, so a smaller effect "
         "would not show. A parameter that all branches on a device share is measured on the first of them. "
-        '"Not measured" are values that this CPU can\'t run, that need a GPU, or that are only searched where '
-        "requests arrive over time:",
+        '"Not measured" are values that this CPU can\'t run; parameters without any measured value are left out:',
         "",
         *conditions_of(entries),
         "",
@@ -230,7 +231,9 @@ def table_of(space: SearchSpace, resolved: ResolvedSpace, entries: Entries) -> s
     for row in rows_of(space, resolved):
         values = ", ".join(f"**`{spelt(v)}`**" if v == row.expert else f"`{spelt(v)}`" for v in row.values)
         others = {v: entries.get((row.branch, row.path, v)) for v in row.values if v != row.expert}
-        lines.append(f"| {row.where} | `{row.path}` | {values} | {effects(others, row.expert)} |")
+        effect = effects(others, row.expert)
+        if effect not in (NOT_MEASURED, NOTHING):
+            lines.append(f"| {row.where} | `{row.path}` | {values} | {effect} |")
     return "\n".join(lines)
 
 
@@ -249,7 +252,7 @@ def conditions_of(entries: Entries) -> list[str]:
 
 def tell(entry: Mapping[str, Any] | None, expert: Any) -> str:
     if entry is None or entry["base"] != expert:  # elsewhere an expert may have another value
-        return "not measured"
+        return NOT_MEASURED
     if entry["failed"]:
         return f"failed: {short(entry['failed'])}"
     if len(entry["ratios"]) < 2:
@@ -270,7 +273,7 @@ def effects(others: Mapping[Any, Mapping[str, Any] | None], expert: Any) -> str:
         without = [entry for value in values if (entry := others[value]) and text == NO_EFFECT]
         named = "" if len(alike) == 1 and not text.startswith("×") else ", ".join(f"`{spelt(v)}`" for v in values)
         told.append(f"{named} {text}{f' ({reach(without)})' if without else ''}".strip())
-    return "; ".join(told) or "nothing to compare with"
+    return "; ".join(told) or NOTHING
 
 
 def reach(entries: Sequence[Mapping[str, Any]]) -> str:

@@ -2,8 +2,8 @@
 
     python scripts/docs_check.py
 
-Takes some minutes and needs port 8000. Studies go to a folder of their own; caches are the user's. Ends with status 1 at
-the first command that fails.
+Takes some minutes and needs port 8000. Studies go to a folder of their own; caches are the user's. Ends at the first
+command that fails.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def main() -> None:
                     continue
                 status = subprocess.run(words, cwd=folder, env=environment, check=False).returncode
                 print(f"\nstatus {status} after {time.monotonic() - begun:.0f} s", flush=True)
-                if status not in ((0, 3) if "measure" in words else (0,)):  # 3: slower than recorded, as machines may be
+                if status not in (
+                    (0, 3) if "measure" in words else (0,)
+                ):  # 3: slower than recorded, as machines may be
                     raise SystemExit(f"must end with status 0, but ended with {status}: {command}")
         finally:
             if server is not None:

@@ -1,7 +1,7 @@
 """Hooks of mkdocs: the site's home is README.md, and what the program itself knows becomes reference pages and tables.
 
-A page names a table by the comment ``<!-- generated: NAME -->``, which is nothing on a forge, where the page's own words
-say where the same is found.
+A page names a table by the comment ``<!-- generated: NAME -->``. On a forge that is nothing: there the page's own words say
+where the same is found.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from autotune.space.document import Choice
+
 __all__ = ["TABLES", "on_files", "on_page_markdown"]
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +24,11 @@ MARKER = re.compile(r"^<!-- generated: (.+) -->$", flags=re.MULTILINE)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are no files of ``docs/``."""
-    for name, text in (("index.md", of_root("README.md")), ("changes.md", of_root("CHANGELOG.md")), ("commands.md", commands())):
+    for name, text in (
+        ("index.md", of_root("README.md")),
+        ("changes.md", of_root("CHANGELOG.md")),
+        ("commands.md", commands()),
+    ):
         files.append(File.generated(config, name, content=text))
     return files
 
@@ -56,7 +62,9 @@ def commands() -> str:
         parts.append(f"\n## autotune {name}\n\n```\n{usage}\n```\n\n{plain(command.help)}\n\n")
         rows = [(label, item) for label, item in zip(names, arguments, strict=True)]
         rows += [(", ".join(f"`{text}`" for text in [*item.opts, *item.secondary_opts]), item) for item in options]
-        parts.append(table(["", "", "default"], [[label, getattr(item, "help", None), default(item)] for label, item in rows]))
+        parts.append(
+            table(["", "", "default"], [[label, getattr(item, "help", None), default(item)] for label, item in rows])
+        )
     return "".join(parts)
 
 
@@ -64,7 +72,7 @@ def deployment_keys() -> str:
     """The keys of ``deploy.yaml`` with the comments that are written beside them."""
     from autotune.deploy_yaml.comments import COMMENTS
 
-    rows = []
+    rows: list[list[str | None]] = []
     for path, text in COMMENTS.items():
         values = text.items() if isinstance(text, dict) else ()
         means = "<br>".join(f"`{spelt(value)}`: {meaning}" for value, meaning in values) or text
@@ -82,7 +90,35 @@ def server_metrics() -> str:
     return table(["metric", "kind", "meaning"], [[f"`{name}`", kinds[name], said] for name, said in helps])
 
 
-TABLES = {"keys of deploy.yaml": deployment_keys, "metrics": server_metrics}
+def search_space() -> str:
+    """What the shipped spaces search: each parameter's values, and under which conditions."""
+    from autotune.space.loading import load_space
+
+    branches: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for name, branch in load_space("all").branches.items():
+        for path, parameter in branch.parameters.items():
+            values = ", ".join(f"`{spelt(choice.value)}`{condition_of(choice)}" for choice in parameter.values)
+            when = [
+                f"`{key}` is {' or '.join(f'`{spelt(value)}`' for value in of)}" for key, of in parameter.when.items()
+            ]
+            if parameter.arrival:
+                when.append(f"arrival `{parameter.arrival}`")
+            branches[path, values, " and ".join(when)].append(f"`{name}`")
+    rows: list[list[str | None]] = [
+        [f"`{path}`", values, when, "<br>".join(names)] for (path, values, when), names in branches.items()
+    ]
+    return table(["parameter", "values", "searched only if", "branches"], rows)
+
+
+def condition_of(choice: Choice) -> str:
+    """What a choice needs of the machine and the audio, in brackets."""
+    needs = [choice.requires or "", " or ".join(choice.requires_isa), choice.arrival or ""]
+    without = [f"no {isa}" for isa in choice.unless_isa]
+    text = ", ".join(filter(None, [*needs, *without]))
+    return f" ({text})" if text else ""
+
+
+TABLES = {"keys of deploy.yaml": deployment_keys, "metrics": server_metrics, "search space": search_space}
 
 
 def default(parameter: Any) -> str:
@@ -95,7 +131,7 @@ def default(parameter: Any) -> str:
 
 def spelt(value: Any) -> str:
     """A value as YAML spells it."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def plain(text: str | None) -> str:
@@ -105,5 +141,9 @@ def plain(text: str | None) -> str:
 
 def table(heads: list[str], rows: list[list[str | None]]) -> str:
     """A Markdown table."""
-    lines = [heads, ["---"] * len(heads), *([" ".join((text or "").split()).replace("|", "\\|") for text in row] for row in rows)]
+    lines = [
+        heads,
+        ["---"] * len(heads),
+        *([" ".join((text or "").split()).replace("|", "\\|") for text in row] for row in rows),
+    ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from autotune.cli.app import COMMANDS, app
+from scripts.docs_site import TABLES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +54,35 @@ def test_every_command_and_option_is_documented(name: str) -> None:
         assert isinstance(parameter, typer.core.TyperArgument) or parameter.help, f"{name}: {parameter.name}"
 
 
+def anchors(page: Path) -> set[str]:
+    """Names of a page's headings, as forges give them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_local_links_lead_somewhere() -> None:
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+            path, _, anchor = target.partition("#")
+            file = page.parent / path if path else page
+            assert file.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_anchors_are_found() -> None:
+    assert {"language-and-itn", "what-is-transcribed-for-it-the-hearing"} <= anchors(ROOT / "docs" / "accuracy.md")
+
+
+def test_every_page_and_generated_table_is_on_the_site() -> None:
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[1:] if f": {page.name}\n" not in settings] == []
+    named = re.findall(r"<!-- generated: (.+) -->", "".join(page.read_text(encoding="utf-8") for page in PAGES))
+    assert sorted(named) == sorted(TABLES)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_generated_tables_have_rows(name: str) -> None:
+    lines = TABLES[name]().splitlines()
+    assert len(lines) > 10
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1

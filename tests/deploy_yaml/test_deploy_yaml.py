@@ -254,7 +254,7 @@ def test_documentation_names_every_top_level_key() -> None:
 def test_documentation_shows_the_deployment_section_as_it_is_written() -> None:
     page = (ROOT / "docs" / "deploy-yaml.md").read_text(encoding="utf-8")
     text = yaml_text(example_file())
-    section = text[text.index("\ndeployment:") + 1 : text.index("\nbaseline:")]
+    section = text[text.index("\ndeployment:") + 1 : text.index("\nmeasurement:") + 1]
     assert section in page
 
 
