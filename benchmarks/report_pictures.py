@@ -20,6 +20,8 @@ from autotune.report.subject import subject_of
 from autotune.reporting import Silent
 from benchmarks.browser import browser
 
+__all__ = ["Picture", "take"]
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 

@@ -1,7 +1,7 @@
 """Hooks of mkdocs: the site's home is README.md, and what the program itself knows becomes reference pages and tables.
 
-A page names a table by the comment ``<!-- generated: NAME -->``. On a forge that is nothing: there the page's own words say
-where the same is found.
+A page names a table by the comment ``<!-- generated: NAME -->``, which a forge doesn't show: there the page's own words
+say where the same is found.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def commands() -> str:
         rows = [(label, item) for label, item in zip(names, arguments, strict=True)]
         rows += [(", ".join(f"`{text}`" for text in [*item.opts, *item.secondary_opts]), item) for item in options]
         parts.append(
-            table(["", "", "default"], [[label, getattr(item, "help", None), default(item)] for label, item in rows])
+            table(["", ""], [[label, f"{getattr(item, 'help', None) or ''} {default(item)}"] for label, item in rows])
         )
     return "".join(parts)
 
@@ -122,11 +122,11 @@ TABLES = {"keys of deploy.yaml": deployment_keys, "metrics": server_metrics, "se
 
 
 def default(parameter: Any) -> str:
-    """An option's value where it isn't given."""
+    """An option's value where it isn't given; flags are off."""
     value = parameter.default
-    if value is None or value == () or parameter.required or callable(value):
+    if value in (None, (), "", False) or parameter.required or callable(value) or "Default:" in (parameter.help or ""):
         return ""
-    return "off" if value is False else "on" if value is True else f"`{value}`"
+    return f"Default: {'on' if value is True else f'`{value}`'}."
 
 
 def spelt(value: Any) -> str:
