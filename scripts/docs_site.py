@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 def of_root(name: str) -> str:
     """A page of the repository's root, whose links are those of the site."""
     text = (ROOT / name).read_text(encoding="utf-8").replace("](CHANGELOG.md)", "](changes.md)")
-    return re.sub(r"\]\(docs/([^)]+)\)", r"](\1)", text)
+    return re.sub(r"\[(?:docs/)?([^\]]*)\]\(docs/([^)]+)\)", r"[\1](\2)", text)
 
 
 def commands() -> str:
