@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 
 from autotune.space.document import Choice
 
-__all__ = ["TABLES", "on_files", "on_page_markdown"]
+__all__ = ["MARKER", "TABLES", "on_files", "on_page_markdown"]
 
 ROOT = Path(__file__).parents[1]
 MARKER = re.compile(r"^<!-- generated: (.+) -->$", flags=re.MULTILINE)
