@@ -8,6 +8,7 @@ command that fails.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -36,8 +37,7 @@ def commands(page: str) -> list[str]:
 def arguments(command: str, audio: Path) -> list[str]:
     """The command's words, with what stands for the reader's model and audio replaced."""
     words = shlex.split(re.sub(r" --model \S+", "", command).replace("/data/calls", str(audio)), comments=True)
-    clip = next(audio.glob("*.ogg"))
-    words = [word.replace("@a.wav", f"@{clip}") for word in words]
+    words = [word.replace("@a.wav", f"@{CLIPS / 'clip-000.ogg'}") for word in words]
     return [sys.executable, "-m", "autotune", *words[1:]] if words[0] == "autotune" else [*words, "--fail", "--silent"]
 
 
@@ -58,10 +58,10 @@ def main() -> None:
     """Run all of them in a fresh folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        audio = folder / "calls"
-        audio.mkdir()
-        for clip in CLIPS.glob("*.ogg"):
-            (audio / clip.name).symlink_to(clip)
+        audio = folder / "calls.jsonl"
+        clips = json.loads((CLIPS / "clips.json").read_text(encoding="utf-8"))["clips"]
+        lines = [json.dumps({"audio": str(CLIPS / clip["file"]), "text": clip["text"]}) for clip in clips]
+        audio.write_text("\n".join(lines), encoding="utf-8")
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = os.environ | {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": os.pathsep.join(paths)}
         server: subprocess.Popen[bytes] | None = None
