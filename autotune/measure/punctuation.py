@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,8 @@ def punctuation_times_task(payload: Mapping[str, Any], emit: Emit) -> dict[str, 
 
 def _passes(punctuator: Punctuator, texts: Sequence[str]) -> tuple[float, float]:
     """Wall seconds of the texts one after another, and core-seconds of all together: each the least of some passes."""
-    alone, together = [], []
+    alone: list[float] = []
+    together: list[float] = []
     began = time.monotonic()
     while len(alone) < 2 or (len(alone) < PASSES and time.monotonic() - began < ENOUGH_S):
         start_s = time.perf_counter()
@@ -175,21 +177,14 @@ def _passes(punctuator: Punctuator, texts: Sequence[str]) -> tuple[float, float]
 
 def _punctuated(punctuator: Punctuator, texts: Sequence[str]) -> list[Punctuated]:
     """The texts, all put at once. Raises what the punctuator reports."""
-    results: dict[int, Punctuated | BaseException] = {}
-    finished = threading.Event()
+    futures: list[Future[Punctuated]] = [Future() for _ in texts]
+    for text, future in zip(texts, futures, strict=True):
+        punctuator.put(text, partial(_settle, future), None)
+    return [future.result() for future in futures]
 
-    def done(number: int, result: Punctuated | BaseException) -> None:
-        results[number] = result
-        if len(results) == len(texts):
-            finished.set()
 
-    for number, text in enumerate(texts):
-        punctuator.put(text, lambda result, number=number: done(number, result), None)
-    finished.wait()
-    found = []
-    for number in range(len(texts)):
-        result = results[number]
-        if isinstance(result, BaseException):
-            raise result
-        found.append(result)
-    return found
+def _settle(future: Future[Punctuated], result: Punctuated | BaseException) -> None:
+    if isinstance(result, BaseException):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

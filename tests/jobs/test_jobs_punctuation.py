@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,27 @@ def test_the_file_keeps_the_stage_and_load_runs_it(tmp_path: Path) -> None:
     write_deployment_file(tmp_path / "deploy.yaml", document)
     with pytest.raises(ModelError, match="must be the one that was measured"):
         autotune.load(tmp_path / "deploy.yaml")
+
+
+def test_a_punctuation_model_that_has_moved_is_found_where_it_lies_now(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(tiny_punctuation().path, there)
+    stage = punctuation_stage().model_copy(update={"model": str(here)})
+    document = example_file(
+        model=resolve_model("random:paraformer-tiny"), deployment=fake_deployment(punctuation=stage.model_dump())
+    )
+    write_deployment_file(tmp_path / "deploy.yaml", document)
+    with pytest.raises(ModelError, match=r"deployment\.punctuation\.model.*--punc-model"):
+        autotune.load(tmp_path / "deploy.yaml")
+    with autotune.load(tmp_path / "deploy.yaml", punc_model=str(there)) as recognizer:
+        assert recognizer.deployment.punctuation == stage.model_copy(update={"model": str(there)})
+    (there / "tokens.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(ModelError, match="must"):
+        autotune.load(tmp_path / "deploy.yaml", punc_model=str(there))
+    for option in ("vad_model", "punc_model"):
+        write_deployment_file(tmp_path / "plain.yaml", example_file())
+        with pytest.raises(DocumentError, match=f"--{option.replace('_', '-')} must be left out"):
+            autotune.load(tmp_path / "plain.yaml", **{option: str(there)})  # type: ignore[arg-type]
 
 
 class Judge:

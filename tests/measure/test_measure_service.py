@@ -12,6 +12,7 @@ import pytest
 
 from autotune.audio import Workload
 from autotune.deployment import Batch, Chunking, Deployment
+from autotune.engines import EngineInput, EngineOutput
 from autotune.errors import AudioError
 from autotune.hardware import probe_hardware
 from autotune.measure.service import REPEATS, ServiceRequest, measure_service_times, service_shapes
@@ -99,7 +100,9 @@ def test_punctuation_is_a_part_of_its_own(model_path: Path, make_workload: MakeW
     assert with_it - without == pytest.approx(times.reading.punctuation * cut.audio_s)
 
 
-def test_timed_batches_listen_for_the_hot_words(tmp_path: Path, make_workload: MakeWorkload) -> None:
+def test_timed_batches_listen_for_the_hot_words(
+    tmp_path: Path, make_workload: MakeWorkload, monkeypatch: pytest.MonkeyPatch
+) -> None:
     info, wanted = listening_model(tmp_path / "seaco"), deployment(chunking=Chunking(method="fixed", window_s=1))
     assert wanted.artifact is not None
     specs = (wanted.artifact, replace(wanted.artifact, hot_words=True))
@@ -118,7 +121,12 @@ def test_timed_batches_listen_for_the_hot_words(tmp_path: Path, make_workload: M
     assert {point.padded_s for point in times.points} == {padded_s for _, padded_s in service_shapes(wanted)}
     with request.load() as recognizer:
         engine, given = recognizer._engines[0], list[tuple[Any, ...]]()
-        run = engine.run
-        engine.run = lambda batch: given.append(batch.hot_words) or run(batch)  # type: ignore[method-assign,func-returns-value]
+        plain = engine.run
+
+        def run(batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+            given.append(batch.hot_words)
+            return plain(batch, scores=scores)
+
+        monkeypatch.setattr(engine, "run", run)
         recognizer.time_batches(np.zeros(16_000, np.float32), 2, busy=1, repeats=2)
     assert [[len(row) for row in rows] for rows in given] == [[3, 3]] * 3, "each row both words, and the end's"
