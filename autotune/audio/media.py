@@ -81,7 +81,7 @@ def media_part(file: IO[bytes], magic: bytes, budget: Budget) -> Iterator[SoundP
         with av.open(content, format=name, metadata_errors="ignore", container_options=_FINDING) as container:
             yield _MediaPart(budget, container, kind)
     except av.error.FFmpegError as error:
-        raise ValueError(f"it is {kind}, but: {error.strerror or error}") from error
+        raise ValueError(f"it is {kind} that can't be read ({error.strerror or error})") from error
 
 
 class _MediaPart(SoundPart):

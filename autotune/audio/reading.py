@@ -225,6 +225,7 @@ def unreadable(path: Path, error: BaseException) -> str:
         return f"{path} must be an audio file, but is empty (0 bytes)."
     why = error.error_string if isinstance(error, soundfile.LibsndfileError) else f"{error}"
     return (
-        f"{path} must be audio that libsndfile reads (wav, flac, ogg, opus, mp3), but: {why.strip().rstrip('.')}. "
+        f"{path} must be audio in a format that is read (wav, flac, ogg, opus, mp3, m4a, mp4, webm, amr, wma, …), but: "
+        f"{why.strip().rstrip('.')}. "
         "Convert it, for example: ffmpeg -i FILE -ar 16000 -ac 1 FILE.wav"
     )

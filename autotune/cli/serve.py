@@ -48,6 +48,7 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         measured_artifact,
         measured_model,
         measured_punctuation,
+        moved,
         require_measured_vad,
     )
 
@@ -60,6 +61,7 @@ def _serve(document: DeploymentFile, options: ServeOptions, json_: bool) -> None
         ) from error
     # An export that is under way ends as it does by Ctrl-C, with its process and its files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    document = moved(document, vad_model=options.vad_model, punc_model=options.punc_model)
     model = measured_model(document, options.model)
     require_measured_vad(document)
     artifact = measured_artifact(document, model)

@@ -202,6 +202,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     },
     "artifact.calibration.sha256": "names the samples, kept in the cache: loading needs them to export again",
     "vad_sha256": "the FSMN-VAD that was measured, by its settings, weights and CMVN; loading needs the same",
+    "punctuation_times": "what deployment.punctuation's format and threads were chosen by; onnx-fp32, one thread first",
     "service_times": "what the parts take on this machine, by autotune measure --service-times",
     "service_times.engines": "deployment.instances",
     "service_times.points": "rows, seconds of each with padding, busy engines, median wall seconds, how many batches",

@@ -16,6 +16,7 @@ from autotune.documents import Document, RedactedCommand
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled
+from autotune.measure.punctuation import PunctuationTimes
 from autotune.models import Calibration, ModelInfo, Parity
 from autotune.probe.document import HardwareFile
 from autotune.simulation.service_times import ServiceTimes
@@ -305,6 +306,7 @@ class DeploymentFile(Document):
     speedup: IntervalRecord | None
     artifact: ArtifactRecord | None
     vad_sha256: str | None = None
+    punctuation_times: tuple[PunctuationTimes, ...] | None = None
     provenance: ProvenanceRecord
     service_times: ServiceTimes | None = None
     probe: HardwareFile | None = None
@@ -329,6 +331,6 @@ class DeploymentFile(Document):
     def to_json(self) -> dict[str, Any]:
         """The structure of the YAML as JSON values, for ``--json``."""
         # Files without what came later are as they were before it did.
-        later = ("vad_sha256", "service_times", "probe", "predicted")
+        later = ("vad_sha256", "punctuation_times", "service_times", "probe", "predicted")
         absent = {name for name in later if getattr(self, name) is None}
         return self.model_dump(mode="json", by_alias=True, exclude=absent)

@@ -30,23 +30,26 @@ class ReplicaMemory:
     """Bytes of one replica, by what takes them."""
 
     recognizer: int
-    """Weights, arenas and batches: the measured peak with its headroom."""
+    """Weights, arenas and batches: the measured peak with its headroom, less ``punctuation``."""
     server: int
     """The process that receives uploads and speaks with clients."""
     waiting: int
     """Segments that wait for an engine."""
     streams: int
     """Open streams."""
+    punctuation: int = 0
+    """The punctuation model, with its headroom; 0 where it wasn't measured by itself."""
 
     @property
     def total(self) -> int:
         """Bytes that a container's limit must allow: the sum of the parts."""
-        return self.recognizer + self.server + self.waiting + self.streams
+        return self.recognizer + self.punctuation + self.server + self.waiting + self.streams
 
     def describe(self) -> str:
         """The parts that aren't 0, in GiB."""
         parts = {
             "recognizer": self.recognizer,
+            "punctuation": self.punctuation,
             "server": self.server,
             "waiting audio": self.waiting,
             "open streams": self.streams,
@@ -62,13 +65,27 @@ def replica_memory(document: DeploymentFile, *, waiting_s: float = 0.0, streams:
         waiting_s: seconds of audio whose segments wait for an engine, at most.
         streams: streams that are open.
     """
-    peak = document.measurement.peak_memory_bytes
+    peak = _with_headroom(document.measurement.peak_memory_bytes)
+    punctuation = min(peak, _with_headroom(_punctuation_bytes(document)))
     return ReplicaMemory(
-        recognizer=-(-peak * (100 + HEADROOM_PERCENT) // 100),
+        recognizer=peak - punctuation,
+        punctuation=punctuation,
         server=SERVER_MIB * MIB,
         waiting=round(waiting_s * waiting_bytes(document)),
         streams=round(streams * stream_bytes(document)),
     )
+
+
+def _with_headroom(measured: int) -> int:
+    return -(-measured * (100 + HEADROOM_PERCENT) // 100)
+
+
+def _punctuation_bytes(document: DeploymentFile) -> int:
+    """What the deployment's punctuation model took by itself; 0 where it has none or that wasn't measured."""
+    stage = document.deployment.punctuation
+    rows = document.punctuation_times or ()
+    found = (row.memory_bytes for row in rows if stage and (row.format, row.threads) == (stage.format, stage.threads))
+    return next(found, 0)
 
 
 def waiting_bytes(document: DeploymentFile) -> float:

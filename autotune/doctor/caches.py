@@ -25,6 +25,7 @@ _CONTENT = {
     "onnxruntime": "packed weights that sessions share",
     "openvino": "compiled models",
     "punctuation": "exported punctuation models",
+    "punctuation-times": "how fast punctuation models are",
     "references": "texts that others are compared with",
     "sensitivities": "which layers int8 harms",
     "silero": "the graph that finds speech",

@@ -120,7 +120,7 @@ def explain_file(path: Path, options: ExplainOptions, reporter: Reporter) -> Exp
         DocumentError, AudioError, ModelError, ArtifactError: see ``jobs.measure.recheck``.
         TrialError: the deployment, or what it is compared with, doesn't run here.
     """
-    file = MeasuredFile(path, read_deployment_file(path))
+    file = MeasuredFile.read(path, options)
     other = _other(file.document, options.against)
     hardware = probe_hardware()
     reporter.note(hardware.describe())

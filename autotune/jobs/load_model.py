@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
 from autotune.deployment import ARTIFACT_FORMATS, SILERO, ArtifactSpec, Deployment
 from autotune.engines import check_hot_words
-from autotune.errors import EngineUnavailableError, ModelError
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory, VadDirectory
 from autotune.models import (
@@ -32,12 +33,20 @@ __all__ = [
     "measured_artifact",
     "measured_model",
     "measured_punctuation",
+    "moved",
     "require_measured_vad",
     "vad_sha256",
 ]
 
 
-def load(path: str | Path, *, model: str | None = None, hot_words: bool = False) -> Recognizer:
+def load(
+    path: str | Path,
+    *,
+    model: str | None = None,
+    vad_model: str | None = None,
+    punc_model: str | None = None,
+    hot_words: bool = False,
+) -> Recognizer:
     """A recognizer that runs the deployment of a ``deploy.yaml``: same model, format, engine, threads, batching.
 
     The artifact is exported again if the cache no longer has it; static int8 only on the audio that it was calibrated
@@ -50,6 +59,8 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
     Args:
         path: the file that ``autotune`` wrote.
         model: where the model lies now, if not where it was measured; its digest must be that of the file.
+        vad_model: the same of the FSMN-VAD that it cuts by.
+        punc_model: the same of its punctuation model.
         hot_words: whether ``transcribe`` may be given ``hotwords``: a second graph is exported and loaded for them. A
             deployment that was measured with hot words has them, and may be given more.
 
@@ -59,7 +70,7 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
         ArtifactError: it must be exported again and can't be.
         EngineUnavailableError: the runtime or the device is missing here.
     """
-    document = read_deployment_file(Path(path))
+    document = moved(read_deployment_file(Path(path)), vad_model=vad_model, punc_model=punc_model)
     info = measured_model(document, model)
     require_measured_vad(document)
     artifact = measured_artifact(document, info)
@@ -75,6 +86,39 @@ def load(path: str | Path, *, model: str | None = None, hot_words: bool = False)
         hot_words=words,
         hot_words_artifact=Path(graph.path) if graph else None,
     )
+
+
+def moved(document: DeploymentFile, *, vad_model: str | None = None, punc_model: str | None = None) -> DeploymentFile:
+    """The file with the directories where its FSMN-VAD and its punctuation model lie now; None: where they lay.
+
+    Whether they are the measured ones is checked where they are loaded.
+
+    Raises:
+        DocumentError: it has no such model.
+    """
+    deployment, baseline = document.deployment, document.baseline.deployment
+    changes: dict[str, Any] = {}
+    if vad_model is not None:
+        if deployment.chunking.vad_model in (None, SILERO):
+            raise DocumentError(
+                f"--vad-model must be left out, since this deployment cuts by no FSMN-VAD, but got {vad_model!r}."
+            )
+        place = str(Path(vad_model).expanduser().resolve())
+        changes["chunking"] = deployment.chunking.model_copy(update={"vad_model": place})
+    if punc_model is not None:
+        if deployment.punctuation is None:
+            raise DocumentError(
+                f"--punc-model must be left out, since this deployment has no punctuation, but got {punc_model!r}."
+            )
+        place = str(Path(punc_model).expanduser().resolve())
+        changes["punctuation"] = deployment.punctuation.model_copy(update={"model": place})
+        if baseline.punctuation is not None:
+            stage = baseline.punctuation.model_copy(update={"model": place})
+            baseline = baseline.model_copy(update={"punctuation": stage})
+    if not changes:
+        return document
+    compared = document.baseline.model_copy(update={"deployment": baseline})
+    return document.model_copy(update={"deployment": deployment.model_copy(update=changes), "baseline": compared})
 
 
 def measured_model(document: DeploymentFile, where: str | None = None) -> ModelInfo:
@@ -108,11 +152,20 @@ def vad_sha256(deployment: Deployment) -> str | None:
 
 def require_measured_vad(document: DeploymentFile) -> None:
     """Raise ModelError unless the FSMN-VAD of a file is the one that was measured; older files don't name it."""
-    measured = document.vad_sha256
-    if measured is not None and (found := vad_sha256(document.deployment)) != measured:
+    measured, place = document.vad_sha256, document.deployment.chunking.vad_model
+    if measured is None:
+        return
+    try:
+        found = vad_sha256(document.deployment)
+    except ModelError as error:
         raise ModelError(
-            f"The VAD model must be the one that was measured (sha256 {measured[:12]}…), but "
-            f"{document.deployment.chunking.vad_model} has {str(found)[:12]}…. Tune again for the new one."
+            f"{error} It was measured in {place} (deployment.chunking.vad_model): if it has moved, pass its place "
+            "(--vad-model)."
+        ) from error
+    if found != measured:
+        raise ModelError(
+            f"The VAD model must be the one that was measured (sha256 {measured[:12]}…), but {place} has "
+            f"{str(found)[:12]}…. Tune again for the new one."
         )
 
 
@@ -143,7 +196,17 @@ def measured_punctuation(document: DeploymentFile, *, on_event: OnEvent | None =
         ArtifactError: it must be exported again and can't be.
     """
     stage = document.deployment.punctuation
-    return None if stage is None else punctuation_files(stage, on_event=on_event)
+    if stage is None:
+        return None
+    try:
+        return punctuation_files(stage, on_event=on_event)
+    except ModelError as error:
+        if stage.model.startswith("random:") or Path(stage.model).exists():
+            raise
+        raise ModelError(
+            f"{error} It was measured there (deployment.punctuation.model): if it has moved, pass its place "
+            "(--punc-model)."
+        ) from error
 
 
 def hot_words_artifact(

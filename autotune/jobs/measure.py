@@ -13,7 +13,7 @@ from autotune.deployment import Deployment
 from autotune.errors import AudioError, DocumentError, TrialError
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.intervals import Interval
-from autotune.jobs.load_model import measured_artifact, measured_model, require_measured_vad
+from autotune.jobs.load_model import measured_artifact, measured_model, moved, require_measured_vad
 from autotune.jobs.options import BLOCKS, MOST_BLOCKS, MeasureOptions, RecordedOptions
 from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
@@ -50,7 +50,7 @@ def recheck(path: Path, options: MeasureOptions, reporter: Reporter) -> Recheck:
         TrialError: deployment or baseline can't be measured any more.
         KeyboardInterrupt: stopped before two blocks were complete.
     """
-    file = MeasuredFile(path, read_deployment_file(path))
+    file = MeasuredFile.read(path, options)
     document = file.document
     setup = _MeasureSetup.prepare([file], options, reporter, exact=True)
     if setup.hardware.fingerprint != document.hardware.fingerprint:
@@ -73,7 +73,7 @@ def side_by_side(paths: Sequence[Path], options: MeasureOptions, reporter: Repor
         TrialError: the first can't be measured any more.
         KeyboardInterrupt: stopped before two blocks were complete.
     """
-    files = [MeasuredFile(path, read_deployment_file(path)) for path in paths]
+    files = [MeasuredFile.read(path, options) for path in paths]
     _check_comparable(files)
     setup = _MeasureSetup.prepare(files, options, reporter, exact=False)
     objectives = {file.document.goal.objective for file in files}
@@ -237,6 +237,12 @@ class MeasuredFile:
 
     path: Path
     document: DeploymentFile
+
+    @classmethod
+    def read(cls, path: Path, options: RecordedOptions) -> MeasuredFile:
+        """The file with its models where they lie now. Raises DocumentError."""
+        document = read_deployment_file(path)
+        return cls(path, moved(document, vad_model=options.vad_model, punc_model=options.punc_model))
 
 
 @dataclass(frozen=True)

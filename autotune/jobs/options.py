@@ -157,6 +157,12 @@ class RecordedOptions:
     model: Annotated[
         str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
     ] = None
+    vad_model: Annotated[
+        str | None, Option("Where the FSMN-VAD lies now, if not where it was tuned; it must be the same.")
+    ] = None
+    punc_model: Annotated[
+        str | None, Option("Where the punctuation model lies now, if not where it was tuned; it must be the same.")
+    ] = None
     audio_profile: Annotated[
         str | None, Option("The audio profile's YAML file, if the first file was recorded on a profile of your own.")
     ] = None

@@ -213,6 +213,7 @@ def _proven(
         seed=job.options.seed,
         command=job.options.command,
         hot_words=job.profile.hot_words,
+        punctuation_times=job.punctuation_times,
     )
     return deployment_file(record), comparison, held
 

@@ -22,17 +22,12 @@ from autotune.jobs.options import TuneOptions
 from autotune.jobs.parts import timed_shapes
 from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
+from autotune.jobs.punctuation_choice import ChosenPunctuation, choose_punctuation
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.jobs.vad_beside import vad_beside
+from autotune.measure.punctuation import PunctuationTimes
 from autotune.model_directory import Given, ModelDirectory
-from autotune.models import (
-    DEFAULT_MODEL,
-    ModelInfo,
-    PunctuationModel,
-    punctuation_files,
-    resolve_model,
-    resolve_punctuation,
-)
+from autotune.models import DEFAULT_MODEL, ModelInfo, resolve_model
 from autotune.redaction import redacted_command
 from autotune.reporting import Reporter, progress
 from autotune.space.capabilities import Target
@@ -66,6 +61,8 @@ class Job:
     judge: Judge | None
     prompts: Prompts
     """SenseVoice's prompts that were asked for."""
+    punctuation_times: tuple[PunctuationTimes, ...] = ()
+    """What the format and threads of punctuation were chosen by; none where there was no choice."""
 
     @property
     def subject(self) -> TrialSubject:
@@ -174,10 +171,9 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
     if hot_words:
         reporter.note(f"{len(hot_words)} hot words in every recording, for FunASR's default as well")
         space = with_hot_words(space, target)
-    punctuation = _punctuation(options, target, reporter)
+    punctuation = choose_punctuation(options, target, hardware, goal.objective, reporter)
     if punctuation is not None:
-        stage = punctuation.stage("onnx-fp32", threads=1)
-        space = fit_architecture(with_punctuation(space, stage, target), target, model.architecture)
+        space = fit_architecture(with_punctuation(space, punctuation.stage, target), target, model.architecture)
     workload = draw_hearing(_drawn(options, effort, profile, reporter), profile, model)
     workload = workload.model_copy(update={"hot_words": hot_words})
     baselines = _baselines(task, next(iter(given), None), punctuation)
@@ -198,6 +194,7 @@ def prepare(options: TuneOptions, reporter: Reporter) -> Job:
         baselines=baselines,
         judge=judge,
         prompts=prompts,
+        punctuation_times=() if punctuation is None else punctuation.times,
     )
 
 
@@ -355,31 +352,8 @@ def _vad_beside(model: ModelInfo, reporter: Reporter) -> str | None:
     return str(path)
 
 
-def _punctuation(options: TuneOptions, target: Target, reporter: Reporter) -> PunctuationModel | None:
-    """The punctuation model, exported already: whether that works must not be found out by trials."""
-    if options.punc_model is None:
-        return None
-    if not target.punctuates:
-        raise DocumentError(
-            f"--punc-model must go with a target that punctuates by it, but {target.name} ({target.runs}) doesn't."
-        )
-    on_event = progress(reporter, "preparing the punctuation model")
-    model = resolve_punctuation(options.punc_model, on_event=on_event)
-    punctuation_files(model.stage("onnx-fp32", threads=1), on_event=on_event)
-    reporter.note(f"punctuation by {model.id}; accuracy is judged on the texts before it")
-    return model
-
-
-def _punctuated(baseline: Deployment, model: PunctuationModel) -> Deployment:
-    # FunASR's default punctuates by FunASR's own class; a given file's stand-in as the others do.
-    whole = baseline.engine == "funasr"
-    threads = baseline.intra_op_num_threads if whole else 1
-    stage = model.stage("pytorch-fp32" if whole else "onnx-fp32", threads=threads)
-    return baseline.model_copy(update={"punctuation": stage})
-
-
 def _baselines(
-    task: _Task, given: Given | None = None, punctuation: PunctuationModel | None = None
+    task: _Task, given: Given | None = None, punctuation: ChosenPunctuation | None = None
 ) -> tuple[Deployment, ...]:
     """FunASR's AutoModel with its default of 4 threads and with the usable cores, on every device asked for.
 
@@ -398,4 +372,4 @@ def _baselines(
         for ncpu in counts
     ]
     settled = [deployment.model_copy(update=task.target.settled | task.prompts) for deployment in baselines]
-    return tuple(settled if punctuation is None else [_punctuated(one, punctuation) for one in settled])
+    return tuple(settled if punctuation is None else [punctuation.given_to(one) for one in settled])

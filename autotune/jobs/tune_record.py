@@ -29,6 +29,7 @@ from autotune.deploy_yaml import (
 )
 from autotune.hardware import HardwareProfile
 from autotune.jobs.load_model import vad_sha256
+from autotune.measure.punctuation import PunctuationTimes
 from autotune.models import Artifact, ModelInfo
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.proof.held_back import HeldBack, reason
@@ -69,6 +70,8 @@ class TuneRecord:
     command: str
     hot_words: HotWords = 0
     """As the audio profile or the user says."""
+    punctuation_times: tuple[PunctuationTimes, ...] = ()
+    """What punctuation's format and threads were chosen by."""
 
 
 def deployment_file(record: TuneRecord) -> DeploymentFile:
@@ -95,6 +98,7 @@ def deployment_file(record: TuneRecord) -> DeploymentFile:
         speedup=IntervalRecord.of(winner.speedup) if tuned else None,
         artifact=_artifact(record.artifact),
         vad_sha256=vad_sha256(winner.deployment),
+        punctuation_times=record.punctuation_times or None,
         provenance=_provenance(record),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_deployment_file
+from autotune.deploy_yaml import DeploymentFile, write_deployment_file
 from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable
 from autotune.hardware import HardwareProfile, probe_hardware
@@ -42,7 +42,7 @@ def add_service_times(path: Path, options: MeasureOptions, reporter: Reporter) -
         ArtifactError: what was measured can't be exported again.
         TrialError: the deployment can't be measured any more.
     """
-    file = MeasuredFile(path, read_deployment_file(path))
+    file = MeasuredFile.read(path, options)
     document, hardware = file.document, probe_hardware()
     check_writable(path)
     if document.deployment.engine == "funasr":

@@ -34,7 +34,7 @@ _OTHER_CLASSES = {
         f"Use {_PARAFORMER_ZH}, which runs without them too.",
     ),
     "FsmnVADStreaming": ("a voice activity detector", "Pass its directory with --vad-model."),
-    "CTTransformer": ("a punctuation model", ""),
+    "CTTransformer": ("a punctuation model", "Pass its directory with --punc-model, beside a recognition model."),
     "CTTransformerStreaming": ("a punctuation model", ""),
     "MonotonicAligner": ("a model of timestamps", ""),
     "CAMPPlus": ("a speaker model", ""),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from autotune.deploy_yaml import DeploymentFile
+from autotune.deploy_yaml import DeploymentFile, replica_memory
 from autotune.errors import DocumentError
 from autotune.planning.demand import Demand
 from autotune.planning.document import Plan
 from autotune.planning.options import UTILISATION
 from autotune.recognizer.streaming import STREAMS_SHARE, streams_by_speed
+from autotune.reporting import bytes_text
 
 __all__ = ["METHOD", "notes_of", "plan"]
 
@@ -87,6 +88,11 @@ def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
             f'The audio profile "{document.audio_profile.name}" was measured with recordings that were all there, '
             "not with requests or streams that arrive at their own times."
         )
+    stages = document.measurement.stages
+    if stages.get("punctuation"):
+        share, memory = stages["punctuation"] / sum(stages.values()), replica_memory(document).punctuation
+        held = f" and {bytes_text(memory)} of a replica's memory" if memory else ""
+        notes.append(f"Punctuation takes {share:.1%} of the core-seconds{held}: both are in the figures.")
     notes.append("Audio like the profile's, on machines like the measured one, is assumed.")
     return notes
 

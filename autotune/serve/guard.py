@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import time
@@ -22,6 +23,8 @@ OPEN_PATHS = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 """Paths that are answered without a key, as the page's are; a WebSocket at ``/`` needs it."""
 _AT_ONCE_BYTES = 256 << 10
 """Bytes that are passed on together: each part is written by a thread, which costs as much as a hundred kilobytes."""
+_LINGER_S, _LINGER_SILENCE_S = 10.0, 2.0
+"""Seconds for which the rest of a refused body is read and dropped, and of silence after which it isn't waited for."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,10 @@ class _Body:
         length = headers.get("content-length", "0")
         self._announced = int(length) if length.isdigit() else 0
         self._complete = not self._announced and "transfer-encoding" not in headers
+        self._waits_to_send = "expect" in headers
         self._pace = Pace(rules.idle_s, rules.bytes_per_s)
         self._received = 0
+        self._refused = False
 
     def check_announced(self) -> None:
         """Raise Rejected if it will be too large."""
@@ -211,7 +216,26 @@ class _Body:
         """Pass an answer on; before the body's end it closes the connection, or the sender could hold it for ever."""
         if message["type"] == "http.response.start" and not self._complete:
             message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            self._refused = True
+        if self._refused and message["type"] == "http.response.body" and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._drop_rest()
+            message = {"type": "http.response.body"}
         await self._send(message)
+
+    async def _drop_rest(self) -> None:
+        """Read what a sender goes on sending: closing at once would reset the connection, and the answer with it.
+
+        See RFC 9112, section 9.6.
+        """
+        if self._waits_to_send and not self._received:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                while not self._complete:
+                    async with asyncio.timeout(_LINGER_SILENCE_S):
+                        message = await self._receive()
+                    self._complete = message["type"] != "http.request" or not message.get("more_body", False)
 
     def _too_large(self) -> Rejected:
         most = self._rules.most_bytes

@@ -31,6 +31,12 @@ class ServeOptions:
     model: Annotated[
         str | None, Option("Where the model lies now, if not where it was tuned; it must be the same.")
     ] = None
+    vad_model: Annotated[
+        str | None, Option("Where the FSMN-VAD lies now, if not where it was tuned; it must be the same.")
+    ] = None
+    punc_model: Annotated[
+        str | None, Option("Where the punctuation model lies now, if not where it was tuned; it must be the same.")
+    ] = None
     host: Annotated[str, Option("Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1"
     port: Annotated[int, Option("TCP port; 0 for any free port.", min=0, max=65535)] = 8000
     api_keys: Annotated[

@@ -146,7 +146,7 @@ def test_no_comment_is_for_a_key_that_does_not_exist() -> None:
     data["deployment"]["session_options"] = {key: "" for name in ENGINES for key in engine_class(name).SESSION_OPTIONS}
     data["artifact"]["calibration"] = CALIBRATION
     data["service_times"] = ServiceTimes.model_fields
-    data |= {"vad_sha256": "", "probe": {}, "predicted": {}}
+    data |= {"vad_sha256": "", "punctuation_times": (), "probe": {}, "predicted": {}}
     data["audio_profile"]["hot_words"] = []
     data["deployment"]["punctuation"] = Punctuation.model_fields
     for path in COMMENTS:

@@ -10,7 +10,7 @@ import autotune
 from autotune.deploy_yaml import read_deployment_file, write_deployment_file
 from autotune.deployment import Chunking, Deployment
 from autotune.errors import ModelError
-from autotune.jobs.load_model import require_measured_vad, vad_sha256
+from autotune.jobs.load_model import moved, require_measured_vad, vad_sha256
 from autotune.jobs.options import TuneOptions
 from autotune.jobs.tune_job import prepare
 from autotune.jobs.vad_beside import vad_beside
@@ -89,6 +89,18 @@ def test_a_file_names_its_vad_by_its_digest(tmp_path: Path) -> None:
             refuses(document)
     # As earlier versions wrote it.
     require_measured_vad(document.model_copy(update={"vad_sha256": None}))
+
+
+def test_a_vad_that_has_moved_is_taken_where_it_lies_now(tmp_path: Path) -> None:
+    vad = write_vad(tmp_path / "fsmn-vad")
+    deployment = cutting_by(vad)
+    document = example_file(deployment=deployment, vad_sha256=vad_sha256(deployment), model=resolve_model(None))
+    there = vad.rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match=r"deployment\.chunking\.vad_model.*--vad-model"):
+        require_measured_vad(document)
+    found = moved(document, vad_model=str(there))
+    require_measured_vad(found)
+    assert found.deployment == cutting_by(there)
 
 
 def test_a_file_without_such_a_vad_has_no_key_for_it() -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from autotune.audio import Workload
 from autotune.deployment import Batch, Chunking, Deployment
+from autotune.engines import EngineInput, EngineOutput
 from autotune.errors import AudioError
 from autotune.hardware import probe_hardware
 from autotune.measure.service import REPEATS, ServiceRequest, measure_service_times, service_shapes
+from autotune.models import ensure_artifact
 from autotune.simulation.cutting import pieces_of
 from tests.fake_engine import fake_deployment
+from tests.models.models_types import InProcess
 from tests.punctuation_example import punctuation_folder, punctuation_stage
+from tests.recognizer.test_recognizer_text import deployment
+from tests.seaco_example import CHARACTERS, listening_model
 
 MakeWorkload = Callable[..., Workload]
 OPTIONS = {"speed": "1000x", "fault": "none"}
@@ -91,3 +98,35 @@ def test_punctuation_is_a_part_of_its_own(model_path: Path, make_workload: MakeW
         for reading in (times.reading, times.reading.model_copy(update={"punctuation": 0.0}))
     )
     assert with_it - without == pytest.approx(times.reading.punctuation * cut.audio_s)
+
+
+def test_timed_batches_listen_for_the_hot_words(
+    tmp_path: Path, make_workload: MakeWorkload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info, wanted = listening_model(tmp_path / "seaco"), deployment(chunking=Chunking(method="fixed", window_s=1))
+    assert wanted.artifact is not None
+    specs = (wanted.artifact, replace(wanted.artifact, hot_words=True))
+    graph, with_words = (ensure_artifact(info, spec, run=InProcess())[0].path for spec in specs)
+    words = (CHARACTERS[0] + CHARACTERS[1], CHARACTERS[5])
+    request = request_of(
+        wanted,
+        Path(info.path),
+        make_workload(),
+        artifact_path=graph,
+        hot_words=words,
+        hot_words_path=with_words,
+        budget_s=0.1,
+    )
+    times = measure_service_times(request, probe_hardware(), timeout_s=120)
+    assert {point.padded_s for point in times.points} == {padded_s for _, padded_s in service_shapes(wanted)}
+    with request.load() as recognizer:
+        engine, given = recognizer._engines[0], list[tuple[Any, ...]]()
+        plain = engine.run
+
+        def run(batch: EngineInput, *, scores: bool = False) -> EngineOutput:
+            given.append(batch.hot_words)
+            return plain(batch, scores=scores)
+
+        monkeypatch.setattr(engine, "run", run)
+        recognizer.time_batches(np.zeros(16_000, np.float32), 2, busy=1, repeats=2)
+    assert [[len(row) for row in rows] for rows in given] == [[3, 3]] * 3, "each row both words, and the end's"

@@ -198,6 +198,16 @@ def test_an_early_answer_closes_the_connection(tmp_path: Path) -> None:
     assert b"connection: close" in told.lower()
 
 
+def test_who_is_refused_while_sending_gets_the_answer_and_no_reset(tmp_path: Path) -> None:
+    """Clients such as Python's http.client read nothing until all of their body is sent."""
+    rest = bytes(32 << 20)
+    head = UPLOAD.replace(b"99999", f"{len(rest) + 1000}".encode())
+    with serve(tmp_path, environment={"AUTOTUNE_API_KEY": "secret"}) as served, raw(served, head) as one:
+        one.sendall(rest)
+        told = b"".join(iter(lambda: one.recv(65536), b""))
+    assert told.startswith(b"HTTP/1.1 401")
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 2))
     scratch = tmp_path / "scratch"
