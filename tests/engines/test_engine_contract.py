@@ -23,11 +23,14 @@ CASES = [
         "onnxruntime:lean",
         "onnxruntime:fused",
         "onnxruntime:unmasked",
+        "onnxruntime:lean:onnx-fp16",
+        "onnxruntime:fused:onnx-fp16",
         "openvino",
         "openvino:lean",
         "openvino:lean:openvino-int8",
         "torchscript",
         "torchscript:lean",
+        "torchscript:lean:torchscript-fp16",
         "pytorch",
         "fake",
     )
@@ -155,8 +158,11 @@ def test_a_twin_gives_the_same_and_outlives_its_origin(workshop: Any, engine: st
         "onnxruntime:lean",
         "onnxruntime:fused",
         "onnxruntime:unmasked",
+        "onnxruntime:lean:onnx-fp16",
+        "onnxruntime:fused:onnx-fp16",
         "openvino:lean",
         "torchscript:lean",
+        "torchscript:lean:torchscript-fp16",
     ],
 )
 @pytest.mark.parametrize("architecture", ["SenseVoiceSmall", "Paraformer", "SeacoParaformer"])
