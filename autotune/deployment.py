@@ -92,7 +92,7 @@ GRAPHS_OF_FORMAT: dict[str, tuple[GraphName, ...]] = {
     "onnx-fp32": ("funasr", "lean", "fused", "unmasked"),
     "onnx-int8": ("funasr", "lean", "fused", "unmasked"),
     "onnx-fp16": ("funasr", "lean", "fused", "unmasked"),
-    "onnx-bf16": ("lean", "fused", "unmasked"),
+    "onnx-bf16": ("funasr", "lean", "fused", "unmasked"),
     "openvino-int8": ("funasr", "lean"),
     "torchscript-fp32": ("funasr", "lean"),
     "torchscript-bf16": ("lean",),

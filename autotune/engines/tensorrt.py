@@ -48,7 +48,7 @@ class TensorRtEngine(OnnxRuntimeEngine):
         if deployment.device == "cpu":
             raise EngineUnavailableError("Engine tensorrt must run on an NVIDIA GPU, but got device cpu. Use cuda:0.")
         require_provider(ort, _PROVIDER, deployment.device)
-        _load_library()
+        _load_library(deployment.device)
         cache = cache_dir() / "tensorrt" / _cache_key(ort, request)
         cache.mkdir(parents=True, exist_ok=True)
         plain = deployment.model_copy(update={"provider_options": {"use_tf32": "0"}})
@@ -95,7 +95,7 @@ def _profiles(request: EngineRequest) -> Mapping[str, str]:
     }
 
 
-def _load_library() -> None:
+def _load_library(device: str) -> None:
     """Load TensorRT for the provider, from its wheel where the system has none. Raises EngineUnavailableError."""
     spec = importlib.util.find_spec("tensorrt_libs")
     places = [Path(place) / _LIBRARY for place in (spec.submodule_search_locations or [] if spec else [])]
@@ -106,7 +106,9 @@ def _load_library() -> None:
             failed = error
         else:
             return
-    raise EngineUnavailableError(f"Engine tensorrt needs {_LIBRARY}, but it can't be loaded ({failed}). {_INSTALL}")
+    raise EngineUnavailableError(
+        f"Engine tensorrt needs {_LIBRARY} for {device}, but it can't be loaded ({failed}). {_INSTALL}"
+    )
 
 
 def _cache_key(ort: Any, request: EngineRequest) -> str:
