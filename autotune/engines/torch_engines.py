@@ -175,7 +175,8 @@ class PyTorchEngine(TorchEngine):
             return module
         # Each bucket is a shape of its own: one that is for all would be compiled again for the second bucket.
         torch._dynamo.config.recompile_limit = _MOST_SHAPES
-        return torch.compile(module, mode=how, dynamic=False)
+        with _though_deprecated():  # its compiler uses TorchScript
+            return torch.compile(module, mode=how, dynamic=False)
 
     def twin(self) -> Self:
         """Another instance; CUDA graphs are recorded for one caller, so each has its own."""

@@ -267,13 +267,10 @@ def _halve(
     convert_to_half(original, target, bfloat16=bfloat16, keep=keep, overflowing=overflowing)
     export_s = time.perf_counter() - started
     step("parity")
-    run = target
-    if bfloat16:
-        run = out / "widened.onnx"
-        widen(target, run)
-    half = onnx_forward(run)
-    if bfloat16:
-        run.unlink()
+    widened = out / "widened.onnx"
+    widen(target, widened)
+    half = onnx_forward(widened)
+    widened.unlink()
     forwards: tuple[parity.Forward, parity.Forward] = (exact, half)
     if spec.hot_words:
         shutil.copy(source / WORD_ENCODER_FILE, out / WORD_ENCODER_FILE)

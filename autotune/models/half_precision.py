@@ -61,6 +61,7 @@ def convert_to_half(
     nodes = model.graph.node
     exact = {node.name for node in nodes if any(part in node.name for part in _EXACT_PARTS)}
     blocked = {*keep, *exact, *_behind_waves(nodes)}
+    originals = {node.name for node in nodes}
     operators = set(DEFAULT_OP_BLOCK_LIST)
     if bfloat16:
         operators |= {node.op_type for node in nodes} - _BFLOAT16_OPERATORS
@@ -74,6 +75,7 @@ def convert_to_half(
     if bfloat16:
         _retype(half.graph, weights)
     _drop_repeated(half.graph)
+    _drop_detours(half.graph, originals)
     OnnxModel(half).topological_sort()  # its casts are the last
     onnx.checker.check_model(half)
     onnx.save(half, target)
@@ -97,6 +99,31 @@ def _drop_repeated(graph: Any) -> None:
     nodes = {node.output[0]: node for node in graph.node}
     del graph.node[:]
     graph.node.extend(nodes.values())
+
+
+def _drop_detours(graph: Any, originals: set[str]) -> None:
+    """Have nodes in fp32 take what others in fp32 give as it is: the conversion sends it through 16 bits in between."""
+    narrowed = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Cast" and node.name not in originals and node.attribute[0].i == _FLOAT16
+    }
+    direct = {
+        node.output[0]: narrowed[node.input[0]]
+        for node in graph.node
+        if node.op_type == "Cast"
+        and node.name not in originals
+        and node.attribute[0].i == _FLOAT
+        and node.input[0] in narrowed
+    }
+    outputs = {item.name for item in graph.output}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = direct.get(name, name)
+    used = {name for node in graph.node for name in node.input} | outputs
+    kept = [node for node in graph.node if node.output[0] not in {*narrowed, *direct} or node.output[0] in used]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _named(model: Any) -> Any:
@@ -203,25 +230,27 @@ def would_overflow(largest: Mapping[str, float]) -> list[str]:
     return [name for name, value in largest.items() if not value * _HEADROOM <= LARGEST_FLOAT16]
 
 
-def widen(bfloat16: Path, target: Path) -> None:
-    """Write an onnx-bf16 file for the CPU, which has no kernels for it: operators in fp32, results in bfloat16.
+def widen(half: Path, target: Path) -> None:
+    """Write a file in 16-bit floats as one for the CPU: operators in fp32, what they give rounded to 16 bits.
 
-    It computes as tensor cores do, whose sums are float32 and whose inputs and outputs have 16 bits.
+    It computes as tensor cores do, whose sums are float32 and whose inputs and outputs have 16 bits. As it is, the file
+    has no kernels there in bfloat16, and ONNX Runtime rounds to float16 only here and there.
     """
     import onnx
     from onnx import helper
 
-    model = onnx.load(bfloat16)
+    model = onnx.load(half)
     graph = model.graph
     types = {info.name: info.type.tensor_type.elem_type for info in graph.value_info}
-    narrow = {name for name, kind in types.items() if kind == _BFLOAT16}
-    narrow |= {item.name for item in graph.initializer if item.data_type == _BFLOAT16}
-    narrow |= {node.output[0] for node, attribute in _constants(graph) if attribute.t.data_type == _BFLOAT16}
+    kind = _BFLOAT16 if _BFLOAT16 in {item.data_type for item in graph.initializer} else _FLOAT16
+    narrow = {name for name, given in types.items() if given == kind}
+    narrow |= {item.name for item in graph.initializer if item.data_type == kind}
+    narrow |= {node.output[0] for node, attribute in _constants(graph) if attribute.t.data_type == kind}
     narrow |= {
         node.output[0]
         for node in graph.node
         for attribute in node.attribute
-        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _BFLOAT16
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == kind
     }
     nodes = []
     for node in graph.node:
@@ -237,7 +266,7 @@ def widen(bfloat16: Path, target: Path) -> None:
         for place, name in enumerate(node.output):
             if name in narrow:
                 node.output[place] = f"{node.name}:out{place}"
-                nodes.append(helper.make_node("Cast", [node.output[place]], [name], to=_BFLOAT16))
+                nodes.append(helper.make_node("Cast", [node.output[place]], [name], to=kind))
     del graph.node[:]
     graph.node.extend(nodes)
     onnx.save(model, target)

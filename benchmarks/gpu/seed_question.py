@@ -7,8 +7,8 @@
 Each deployment's engine is loaded in a process of its own and timed on batches of 1, 8 and 32 rows whose lengths are
 known, alternate between two, or are new every time; the first run of each (cold) is apart from the others (steady).
 Raw seconds go into ``--out`` after each deployment, what fails with its reason; what is there already isn't measured
-again, so a slot continues the last one. FunASR's own export, with its control flow, is measured where ``--models`` names a
-directory of its ONNX files. Run it alone on the machine.
+again, so a slot continues the last one. FunASR's own export, with its control flow, is measured where ``--models``
+names a directory of its ONNX files. Run it alone on the machine.
 """
 
 from __future__ import annotations

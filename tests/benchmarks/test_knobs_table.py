@@ -51,7 +51,7 @@ def test_every_parameter_has_a_line() -> None:
 def test_the_experts_value_is_bold() -> None:
     shown = cells({})
     assert shown["all on `cpu`", "intra_op_num_threads"][0] == "**`1`**, `2`, `4`"
-    assert shown["all on `cpu`", "batch.max_wait_s"][0] == "`0.0`, `0.02`, **`0.05`**, `0.1`, `0.2`, `0.5`"
+    assert shown["all on `cpu`", "batch.max_wait_s"][0] == "**`0.0`**, `0.02`, `0.05`, `0.1`, `0.2`, `0.5`"
     assert shown["`onnxruntime-cpu`", "weights"][0] == "`u8`, **`s8`**, `s7`"
     assert shown["`pytorch-cpu`", "session_options.precision"][0] == "**`fp32`**, `bf16-autocast`, `bf16`"
     assert shown["`pytorch-cuda`", "session_options.precision"][0] == "`fp32`, `bf16-autocast`, **`bf16`**, `fp16`"
