@@ -19,7 +19,7 @@ Arrays = tuple[npt.NDArray[Any], ...]
 
 def bucket_of(size: int, steps: int) -> int:
     """The smallest bucket that holds ``size`` ≥1: each octave above ``steps`` has as many, equally far apart."""
-    apart = max(1, 2 ** ((size - 1).bit_length() - 1) // steps)
+    apart = max(1, (1 << (size - 1).bit_length()) // 2 // steps)
     return -(-size // apart) * apart
 
 

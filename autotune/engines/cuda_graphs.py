@@ -41,7 +41,7 @@ class GraphedModule:
         import torch
 
         kept = tuple(tensor.clone() for tensor in inputs)
-        aside = torch.cuda.Stream(kept[0].device)
+        aside: Any = torch.cuda.Stream(kept[0].device)  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream(kept[0].device))
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):

@@ -118,12 +118,6 @@ def single_rows(batch: ParityBatch) -> Iterator[ParityBatch]:
     """Each row of a batch by itself, without its padding."""
     for index, length in enumerate(batch.lengths):
         row = slice(index, index + 1)
-        bias = (
-            {}
-            if batch.bias is None or batch.bias_counts is None
-            else {
-                "bias": batch.bias[row],
-                "bias_counts": batch.bias_counts[row],
-            }
-        )
-        yield ParityBatch(batch.speech[row, :length], batch.lengths[row], **bias)
+        bias = None if batch.bias is None else batch.bias[row]
+        counts = None if batch.bias_counts is None else batch.bias_counts[row]
+        yield ParityBatch(batch.speech[row, :length], batch.lengths[row], bias, counts)

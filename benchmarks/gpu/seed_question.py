@@ -76,8 +76,8 @@ def deployments(device: str, cores: int) -> Iterator[tuple[str, Deployment]]:
     for kind, graph in (("torchscript-fp32", "funasr"), ("torchscript-fp32", "lean"), ("torchscript-fp16", "lean")):
         options: dict[str, Any] = {"format": kind, "graph": graph, "session_options": {"optimize": "freeze"}}
         yield _named(_deployment("torchscript", device, **options))
-    for precision in ({}, {"trt_fp16_enable": "1"}, {"trt_bf16_enable": "1"}):
-        yield _named(_onnx(device, "onnx-fp32", "lean", engine="tensorrt", provider_options=precision))
+    for bits in ({}, {"trt_fp16_enable": "1"}, {"trt_bf16_enable": "1"}):
+        yield _named(_onnx(device, "onnx-fp32", "lean", engine="tensorrt", provider_options=bits))
 
 
 def _named(deployment: Deployment) -> tuple[str, Deployment]:

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from autotune.arrays import Float32
 from autotune.deployment import ArtifactSpec
 from autotune.engines.tensors import INPUT_NAMES
 from autotune.errors import ArtifactError
@@ -126,7 +127,7 @@ def test_bfloat16_has_the_range_of_float32(tmp_path: Path) -> None:
     assert run(tmp_path / "wide.onnx", speech) == pytest.approx(2.0, rel=2e-2)
 
 
-def run(path: Path, speech: np.ndarray) -> float:  # type: ignore[type-arg]
+def run(path: Path, speech: Float32) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
