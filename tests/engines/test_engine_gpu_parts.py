@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autotune.deployment import Batch, Chunking
-from autotune.engines import EngineRequest, load_engine
+from autotune.engines import EngineOutput, EngineRequest, load_engine
 from autotune.engines.buckets import bucket_of, in_bucket, without_padding
 from autotune.engines.device_binding import DeviceBinding
 from autotune.engines.onnxruntime import OnnxRuntimeEngine
@@ -37,8 +37,6 @@ def test_padding_to_a_bucket_changes_no_id(workshop: Any, architecture: str) -> 
     assert padded[0].shape[:2] == (4, 64)
     ids, lengths = engine._session.run(["ids", "lengths"], dict(zip(names, padded, strict=True)))
     expected = engine.run(batch)
-    from autotune.engines.base import EngineOutput
-
     got = without_padding(EngineOutput(ids=ids, lengths=lengths), 3)
     assert got.lengths is not None
     assert got.ids is not None
