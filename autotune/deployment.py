@@ -19,7 +19,10 @@ __all__ = [
     "DEVICE",
     "FORMATS_OF_ENGINE",
     "FP32_SHARE",
+    "FP32_SHARED",
     "GRAPHS_OF_FORMAT",
+    "HALF_PRECISION",
+    "LATER_OPTIONS",
     "SILERO",
     "WEIGHT_TYPES",
     "ArtifactSpec",
@@ -37,8 +40,18 @@ __all__ = [
     "baseline_deployment",
 ]
 
-EngineName = Literal["onnxruntime", "openvino", "torchscript", "pytorch", "funasr", "fake"]
-FormatName = Literal["onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"]
+EngineName = Literal["onnxruntime", "tensorrt", "openvino", "torchscript", "pytorch", "funasr", "fake"]
+FormatName = Literal[
+    "onnx-fp32",
+    "onnx-int8",
+    "onnx-fp16",
+    "onnx-bf16",
+    "openvino-int8",
+    "torchscript-fp32",
+    "torchscript-bf16",
+    "torchscript-fp16",
+    "pytorch-fp32",
+]
 WeightType = Literal["u8", "s8", "s7"]
 PunctuationFormat = Literal["onnx-fp32", "onnx-int8", "pytorch-fp32"]
 GraphName = Literal["funasr", "lean", "fused", "unmasked"]
@@ -52,35 +65,48 @@ WEIGHT_TYPES: tuple[WeightType, ...] = get_args(WeightType)
 so that the 16-bit sums of CPUs with neither don't saturate."""
 
 FORMATS_OF_ENGINE: dict[str, tuple[FormatName, ...]] = {
-    "onnxruntime": ("onnx-fp32", "onnx-int8"),
+    "onnxruntime": ("onnx-fp32", "onnx-int8", "onnx-fp16", "onnx-bf16"),
+    "tensorrt": ("onnx-fp32", "onnx-fp16"),
     "openvino": ("onnx-fp32", "onnx-int8", "openvino-int8"),
-    "torchscript": ("torchscript-fp32", "torchscript-bf16"),
+    "torchscript": ("torchscript-fp32", "torchscript-bf16", "torchscript-fp16"),
     "pytorch": ("pytorch-fp32",),
     "funasr": ("pytorch-fp32",),
-    "fake": ("onnx-fp32", "onnx-int8", "openvino-int8", "torchscript-fp32", "torchscript-bf16", "pytorch-fp32"),
+    "fake": get_args(FormatName),
 }
 """Which formats each engine executes; ``pytorch-fp32`` is the model directory itself, no artifact."""
 
 ARTIFACT_FORMATS: tuple[FormatName, ...] = (
     "onnx-fp32",
     "onnx-int8",
+    "onnx-fp16",
+    "onnx-bf16",
     "openvino-int8",
     "torchscript-fp32",
     "torchscript-bf16",
+    "torchscript-fp16",
 )
 """Formats that are exported and cached; the others run from the model directory."""
 
 GRAPHS_OF_FORMAT: dict[str, tuple[GraphName, ...]] = {
     "onnx-fp32": ("funasr", "lean", "fused", "unmasked"),
     "onnx-int8": ("funasr", "lean", "fused", "unmasked"),
+    "onnx-fp16": ("funasr", "lean", "fused", "unmasked"),
+    "onnx-bf16": ("funasr", "lean", "fused", "unmasked"),
     "openvino-int8": ("funasr", "lean"),
     "torchscript-fp32": ("funasr", "lean"),
     "torchscript-bf16": ("lean",),
+    "torchscript-fp16": ("lean",),
     "pytorch-fp32": (),
 }
 """How the exported network computes the same: ``funasr``: FunASR's own operators, logits out; ``lean``: one additive
 mask, and the argmax inside; ``fused``: lean, with ONNX Runtime's attention operator; ``unmasked``: fused, without a
 mask, so batches are split by length."""
+
+HALF_PRECISION: tuple[FormatName, ...] = ("onnx-fp16", "onnx-bf16")
+"""ONNX formats of 16-bit floats, made from ``onnx-fp32``; inputs and outputs stay float32."""
+
+FP32_SHARED: tuple[FormatName, ...] = ("onnx-int8", *HALF_PRECISION)
+"""Formats that may keep a share of their matrix products in fp32, see ``Deployment.fp32_share``."""
 
 FP32_SHARE = "fp32="
 """Beginning of that part of an artifact's label that says its ``fp32_share``."""
@@ -124,7 +150,7 @@ class ArtifactSpec:
 
     def __post_init__(self) -> None:
         if self.hot_words and not self.format.startswith("onnx-"):
-            raise ValueError(f"format must be onnx-fp32 or onnx-int8 with hot words, but got {self.format!r}")
+            raise ValueError(f"format must be an ONNX format with hot words, but got {self.format!r}")
         if self.format not in ARTIFACT_FORMATS:
             raise ValueError(f"format must be one of {', '.join(ARTIFACT_FORMATS)}, but got {self.format!r}")
         if (self.format == "onnx-int8") != (self.weights in WEIGHT_TYPES):
@@ -134,13 +160,14 @@ class ArtifactSpec:
         if self.graph not in GRAPHS_OF_FORMAT[self.format]:
             allowed = ", ".join(GRAPHS_OF_FORMAT[self.format])
             raise ValueError(f"graph must be one of {allowed} for {self.format}, but got {self.graph!r}")
-        if self.fp32_share and self.format != "onnx-int8":
-            raise ValueError(f"fp32_share must be 0 unless format is onnx-int8, but got {self.fp32_share:g}")
+        if self.fp32_share and self.format not in FP32_SHARED:
+            allowed = ", ".join(FP32_SHARED)
+            raise ValueError(f"fp32_share must be 0 unless format is one of {allowed}, but got {self.fp32_share:g}")
 
     @property
     def derived(self) -> bool:
         """Whether it is made from the ``onnx-fp32`` artifact of the same graph."""
-        return self.format in ("onnx-int8", "openvino-int8")
+        return self.format in (*FP32_SHARED, "openvino-int8")
 
     @property
     def calibrated(self) -> bool:
@@ -261,6 +288,9 @@ class Punctuation(Document):
 _LATER = {"readers": 1, "punctuation": None}
 """Field that was added to ``Deployment`` after 0.1 → the value with which everything is as it was without it."""
 
+LATER_OPTIONS: dict[str, str | bool] = {"compile": "none", "cuda_graphs": False}
+"""The same for session options: a deployment without one has this value."""
+
 
 class Deployment(Document):
     """One complete configuration. Frozen, hashable; nothing is left to a default that may change."""
@@ -272,8 +302,8 @@ class Deployment(Document):
     graph: GraphName | None
     """How the exported network computes the same, see ``GRAPHS_OF_FORMAT``; null where nothing is exported."""
     fp32_share: float = Field(default=0.0, ge=0, lt=1)
-    """int8: the matrix products that cause this share of what 8 bits change stay in fp32, as few weights as possible;
-    measured one at a time (``models/sensitivity.py``)."""
+    """int8, and 16-bit ONNX: the matrix products that cause this share of what fewer bits change stay in fp32, as few
+    weights as possible; measured one at a time (``models/sensitivity.py``)."""
     engine: EngineName
     """What executes the format."""
     device: str = Field(pattern=f"^({DEVICE})$")
@@ -318,8 +348,8 @@ class Deployment(Document):
                 f"weights and graph must be null, and fp32_share 0, for {self.format}, but got {self.weights!r}, "
                 f"{self.graph!r} and {self.fp32_share:g}"
             )
-        if self.engine == "openvino" and self.graph in _ONNX_RUNTIMES_OWN:
-            raise ValueError(f"graph must be funasr or lean for engine openvino, but got {self.graph!r}")
+        if self.engine in ("openvino", "tensorrt") and self.graph in _ONNX_RUNTIMES_OWN:
+            raise ValueError(f"graph must be funasr or lean for engine {self.engine}, but got {self.graph!r}")
         if self.batch.pad_to_s and self.graph not in ("lean", "fused"):
             raise ValueError(
                 f"batch.pad_to_s must be 0 unless graph is lean or fused, but got {self.batch.pad_to_s:g} with "
@@ -358,6 +388,8 @@ class Deployment(Document):
         fields = self.model_dump(mode="json")
         # Keys are kept in journals, tables and histories: a new field must not change those of old deployments.
         kept = {name: value for name, value in fields.items() if (name, value) not in _LATER.items()}
+        options = self.session_options.items()
+        kept["session_options"] = {name: value for name, value in options if (name, value) not in LATER_OPTIONS.items()}
         return json.dumps(kept, sort_keys=True, separators=(",", ":"))
 
     def __hash__(self) -> int:

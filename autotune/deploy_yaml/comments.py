@@ -49,9 +49,12 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     "deployment.format": {
         "onnx-fp32": "exported to ONNX, 32-bit floats",
         "onnx-int8": "exported to ONNX, weights of matrix products in 8 bits",
+        "onnx-fp16": "exported to ONNX, 16-bit floats",
+        "onnx-bf16": "exported to ONNX, 16-bit brain floats",
         "openvino-int8": "matrix products of weights and activations in 8 bits, ranges calibrated on audio",
         "torchscript-fp32": "exported to TorchScript, 32-bit floats",
         "torchscript-bf16": "exported to TorchScript, 16-bit brain floats",
+        "torchscript-fp16": "exported to TorchScript, 16-bit floats",
         "pytorch-fp32": "the model directory itself, nothing exported",
     },
     "deployment.weights": {
@@ -60,7 +63,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "s7": "signed 7-bit weights: for CPUs with neither VNNI nor AMX, whose 8-bit sums saturate",
         None: "only 8-bit formats have a weight type",
     },
-    "deployment.fp32_share": "int8: what causes this share of its error stays in 32 bits; 0: nothing does",
+    "deployment.fp32_share": "what causes this share of the error of 8 or 16 bits stays in 32 bits; 0: nothing does",
     "deployment.graph": {
         "funasr": "FunASR's own operators, scores of every frame as output",
         "lean": "the same sums: one additive mask, the argmax inside",
@@ -70,6 +73,7 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
     },
     "deployment.engine": {
         "onnxruntime": "ONNX Runtime",
+        "tensorrt": "ONNX Runtime's TensorRT provider",
         "openvino": "OpenVINO",
         "torchscript": "LibTorch executes the exported graph",
         "pytorch": "PyTorch executes the model's own code",
@@ -111,7 +115,10 @@ COMMENTS: dict[str, str | dict[Any, str]] = {
         "fp32": "32-bit floats",
         "bf16-autocast": "matrix products in 16-bit brain floats",
         "bf16": "everything in 16-bit brain floats",
+        "fp16": "everything in 16-bit floats",
     },
+    "deployment.session_options.compile": "torch.compile's mode, for batches padded to few shapes; none: as it is",
+    "deployment.session_options.cuda_graphs": "a batch is one launch, recorded for each of few shapes",
     "deployment.session_options.optimize": {
         "none": "the graph as it was traced",
         "freeze": "weights are constants of the graph",

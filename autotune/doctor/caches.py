@@ -29,6 +29,7 @@ _CONTENT = {
     "references": "texts that others are compared with",
     "sensitivities": "which layers int8 harms",
     "silero": "the graph that finds speech",
+    "tensorrt": "engines that TensorRT built",
     "workloads": "audio that was drawn or cut",
     "canary": "the CPUs' best known times",
     "history": "winners that later studies start from",

@@ -6,6 +6,7 @@ logits of 25055 float32 a frame that only their argmax is needed of.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
@@ -18,8 +19,10 @@ from autotune.engines.times_export import TimesExport
 from autotune.errors import ModelError
 from autotune.model_directory import ModelDirectory
 
-__all__ = ["Heard", "LeanParaformerExport", "LeanSenseVoiceExport", "Masks", "by_head", "valid"]
+__all__ = ["HALVES", "Heard", "LeanParaformerExport", "LeanSenseVoiceExport", "Masks", "by_head", "valid"]
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precisions of 16 bits."""
 _OUT_OF_REACH = -10000.0
 """Added to the scores of padding, as FunASR's export does: exp() of it is 0 in float32."""
 
@@ -65,9 +68,9 @@ class _LeanExport(ExportModule):
         axes[self.output_names[2]][1] = axes[self.output_names[0]][1]
         return axes
 
-    def in_bfloat16(self) -> Self:
-        """This module with 16-bit weights and sums, for PyTorch and TorchScript; inputs stay float32."""
-        self.to(torch.bfloat16)
+    def in_half(self, precision: str) -> Self:
+        """This module with weights of ``bf16`` or ``fp16``, for PyTorch and TorchScript; inputs stay float32."""
+        self.to(HALVES[precision])
         return self
 
     def masks(self, lengths: Tensor, hidden: Tensor) -> Masks:
@@ -76,7 +79,7 @@ class _LeanExport(ExportModule):
 
     def encode(self, encoder: Any, speech: Tensor, masks: Masks) -> Tensor:
         """FunASR's SANM encoders: [batch, frames, feature_dim] → [batch, frames, dim]."""
-        x = encoder.embed(speech * encoder.output_size() ** 0.5)
+        x = _with_positions(encoder.embed, speech * encoder.output_size() ** 0.5)
         for layer in (*encoder.encoders0, *encoder.encoders):
             x = self.encoder_layer(layer, x, masks)
         x = encoder.after_norm(x)
@@ -170,9 +173,9 @@ class LeanParaformerExport(_LeanExport):
         self.cif = CifExport(network.predictor)
         self.times = TimesExport(network.predictor) if model.gives_times else None
 
-    def in_bfloat16(self) -> Self:
+    def in_half(self, precision: str) -> Self:
         """This module in 16 bits but for the predictor: where tokens begin hangs on small differences of long sums."""
-        super().in_bfloat16().cif.float()
+        super().in_half(precision).cif.float()
         if self.times is not None:
             self.times.float()
         return self
@@ -259,6 +262,19 @@ class _FusedAttention(torch.autograd.Function):
         node = g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=heads)
         node.setType(q.type())
         return node
+
+
+def _with_positions(embed: Any, x: Tensor) -> Tensor:
+    """FunASR's ``SinusoidalPositionEncoder``, in float32 whatever the precision: bfloat16 counts to 256 only.
+
+    Without its tensor that is made of a number, which can't be copied to a GPU while a CUDA graph is captured.
+    """
+    if type(embed).__name__ != "SinusoidalPositionEncoder":
+        return embed(x)  # type: ignore[no-any-return]
+    half = x.size(2) // 2
+    rates = torch.exp(torch.arange(half, device=x.device).float() * (-math.log(10000) / (half - 1)))
+    angles = torch.arange(1, x.size(1) + 1, device=x.device).float()[None, :, None] * rates
+    return x + torch.cat((torch.sin(angles), torch.cos(angles)), dim=2).to(x.dtype)
 
 
 def by_head(x: Tensor, heads: int) -> Tensor:

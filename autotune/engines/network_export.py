@@ -63,9 +63,9 @@ class ExportModule(torch.nn.Module):
         """The inputs after speech and its lengths, with the default of each, for ``batch`` rows."""
         return ()
 
-    def in_bfloat16(self) -> ExportModule:
-        """This module in bfloat16. Raises ModelError where FunASR's own code mixes it with float32."""
-        raise ModelError("bfloat16 must be of the lean graph: FunASR's own masks are float32. Choose graph lean.")
+    def in_half(self, precision: str) -> ExportModule:
+        """This module in ``bf16`` or ``fp16``. Raises ModelError where FunASR's own code mixes it with float32."""
+        raise ModelError(f"{precision} must be of the lean graph: FunASR's own masks are float32. Choose graph lean.")
 
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """ONNX's name of every axis that may vary."""

@@ -1,10 +1,8 @@
-"""ONNX Runtime: sessions on the CPU and CUDA providers, every option verified. Never imports torch."""
+"""ONNX Runtime on its CPU and CUDA providers. Never imports torch."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,8 +12,20 @@ import numpy as np
 from autotune.arrays import Float32, Int32
 from autotune.deployment import Deployment
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.buckets import in_bucket, without_padding
+from autotune.engines.device_binding import DeviceBinding
 from autotune.engines.hot_words import HotWordEmbeddings
 from autotune.engines.mapped_weights import is_mapped, mapped_model
+from autotune.engines.onnxruntime_session import (
+    LEVELS,
+    MODES,
+    Providers,
+    create_session,
+    cuda_provider,
+    import_onnxruntime,
+    runtime_errors,
+    verified_facts,
+)
 from autotune.engines.tensors import (
     ALPHAS,
     HOT_WORD_INPUTS,
@@ -33,23 +43,10 @@ from autotune.engines.tensors import (
     output_count,
     wants_alphas,
 )
-from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+from autotune.errors import DocumentError, ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
-__all__ = ["OnnxRuntimeEngine", "import_onnxruntime", "runtime_errors"]
-
-_LEVELS = {
-    "disable": "ORT_DISABLE_ALL",
-    "basic": "ORT_ENABLE_BASIC",
-    "extended": "ORT_ENABLE_EXTENDED",
-    "all": "ORT_ENABLE_ALL",
-}
-_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
-_RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
-_INSTALL_CUDA = (
-    "Install onnxruntime-gpu (not together with onnxruntime), CUDA 13 and cuDNN 9 "
-    '(pip install "onnxruntime-gpu[cuda,cudnn]"), or choose device cpu.'
-)
+__all__ = ["OnnxRuntimeEngine"]
 
 
 class OnnxRuntimeEngine:
@@ -61,8 +58,8 @@ class OnnxRuntimeEngine:
     name: ClassVar[str] = "onnxruntime"
     consumes: ClassVar[Consumed] = "features"
     SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
-        "graph_optimization_level": tuple(_LEVELS),
-        "execution_mode": tuple(_MODES),
+        "graph_optimization_level": tuple(LEVELS),
+        "execution_mode": tuple(MODES),
         "allow_spinning": (True, False),
         "dynamic_block_base": ("0", "2", "4", "8"),
         "denormal_as_zero": (False, True),
@@ -82,9 +79,19 @@ class OnnxRuntimeEngine:
             "do_copy_in_default_stream": ("0", "1"),
             "cudnn_conv_use_max_workspace": ("0", "1"),
             "use_tf32": ("0", "1"),
+            "prefer_nhwc": ("0", "1"),
+            "cudnn_conv1d_pad_to_nc1d": ("0", "1"),
+            "tunable_op_enable": ("0", "1"),
+            "tunable_op_tuning_enable": ("0", "1"),
+            "enable_cuda_graph": ("0", "1"),
+            "io_binding": ("0", "1"),
         }
     }
-    """Provider options by device; one that isn't given keeps ONNX Runtime's default and is reported in the facts."""
+    """Provider options by device; what isn't given keeps ONNX Runtime's default and is reported in the facts.
+
+    ``io_binding`` is this engine's own: inputs and outputs have buffers on the device. ``enable_cuda_graph`` implies
+    it, with batches padded to buckets.
+    """
     TAKES_HOT_WORDS: ClassVar[bool] = True
     PINS_ITSELF: ClassVar[bool] = False
 
@@ -97,6 +104,12 @@ class OnnxRuntimeEngine:
         self._embeddings = HotWordEmbeddings(hot_words.encode) if hot_words else None
         self._outputs = [output.name for output in session.get_outputs()]
         self._facts = facts
+        options = request.deployment.provider_options
+        self._graphs = options.get("enable_cuda_graph") == "1"
+        bound = self._graphs or options.get("io_binding") == "1"
+        self._binding = (
+            DeviceBinding(import_onnxruntime(), session, facts.device, graphs=self._graphs) if bound else None
+        )
 
     @classmethod
     def load(cls, request: EngineRequest, *, profile: str | None = None) -> OnnxRuntimeEngine:
@@ -108,16 +121,24 @@ class OnnxRuntimeEngine:
         """
         deployment = request.deployment
         _check_parallel_mode(deployment)
+        _check_device(request)
         path = artifact_of(request)
         ort = import_onnxruntime()
+        providers = cls.providers(ort, request)
         if deployment.session_options["mapped_weights"]:
             path = _mapped(path, deployment)
-        session = _create_session(ort, path, deployment, profile)
+        session = create_session(ort, path, deployment, providers, profile)
         _verify_signature(session, request)
         if deployment.session_options["mapped_weights"] and not is_mapped(Path(path)):
             raise TrialMismatch(f"session_options.mapped_weights must map {path}'s weights, but they were copied.")
-        facts = _verified_facts(ort, session, deployment)
-        return cls(request, session, facts, None if request.hot_words is None else _HotWordSessions.load(ort, request))
+        facts = verified_facts(ort, session, deployment, providers)
+        hot_words = None if request.hot_words is None else _HotWordSessions.load(ort, request, providers)
+        return cls(request, session, facts, hot_words)
+
+    @classmethod
+    def providers(cls, ort: Any, request: EngineRequest) -> Providers:
+        """The execution providers beside the CPU's. Raises EngineUnavailableError."""
+        return () if request.deployment.device == "cpu" else (cuda_provider(ort, request.deployment),)
 
     def twin(self) -> OnnxRuntimeEngine:
         """Another instance; it shares the session if that has no threads of its own and runs on the caller's.
@@ -126,9 +147,11 @@ class OnnxRuntimeEngine:
         session of their own; with ``mapped_weights`` these share the weights.
         """
         deployment = self._request.deployment
-        if deployment.intra_op_num_threads > 1 or deployment.session_options["execution_mode"] != "sequential":
+        parallel = deployment.intra_op_num_threads > 1 or deployment.session_options["execution_mode"] != "sequential"
+        # A session records CUDA graphs for one caller.
+        if parallel or self._graphs:
             return self.load(self._request)
-        return OnnxRuntimeEngine(self._request, self._session, self._facts, self._hot_words)
+        return type(self)(self._request, self._session, self._facts, self._hot_words)
 
     def run(self, batch: EngineInput, *, scores: bool = False) -> EngineOutput:
         """Execute one batch. Raises RuntimeError with ONNX Runtime's message, MemoryError when an allocation failed."""
@@ -136,6 +159,8 @@ class OnnxRuntimeEngine:
             raise RuntimeError("The engine must be open to run, but it was closed.")
         if batch.hot_words:
             return self._run_hot_words(batch, scores)
+        if self._graphs:
+            return without_padding(self._run(batch, scores), batch.size)
         if self._request.deployment.graph != "unmasked":
             return self._run(batch, scores)
         model_inputs(self._request, batch)  # refuses a batch that can't be split
@@ -143,7 +168,8 @@ class OnnxRuntimeEngine:
 
     def _run(self, batch: EngineInput, scores: bool) -> EngineOutput:
         names = INPUT_NAMES[self._request.model.architecture]
-        feed = dict(zip(names, model_inputs(self._request, batch), strict=True))
+        inputs = model_inputs(self._request, batch)
+        feed = dict(zip(names, in_bucket(inputs) if self._graphs else inputs, strict=True))
         inside = self._request.deployment.graph != "funasr"
         wanted = self._outputs[: 3 if scores and inside else 2]
         return self._outputs_of(self._session, batch, feed, wanted, scores)
@@ -164,8 +190,10 @@ class OnnxRuntimeEngine:
         if self._request.model.gives_times and not times:
             feed[TIMED_FRAMES] = np.ones(1, np.int64)
         # What isn't asked for is never copied out: the scores are a thousand times as large as the ids.
-        with allocation_failures_as_memory_error(), runtime_errors():
-            arrays = session.run([*wanted, ALPHAS] if times else wanted, feed)
+        names = [*wanted, ALPHAS] if times else wanted
+        with _advice(self._request.deployment), allocation_failures_as_memory_error(), runtime_errors():
+            bound = self._binding is not None and session is self._session
+            arrays = self._binding.run(feed, names) if bound and self._binding else session.run(names, feed)
         alphas = alphas_of_rows(arrays.pop(), feed["speech_lengths"]) if times else ()
         return engine_output(arrays, scores=scores, alphas=alphas)
 
@@ -179,7 +207,7 @@ class OnnxRuntimeEngine:
 
     def close(self) -> None:
         """Free the session, unless a twin uses it."""
-        self._session = self._hot_words = self._embeddings = None
+        self._session = self._hot_words = self._embeddings = self._binding = None
 
 
 class _HotWordSessions:
@@ -190,37 +218,25 @@ class _HotWordSessions:
         self._encoder = encoder
 
     @classmethod
-    def load(cls, ort: Any, request: EngineRequest) -> _HotWordSessions:
+    def load(cls, ort: Any, request: EngineRequest, providers: Providers) -> _HotWordSessions:
         """Load the graph and the encoder of words. Raises ModelError."""
         path = request.hot_words_artifact
         encoder = path.with_name(WORD_ENCODER_FILE) if path is not None else None
         if path is None or encoder is None or not (path.is_file() and encoder.is_file()):
             raise ModelError(f"Hot words must have their own exported graph and {WORD_ENCODER_FILE}, but got {path}.")
         check_undamaged(path)
-        graph = _create_session(ort, str(path), request.deployment)
+        graph = create_session(ort, str(path), request.deployment, providers)
         expected = (*INPUT_NAMES[request.model.architecture], *HOT_WORD_INPUTS)
         got = tuple(node.name for node in graph.get_inputs())
         if got != expected:
             raise ModelError(f"{path} must have the inputs {', '.join(expected)}, but has {', '.join(got)}.")
-        return cls(graph, _create_session(ort, str(encoder), request.deployment))
+        return cls(graph, create_session(ort, str(encoder), request.deployment, providers))
 
     def encode(self, ids: Int32, lengths: Int32) -> Float32:
         """Embeddings float32 [words, dim] of hot words: ids int32 [words, longest], lengths int32 [words]."""
         with allocation_failures_as_memory_error(), runtime_errors():
             (embeddings,) = self._encoder.run(None, {"hotword": ids, "hotword_lengths": lengths})
         return embeddings  # type: ignore[no-any-return]
-
-
-def import_onnxruntime() -> Any:
-    """The package. Raises EngineUnavailableError, which says how to install it."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise EngineUnavailableError(
-            f"Engine onnxruntime needs ONNX Runtime, but it cannot be imported ({error}). "
-            "Install it: pip install onnxruntime-gpu (Linux x86-64, Windows) or pip install onnxruntime."
-        ) from error
-    return onnxruntime
 
 
 def _check_parallel_mode(deployment: Deployment) -> None:
@@ -232,76 +248,45 @@ def _check_parallel_mode(deployment: Deployment) -> None:
         )
 
 
+def _check_device(request: EngineRequest) -> None:
+    """Raise DocumentError where format or options can't run on the device, or with the model."""
+    deployment = request.deployment
+    if deployment.format == "onnx-bf16" and deployment.device == "cpu":
+        raise DocumentError(
+            "deployment.format must not be onnx-bf16 on the CPU: ONNX Runtime has no kernels for it there. Choose "
+            "onnx-fp32 or onnx-int8."
+        )
+    if deployment.provider_options.get("enable_cuda_graph") != "1":
+        return
+    if request.model.architecture != "SenseVoiceSmall" or deployment.graph not in ("lean", "fused"):
+        raise DocumentError(
+            "deployment.provider_options.enable_cuda_graph must be 0 unless the model is a SenseVoiceSmall and graph "
+            f"lean or fused, but got a {request.model.architecture} with {deployment.graph}: a CUDA graph has fixed "
+            "shapes, and a Paraformer's number of tokens depends on what is said."
+        )
+
+
+@contextlib.contextmanager
+def _advice(deployment: Deployment) -> Iterator[None]:
+    """Say how to need less where a GPU's memory is full."""
+    try:
+        yield
+    except MemoryError as error:
+        if deployment.device == "cpu":
+            raise
+        raise MemoryError(
+            f"{error} {deployment.device} has too little free memory for this batch. Set "
+            "provider_options.arena_extend_strategy to kSameAsRequested (kNextPowerOfTwo takes up to twice what is "
+            "needed), or lower batch.max_audio_s or instances."
+        ) from error
+
+
 def _mapped(path: str, deployment: Deployment) -> str:
     if deployment.device != "cpu":
         raise DocumentError(
             f"deployment.session_options.mapped_weights must be false on {deployment.device}: a GPU keeps its own copy."
         )
-    return str(mapped_model(Path(path), _LEVELS[str(deployment.session_options["graph_optimization_level"])]))
-
-
-def _session_options(ort: Any, deployment: Deployment) -> Any:
-    options = ort.SessionOptions()
-    # Errors only: warnings about node placement and initialisers would fill the log of every trial.
-    options.log_severity_level = 3
-    options.intra_op_num_threads = deployment.intra_op_num_threads
-    options.inter_op_num_threads = deployment.inter_op_num_threads
-    asked = _asked(deployment)
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, asked["graph_optimization_level"])
-    options.execution_mode = getattr(ort.ExecutionMode, asked["execution_mode"])
-    options.enable_cpu_mem_arena = asked["cpu_mem_arena"]
-    for key, value in _config_entries(deployment).items():
-        options.add_session_config_entry(key, value)
-    return options
-
-
-def _config_entries(deployment: Deployment) -> dict[str, str]:
-    spinning = "1" if deployment.session_options["allow_spinning"] else "0"
-    return {
-        "session.intra_op.allow_spinning": spinning,
-        "session.inter_op.allow_spinning": spinning,
-        # Threads take smaller and smaller blocks of an operator, so that a slow core delays the others less.
-        "session.dynamic_block_base": str(deployment.session_options["dynamic_block_base"]),
-        "session.set_denormal_as_zero": "1" if deployment.session_options["denormal_as_zero"] else "0",
-        # Without it get_provider_graph_assignment_info raises; costs nothing while running.
-        _RECORD_ASSIGNMENT: "1",
-    }
-
-
-def _create_session(ort: Any, path: str, deployment: Deployment, profile: str | None = None) -> Any:
-    kind, _, index = deployment.device.partition(":")
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if kind == "cuda":
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
-            raise EngineUnavailableError(
-                f"Device {deployment.device} needs CUDAExecutionProvider, but this ONNX Runtime offers only "
-                f"{', '.join(ort.get_available_providers())}. {_INSTALL_CUDA}"
-            )
-        # Finds CUDA and cuDNN in the nvidia-* wheels without importing torch; prints what it misses.
-        with contextlib.redirect_stdout(io.StringIO()):
-            ort.preload_dlls()
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": index, **deployment.provider_options}))
-    try:
-        with allocation_failures_as_memory_error():
-            # Without enable_fallback=0 a provider that fails is replaced by the CPU, then and during any later run.
-            options = _session_options(ort, deployment)
-            if profile is not None:
-                options.enable_profiling, options.profile_file_prefix = True, profile
-            session = ort.InferenceSession(path, options, providers=providers, enable_fallback=0)
-    except MemoryError:
-        raise
-    except Exception as error:
-        if kind == "cuda" and "CUDA" in str(error):
-            raise EngineUnavailableError(
-                f"Device {deployment.device} must be usable by ONNX Runtime, but: {error}. {_INSTALL_CUDA}"
-            ) from error
-        raise ModelError(f"{path} must be a model that ONNX Runtime loads, but: {error}") from error
-    if kind == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise EngineUnavailableError(
-            f"Device {deployment.device} must be active, but ONNX Runtime could not start CUDAExecutionProvider and "
-            f"chose {session.get_providers()[0]}; its log names the missing library. {_INSTALL_CUDA}"
-        )
-    return session
+    return str(mapped_model(Path(path), LEVELS[str(deployment.session_options["graph_optimization_level"])]))
 
 
 def _verify_signature(session: Any, request: EngineRequest) -> None:
@@ -320,77 +305,3 @@ def _verify_signature(session: Any, request: EngineRequest) -> None:
             f"{request.artifact} must have the inputs {', '.join(expected)} of a {request.model.architecture}, "
             f"but has {', '.join(got)}. Export the model again: autotune export --model {request.model.spec}"
         )
-
-
-def _verified_facts(ort: Any, session: Any, deployment: Deployment) -> EngineFacts:
-    provider = session.get_providers()[0]
-    provider_options = dict(session.get_provider_options().get(provider, {}))
-    asked, in_force = _asked(deployment), _in_force(session, deployment)
-    if provider == "CUDAExecutionProvider":
-        asked |= {"device_id": deployment.device.partition(":")[2], **deployment.provider_options}
-        in_force |= provider_options
-    wrong = [
-        f"{key} is {in_force.get(key)!r} instead of {value!r}"
-        for key, value in asked.items()
-        if in_force.get(key) != value
-    ]
-    nodes = _nodes_per_provider(session)
-    if not nodes.get(provider):
-        wrong.append(f"{provider} executes no node ({nodes})")
-    if wrong:
-        raise TrialMismatch(f"ONNX Runtime must run what the deployment says, but {'; '.join(wrong)}.")
-    return EngineFacts(
-        runtime=f"onnxruntime {ort.__version__}",
-        device=f"cuda:{provider_options['device_id']}" if provider == "CUDAExecutionProvider" else "cpu",
-        intra_op_num_threads=in_force["intra_op_num_threads"],
-        inter_op_num_threads=in_force["inter_op_num_threads"],
-        details={
-            "providers": session.get_providers(),
-            "provider_options": provider_options,
-            "nodes_per_provider": nodes,
-            "session_options": {key: in_force[key] for key in _asked(deployment) if key != _RECORD_ASSIGNMENT},
-        },
-    )
-
-
-def _asked(deployment: Deployment) -> dict[str, Any]:
-    return {
-        "intra_op_num_threads": deployment.intra_op_num_threads,
-        "inter_op_num_threads": deployment.inter_op_num_threads,
-        "graph_optimization_level": _LEVELS[str(deployment.session_options["graph_optimization_level"])],
-        "execution_mode": _MODES[str(deployment.session_options["execution_mode"])],
-        "cpu_mem_arena": deployment.session_options["cpu_mem_arena"],
-        **_config_entries(deployment),
-    }
-
-
-def _in_force(session: Any, deployment: Deployment) -> dict[str, Any]:
-    options = session.get_session_options()
-    return {
-        "intra_op_num_threads": options.intra_op_num_threads,
-        "inter_op_num_threads": options.inter_op_num_threads,
-        "graph_optimization_level": options.graph_optimization_level.name,
-        "execution_mode": options.execution_mode.name,
-        "cpu_mem_arena": options.enable_cpu_mem_arena,
-        **{key: options.get_session_config_entry(key) for key in _config_entries(deployment)},
-    }
-
-
-def _nodes_per_provider(session: Any) -> dict[str, int]:
-    """Nodes that each provider executes, as partitioned: what fell back to the CPU is seen here."""
-    nodes: Counter[str] = Counter()
-    for subgraph in session.get_provider_graph_assignment_info():
-        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
-    return dict(nodes)
-
-
-@contextlib.contextmanager
-def runtime_errors() -> Iterator[None]:
-    """Turn ONNX Runtime's errors into RuntimeError."""
-    try:
-        yield
-    except MemoryError:
-        raise
-    except Exception as error:
-        # ONNX Runtime's exceptions derive from Exception alone.
-        raise RuntimeError(f"ONNX Runtime failed: {error}") from error

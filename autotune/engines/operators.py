@@ -15,7 +15,7 @@ from pydantic import Field
 from autotune.documents import Document
 from autotune.engines.base import Engine, EngineInput, EngineRequest
 
-__all__ = ["OperatorTime", "operator_times", "products_share"]
+__all__ = ["OperatorTime", "copies_of", "operator_times", "products_share"]
 
 _WARM_RUNS = 2
 """Runs before those that count: they plan and allocate."""
@@ -40,6 +40,8 @@ class OperatorTime(Document):
     count: int = Field(ge=1)
     seconds: float = Field(ge=0)
     """Wall seconds of the calling thread."""
+    copied_bytes: float = Field(default=0.0, ge=0)
+    """Bytes between host and device, of ONNX Runtime's copies inside the graph; those of inputs and outputs aren't."""
     flops: float = Field(default=0.0, ge=0)
     """Multiplications and additions, of matrix products in ONNX Runtime; 0: not counted."""
 
@@ -57,11 +59,16 @@ def operator_times(engine: Engine, request: EngineRequest, batch: EngineInput, r
         runs: ≥1, of which the mean is taken.
     """
     name = request.deployment.engine
-    if name == "onnxruntime":
+    if name in ("onnxruntime", "tensorrt"):
         return _of_onnxruntime(request, batch, runs)
     if name == "openvino":
         return _of_openvino(request, batch, runs)
     return [] if name == "fake" else _of_torch(engine, batch, runs)
+
+
+def copies_of(times: Sequence[OperatorTime]) -> dict[str, float]:
+    """Bytes that each kind of copy between host and device moves in a run; empty where there is none."""
+    return {one.operator: one.copied_bytes for one in times if one.copied_bytes}
 
 
 def products_share(times: Sequence[OperatorTime]) -> float | None:
@@ -78,9 +85,11 @@ def _is_product(operator: str) -> bool:
 
 def _of_onnxruntime(request: EngineRequest, batch: EngineInput, runs: int) -> list[OperatorTime]:
     from autotune.engines.onnxruntime import OnnxRuntimeEngine
+    from autotune.engines.tensorrt import TensorRtEngine
 
+    engine = TensorRtEngine if request.deployment.engine == "tensorrt" else OnnxRuntimeEngine
     with tempfile.TemporaryDirectory() as folder:
-        profiled = OnnxRuntimeEngine.load(request, profile=str(Path(folder) / "profile"))
+        profiled = engine.load(request, profile=str(Path(folder) / "profile"))
         for _ in range(_WARM_RUNS + runs):
             profiled.run(batch)
         events: list[dict[str, Any]] = json.loads(profiled.end_profiling().read_text(encoding="utf-8"))
@@ -89,7 +98,10 @@ def _of_onnxruntime(request: EngineRequest, batch: EngineInput, runs: int) -> li
     counted = begun[len(begun) * _WARM_RUNS // (_WARM_RUNS + runs)]
     nodes = [event for event in events if event["name"].endswith("_kernel_time") and event["ts"] >= counted]
     found = (
-        (node["args"]["op_name"], node["args"].get("provider", ""), node["dur"] / 1e6, _flops(node["args"]))
+        (
+            *(node["args"]["op_name"], node["args"].get("provider", "")),
+            *(node["dur"] / 1e6, _flops(node["args"]), _copied(node["args"])),
+        )
         for node in nodes
     )
     return _mean(found, runs)
@@ -106,16 +118,21 @@ def _flops(arguments: dict[str, Any]) -> float:
     return 0.0
 
 
+def _copied(arguments: dict[str, Any]) -> float:
+    """Bytes that a copy between host and device gives; 0 for anything else."""
+    return float(arguments.get("output_size", 0)) if arguments["op_name"].startswith("Memcpy") else 0.0
+
+
 def _of_openvino(request: EngineRequest, batch: EngineInput, runs: int) -> list[OperatorTime]:
     from autotune.engines.openvino import OpenVinoEngine
 
     profiled = OpenVinoEngine.load(request, profile=True)
-    found: list[tuple[str, str, float, float]] = []
+    found: list[tuple[str, str, float, float, float]] = []
     for number in range(_WARM_RUNS + runs):
         profiled.run(batch)
         if number >= _WARM_RUNS:
             found += [
-                (node.node_type, node.exec_type, node.real_time.total_seconds(), 0.0)
+                (node.node_type, node.exec_type, node.real_time.total_seconds(), 0.0, 0.0)
                 for node in profiled.counters()
                 if node.real_time.total_seconds() > 0
             ]
@@ -144,12 +161,15 @@ def _of_torch(engine: Engine, batch: EngineInput, runs: int) -> list[OperatorTim
     return sorted(times, key=lambda one: -one.seconds)
 
 
-def _mean(nodes: Iterable[tuple[str, str, float, float]], runs: int) -> list[OperatorTime]:
-    """Of the nodes (operator, kernel, seconds, flops) of several runs, each kind of one run, the most seconds first."""
+def _mean(nodes: Iterable[tuple[str, str, float, float, float]], runs: int) -> list[OperatorTime]:
+    """Of the nodes of several runs (operator, kernel, seconds, flops, copied bytes), each kind's mean in one run.
+
+    Those that take the most seconds are first.
+    """
     sums: dict[tuple[str, str], list[float]] = {}
-    for operator, kernel, seconds, flops in nodes:
-        entry = sums.setdefault((operator, kernel), [0.0, 0.0, 0.0])
-        for place, value in enumerate((1.0, seconds, flops)):
+    for operator, kernel, *values in nodes:
+        entry = sums.setdefault((operator, kernel), [0.0, 0.0, 0.0, 0.0])
+        for place, value in enumerate((1.0, *values)):
             entry[place] += value
     times = [
         OperatorTime(
@@ -158,7 +178,8 @@ def _mean(nodes: Iterable[tuple[str, str, float, float]], runs: int) -> list[Ope
             count=max(1, round(count / runs)),
             seconds=seconds / runs,
             flops=flops / runs,
+            copied_bytes=copied / runs,
         )
-        for (operator, kernel), (count, seconds, flops) in sums.items()
+        for (operator, kernel), (count, seconds, flops, copied) in sums.items()
     ]
     return sorted(times, key=lambda one: -one.seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autotune.engines.onnxruntime import import_onnxruntime, runtime_errors
+from autotune.engines.onnxruntime_session import import_onnxruntime, runtime_errors
 from autotune.engines.tensors import check_undamaged
 from autotune.errors import ModelError, TrialMismatch
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 
+from autotune.deployment import LATER_OPTIONS
 from autotune.documents import suggest
 from autotune.engines.base import Engine, EngineInput, EngineRequest
 from autotune.errors import DocumentError
@@ -18,6 +19,7 @@ __all__ = ["ENGINES", "check_hot_words", "check_options", "engine_class", "load_
 
 ENGINES: dict[str, str] = {
     "onnxruntime": "autotune.engines.onnxruntime:OnnxRuntimeEngine",
+    "tensorrt": "autotune.engines.tensorrt:TensorRtEngine",
     "openvino": "autotune.engines.openvino:OpenVinoEngine",
     "torchscript": "autotune.engines.torch_engines:TorchScriptEngine",
     "pytorch": "autotune.engines.torch_engines:PyTorchEngine",
@@ -75,7 +77,7 @@ def check_options(cls: type[Engine], request: EngineRequest) -> None:
     provider = cls.PROVIDER_OPTIONS.get(deployment.device.partition(":")[0], {})
     _check("session_options", deployment.session_options, cls.SESSION_OPTIONS, f"engine {cls.name}")
     _check("provider_options", deployment.provider_options, provider, f"engine {cls.name} on {deployment.device}")
-    missing = sorted(set(cls.SESSION_OPTIONS) - set(deployment.session_options))
+    missing = sorted(set(cls.SESSION_OPTIONS) - set(deployment.session_options) - set(LATER_OPTIONS))
     if missing:
         raise DocumentError(f"deployment.session_options must hold {', '.join(missing)} for engine {cls.name}.")
 

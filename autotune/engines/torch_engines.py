@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from autotune.arrays import Float32, Int32
+from autotune.deployment import LATER_OPTIONS
 from autotune.engines.base import Consumed, EngineFacts, EngineInput, EngineOutput, EngineRequest
+from autotune.engines.buckets import in_bucket, without_padding
+from autotune.engines.cuda_graphs import GraphedModule
 from autotune.engines.hot_words import HotWordEmbeddings
 from autotune.engines.tensors import artifact_of, model_inputs, wants_alphas
 from autotune.engines.torch_session import (
@@ -21,10 +24,13 @@ from autotune.engines.torch_session import (
     set_threads,
     torch_facts,
 )
-from autotune.errors import EngineUnavailableError, ModelError
+from autotune.errors import DocumentError, EngineUnavailableError, ModelError
 from autotune.isolation.out_of_memory import allocation_failures_as_memory_error
 
 __all__ = ["PyTorchEngine", "TorchEngine", "TorchScriptEngine"]
+
+_MOST_SHAPES = 256
+"""Buckets that torch.compile compiles; its own limit of 8 would leave further ones uncompiled."""
 
 
 class TorchEngine:
@@ -92,7 +98,10 @@ class TorchEngine:
                 raise ValueError("A batch must have no hot words unless the engine was loaded with them.")
             module, inputs = self._hot_words[0], (*inputs, *self._embeddings.of(batch.hot_words))
         deployment = self._request.deployment
-        return run_module(
+        buckets = _has_buckets(self._request) and not batch.hot_words
+        if buckets:
+            inputs = in_bucket(inputs)
+        output = run_module(
             module,
             self._device,
             inputs,
@@ -101,6 +110,7 @@ class TorchEngine:
             times=wants_alphas(self._request, batch),
             autocast=deployment.session_options.get("precision") == "bf16-autocast",
         )
+        return without_padding(output, batch.size) if buckets else output
 
     def facts(self) -> EngineFacts:
         """What torch reported after loading."""
@@ -122,11 +132,19 @@ class PyTorchEngine(TorchEngine):
     """FunASR's network in eager mode.
 
     ``precision``: ``fp32``; ``bf16-autocast``: matrix products in bfloat16, weights converted at every call; ``bf16``:
-    everything in bfloat16, in the lean form, since FunASR's own masks are float32.
+    everything in bfloat16, in the lean form, since FunASR's own masks are float32; ``fp16``: the same in float16.
+    ``compile``: torch.compile's mode, of the lean form, with batches padded to buckets (``engines/buckets.py``), since
+    each shape is compiled; ``reduce-overhead`` has CUDA graphs on a GPU. ``cuda_graphs``: the lean form as it is,
+    recorded once a bucket.
     """
 
     name: ClassVar[str] = "pytorch"
-    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {"precision": ("fp32", "bf16-autocast", "bf16")}
+    SESSION_OPTIONS: ClassVar[dict[str, tuple[str | bool, ...]]] = {
+        "precision": ("fp32", "bf16-autocast", "bf16", "fp16"),
+        "compile": ("none", "default", "reduce-overhead"),
+        "cuda_graphs": (False, True),
+    }
+    NEUTRAL_OPTIONS: ClassVar[dict[str, str | bool]] = LATER_OPTIONS
     TAKES_HOT_WORDS: ClassVar[bool] = True
 
     @classmethod
@@ -135,14 +153,34 @@ class PyTorchEngine(TorchEngine):
         try:
             from autotune.engines.network import export_module
 
-            if request.deployment.session_options["precision"] == "bf16":
-                return export_module(request.model, "lean").in_bfloat16().eval().to(device)
-            return export_module(request.model).eval().to(device)
+            precision = str(request.deployment.session_options["precision"])
+            if precision in ("bf16", "fp16"):
+                return export_module(request.model, "lean").in_half(precision).eval().to(device)
+            return export_module(request.model, "lean" if _has_buckets(request) else "funasr").eval().to(device)
         except ImportError as error:
             raise EngineUnavailableError(
                 f"Engine pytorch needs FunASR's networks, but they cannot be imported ({error}). "
                 "Install them: pip install funasr."
             ) from error
+
+    @classmethod
+    def optimized(cls, torch: Any, module: Any, request: EngineRequest) -> Any:
+        """The module, compiled or recorded as CUDA graphs. Raises DocumentError for what can't be."""
+        options = request.deployment.session_options
+        if options.get("cuda_graphs"):
+            _check_graphs(request)
+            return GraphedModule(module)
+        how = options.get("compile", "none")
+        if how == "none":
+            return module
+        # Each bucket is a shape of its own: one that is for all would be compiled again for the second bucket.
+        torch._dynamo.config.recompile_limit = _MOST_SHAPES
+        with _though_deprecated():  # its compiler uses TorchScript
+            return torch.compile(module, mode=how, dynamic=False)
+
+    def twin(self) -> Self:
+        """Another instance; CUDA graphs are recorded for one caller, so each has its own."""
+        return self.load(self._request) if _has_buckets(self._request) else super().twin()
 
     @classmethod
     def open_hot_words(cls, request: EngineRequest, device: Any) -> Any:
@@ -154,8 +192,9 @@ class PyTorchEngine(TorchEngine):
         # A copy: the embedding is the decoder's, which may become another type.
         encoder = copy.deepcopy(WordEncoderExport(network)).eval().to(device)
         module = wrap_hot_words(network, request.model)
-        if request.deployment.session_options["precision"] == "bf16":
-            module = module.in_bfloat16()
+        precision = str(request.deployment.session_options["precision"])
+        if precision in ("bf16", "fp16"):
+            module = module.in_half(precision)
         return module.eval().to(device), encoder
 
 
@@ -189,6 +228,27 @@ class TorchScriptEngine(TorchEngine):
         with _though_deprecated():
             frozen = torch.jit.freeze(module, preserved_attrs=kept)
             return frozen if how == "freeze" else torch.jit.optimize_for_inference(frozen, other_methods=kept)
+
+
+def _has_buckets(request: EngineRequest) -> bool:
+    """Whether batches are padded to few shapes."""
+    options = request.deployment.session_options
+    return options.get("compile", "none") != "none" or options.get("cuda_graphs") is True
+
+
+def _check_graphs(request: EngineRequest) -> None:
+    device, architecture = request.deployment.device, request.model.architecture
+    if device == "cpu" or architecture != "SenseVoiceSmall":
+        raise DocumentError(
+            "deployment.session_options.cuda_graphs must be false unless the model is a SenseVoiceSmall on a GPU, but "
+            f"got a {architecture} on {device}: a CUDA graph has fixed shapes, and a Paraformer's number of tokens "
+            "depends on what is said."
+        )
+    if request.deployment.session_options.get("compile", "none") != "none":
+        raise DocumentError(
+            "deployment.session_options.compile must be none with cuda_graphs, but got "
+            f"{request.deployment.session_options['compile']}. Choose compile reduce-overhead for both."
+        )
 
 
 @contextlib.contextmanager

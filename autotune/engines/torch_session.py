@@ -128,6 +128,7 @@ def run_module(
         torch.set_num_threads(threads)
     cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast)
     with torch.inference_mode(), cast, allocation_failures_as_memory_error():
+        # Methods of a compiled or recorded module are those of the module itself.
         run = module.timed if times else module
         first, lengths, *rest = run(*(_tensor(torch, array).to(device) for array in inputs))
         if first.device != device:

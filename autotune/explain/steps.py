@@ -16,7 +16,10 @@ __all__ = ["Step", "steps_between"]
 _PLAIN: dict[FormatName, FormatName] = {
     "onnx-int8": "onnx-fp32",
     "openvino-int8": "onnx-fp32",
+    "onnx-fp16": "onnx-fp32",
+    "onnx-bf16": "onnx-fp32",
     "torchscript-bf16": "torchscript-fp32",
+    "torchscript-fp16": "torchscript-fp32",
 }
 """Format of lower precision → the one that it is made from."""
 _NUMBERS = ("format", "weights", "graph", "fp32_share")

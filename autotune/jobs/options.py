@@ -71,7 +71,10 @@ class TuneOptions:
     ] = None
     search_space: Annotated[
         str,
-        Option("A shipped search space (all, cpu, gpu, onnxruntime, openvino, torchscript, pytorch), or a YAML file."),
+        Option(
+            "A shipped search space (all, cpu, gpu; onnxruntime, tensorrt, openvino, torchscript, pytorch), "
+            "or a YAML file."
+        ),
     ] = "all"
     target: Annotated[
         str,

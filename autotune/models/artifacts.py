@@ -15,6 +15,7 @@ from typing import Any
 from autotune.deployment import (
     ARTIFACT_FORMATS,
     FP32_SHARE,
+    FP32_SHARED,
     GRAPHS_OF_FORMAT,
     WEIGHT_TYPES,
     ArtifactSpec,
@@ -39,7 +40,7 @@ from autotune.models.static_int8 import TOOLS, check_tools
 
 __all__ = ["Artifact", "artifact_key", "artifact_specs", "ensure_artifact", "require_space", "tool_versions"]
 
-RECIPE = 4
+RECIPE = 5
 """Version of the exports, raised whenever one comes out different: artifacts of older versions are no longer used."""
 
 SPACE_FACTOR = 3
@@ -111,8 +112,9 @@ def _with_fp32_share(spec: ArtifactSpec, share: str, name: str) -> ArtifactSpec:
         number = float(share)
     except ValueError:
         number = math.nan
-    if not 0 <= number < 1 or spec.format != "onnx-int8":
-        raise DocumentError(f"{FP32_SHARE} must be a number in 0..1 and belong to onnx-int8, but got {name!r}.")
+    if not 0 <= number < 1 or spec.format not in FP32_SHARED:
+        allowed = " or ".join(FP32_SHARED)
+        raise DocumentError(f"{FP32_SHARE} must be a number in 0..1 and belong to {allowed}, but got {name!r}.")
     return replace(spec, fp32_share=number)
 
 
@@ -131,7 +133,8 @@ def ensure_artifact(
 
     Args:
         model: what is exported.
-        spec: what it becomes; int8 is made from the ``onnx-fp32`` of the same graph, which is ensured first.
+        spec: what it becomes; int8 and 16-bit ONNX are made from the ``onnx-fp32`` of the same graph, which is ensured
+            first.
         device: where torchscript is traced; ignored for ONNX.
         calibration: that of ``openvino-int8``, ignored for the others; None: the embedded clips.
         run: runs the export.
@@ -225,14 +228,15 @@ def tool_versions(*more: str) -> dict[str, str]:
 def _ensure_sensitivities(
     model: ModelInfo, spec: ArtifactSpec, run: RunTask, on_event: OnEvent | None
 ) -> dict[str, float]:
-    """The sensitivities of a model's layers, measured once for each weight type: that takes as long as an export."""
+    """The sensitivities of a model's layers, measured once for each kind of numbers: it takes as long as an export."""
+    numbers = spec.weights or spec.format.removeprefix("onnx-")
     root = cache_dir() / "sensitivities"
-    key = hashlib.sha256(json.dumps([model.sha256, spec.weights, RECIPE, tool_versions()]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([model.sha256, numbers, RECIPE, tool_versions()]).encode()).hexdigest()[:32]
     try:
         with locked(root, key):
             file = root / f"{key}.json"
             if not _holds_json(file):
-                payload = {"model_path": model.path, "weights": spec.weights}
+                payload = {"model_path": model.path, "numbers": numbers}
                 task = "autotune.models.sensitivity:sensitivity_task"
                 ranking = run(task, payload, timeout_s=_TIMEOUT_S, on_event=on_event)
                 atomic_write(file, json.dumps(ranking).encode())

@@ -5,23 +5,17 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from autotune.arrays import Float32, Int32
-from autotune.deployment import ArtifactSpec, WeightType
-from autotune.engines import EngineInput
+from autotune.deployment import HALF_PRECISION, ArtifactSpec, WeightType
 from autotune.engines.tensors import (
-    HOT_WORD_INPUTS,
     INPUT_NAMES,
-    LANGUAGE_IDS,
-    TEXT_NORM_IDS,
     WORD_ENCODER_FILE,
-    equal_groups,
 )
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
@@ -29,12 +23,22 @@ from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.calibration import Calibration
+from autotune.models.forwards import (
+    by_length,
+    feed_of,
+    onnx_forward,
+    rows_of,
+    scores_and_lengths,
+    single_rows,
+    torchscript_forward,
+)
 from autotune.models.given import external_data
-from autotune.models.graph_files import silence_tracing, write_onnx, write_torchscript, write_word_encoder
+from autotune.models.graph_files import write_onnx, write_torchscript, write_word_encoder
+from autotune.models.half_precision import convert_to_half, largest_values, widen, would_overflow
 from autotune.models.hot_words_parity import HotWordsReference, log_probabilities
 from autotune.models.parity import Parity, ParityBatch
 from autotune.models.sensitivity import most_sensitive
-from autotune.models.static_int8 import Feed, check_token_counts, openvino_session, quantize_static
+from autotune.models.static_int8 import check_token_counts, openvino_session, quantize_static
 
 if TYPE_CHECKING:
     from autotune.engines.network_export import ExportModule
@@ -53,9 +57,12 @@ __all__ = [
 FILE_NAMES = {
     "onnx-fp32": "model.onnx",
     "onnx-int8": "model.onnx",
+    "onnx-fp16": "model.onnx",
+    "onnx-bf16": "model.onnx",
     "openvino-int8": "model.onnx",
     "torchscript-fp32": "model.torchscript.pt",
     "torchscript-bf16": "model.torchscript.pt",
+    "torchscript-fp16": "model.torchscript.pt",
 }
 """Name of the exported file of each format."""
 BATCHES_FILE = "parity-inputs.npz"
@@ -70,6 +77,8 @@ _STEPS = {
     "load": "loading the model",
     "export": "tracing and writing",
     "quantize": "quantising",
+    "ranges": "measuring the ranges of tensors",
+    "convert": "converting to 16-bit floats",
     "calibrate": "quantising on the audio's activations",
     "parity": "checking parity",
 }
@@ -82,9 +91,10 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         payload: model_path; format, weights, graph, fp32_share, hot_words (an ``ArtifactSpec``); device; out (an
             existing directory); given (the directory's own file of the format, taken as it is; may be absent); source
             (directory of the onnx-fp32 artifact of the same graph, for formats derived from it); sensitivities (of
-            ``models/sensitivity.py``, for onnx-int8 unless fp32_share is 0); calibration (file of a ``Calibration``'s
+            ``models/sensitivity.py``, unless fp32_share is 0); calibration (file of a ``Calibration``'s
             samples, for openvino-int8).
-        emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, calibrate, parity) and ``text``.
+        emit: gets ``export`` events with ``format``, ``step`` (load, export, quantize, ranges, convert, calibrate,
+            parity) and ``text``.
 
     Returns:
         parity (a ``Parity``) and export_s (seconds without loading and checking).
@@ -108,6 +118,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
             result = _take(ModelDirectory.open(Path(payload["model_path"])), Path(payload["given"]), source, out, step)
         elif spec.format == "onnx-int8":
             result = _quantize(Path(payload["source"]), out, spec, payload["sensitivities"], step)
+        elif spec.format in HALF_PRECISION:
+            result = _halve(Path(payload["source"]), out, spec, payload["sensitivities"], step)
         elif spec.format == "openvino-int8":
             model = ModelDirectory.open(Path(payload["model_path"]))
             result = _quantize_static(model, Path(payload["source"]), Path(payload["calibration"]), out, step, spec)
@@ -119,9 +131,10 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         raise ArtifactError(_describe(error, label, out)) from error
     measured = result[0]
     if measured.gated and not measured.passed:
+        limits = parity.HALF.get(spec.format, parity.EXACT)
         raise ArtifactError(
-            f"{label} must agree with the PyTorch model within {parity.MAX_RELATIVE_ERROR:g} and on "
-            f"{parity.MIN_ARGMAX_AGREEMENT:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
+            f"{label} must agree with {measured.reference} within {limits.relative_error:g} and on "
+            f"{limits.argmax_agreement:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
             "use another format."
         )
     return {"parity": measured.model_dump(mode="json"), "export_s": result[1]}
@@ -152,8 +165,8 @@ def _export(
     else:
         expected = parity.reference_outputs(network, model, batches)
         module = wrap(network, model, spec.graph)
-    if spec.format == "torchscript-bf16":
-        module = module.in_bfloat16()
+    if spec.format in ("torchscript-bf16", "torchscript-fp16"):
+        module = module.in_half(spec.format.removeprefix("torchscript-"))
     step("export")
     started = time.perf_counter()
     if spec.format == "onnx-fp32":
@@ -164,13 +177,13 @@ def _export(
     step("parity")
     if spec.format == "onnx-fp32":
         parity.save_batches(out / BATCHES_FILE, batches)
-        forward = _onnx_forward(target)
+        forward = onnx_forward(target)
     else:
-        forward = _torchscript_forward(target, module, device)
+        forward = torchscript_forward(target, module, device)
     if spec.hot_words:
         forward = log_probabilities(forward)
     elif spec.graph == "unmasked":
-        forward = _by_length(forward)
+        forward = by_length(forward)
     exact = spec.format.endswith("fp32")
     return parity.compare(forward, batches, expected, reference="pytorch", gated=exact), export_s
 
@@ -185,24 +198,20 @@ def _take(
     """
     step("parity")
     (out / FILE_NAMES["onnx-fp32"]).symlink_to(given)
-    forward = _onnx_forward(given)
+    forward = onnx_forward(given)
     if source is None:
         batches, reference = parity.batches(model), "given"
         parity.save_batches(out / BATCHES_FILE, batches)
         expected = [_alone(forward, batch) for batch in batches]
     else:
         batches, reference = parity.load_batches(source / BATCHES_FILE), "onnx-fp32"
-        expected = _rows(_onnx_forward((source / FILE_NAMES["onnx-fp32"]).resolve()), batches)
+        expected = rows_of(onnx_forward((source / FILE_NAMES["onnx-fp32"]).resolve()), batches)
     return parity.compare(forward, batches, expected, reference=reference, gated=False), 0.0
 
 
 def _alone(forward: parity.Forward, batch: ParityBatch) -> list[Float32]:
     """The valid scores of each row of a batch, run without the others."""
-    rows = []
-    for row, length in zip(batch.speech, batch.lengths, strict=True):
-        scores, counts = forward(ParityBatch(row[None, :length], np.array([length], np.int32)))
-        rows.append(scores[0, : int(counts[0])])
-    return rows
+    return [rows_of(forward, [row])[0][0] for row in single_rows(batch)]
 
 
 def _quantize(
@@ -226,13 +235,50 @@ def _quantize(
     export_s = time.perf_counter() - started
     step("parity")
     batches = parity.load_batches(source / BATCHES_FILE)
-    exact, quantized = _onnx_forward(original), _onnx_forward(target)
+    exact, quantized = onnx_forward(original), onnx_forward(target)
     if spec.hot_words:
         shutil.copy(source / WORD_ENCODER_FILE, out / WORD_ENCODER_FILE)
     elif spec.graph == "unmasked":
-        exact, quantized = _by_length(exact), _by_length(quantized)
-    measured = parity.compare(quantized, batches, _rows(exact, batches), reference="onnx-fp32", gated=False)
+        exact, quantized = by_length(exact), by_length(quantized)
+    measured = parity.compare(quantized, batches, rows_of(exact, batches), reference="onnx-fp32", gated=False)
     return measured, export_s
+
+
+def _halve(
+    source: Path, out: Path, spec: ArtifactSpec, distances: Mapping[str, float], step: Callable[[str], None]
+) -> tuple[Parity, float]:
+    """Convert to 16-bit floats; parity with the fp32 graph is gated, within limits of its own.
+
+    Returns:
+        Parity, and the seconds that measuring ranges and converting took.
+    """
+    original, target = (source / FILE_NAMES["onnx-fp32"]).resolve(), out / FILE_NAMES[spec.format]
+    batches = parity.load_batches(source / BATCHES_FILE)
+    exact, bfloat16 = onnx_forward(original), spec.format == "onnx-bf16"
+    started = time.perf_counter()
+    overflowing: list[str] = []
+    if not bfloat16:
+        step("ranges")
+        overflowing = would_overflow(
+            largest_values(original, [row for batch in batches for row in single_rows(batch)], out)
+        )
+    step("convert")
+    keep = most_sensitive(original, distances, spec.fp32_share, []) if spec.fp32_share else []
+    convert_to_half(original, target, bfloat16=bfloat16, keep=keep, overflowing=overflowing)
+    export_s = time.perf_counter() - started
+    step("parity")
+    widened = out / "widened.onnx"
+    widen(target, widened)
+    half = onnx_forward(widened)
+    widened.unlink()
+    forwards: tuple[parity.Forward, parity.Forward] = (exact, half)
+    if spec.hot_words:
+        shutil.copy(source / WORD_ENCODER_FILE, out / WORD_ENCODER_FILE)
+    elif spec.graph == "unmasked":
+        forwards = (by_length(exact), by_length(half))
+    expected = rows_of(forwards[0], batches)
+    limits = parity.HALF[spec.format]
+    return parity.compare(forwards[1], batches, expected, reference="onnx-fp32", gated=True, limits=limits), export_s
 
 
 def quantize_onnx(original: Path, target: Path, *, weights: WeightType, keep: Sequence[str]) -> None:
@@ -268,17 +314,17 @@ def _quantize_static(
     original, target = source / FILE_NAMES["onnx-fp32"], out / FILE_NAMES[spec.format]
     names = INPUT_NAMES[model.architecture]
     rows = parity.features(model, Calibration.waveforms(calibration))
-    feeds = [_feed(ParityBatch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
+    feeds = [feed_of(ParityBatch(row[None], np.array([len(row)], np.int32)), names) for row in rows]
     quantize_static(original, target, feeds, keep=NOT_QUANTIZED_STATIC, isa=probe_hardware().isa)
     export_s = time.perf_counter() - started
     step("parity")
     batches = parity.load_batches(source / BATCHES_FILE)
-    expected = _rows(_onnx_forward(original), batches)
+    expected = rows_of(onnx_forward(original), batches)
     run = openvino_session(target)
     counts: list[int] = []
 
     def quantized(batch: ParityBatch) -> tuple[Float32, Int32]:
-        scores, lengths = _scores_and_lengths(run(_feed(batch, names)))
+        scores, lengths = scores_and_lengths(run(feed_of(batch, names)))
         counts.extend(int(length) for length in lengths)
         return scores, lengths
 
@@ -286,86 +332,6 @@ def _quantize_static(
     wanted = [len(row) for batch in expected for row in batch]
     check_token_counts(counts, wanted, exact=model.architecture == "SenseVoiceSmall")
     return measured, export_s
-
-
-def _rows(forward: parity.Forward, batches: Sequence[ParityBatch]) -> list[list[Float32]]:
-    """The valid scores of each row of each batch."""
-    return [[row[: int(length)] for row, length in zip(*forward(batch), strict=True)] for batch in batches]
-
-
-def _onnx_forward(path: Path) -> parity.Forward:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    names = [item.name for item in session.get_inputs()]
-    outputs = [item.name for item in session.get_outputs()]
-
-    def forward(batch: ParityBatch) -> tuple[Float32, Int32]:
-        return _scores_and_lengths(session.run(outputs, _feed(batch, names)))
-
-    return forward
-
-
-def _feed(batch: ParityBatch, names: Iterable[str]) -> Feed:
-    """A batch as the named inputs of an exported graph."""
-    size = len(batch.lengths)
-    every: dict[str, Any] = {
-        "speech": batch.speech,
-        "speech_lengths": batch.lengths,
-        "language": np.full(size, LANGUAGE_IDS["auto"], np.int32),
-        "textnorm": np.full(size, TEXT_NORM_IDS["woitn"], np.int32),
-        **dict(zip(HOT_WORD_INPUTS, (batch.bias, batch.bias_counts), strict=True)),
-    }
-    return {name: every[name] for name in names}
-
-
-def _scores_and_lengths(outputs: Sequence[Any]) -> tuple[Float32, Int32]:
-    """Scores and lengths: the first that FunASR's graph gives, or of a lean one's ids, lengths and scores, checked."""
-    if outputs[0].ndim == 3:
-        return outputs[0], outputs[1]
-    ids, lengths, scores = outputs[:3]
-    wrong = int(np.sum(ids != scores.argmax(axis=-1)))
-    if wrong:
-        raise ArtifactError(f"A lean graph's ids must be the argmax of its scores, but {wrong} of {ids.size} are not.")
-    return scores, lengths
-
-
-def _by_length(forward: parity.Forward) -> parity.Forward:
-    """Run a graph without masks, which takes rows of equal length only, on batches of mixed lengths."""
-
-    def split(batch: ParityBatch) -> tuple[Float32, Int32]:
-        scores: list[Float32] = [np.empty(0, np.float32)] * len(batch.lengths)
-        lengths = np.zeros(len(batch.lengths), np.int32)
-        for rows, part in equal_groups(EngineInput(features=batch.speech, lengths=batch.lengths)):
-            assert part.features is not None
-            assert part.lengths is not None
-            got, counts = forward(ParityBatch(part.features, part.lengths))
-            for row, values, count in zip(rows, got, counts, strict=True):
-                scores[row], lengths[row] = values, count
-        longest = max(len(values) for values in scores)
-        padded = [np.pad(values, ((0, longest - len(values)), (0, 0))) for values in scores]
-        return np.stack(padded), lengths
-
-    return split
-
-
-def _torchscript_forward(path: Path, module: ExportModule, device: str) -> parity.Forward:
-    import torch
-
-    with warnings.catch_warnings():
-        silence_tracing()
-        loaded = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
-
-    def forward(batch: ParityBatch) -> tuple[Float32, Int32]:
-        tensors = (torch.from_numpy(batch.speech), torch.from_numpy(batch.lengths), *module.prompts(len(batch.lengths)))
-        with torch.inference_mode():
-            outputs = loaded(*(tensor.to(device) for tensor in tensors))
-        # Only scores can be of 16 bits, which numpy has no type for.
-        return _scores_and_lengths([(out.float() if out.is_floating_point() else out).cpu().numpy() for out in outputs])
-
-    return forward
 
 
 def _describe(error: Exception, label: str, out: Path) -> str:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "MAX_RELATIVE_ERROR",
-    "MIN_ARGMAX_AGREEMENT",
+    "EXACT",
+    "HALF",
     "Forward",
+    "Limits",
     "Parity",
     "ParityBatch",
     "batches",
@@ -31,10 +32,23 @@ __all__ = [
     "save_batches",
 ]
 
-MAX_RELATIVE_ERROR = 1e-4
-"""Largest max|Δ| / max|reference| over valid frames; a right export has about 1e-6. Not elementwise: values near 0
-differ by many times themselves in a right export too."""
-MIN_ARGMAX_AGREEMENT = 0.999
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a right artifact may be from the reference."""
+
+    relative_error: float
+    """Largest max|Δ| / max|reference| over valid frames. Not elementwise: values near 0 differ by many times themselves
+    in a right export too."""
+    argmax_agreement: float
+    """Smallest share of valid frames with the same most likely token."""
+
+
+EXACT = Limits(relative_error=1e-4, argmax_agreement=0.999)
+"""Of fp32: a right export has a relative error of about 1e-6."""
+HALF = {"onnx-fp16": Limits(0.02, 0.98), "onnx-bf16": Limits(0.2, 0.9)}
+"""Of 16-bit floats: networks with random weights, many of whose tokens are nearly equally likely, have errors of up to
+0.005 and 0.09, and agree on 99.6 % and 94.5 % of the frames or more. The accuracy guard judges the texts."""
 
 _NOISE_FRAMES = ((20,), (167,), (61, 61), (40, 83, 120))
 _SPEECH_CLIPS = 4
@@ -59,7 +73,7 @@ class Parity(Document):
     gated: bool
     """Whether failing forbids the artifact; int8 is recorded only, the accuracy of its text decides later."""
     passed: bool
-    """Whether it is within ``MAX_RELATIVE_ERROR`` and ``MIN_ARGMAX_AGREEMENT``, and all lengths agree."""
+    """Whether it is within the ``Limits`` of its format, and all lengths agree."""
 
     def describe(self) -> str:
         """One line for errors and lists."""
@@ -162,6 +176,7 @@ def compare(
     *,
     reference: str,
     gated: bool,
+    limits: Limits = EXACT,
 ) -> Parity:
     """Run every batch and compare its valid positions with the expected scores of each row."""
     error = largest = 0.0
@@ -183,7 +198,7 @@ def compare(
             frames += valid
     relative = min(error / largest, _WORST) if 0 < largest < np.inf else _WORST
     agreement = same / frames if frames else 0.0
-    passed = relative <= MAX_RELATIVE_ERROR and agreement >= MIN_ARGMAX_AGREEMENT and lengths_agree
+    passed = relative <= limits.relative_error and agreement >= limits.argmax_agreement and lengths_agree
     return Parity(
         reference=reference,
         max_relative_error=relative,

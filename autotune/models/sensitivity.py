@@ -1,11 +1,12 @@
-"""Which matrix products suffer most from 8 bits, measured one at a time on speech. Child processes only."""
+"""Which matrix products suffer most from fewer bits, measured one at a time on speech. Child processes only."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -18,7 +19,10 @@ from autotune.models.parity import ParityBatch
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
+__all__ = ["Numbers", "matrix_key", "most_sensitive", "sensitivities", "sensitivity_task"]
+
+Numbers = WeightType | Literal["fp16", "bf16"]
+"""What layers would compute with: 8 bits with a type of weights, or 16-bit floats."""
 
 _LARGE = 50_000_000
 """Parameters from which on a network is tried on one sentence alone: 280 layers cost a pass each."""
@@ -26,16 +30,18 @@ _LARGE = 50_000_000
 
 _ANOTHER_LENGTH = 1.0
 """Distance of a Paraformer that finds another number of tokens: as bad as it gets."""
+_OVERFLOW = 1.0
+"""Distance of a network that says infinity: as bad as it gets, too."""
 
 
 def sensitivity_task(payload: dict[str, Any], emit: Callable[[str, dict[str, Any]], None]) -> dict[str, float]:
-    """The child's side: ``sensitivities`` of a model for a weight type, on the embedded clips. Raises ModelError."""
+    """The child's side: ``sensitivities`` of a model for ``numbers``, on the embedded clips. Raises ModelError."""
     model = ModelDirectory.open(Path(payload["model_path"]))
 
     def on_layer(done: int, total: int) -> None:
-        emit("sensitivity", {"text": f"measuring what 8 bits cost each layer, {done}/{total}"})
+        emit("sensitivity", {"text": f"measuring what fewer bits cost each layer, {done}/{total}"})
 
-    return sensitivities(model, parity.batches(model)[-1], payload["weights"], on_layer=on_layer)
+    return sensitivities(model, parity.batches(model)[-1], payload["numbers"], on_layer=on_layer)
 
 
 def matrix_key(matrix: Float32) -> str:
@@ -47,16 +53,16 @@ def matrix_key(matrix: Float32) -> str:
 def sensitivities(
     model: ModelDirectory,
     speech: ParityBatch,
-    weights: WeightType,
+    numbers: Numbers,
     *,
     on_layer: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, float]:
-    """How far 8 bits in each linear layer alone move what the network says; by ``matrix_key``.
+    """How far fewer bits in each linear layer alone move what the network says; by ``matrix_key``.
 
     Args:
         model: whose network is measured.
         speech: features of speech; a large network is tried on the longest row alone.
-        weights: the type that the layers would have.
+        numbers: what the layers would compute with.
         on_layer: called with how many layers are done, and of how many.
 
     Returns:
@@ -85,7 +91,7 @@ def sensitivities(
         for done, layer in enumerate(layers):
             on_layer(done, len(layers))
             key = matrix_key(layer.weight.numpy().T)
-            hook = layer.register_forward_hook(_in_eight_bits(weights))
+            hook = layer.register_forward_hook(_in_fewer_bits(numbers))
             rough = answers()
             hook.remove()
             distances[key] = _distance(exact, rough)
@@ -104,15 +110,28 @@ def _distance(exact: torch.Tensor, rough: torch.Tensor) -> float:
     """Mean total variation distance of probabilities [positions, vocabulary]."""
     if rough.shape != exact.shape:
         return _ANOTHER_LENGTH
-    return float((exact - rough).abs().sum(dim=-1).mean() / 2)
+    distance = float((exact - rough).abs().sum(dim=-1).mean() / 2)
+    return distance if math.isfinite(distance) else _OVERFLOW
 
 
-def _in_eight_bits(weights: WeightType) -> Callable[..., torch.Tensor]:
-    """A forward hook: what ONNX Runtime's DynamicQuantizeMatMul gives instead of the layer's output."""
+def _in_fewer_bits(numbers: Numbers) -> Callable[..., torch.Tensor]:
+    """A forward hook: what ONNX Runtime gives instead of the layer's output.
+
+    In 8 bits that of DynamicQuantizeMatMul; in 16 those of a product whose sums are float32, as on tensor cores.
+    """
     import torch
 
+    if numbers in ("fp16", "bf16"):
+        dtype = torch.float16 if numbers == "fp16" else torch.bfloat16
+
+        def sixteen(layer: Any, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> torch.Tensor:
+            x, weight = inputs[0].to(dtype).float(), layer.weight.to(dtype).float()
+            return torch.nn.functional.linear(x, weight, layer.bias).to(dtype).float()
+
+        return sixteen
+
     def hook(layer: Any, inputs: tuple[torch.Tensor, ...], _output: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(_rounded(inputs[0]), _rounded_weight(layer.weight, weights), layer.bias)
+        return torch.nn.functional.linear(_rounded(inputs[0]), _rounded_weight(layer.weight, numbers), layer.bias)
 
     return hook
 
@@ -125,7 +144,7 @@ def _rounded(x: torch.Tensor) -> torch.Tensor:
     return ((x / scale + zero).round().clamp(0, 255) - zero) * scale
 
 
-def _rounded_weight(weight: torch.Tensor, weights: WeightType) -> torch.Tensor:
+def _rounded_weight(weight: torch.Tensor, weights: Numbers) -> torch.Tensor:
     """Weights [outputs, inputs] rounded to ``weights``, with one scale for each output."""
     if weights == "u8":
         low, high = weight.amin(dim=1, keepdim=True).clamp(max=0), weight.amax(dim=1, keepdim=True).clamp(min=0)

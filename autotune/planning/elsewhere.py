@@ -219,7 +219,10 @@ def rated_precision(deployment: Deployment) -> Precision:
         return "int8"
     options = deployment.session_options
     named = str(options.get("inference_precision", options.get("precision", "")))
-    return "bf16" if deployment.format == "torchscript-bf16" or named.startswith("bf16") else "fp32"
+    for precision in ("bf16", "fp16"):
+        if deployment.format.endswith(precision) or named.startswith(precision):
+            return precision
+    return "fp32"
 
 
 _UNITS: dict[Precision, tuple[str, ...]] = {

@@ -185,6 +185,14 @@ _PLAIN: dict[str, str | bool] = {
     "arena_extend_strategy": "kNextPowerOfTwo",
     "do_copy_in_default_stream": "1",
     "cudnn_conv_use_max_workspace": "1",
+    "prefer_nhwc": "0",
+    "cudnn_conv1d_pad_to_nc1d": "0",
+    "tunable_op_enable": "0",
+    "tunable_op_tuning_enable": "0",
+    "enable_cuda_graph": "0",
+    "io_binding": "0",
+    "compile": "none",
+    "cuda_graphs": False,
 }
 """Option → ONNX Runtime's own default."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune.deployment import SILERO, Deployment
+from autotune.deployment import LATER_OPTIONS, SILERO, Deployment
 from autotune.space.document import Scalar
 from autotune.space.vocabulary import flatten
 
@@ -67,6 +67,9 @@ class TargetEngine:
     def allows(self, path: str, value: object) -> bool:
         """Whether the field may have the value; null where a deployment lacks the field."""
         capability = self.capabilities.get(path)
+        section, _, key = path.partition(".")
+        if section == "session_options" and LATER_OPTIONS.get(key) == value:
+            return True  # as if the deployment lacked the option
         return value is None or (capability.allows(value) if capability else path.startswith(self.free))
 
     def lost(self, values: Mapping[str, Any]) -> dict[str, str]:

@@ -43,7 +43,7 @@ Scalars = Annotated[tuple[Scalar, ...], BeforeValidator(_as_list)]
 IsaNames = Annotated[tuple[Annotated[str, PlainValidator(_isa_name)], ...], BeforeValidator(_as_list)]
 
 
-Runtime = Literal["cuda", "openvino"]
+Runtime = Literal["cuda", "openvino", "tensorrt"]
 Device = Literal["cpu", "cuda"]
 
 
@@ -53,7 +53,7 @@ class Choice(Document):
     value: Scalar
     """The value, or the word ``cores``: 1, 2, 4, … and all usable cores."""
     requires: Runtime | None = None
-    """``cuda``: only with an NVIDIA GPU; ``openvino``: only where OpenVINO is installed."""
+    """``cuda``: only with an NVIDIA GPU; ``tensorrt``, ``openvino``: only where that is installed."""
     requires_isa: IsaNames = ()
     """Only on a CPU with at least one of these instruction sets."""
     unless_isa: IsaNames = ()
@@ -84,7 +84,7 @@ class Branch(Document):
     """One engine on one kind of device, with what is searched for it."""
 
     requires: Runtime | None = None
-    """``cuda``: the whole branch needs an NVIDIA GPU; ``openvino``: it needs OpenVINO."""
+    """What the whole branch needs: ``cuda``: an NVIDIA GPU; ``tensorrt``: one, and TensorRT; ``openvino``: OpenVINO."""
     requires_isa: IsaNames = ()
     """The whole branch needs a CPU with at least one of these instruction sets."""
     unless_isa: IsaNames = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -108,10 +109,14 @@ class _Task:
         )
 
     def _lacks(self, needed: Branch | Choice) -> str | None:
-        if needed.requires == "cuda" and not self.hardware.gpus:
+        if needed.requires in ("cuda", "tensorrt") and not self.hardware.gpus:
             return "it needs an NVIDIA GPU, and there is none"
         if needed.requires == "openvino" and importlib.util.find_spec("openvino") is None:
             return 'it needs OpenVINO, which is not installed (pip install "funasr-autotune[openvino]")'
+        if needed.requires == "tensorrt" and not (
+            importlib.util.find_spec("tensorrt_libs") or ctypes.util.find_library("nvinfer")
+        ):
+            return "it needs TensorRT, which is not installed (pip install tensorrt-cu13)"
         if needed.requires_isa and not set(needed.requires_isa) & set(self.hardware.isa):
             return f"it needs a CPU with {' or '.join(needed.requires_isa)}"
         if set(needed.unless_isa) & set(self.hardware.isa):

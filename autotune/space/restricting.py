@@ -10,11 +10,13 @@ from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
 from autotune.space.capabilities import ARCHITECTURE, Capability, Target, TargetEngine
 from autotune.space.document import Branch, Choice, Parameter, Scalar, SearchSpace
-from autotune.space.resolved import Dropped, ResolvedSpace
+from autotune.space.resolved import Dropped, ResolvedBranch, ResolvedSpace
 from autotune.space.vocabulary import Vocabulary
 
 __all__ = ["fit_architecture", "restrict", "with_hot_words", "with_punctuation"]
 
+_GRAPHS: dict[str, Scalar] = {"provider_options.enable_cuda_graph": "0", "session_options.cuda_graphs": False}
+"""Options that ask for CUDA graphs → the value without."""
 _SHAPING = ("engine", "device", "format", "chunking.method")
 """A branch's other paths depend on them, so it can't be given a value that it lacks."""
 
@@ -55,11 +57,13 @@ def restrict(
 
 
 def fit_architecture(space: ResolvedSpace, target: Target, architecture: str) -> ResolvedSpace:
-    """Leave out the branches in which the target can't run a model of that class.
+    """Leave out the branches in which the target can't run a model of that class, and CUDA graphs if it can't have any.
 
     Raises:
         DocumentError: none is left.
     """
+    if architecture != "SenseVoiceSmall":
+        space = replace(space, branches=tuple(map(_without_cuda_graphs, space.branches)))
     lost = {branch.name: target.lost(branch.expert_deployment(), architecture) for branch in space.branches}
     dropped = [Dropped(f"branch {name}", paths[ARCHITECTURE]) for name, paths in lost.items() if ARCHITECTURE in paths]
     kept = tuple(branch for branch in space.branches if ARCHITECTURE not in lost[branch.name])
@@ -69,6 +73,20 @@ def fit_architecture(space: ResolvedSpace, target: Target, architecture: str) ->
             f"{'; '.join(f'{item.what}: {item.reason}' for item in dropped)}"
         )
     return ResolvedSpace(space.name, kept, (*space.dropped, *dropped))
+
+
+def _without_cuda_graphs(branch: ResolvedBranch) -> ResolvedBranch:
+    """A Paraformer's number of tokens depends on what is said, and a CUDA graph has fixed shapes."""
+    fixed = {
+        **dict(branch.fixed),
+        **{item.path: _GRAPHS[item.path] for item in branch.parameters if item.path in _GRAPHS},
+    }
+    return replace(
+        branch,
+        fixed=tuple(sorted(fixed.items())),
+        parameters=tuple(item for item in branch.parameters if item.path not in _GRAPHS),
+        expert=tuple(item for item in branch.expert if item[0] not in _GRAPHS),
+    )
 
 
 def _of_files(space: str, branches: dict[str, Branch], given: Collection[str]) -> dict[str, Branch]:

@@ -68,6 +68,7 @@ _DEFAULTS = (
 """Capabilities of session options that no target's code changes from ONNX Runtime's defaults."""
 _FUNASRS_ONNX = (
     _FUNASRS_GRAPH,
+    Capability("format", ("onnx-fp32", "onnx-int8"), "FunASR's own export writes fp32 and int8"),
     Capability("weights", ("u8",), "FunASR's own export writes u8"),
     *_options("session", graph_optimization_level="all", execution_mode="sequential", cpu_mem_arena=False),
     *_DEFAULTS,
@@ -143,6 +144,8 @@ _FUNASR_ONNX = TargetEngine(
         *_FUNASRS_ONNX,
         *_options("provider", cudnn_conv_algo_search="EXHAUSTIVE", arena_extend_strategy="kNextPowerOfTwo"),
         *_options("provider", do_copy_in_default_stream="1", cudnn_conv_use_max_workspace="1", use_tf32="1"),
+        *_options("provider", prefer_nhwc="0", cudnn_conv1d_pad_to_nc1d="0", tunable_op_enable="0"),
+        *_options("provider", tunable_op_tuning_enable="0", enable_cuda_graph="0", io_binding="0"),
         Capability("chunking.overlap_s", (0.0,), "it doesn't join texts of windows that overlap"),
     ),
     # Whoever calls it forms the batches, and cuts.
@@ -153,6 +156,7 @@ _PYTHON_SERVER = TargetEngine(
     (
         Capability("engine", ("pytorch",), "AutoModel runs PyTorch alone"),
         Capability("session_options.precision", ("fp32",), "AutoModel computes in fp32"),
+        *_options("session", compile="none", cuda_graphs=False),
         *_FUNASR,
         *_FSMN_VAD,
         *_prompts("woitn"),
@@ -191,6 +195,8 @@ _TRITON = TargetEngine(
             moot=lambda values: values["batch.max_size"] == 1,
         ),
         Capability("chunking.method", ("none",), "it runs each request as it comes"),
+        Capability("provider_options.enable_cuda_graph", ("0",), "it pads batches to no fixed shapes"),
+        Capability("provider_options.io_binding", ("0",), "it places inputs and outputs itself"),
     ),
     free=(
         *(*_FREE, "weights", "fp32_share", "inter_op_num_threads", "batch.max_size", "batch.max_wait_s"),

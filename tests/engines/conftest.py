@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ARTIFACT_FORMATS, ArtifactSpec, Batch, Chunking, Deployment, FormatName
+from autotune.deployment import ARTIFACT_FORMATS, HALF_PRECISION, ArtifactSpec, Batch, Chunking, Deployment, FormatName
 from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
@@ -25,6 +25,7 @@ MODELS = {
 }
 FORMATS: dict[str, FormatName] = {
     "onnxruntime": "onnx-fp32",
+    "tensorrt": "onnx-fp32",
     "openvino": "onnx-fp32",
     "torchscript": "torchscript-fp32",
     "pytorch": "pytorch-fp32",
@@ -66,12 +67,24 @@ class Workshop:
         if spec.calibrated:
             self._quantize(architecture, spec, path)
             return path
+        if spec.format in HALF_PRECISION:
+            self._halve(architecture, spec, path)
+            return path
         module = wrap(build_network(model), model, spec.graph)
+        if spec.format == "torchscript-fp16":
+            module = module.in_half("fp16")
         if spec.format == "onnx-fp32":
             write_onnx(module, path)
         else:
             write_torchscript(module, path, "cpu")
         return path
+
+    def _halve(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:
+        from autotune.models.half_precision import convert_to_half
+
+        original = self.artifact(architecture, ArtifactSpec("onnx-fp32", None, spec.graph))
+        assert original is not None
+        convert_to_half(original, path, bfloat16=spec.format == "onnx-bf16", keep=[], overflowing=[])
 
     def _quantize(self, architecture: str, spec: ArtifactSpec, path: Path) -> None:
         from autotune.engines.tensors import INPUT_NAMES, model_inputs
@@ -105,7 +118,7 @@ class Workshop:
         options = {key: values[0] for key, values in engine_class(engine).SESSION_OPTIONS.items()}
         if engine == "openvino":
             options = {"inference_precision": "f32", "hyper_threading": True, "model_cache": False}
-        if engine == "onnxruntime":
+        if engine in ("onnxruntime", "tensorrt"):
             options = {"graph_optimization_level": "all", "execution_mode": "sequential", "allow_spinning": True}
             options |= engine_class(engine).NEUTRAL_OPTIONS
         fields: dict[str, Any] = {

@@ -23,11 +23,14 @@ CASES = [
         "onnxruntime:lean",
         "onnxruntime:fused",
         "onnxruntime:unmasked",
+        "onnxruntime:lean:onnx-fp16",
+        "onnxruntime:fused:onnx-fp16",
         "openvino",
         "openvino:lean",
         "openvino:lean:openvino-int8",
         "torchscript",
         "torchscript:lean",
+        "torchscript:lean:torchscript-fp16",
         "pytorch",
         "fake",
     )
@@ -155,6 +158,8 @@ def test_a_twin_gives_the_same_and_outlives_its_origin(workshop: Any, engine: st
         "onnxruntime:lean",
         "onnxruntime:fused",
         "onnxruntime:unmasked",
+        "onnxruntime:lean:onnx-fp16",
+        "onnxruntime:fused:onnx-fp16",
         "openvino:lean",
         "torchscript:lean",
     ],
@@ -334,5 +339,6 @@ def test_a_missing_runtime_names_what_to_install(
 
 
 def test_every_engine_is_in_the_suite() -> None:
-    assert {str(case.values[0]).partition(":")[0] for case in CASES} | {"funasr"} == set(ENGINES)
+    # TensorRT runs on GPUs alone: tests/engines/test_engine_cuda.py
+    assert {str(case.values[0]).partition(":")[0] for case in CASES} | {"funasr", "tensorrt"} == set(ENGINES)
     assert set(ARTIFACT_FORMATS) >= {"onnx-fp32", "torchscript-fp32"}

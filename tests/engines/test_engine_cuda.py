@@ -11,6 +11,7 @@ import pytest
 from autotune.deployment import Deployment
 from autotune.engines import EngineOutput, EngineRequest, load_engine
 from autotune.engines.network import build_network, wrap
+from autotune.errors import EngineUnavailableError
 from autotune.hardware import probe_hardware
 from autotune.models.graph_files import write_torchscript
 
@@ -27,6 +28,7 @@ ENGINES = [
     ("pytorch", {"precision": "fp32"}),
     ("pytorch", {"precision": "bf16-autocast"}),
     ("pytorch", {"precision": "bf16"}),
+    ("pytorch", {"precision": "fp16"}),
 ]
 CASES = [
     pytest.param(engine, options, architecture, id="-".join((engine, *options.values(), architecture)))
@@ -76,6 +78,49 @@ def test_ids_are_the_cpus(
     else:
         assert got.lengths is not None
         assert np.allclose(got.lengths, expected.lengths, atol=1)
+
+
+QUICK = {"use_tf32": "0", "io_binding": "1"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "options"),
+    [
+        ("onnxruntime:fused", QUICK),
+        ("onnxruntime:lean", {**QUICK, "cudnn_conv1d_pad_to_nc1d": "1", "prefer_nhwc": "1"}),
+        ("onnxruntime:fused", {"use_tf32": "0", "enable_cuda_graph": "1"}),
+        ("onnxruntime:fused:onnx-fp16", QUICK),
+        ("onnxruntime:lean:onnx-bf16", QUICK),
+        ("tensorrt:lean", {}),
+        ("tensorrt:lean", {"trt_fp16_enable": "1"}),
+    ],
+    ids=str,
+)
+def test_sensevoice_by_every_way_to_run_a_graph(workshop: Any, engine: str, options: dict[str, str]) -> None:
+    """Twice: CUDA graphs are recorded in the first run and replayed in the second."""
+    try:
+        loaded = load_engine(workshop.request(engine, "SenseVoiceSmall", device=DEVICE, provider_options=options))
+    except EngineUnavailableError as error:
+        pytest.skip(str(error))
+    batches = [workshop.batch(LENGTHS, seed=seed) for seed in (0, 0, 1)]
+    exact = "16" not in f"{engine}{options}"
+    for batch in batches:
+        got, expected = loaded.run(batch), workshop.engine("pytorch", "SenseVoiceSmall").run(batch)
+        rows = [(valid(got, row), valid(expected, row)) for row in range(len(LENGTHS))]
+        same = [one == other for ids, others in rows for one, other in zip(ids, others, strict=True)]
+        assert all(same) if exact else sum(same) > 0.9 * len(same)
+    loaded.close()
+
+
+@pytest.mark.parametrize("options", [{"compile": "reduce-overhead"}, {"cuda_graphs": True}], ids=str)
+def test_pytorch_with_cuda_graphs(workshop: Any, options: dict[str, Any]) -> None:
+    chosen = {"precision": "fp32", "compile": "none", "cuda_graphs": False, **options}
+    loaded = load_engine(workshop.request("pytorch", "SenseVoiceSmall", device=DEVICE, session_options=chosen))
+    for seed in (0, 1, 0):
+        batch = workshop.batch(LENGTHS, seed=seed)
+        got, expected = loaded.run(batch), workshop.engine("pytorch", "SenseVoiceSmall").run(batch)
+        assert [valid(got, row) for row in range(4)] == [valid(expected, row) for row in range(4)]
+    loaded.close()
 
 
 @pytest.mark.parametrize("graph", ["funasr", "lean", "fused", "unmasked"])

@@ -96,9 +96,9 @@ def quantised(path: str) -> int:
 
 def answers(path: str, batch: parity.ParityBatch) -> Float32:
     """Probabilities of every valid frame."""
-    from autotune.models.export import _onnx_forward
+    from autotune.models.forwards import onnx_forward
 
-    scores, lengths = _onnx_forward(Path(path))(batch)
+    scores, lengths = onnx_forward(Path(path))(batch)
     rows = np.concatenate([row[:length] for row, length in zip(scores, lengths, strict=True)])
     powers = np.exp(rows - rows.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
