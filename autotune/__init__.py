@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from autotune.version import __version__
 
 if TYPE_CHECKING:
-    from autotune.api import Study, load, plan, tune
+    from autotune.api import Study, plan, tune
+    from autotune.jobs.load_model import load
 
 __all__ = ["Study", "__version__", "load", "plan", "tune"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -27,7 +27,7 @@ from autotune.report.figures import COLUMNS, headline, rows_of
 from autotune.report.html import paragraph, table
 from autotune.reporting import Reporter, Silent
 
-__all__ = ["Study", "load", "plan", "tune"]
+__all__ = ["Study", "options_of", "plan", "tune"]
 
 Options = TypeVar("Options", TuneOptions, PlanOptions)
 
@@ -160,7 +160,7 @@ def options_of(kind: type[Options], given: dict[str, Any]) -> Options:
         if name not in known:
             raise DocumentError(f"There is no option {name!r}. {suggest(name, sorted(known))}")
         field_name, option = known[name]
-        read = _as_given
+        read: Callable[[Any, str], Any] = _as_given
         if isinstance(value, str) and option is not None and option.read is not None:
             read = option.read
         elif isinstance(value, str) and Path in _kinds(hints[field_name]):

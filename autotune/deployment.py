@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -383,12 +382,6 @@ class Deployment(Document):
     def key(self) -> str:
         """Canonical identity: 16 hex digits of the SHA-256 of the sorted JSON."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:16]
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's; the copy has a key of its own, where pydantic would copy this one's."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("key", None)
-        return copied
 
     def canonical(self) -> str:
         """Sorted, compact JSON of every field; one that came later only where it isn't as it was before."""

@@ -4,11 +4,11 @@
 
 For each pair of machines on record (``benchmarks/machines/``), each engine configuration and each way to cut and batch,
 RTFx is predicted from the one machine's parts and measured whole, and compared with the other's measured whole: by the
-spec sheet's kind of facts alone, by a probe, and by a probe with one reference trial of the same engine configuration
-(which is left out of the comparison). Beside them two rules of thumb: a core's products alone (roofline), and cores ×
-clock. A machine's score is its worst error; variants of one CPU model count as one machine. FunASR's published
-tables of two Xeons are predicted from each other, from no fit. Writes ``docs/benchmarks/other_hardware.json``,
-``autotune/hardware_library/errors.yaml`` and the table of ``docs/capacity.md``. It reads records, so it runs anywhere.
+spec sheet's kind of facts alone, by a probe, and by a probe with reference trials (the other ways of the same engine
+configuration). Wholes during which a CPU was away are left out. Beside them two rules of thumb: matrix products alone
+(roofline), and cores × clock. Variants of one CPU model count as one machine. Writes
+``docs/benchmarks/other_hardware.json``, ``autotune/hardware_library/errors.yaml`` and the table of
+``docs/capacity.md``. It reads records, so it runs anywhere.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ MACHINES = ROOT / "benchmarks" / "machines"
 OUT = ROOT / "docs" / "benchmarks" / "other_hardware.json"
 PAGE = ROOT / "docs" / "capacity.md"
 BEGIN, END = "<!-- elsewhere: begin -->", "<!-- elsewhere: end -->"
-REFERENCE = "5 s, batch 1"
-"""The way whose whole is the reference trial of its engine configuration."""
+AWAY = 0.05
+"""Share of the time without a CPU from which a whole is left out: what was measured is another machine's speed."""
 CLOCKS = {"25/1": 2.45e9, "25/17": 3.75e9, "26/2": 4.1e9}
 """CPU family and model → clock with all cores busy, of the maker's spec sheet of such a model (hardware_library)."""
 WIDTHS = {"25/1": {"fp32": 32, "int8": 64}, "25/17": {"fp32": 32, "int8": 128}, "26/2": {"fp32": 64, "int8": 256}}
 """The same → operations of a core in a cycle."""
-LIMIT = 0.10
+TIERS = ("spec sheet", "probe", "probe and trials")
 
 
 @dataclass(frozen=True)
@@ -116,47 +116,43 @@ def sheet_of(machine: Machine) -> HardwareFile:
     )
 
 
-def with_references(machine: Machine, probe: HardwareFile) -> HardwareFile:
-    references = [
-        Reference(
-            engine=one["deployment"]["engine"],
-            format=one["deployment"]["format"],
-            instances=one["deployment"]["instances"],
-            threads=one["deployment"]["intra_op_num_threads"],
-            rtfx=next(whole["rtfx"] for whole in one["wholes"] if whole["way"] == REFERENCE),
-        )
-        for one in machine.configurations
-    ]
-    return probe.model_copy(update={"references": tuple(references)})
+def undisturbed(configuration: dict[str, Any]) -> dict[str, float]:
+    """Way → RTFx of the wholes during which, as the canary saw it, no CPU was away."""
+    wholes = configuration["wholes"]
+    return {whole["way"]: whole["rtfx"] for whole in wholes if whole["core_away_share"] <= AWAY}
 
 
-def only_own(probe: HardwareFile, deployment: Deployment) -> HardwareFile:
-    """The reference of the very engine configuration, where a machine has several of an engine and format."""
-    own = [
-        one
-        for one in probe.references
-        if (one.engine, one.format, one.instances) == (deployment.engine, deployment.format, deployment.instances)
-    ]
-    return probe.model_copy(update={"references": tuple(own)})
+def with_reference(probe: HardwareFile, deployment: Deployment, rtfx: float | None) -> HardwareFile:
+    if rtfx is None:
+        return probe
+    reference = Reference(
+        engine=deployment.engine,
+        format=deployment.format,
+        instances=deployment.instances,
+        threads=deployment.intra_op_num_threads,
+        rtfx=rtfx,
+    )
+    return probe.model_copy(update={"references": (reference,)})
 
 
 def cases(here: Machine, there: Machine, cuts: Cuts) -> Iterator[dict[str, Any]]:
     for one, other in zip(here.configurations, there.configurations, strict=True):
         deployment = parse_document(one["deployment"], Deployment, where="deployment")
         times = parse_document(one["service_times"], ServiceTimes, where="service_times")
-        measured_here = {whole["way"]: whole["rtfx"] for whole in one["wholes"]}
-        measured_there = {whole["way"]: whole["rtfx"] for whole in other["wholes"]}
-        tiers = {
-            "spec sheet": (sheet_of(here), sheet_of(there)),
-            "probe": (here.probe, there.probe),
-            "probe and trials": tuple(
-                only_own(with_references(machine, machine.probe), deployment) for machine in (here, there)
-            ),
-        }
-        for tier, (own, others) in tiers.items():
-            for way, (chunking, batch) in WAYS.items():
-                if tier == "probe and trials" and way == REFERENCE:
+        measured_here, measured_there = undisturbed(one), undisturbed(other)
+        ways = [way for way in WAYS if way in measured_here and way in measured_there]
+        sheets, probes = (sheet_of(here), sheet_of(there)), (here.probe, there.probe)
+        for tier in TIERS:
+            for way in ways:
+                chunking, batch = WAYS[way]
+                ratios = [measured_there[other] / measured_here[other] for other in ways if other != way]
+                if tier == "probe and trials" and not ratios:
                     continue
+                own, others = sheets if tier == "spec sheet" else probes
+                if tier == "probe and trials":
+                    # What the trials of the other ways say together.
+                    own = with_reference(own, deployment, 1.0)
+                    others = with_reference(others, deployment, statistics.median(ratios))
                 whole = deployment.model_copy(update={"chunking": chunking, "batch": batch})
                 told = {
                     "here": here.name,
@@ -177,7 +173,7 @@ def cases(here: Machine, there: Machine, cuts: Cuts) -> Iterator[dict[str, Any]]
                     "measured": measured_there[way],
                     "error": predicted / measured_there[way] - 1,
                 }
-        for way in WAYS:
+        for way in ways:
             roofline, clock = rules_of_thumb(deployment, here, there)
             for tier, faster in (("products alone", roofline), ("cores × clock", clock)):
                 predicted = measured_here[way] * faster
@@ -277,8 +273,7 @@ def main() -> None:
         for row in cases(here, there, cuts)
     ]
     models = {machine.name: machine.model for machine in known}
-    tiers = ("spec sheet", "probe", "probe and trials", "products alone", "cores × clock")
-    summaries = [summary(rows, models, tier) for tier in tiers]
+    summaries = [summary(rows, models, tier) for tier in (*TIERS, "products alone", "cores × clock")]
     told = {"machines": [machine.name for machine in known], "tiers": summaries, "rows": rows}
     OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     errors = {

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,6 @@ def test_a_study_from_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     html = study._repr_html_()
     assert "<table" in html
     assert study.best.describe() in html
-    assert str(study) in html
+    assert escape(str(study)) in html
     with study.load() as recognizer:
         assert recognizer.transcribe([clips[0]])[0].text

@@ -1,11 +1,12 @@
 """Reading YAML that is wrong, or written to do harm: an error in words, at once."""
 
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from autotune.deploy_yaml import read_deployment_file
-from autotune.documents import read_yaml
+from autotune.documents import Document, read_yaml
 from autotune.errors import DocumentError
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
@@ -47,3 +48,17 @@ def test_a_file_that_is_no_document_by_its_size_is_not_parsed(tmp_path: Path) ->
     (tmp_path / "x.yaml").write_bytes(b"a" * (9 << 20))
     with pytest.raises(DocumentError, match="at most"):
         read_yaml(tmp_path / "x.yaml")
+
+
+def test_what_a_document_has_computed_of_itself_is_not_its_copys() -> None:
+    class Square(Document):
+        side: float
+
+        @cached_property
+        def area(self) -> float:
+            return self.side**2
+
+    small = Square(side=2.0)
+    assert small.area == 4.0
+    large = small.model_copy(update={"side": 3.0})
+    assert (small.area, large.area) == (4.0, 9.0)

@@ -11,6 +11,7 @@ from autotune.cli.options import JsonOption, with_options
 from autotune.jobs.options import ExplainOptions
 
 if TYPE_CHECKING:
+    from autotune.engines.operators import OperatorTime
     from autotune.explain.explaining import Explained, Finding
 
 __all__ = ["explain", "sentence"]
@@ -70,7 +71,8 @@ def _text(explained: Explained) -> str:
         for step in explained.steps:
             stages = ", ".join(f"{name} {-value:+.3g}" for name, value in step.stages[:_STAGES] if abs(value) >= 0.01)
             told = f"  (core-seconds: {stages})" if stages else ""
-            lines.append(f"  {step.saved_s:+9.3g} s  {step.name}: RTFx {step.ran.rtfx:.5g}{told}")
+            why = f", as {step.why}" if step.why and step.saved_s > 0.02 * saved_s else ""
+            lines.append(f"  {step.saved_s:+9.3g} s  {step.name}{why}: RTFx {step.ran.rtfx:.5g}{told}")
         lines += [f"             not run: {reason}" for reason in explained.left_out]
     lines += ["", "What costs it time, tried by taking it away:"]
     lines += [f"  {sentence(finding)}" for finding in explained.findings] or ["  nothing was found to try"]
@@ -79,12 +81,18 @@ def _text(explained: Explained) -> str:
         rows, seconds = explained.profiled
         total = sum(one.seconds for one in explained.operators)
         listed = [
-            f"{one.operator} {one.seconds / total:.0%}"
-            + (f" ({one.flops / one.seconds / 1e9:.0f} GFLOP/s)" if one.flops else "")
+            f"{one.operator} {one.seconds / total:.0%}" + _rate(one, explained.multiplied)
             for one in explained.operators[:_LISTED]
         ]
         lines += ["", f"In a batch of {rows} × {seconds:g} s ({1000 * total:.3g} ms): {', '.join(listed)}."]
     return "\n".join(lines)
+
+
+def _rate(one: OperatorTime, multiplied: float | None) -> str:
+    if not one.flops:
+        return ""
+    share = "" if multiplied is None else f", {one.flops / one.seconds / multiplied:.0%} of what was probed"
+    return f" ({one.flops / one.seconds / 1e9:.0f} GFLOP/s{share})"
 
 
 def sentence(finding: Finding) -> str:
@@ -119,7 +127,8 @@ def _json(explained: Explained) -> dict[str, Any]:
             "rtfx": against.rtfx,
         },
         "steps": [
-            {"name": step.name, "rtfx": step.ran.rtfx, "saved_s_per_hour": step.saved_s, "stages": dict(step.stages),
+            {"name": step.name,
+                "why": step.why, "rtfx": step.ran.rtfx, "saved_s_per_hour": step.saved_s, "stages": dict(step.stages),
              "deployment": step.ran.deployment.model_dump(mode="json")}
             for step in explained.steps
         ],

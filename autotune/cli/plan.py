@@ -124,7 +124,8 @@ def _lines(answer: Plan, cpu: str) -> list[str]:
         lines.append(f"  with:            {answer.file} (the cheapest)")
     if simulation is None:
         lines += [
-            f"  one replica:     RTFx {answer.rtfx_used:.1f} (lower end of the 95 % interval, measured), {cpu}",
+            f"  one replica:     RTFx {answer.rtfx_used:.1f} (lower end of the 95 % interval, "
+            f"{answer.provenance.get('rtfx_used', 'measured')}), {cpu}",
             f"  each {answer.utilisation:.0%} busy (limit {answer.utilisation_limit:.0%}), room for "
             f"{answer.spare_audio_s_per_s:.1f} more audio seconds a second",
         ]

@@ -271,7 +271,7 @@ class PredictedRecord(Document):
     spec_sheet: str | None
     """Where its figures are published, if nobody probed it."""
     machines: int = Field(ge=0)
-    """Physical CPU models that predictions of this tier were checked on; with fewer than four no interval is promised."""
+    """Physical CPU models that these were checked on; with fewer than four no interval is promised."""
     error_low: float | None
     """Predicted over measured RTFx less 1, the least and the largest that were seen; null: none were checked."""
     error_high: float | None

@@ -23,8 +23,11 @@ _PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger", "DynamicQuantizeM
 """ONNX Runtime's operators whose operations are counted from their shapes."""
 
 
-_OTHER_PRODUCTS = ("fullyconnected", "matmul", "mm", "bmm", "addmm", "baddbmm", "mkldnn_linear", "mkl_linear", "linear")
-"""How OpenVINO's and torch's names of products begin, in lower case."""
+_OTHER_PRODUCTS = (
+    *("fullyconnected", "matmul", "mm", "bmm", "addmm", "baddbmm", "mkldnn_linear", "mkl_linear", "linear"),
+    *("multiheadattention", "scaleddotproduct", "_scaled_dot_product"),
+)
+"""How other names of products begin, in lower case: OpenVINO's, torch's, and attention, which is mostly products."""
 
 
 class OperatorTime(Document):

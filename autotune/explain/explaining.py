@@ -20,6 +20,7 @@ from autotune.jobs.load_model import measured_model
 from autotune.jobs.measure import FileRunner, MeasuredFile, artifacts_of, recorded_profile, recorded_workload
 from autotune.jobs.options import ExplainOptions
 from autotune.jobs.trial_runner import TrialSubject
+from autotune.planning.elsewhere import rated_engine, rated_precision
 from autotune.reporting import Reporter
 
 __all__ = ["Explained", "Finding", "TakenStep", "explain_file", "explain_record", "findings_of"]
@@ -55,6 +56,7 @@ class TakenStep:
     """A step on the way from the deployment that is compared with, and what it brought."""
 
     name: str
+    why: str
     ran: Ran
     saved_s: float
     """Seconds less for an hour of audio than before it; below 0: more."""
@@ -77,6 +79,9 @@ class Explained:
     operators: tuple[OperatorTime, ...] = ()
     profiled: tuple[int, float] | None = None
     """Rows and seconds of each of the batch whose operators these are."""
+    multiplied: float | None = None
+    """Operations a second that one engine's threads do in large products of its precision, by the file's probe; None
+    without one."""
     title: str = ""
     not_here: tuple[str, ...] = ()
     """Causes that this machine can't have."""
@@ -125,16 +130,16 @@ def explain_file(path: Path, options: ExplainOptions, reporter: Reporter) -> Exp
     subject = runner(file.document.deployment)
     taken, left_out = _walk(other, subject, hardware, runner)
     findings = findings_of(subject, hardware, runner)
-    crowded = findings_of(runner(other), hardware, runner) if other.engine == "funasr" else ()
     shape = subject.usual or (1, 10.0)
     return Explained(
         subject,
-        (*findings, *(one for one in crowded if one.verdict == "costs")),
+        findings,
         against=runner(other),
         steps=taken,
         left_out=left_out,
         operators=tuple(runner.operators(subject.deployment, *shape)),
         profiled=shape,
+        multiplied=_multiplied(file.document),
         not_here=_not_here(hardware),
     )
 
@@ -219,7 +224,7 @@ def _walk(
         except AutotuneError as error:
             left_out.append(f"{step.name}: {f'{error}'.partition(chr(10))[0]:.200}")
             continue
-        taken.append(_taken(Step(", ".join(names), step.deployment), before, now))
+        taken.append(_taken(Step(", ".join(names), step.deployment, step.why), before, now))
         before, names = now, []
     return tuple(sorted(taken, key=lambda one: -one.saved_s)), tuple(left_out)
 
@@ -228,7 +233,7 @@ def _taken(step: Step, before: Ran, now: Ran) -> TakenStep:
     stages = {**before.core_s, **now.core_s}
     saved = {name: 3600 * (before.core_s.get(name, 0.0) - now.core_s.get(name, 0.0)) for name in stages}
     most = sorted(saved.items(), key=lambda one: -abs(one[1]))
-    return TakenStep(step.name, now, before.hour_s - now.hour_s, tuple(most))
+    return TakenStep(step.name, step.why, now, before.hour_s - now.hour_s, tuple(most))
 
 
 def findings_of(ran: Ran, hardware: HardwareProfile, run: Run) -> tuple[Finding, ...]:
@@ -248,6 +253,13 @@ def _tried(ran: Ran, hypothesis: Hypothesis, run: Run) -> Finding:
     ratio = without.rtfx / ran.rtfx
     verdict: Verdict = "costs" if ratio >= REAL else "helps" if ratio <= 1 / REAL else "nothing"
     return Finding(hypothesis, verdict, ran.hour_s - without.hour_s, ratio)
+
+
+def _multiplied(document: DeploymentFile) -> float | None:
+    deployment, probe = document.deployment, document.probe
+    if probe is None or deployment.device != "cpu":
+        return None
+    return probe.rate(rated_engine(deployment), rated_precision(deployment), deployment.intra_op_num_threads)
 
 
 def _not_here(hardware: HardwareProfile) -> tuple[str, ...]:

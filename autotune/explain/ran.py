@@ -94,7 +94,9 @@ def read_record(path: Path) -> list[Record]:
         DocumentError: the file is none, or damaged.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries: list[Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError("it holds no list")
         return [_record(entry) for entry in entries]
     except OSError as error:
         raise DocumentError(f"{path} must be readable, but: {error.strerror}.") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autotune.deployment import GRAPHS_OF_FORMAT, SILERO, Deployment, FormatName
+from autotune.deployment import GRAPHS_OF_FORMAT, SILERO, Chunking, Deployment, FormatName
 from autotune.engines import engine_class
 
 __all__ = ["Step", "steps_between"]
@@ -22,6 +22,7 @@ _PLAIN: dict[FormatName, FormatName] = {
     "torchscript-fp16": "torchscript-fp32",
 }
 """Format of lower precision → the one that it is made from."""
+_NUMBERS = ("format", "weights", "graph", "fp32_share")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Step:
 
     name: str
     deployment: Deployment
+    why: str
+    """What it does to the seconds, where it does anything; empty for what has no reason of its own."""
 
 
 def steps_between(start: Deployment, end: Deployment, cores: int) -> list[Step]:
@@ -45,63 +48,76 @@ def steps_between(start: Deployment, end: Deployment, cores: int) -> list[Step]:
     found: list[Step] = []
     names: list[str] = []
     now = start.model_dump(mode="json")
-    for name, changes in _changes(start, end, cores):
+    for name, why, changes in _changes(start, end, cores):
         changed = {**now, **changes}
         if changed == now:
             continue
         now = changed
         names.append(name)
         try:
-            found.append(Step(", ".join(names), Deployment.model_validate(now)))
+            found.append(Step(", ".join(names), Deployment.model_validate(now), why))
         except ValidationError:
             continue
         names = []
     return found
 
 
-def _changes(start: Deployment, end: Deployment, cores: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """(What it is called, the fields that it sets) of each step; those that change nothing included."""
+_Change = tuple[str, str, Mapping[str, Any]]
+"""What a step is called, why it matters, and the fields that it sets."""
+
+
+def _changes(start: Deployment, end: Deployment, cores: int) -> list[_Change]:
+    """Every step, those that change nothing included."""
     last = end.model_dump(mode="json")
-    steps: list[tuple[str, Mapping[str, Any]]] = []
+    steps: list[_Change] = []
+
+    def add(name: str, why: str, **changes: Any) -> None:
+        steps.append((name, why, changes))
+
+    def ends(*names: str) -> dict[str, Any]:
+        return {name: last[name] for name in names}
+
     if start.engine == "funasr" and end.engine != "funasr":
-        steps += [("no more threads than cores", {"intra_op_num_threads": min(cores, start.intra_op_num_threads)})]
-        steps += [("autotune's recognizer in place of AutoModel, PyTorch as before", _recognizer(end))]
+        fewer = min(cores, start.intra_op_num_threads)
+        add(
+            "no more threads than cores",
+            "an operator's threads wait for each other, and one without a CPU keeps all of them waiting",
+            intra_op_num_threads=fewer,
+        )
+        add(
+            "autotune's recognizer in place of AutoModel, PyTorch as before",
+            "it reads, finds speech and computes features beside the engine, with less code around the network",
+            **_recognizer(end),
+        )
     if start.engine != end.engine:
-        steps += [(f"the engine {end.engine}", _plain(end))]
-    steps += [
-        (f"the graph {end.graph}", {"graph": _plain_graph(end)}),
-        (_precision(end), {name: last[name] for name in ("format", "weights", "graph", "fp32_share")}),
-        ("the engine's options", {name: last[name] for name in ("session_options", "provider_options", "device")}),
-    ]
-    threads = ("instances", "intra_op_num_threads", "inter_op_num_threads", "pinning")
-    steps += [
-        (f"{end.instances} × {end.intra_op_num_threads} threads", {name: last[name] for name in threads}),
-        (f"readers: {end.readers}", {"readers": end.readers}),
-        (f"cut by {end.chunking.describe()}", {"chunking": last["chunking"]}),
-        (f"batches of up to {end.batch.max_size}", {"batch": last["batch"]}),
-        ("the rest", last),
-    ]
+        add(f"the engine {end.engine}", "its kernels and what it does between them", **_plain(end))
+    add(f"the graph {end.graph}", "one mask instead of many, and no scores to copy out", graph=_plain_graph(end))
+    add(_precision(end), "smaller numbers: fewer bytes, and units made for them", **ends(*_NUMBERS))
+    add("the engine's options", "", **ends("session_options", "provider_options", "device"))
+    add(
+        f"{end.instances} × {end.intra_op_num_threads} threads",
+        "engines side by side never wait for each other, threads of one operator do",
+        **ends("instances", "intra_op_num_threads", "inter_op_num_threads", "pinning"),
+    )
+    add(f"readers: {end.readers}", "engines don't wait for what isn't read yet", readers=end.readers)
+    add(f"cut by {end.chunking.describe()}", "shorter rows, and no silence in them", chunking=last["chunking"])
+    add(f"batches of up to {end.batch.max_size}", "rows share what a call costs", batch=last["batch"])
+    steps.append(("the rest", "", last))
     return steps
 
 
 def _recognizer(end: Deployment) -> Mapping[str, Any]:
     """FunASR's network in PyTorch, fed by autotune's recognizer."""
-    cut = {
-        "method": "vad",
-        "vad_model": SILERO,
-        "max_segment_s": 30.0,
-        "merge_s": 0.0,
-        "min_silence_s": 0.2,
-        "pad_s": 0.1,
-    }
-    own = end.punctuation is not None
-    return {
+    vad = Chunking(method="vad", vad_model=SILERO, max_segment_s=30, merge_s=0, min_silence_s=0.2, pad_s=0.1)
+    changes = {
         "engine": "pytorch",
         "session_options": {"precision": "fp32"},
-        "chunking": end.chunking.model_dump(mode="json") if end.chunking.method == "vad" else cut,
-        "batch": {"max_size": 1, "max_audio_s": 300.0, "max_wait_s": 0.0, "pad_to_s": 0.0},
-        **({"punctuation": end.punctuation.model_dump(mode="json")} if own and end.punctuation else {}),
+        "chunking": (end.chunking if end.chunking.method == "vad" else vad).model_dump(mode="json"),
+        "batch": end.batch.model_copy(update={"max_size": 1, "pad_to_s": 0.0}).model_dump(mode="json"),
     }
+    if end.punctuation is not None:
+        changes["punctuation"] = end.punctuation.model_dump(mode="json")
+    return changes
 
 
 def _plain(end: Deployment) -> Mapping[str, Any]:

@@ -20,7 +20,15 @@ from autotune.probe.document import HardwareFile, Precision
 from autotune.simulation.service_times import ServicePoint, ServiceTimes
 from autotune.simulation.whole import whole_rtfx
 
-__all__ = ["Tier", "elsewhere", "scaled_deployment", "scaled_times", "tier_of"]
+__all__ = [
+    "Tier",
+    "elsewhere",
+    "rated_engine",
+    "rated_precision",
+    "scaled_deployment",
+    "scaled_times",
+    "tier_of",
+]
 
 Tier = Literal["spec sheet", "probe", "probe and trials"]
 
@@ -134,9 +142,9 @@ def scaled_times(times: ServiceTimes, deployment: Deployment, here: HardwareFile
         CantPredictError: see ``elsewhere``.
     """
     moved = scaled_deployment(deployment, here.hardware.usable_cores, there.hardware.usable_cores)
-    precision = _precision(deployment)
+    precision = rated_precision(deployment)
     _check(deployment, precision, here, there)
-    sides = [_Side(one, _engine(deployment), precision) for one in (here, there)]
+    sides = [_Side(one, rated_engine(deployment), precision) for one in (here, there)]
     products = USUAL_PRODUCTS if times.products is None else times.products
     trials = _trials(deployment, here, there)
     threads = (deployment.intra_op_num_threads, moved.intra_op_num_threads)
@@ -200,11 +208,13 @@ class _Side:
         return threads * each * min(1.0, cores / (threads * engines))
 
 
-def _engine(deployment: Deployment) -> str:
+def rated_engine(deployment: Deployment) -> str:
+    """The engine whose rates in a hardware file are a deployment's."""
     return "pytorch" if deployment.engine in ("torchscript", "funasr") else deployment.engine
 
 
-def _precision(deployment: Deployment) -> Precision:
+def rated_precision(deployment: Deployment) -> Precision:
+    """What its matrix products are computed in."""
     if deployment.format in ("onnx-int8", "openvino-int8"):
         return "int8"
     options = deployment.session_options
@@ -244,12 +254,12 @@ def _check(deployment: Deployment, precision: Precision, here: HardwareFile, the
     for name, one in (("here", here), ("there", there)):
         if one.loop_s is None:
             raise CantPredictError(f"The probe of the machine {name} is from before. Probe it again: autotune probe.")
-        if one.rate(_engine(deployment), precision, 1) is None:
-            skipped = one.skipped.get(_engine(deployment), "no such rate is in its file")
+        if one.rate(rated_engine(deployment), precision, 1) is None:
+            skipped = one.skipped.get(rated_engine(deployment), "no such rate is in its file")
             raise CantPredictError(
-                f"How fast {_engine(deployment)} multiplies in {precision} {name} isn't known: {skipped}."
+                f"How fast {rated_engine(deployment)} multiplies in {precision} {name} isn't known: {skipped}."
             )
-    rates = [one.rate(_engine(deployment), precision, 1) or 1.0 for one in (here, there)]
+    rates = [one.rate(rated_engine(deployment), precision, 1) or 1.0 for one in (here, there)]
     if octaves(rates[1], rates[0]) > FARTHEST:
         raise CantPredictError(
             f"A core multiplies {rates[1] / rates[0]:.2g} times as fast there in {precision}: no two machines that "
@@ -269,7 +279,7 @@ def _trials(deployment: Deployment, here: HardwareFile, there: HardwareFile) -> 
         if not same:
             return None
         found.append(same[0])
-    precision, engine = _precision(deployment), _engine(deployment)
+    precision, engine = rated_precision(deployment), rated_engine(deployment)
     sides = [_Side(one, engine, precision) for one in (here, there)]
     times = [
         USUAL_PRODUCTS / side.speed("products", reference.threads, reference.instances) / reference.instances

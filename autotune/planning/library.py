@@ -13,7 +13,7 @@ from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from autotune.probe.document import ANY, Bandwidth, HardwareFile, Precision, Rate, read_hardware_file
 
-__all__ = ["ErrorRange", "error_range", "hardware_of", "names"]
+__all__ = ["FOLDER", "ErrorRange", "error_range", "hardware_of", "names", "octaves"]
 
 FOLDER = Path(__file__).parent.parent / "hardware_library"
 ACHIEVED = 0.93

@@ -36,6 +36,8 @@ from autotune.space.resolving import resolve
 from benchmarks.conditions import machine_conditions
 from benchmarks.parts import LARGEST, VAD, WAYS
 
+__all__ = ["RECORDINGS"]
+
 FOLDER = Path(__file__).parent
 MODEL = "random:sensevoice-small"
 BUDGET_S = 25.0

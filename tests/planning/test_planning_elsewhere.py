@@ -73,9 +73,9 @@ def test_products_go_by_their_rate_and_the_rest_by_the_loop() -> None:
     """Three quarters of the seconds halve, the last quarter takes two thirds."""
     there = machine(flops=800e9, loop_s=0.002)
     moved = scaled_times(file().service_times, file().deployment, HERE, there)  # type: ignore[arg-type]
-    was = {(point.size, point.padded_s, point.busy): point.seconds for point in file().service_times.points}  # type: ignore[union-attr]
+    was = {(point.size, point.padded_s): point.seconds for point in file().service_times.points}  # type: ignore[union-attr]
     for point in moved.points:
-        expected = was[point.size, point.padded_s, point.busy] * (0.75 / 2 + 0.25 * 2 / 3)
+        expected = was[point.size, point.padded_s] * (0.75 / 2 + 0.25 * 2 / 3)
         assert point.seconds == pytest.approx(expected)
     assert moved.reading.features == pytest.approx(file().service_times.reading.features * 2 / 3)  # type: ignore[union-attr]
 
@@ -108,7 +108,7 @@ def test_cores_that_slow_each_other_down_are_counted_so() -> None:
         (machine(isa=("avx2",)), file(), "kernels for 8 bits are others there"),
         (machine(isa=("amx_int8", *VNNI)), file(), "kernels for 8 bits are others there"),
         (machine(loop_s=0.003).model_copy(update={"loop_s": None}), file(), "Probe it again"),
-        (machine(flops=8000e9), file(), "so far apart"),
+        (machine(flops=40e9), file(), "so far apart"),
         (
             machine().model_copy(update={"rates": (), "skipped": {"onnxruntime": "not installed"}}),
             file(),
