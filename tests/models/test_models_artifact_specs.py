@@ -30,7 +30,10 @@ def test_names_are_expanded_and_checked() -> None:
     [
         (("onnx-int8", None), "weights must be u8, s8, s7 for onnx-int8"),
         (("onnx-fp32", "s8"), "null otherwise, but got 's8'"),
-        (("pytorch-fp32", None), "format must be one of onnx-fp32, onnx-int8, openvino-int8, torchscript-fp32"),
+        (
+            ("pytorch-fp32", None),
+            "format must be one of onnx-fp32, onnx-int8, onnx-fp16, onnx-bf16, openvino-int8, torchscript-fp32",
+        ),
         (("torchscript-fp32", None, "fused"), "graph must be one of funasr, lean for torchscript-fp32"),
     ],
 )
@@ -46,5 +49,7 @@ def test_a_share_in_fp32_is_part_of_the_name() -> None:
     for wrong in ("onnx-int8:s8:fp32=1", "onnx-int8:s8:fp32=much", "onnx-fp32:fp32=0.5"):
         with pytest.raises(DocumentError, match=r"fp32= must be a number in 0\.\.1 and belong to onnx-int8"):
             artifact_specs([wrong])
-    with pytest.raises(ValueError, match=r"fp32_share must be 0 unless format is onnx-int8, but got 0\.5"):
+    with pytest.raises(
+        ValueError, match=r"fp32_share must be 0 unless format is one of onnx-int8, onnx-fp16, onnx-bf16, but got 0\.5"
+    ):
         ArtifactSpec("onnx-fp32", fp32_share=0.5)
