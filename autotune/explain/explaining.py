@@ -159,6 +159,11 @@ def _other(document: DeploymentFile, against: str) -> Deployment:
         if document.baseline.other is not None:
             baselines.append(document.baseline.other.deployment)
         deployment = max(baselines, key=lambda one: one.threads)
+    if deployment == document.deployment and against == "baseline":
+        raise DocumentError(
+            f"A file must hold another deployment than FunASR's default to be explained beside it, but this one recommends "
+            f"{deployment.describe()}: nothing was proven to be faster. Name another deploy.yaml with --against."
+        )
     if deployment == document.deployment:
         raise DocumentError(
             f"--against must be another deployment than the file's, but both are {deployment.describe()}. "

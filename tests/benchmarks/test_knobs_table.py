@@ -62,7 +62,7 @@ def test_the_experts_value_is_known() -> None:
     assert shown["all on `cpu`", "batch.max_wait_s"] == ((0.0, 0.02, 0.05, 0.1, 0.2, 0.5), 0.0)
     assert shown["`onnxruntime-cpu`", "weights"] == (("u8", "s8", "s7"), "s8")
     assert shown["`pytorch-cpu`", "session_options.precision"] == (("fp32", "bf16-autocast", "bf16"), "fp32")
-    assert shown["`pytorch-cuda`", "session_options.precision"] == (("fp32", "bf16-autocast", "bf16"), "bf16")
+    assert shown["`pytorch-cuda`", "session_options.precision"] == (("fp32", "bf16-autocast", "bf16", "fp16"), "bf16")
 
 
 def test_the_experts_value_is_bold() -> None:

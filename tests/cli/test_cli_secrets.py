@@ -41,6 +41,7 @@ CALLS = {
     "render compose": "render deploy.yaml --target compose --set image=x --out rendered",
     "export": "export --model {gone} --formats onnx-fp32",
     "measure": "measure deploy.yaml",
+    "explain": "explain deploy.yaml --out why.txt",
     "serve": "serve deploy.yaml --api-key-file key",
     "serve with a key as an option": f"serve deploy.yaml --api-key={CANARY}",
     "load with a password": LOAD.format(f"http://tuner:{CANARY}@127.0.0.1:1/") + " --api-key-file key",
