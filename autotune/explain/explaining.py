@@ -161,7 +161,7 @@ def _other(document: DeploymentFile, against: str) -> Deployment:
         deployment = max(baselines, key=lambda one: one.threads)
     if deployment == document.deployment and against == "baseline":
         raise DocumentError(
-            f"A file must hold another deployment than FunASR's default to be explained beside it, but this one recommends "
+            f"A file must hold another deployment than FunASR's default to be explained beside it, but this one holds "
             f"{deployment.describe()}: nothing was proven to be faster. Name another deploy.yaml with --against."
         )
     if deployment == document.deployment:
