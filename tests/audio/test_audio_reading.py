@@ -121,12 +121,12 @@ def bad_files(folder: Path) -> dict[str, str]:
     os.truncate(folder / "cut.flac", 4_000)
     return {
         "empty.wav": "0 bytes",
-        "text.wav": "libsndfile",
+        "text.wav": "in a format that is read",
         "none.wav": "at least one sample",
         "nan.wav": "NaN",
         "folder.wav": "directory",
         "missing.wav": "not there",
-        "cut.flac": "libsndfile",
+        "cut.flac": "in a format that is read",
     }
 
 
