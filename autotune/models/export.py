@@ -54,6 +54,9 @@ __all__ = [
     "quantize_onnx",
 ]
 
+_NAMES = {"pytorch": "the PyTorch model"}
+"""Reference of a parity check → what people call it."""
+
 FILE_NAMES = {
     "onnx-fp32": "model.onnx",
     "onnx-int8": "model.onnx",
@@ -133,8 +136,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
     if measured.gated and not measured.passed:
         limits = parity.HALF.get(spec.format, parity.EXACT)
         raise ArtifactError(
-            f"{label} must agree with {measured.reference} within {limits.relative_error:g} and on "
-            f"{limits.argmax_agreement:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
+            f"{label} must agree with {_NAMES.get(measured.reference, measured.reference)} within "
+            f"{limits.relative_error:g} and on {limits.argmax_agreement:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
             "use another format."
         )
     return {"parity": measured.model_dump(mode="json"), "export_s": result[1]}

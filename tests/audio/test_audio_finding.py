@@ -61,7 +61,15 @@ def test_paths_count_from_the_manifest_and_bad_ones_are_skipped_with_their_reaso
     for reason, line, word in zip(
         reasons,
         (3, 4, 5, 6, 7, 8, 9),
-        ("not there", "Download it", "in line 1 already", "at least 0.1 s", "in a format that is read", "directory", "not there"),
+        (
+            "not there",
+            "Download it",
+            "in line 1 already",
+            "at least 0.1 s",
+            "in a format that is read",
+            "directory",
+            "not there",
+        ),
         strict=True,
     ):
         assert reason.startswith(f"all.jsonl, line {line}: ")

@@ -18,6 +18,7 @@ from autotune.jobs.preparing import draw_workload
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.jobs.tune_record import TuneRecord, deployment_file
 from autotune.models import resolve_model
+from autotune.probe.probing import facts_of
 from autotune.proof.blocks import Blocks, compare
 from autotune.reporting import Silent
 from autotune.serve.limits import limits_of
@@ -240,6 +241,7 @@ def test_service_times_are_kept_in_the_file(
     for name, value in {"ASKING_S": 2.0, "CROWD_S": 0.3, "STREAMED_S": 2.0}.items():
         monkeypatch.setattr(f"autotune.loadgen.server_times.{name}", value)
     monkeypatch.setattr("autotune.planning.sizing.SEGMENTS", 500)
+    monkeypatch.setattr("autotune.loadgen.service_times.probe_machine", lambda hardware, _: facts_of(hardware))
     path = written(recorded, "a.yaml", deployment__session_options__speed="1000x")
     before = read_deployment_file(path)
     assert run(path, "--service-times") == 0
@@ -257,7 +259,10 @@ def test_service_times_are_kept_in_the_file(
     assert times.server.stream_cores > 0
     assert times.carried is not None
     assert limits_of(ServeOptions(), timed).streams == max(1, times.carried.streams), "what plans go by"
-    assert timed.model_copy(update={"service_times": None}) == before, "nothing else has changed"
+    assert timed.probe is not None
+    assert timed.probe.fingerprint == timed.hardware.fingerprint
+    unchanged = timed.model_copy(update={"service_times": None, "probe": None})
+    assert unchanged == before, "nothing else has changed"
 
 
 @pytest.mark.parametrize(

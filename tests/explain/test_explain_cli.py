@@ -41,7 +41,7 @@ FAST, SLOW = (
     fake_deployment(
         session_options={"speed": speed, "fault": "none"}, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
     )
-    for speed in ("100x", "10x")
+    for speed in ("1000x", "100x")
 )
 
 
@@ -85,8 +85,8 @@ def test_the_step_that_made_it_fast_comes_first_and_what_is_not_it_is_said(
     (explained,) = json.loads(capsys.readouterr().out)
     (step,) = explained["steps"]
     assert step["name"] == "the engine's options"
-    assert step["saved_s_per_hour"] > 100, "an hour took 360 s with the slow one, 36 with the fast one"
-    assert explained["against"]["rtfx"] == pytest.approx(10, rel=0.3)
+    assert step["saved_s_per_hour"] > 5, "an hour took 36 s with the slow one, a few with the fast one"
+    assert explained["against"]["rtfx"] == pytest.approx(100, rel=0.5)
     (finding,) = (one for one in explained["findings"] if one["name"] == "having no batches")
     assert (finding["sure"], finding["remedy"]) == ("measured", "batch.max_size 8")
     text = out.read_text(encoding="utf-8")
