@@ -137,8 +137,8 @@ def export_task(payload: dict[str, Any], emit: Emit) -> dict[str, Any]:
         limits = parity.HALF.get(spec.format, parity.EXACT)
         raise ArtifactError(
             f"{label} must agree with {_NAMES.get(measured.reference, measured.reference)} within "
-            f"{limits.relative_error:g} and on {limits.argmax_agreement:.1%} of frames, but got {measured.describe()}. The artifact was not kept; "
-            "use another format."
+            f"{limits.relative_error:g} and on {limits.argmax_agreement:.1%} of frames, but got {measured.describe()}. "
+            "The artifact was not kept; use another format."
         )
     return {"parity": measured.model_dump(mode="json"), "export_s": result[1]}
 
