@@ -35,7 +35,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import soundfile
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 import autotune
 from autotune.deploy_yaml import read_deployment_file
@@ -139,7 +139,7 @@ class Soak:
             path, started = generator.choice(self.files), time.perf_counter()
             try:
                 text, ended = await self.speak(path), True
-            except (ConnectionClosed, OSError) as error:
+            except (WebSocketException, OSError) as error:
                 text, ended = f"{type(error).__name__}: {error}", False
             hit = any(started < killed for killed in self.killed)
             self.streams.append(Spoken(path, text, ended, hit))
@@ -211,6 +211,8 @@ class Soak:
                 await asyncio.sleep(random.random())
         except ConnectionClosed as closed:
             return f"closed {closed.rcvd.code if closed.rcvd else 'without a reason'}"
+        except WebSocketException as refused:
+            return f"refused: {type(refused).__name__}"
         return "closed by the client"
 
     async def repeated(

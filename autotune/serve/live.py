@@ -13,10 +13,13 @@ from autotune.recognizer.decoding import join_texts
 from autotune.recognizer.streaming import Interims
 from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
 
-__all__ = ["AHEAD_S", "LiveStream", "StreamEvents"]
+__all__ = ["AHEAD_S", "LEAST_S", "LiveStream", "StreamEvents"]
 
 AHEAD_S = 10.0
 """Seconds of audio that may be on their way to the worker; a client that sends faster has to wait."""
+LEAST_S = 0.02
+"""Seconds of audio that are sent to the worker at once, the end aside: a message takes memory beside its samples, and a
+client may send every sample by itself."""
 _SAMPLE_BYTES = 2
 
 
@@ -54,6 +57,8 @@ class LiveStream:
         self._room.set()
         self._kept = bytearray()
         """PCM of the audio that isn't settled: what a replacing worker would need."""
+        self._unsent = bytearray()
+        """The end of ``_kept`` that is too short to be sent yet."""
         self._kept_from = 0
         """Where in the recording ``_kept`` begins, in samples of the client's rate."""
         self._offset_s = 0.0
@@ -92,7 +97,8 @@ class LiveStream:
         self._sent = self._taken = 0
         self._interims.answered()
         self._order({"op": "open", "id": self.number, "rate_hz": self._rate_hz, "asked": asdict(self._asked_for)})
-        self._send_audio(bytes(self._kept))
+        self._unsent[:] = self._kept
+        self._send_audio()
         if self._ended:
             self._order({"op": "end", "id": self.number})
 
@@ -101,12 +107,15 @@ class LiveStream:
         if self._future.done():
             self._future.result()
         self._kept += pcm
-        self._send_audio(pcm)
+        self._unsent += pcm
+        if len(self._unsent) >= LEAST_S * self._rate_hz * _SAMPLE_BYTES:
+            self._send_audio()
         await self._room.wait()
 
     def ask_interim(self) -> None:
         """Have ``on_interim`` called soon, if it is time for another interim text."""
         if self.begun and self._interims.due(self.received_s):
+            self._send_audio()
             self._order({"op": "interim", "id": self.number})
 
     async def finish(self) -> Transcript:
@@ -117,6 +126,7 @@ class LiveStream:
         """
         if not self._ended:
             self._ended = True
+            self._send_audio()
             self._order({"op": "end", "id": self.number})
         # Shielded: whoever stops waiting must not cancel a future that ``close`` and ``fail`` still settle.
         return await asyncio.shield(self._future)
@@ -126,6 +136,7 @@ class LiveStream:
         self._forget()
         # At once: whoever still refers to the stream must not hold its audio.
         self._kept.clear()
+        self._unsent.clear()
         if not self._future.done():
             self._order({"op": "drop", "id": self.number})
             self._future.cancel()
@@ -204,8 +215,11 @@ class LiveStream:
         if self.begun:
             self._send(message, content)
 
-    def _send_audio(self, pcm: bytes) -> None:
-        if pcm:
+    def _send_audio(self) -> None:
+        """Send what isn't sent yet."""
+        if self._unsent:
+            pcm = bytes(self._unsent)
+            self._unsent.clear()
             self._sent += len(pcm)
             self._order({"op": "audio", "id": self.number}, pcm)
             self._make_room()

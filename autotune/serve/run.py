@@ -67,7 +67,7 @@ def run_server(
     """
     _log_by(on_event)
     # Here as well as in the worker: what a backlog of uploads took stays with this process otherwise.
-    with memory_given_back():
+    with memory_given_back(large_at_once=True):
         asyncio.run(_serve(document, options, files, on_ready, on_event))
 
 
