@@ -193,9 +193,11 @@ class HttpConnection(H11Protocol):
         self._connections.enter(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give its place back."""
+        """Give its place back, and the head of its last request: see ``WebSocketConnection``."""
         self._connections.leave(self.transport)
         super().connection_lost(exc)
+        if self.cycle is None or self.cycle.response_complete:
+            self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and note whether a request's head has begun or is whole."""
@@ -249,10 +251,12 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         """What has come in and was not looked at yet."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give its place back."""
+        """Give its place back, and what it holds: it refers to itself, so Python would free it only some time later."""
         self._waiting.clear()
         self._connections.leave(self.transport)
         super().connection_lost(exc)
+        self.conn.reader.buffer.clear()
+        self.frames = []
 
     def eof_received(self) -> None:
         """Look at all that came before the end."""
