@@ -248,14 +248,14 @@ def test_a_suspected_stream_is_cleared_once_all_of_it_was_heard(tmp_path: Path) 
     async def test(backend: Backend, _: list[str]) -> None:
         stream = backend.open(16000, StreamEvents(lambda _: None, lambda _: None))
         asked = asyncio.create_task(backend.transcribe(files(tmp_path, 1)[0]))
-        await stream.feed(bytes(320))
+        await stream.feed(bytes(640))
         first = Worker.made[0]
         await soon(lambda: first.given() == [1, 2])
         first.say(id=2, read=True)
         first.death.set_result("dead, with audio of the stream on its way")
         second = await replaced(1)
         assert second.given() == [1]
-        second.say(id=1, taken=320, settled_s=0.0)
+        second.say(id=1, taken=640, settled_s=0.0)
         second.status = WorkerStatus({"segments": 0, "running": []})
         second.say(status={"batches": []})
         assert second.given() == [1, 2]
