@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -96,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     if arguments and arguments[0].startswith("-") and arguments[0] not in ("--help", "--version"):
         arguments.insert(0, "tune")
     try:
-        app(arguments, prog_name="autotune")
+        _run(arguments)
     except DocumentError as error:
         _fail(error, EXIT_USAGE)
     except (InfeasibleSloError, SlowerThanRecordedError) as error:
@@ -106,6 +108,33 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("autotune: stopped. Nothing measured is lost: run the same command to go on.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> None:
+    """Run the command, and end with an error where what it says can't be printed."""
+    try:
+        try:
+            app(arguments, prog_name="autotune")
+        finally:
+            # Here, not while Python ends: it would only mutter.
+            sys.stdout.flush()
+    except OSError as error:
+        if not _stdout_is_broken():
+            raise
+        if error.errno != errno.EPIPE:
+            told = "Files are written as they were announced."
+            print(f"autotune: stdout must take what is printed, but: {error.strerror}. {told}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+
+
+def _stdout_is_broken() -> bool:
+    """Whether stdout takes no line; from then on everything that is printed goes nowhere, since it would fail again."""
+    try:
+        print(flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _fail(error: Exception, code: int) -> None:

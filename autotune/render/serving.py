@@ -122,7 +122,9 @@ def _exported(document: DeploymentFile) -> str:
 def check_image(image: str) -> None:
     """Raise DocumentError unless a text can be the reference of a container image."""
     if not image or any(character.isspace() for character in image):
-        raise DocumentError(f'image must be an image reference such as "registry/name:tag", but got {image!r}.')
+        raise DocumentError(
+            f'image must be an image reference such as "registry/name:tag", without spaces, but got {image!r}.'
+        )
 
 
 def key_note(where: str) -> str:

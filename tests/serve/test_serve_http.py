@@ -184,7 +184,8 @@ def test_the_page_health_and_interface_are_there(served: Served) -> None:
     ready = httpx.get(f"{served.url}/readyz").json()
     assert ready["ready"] is True
     assert ready["deployment"] == served.deployment.key
-    assert PATH in httpx.get(f"{served.url}/openapi.json").json()["paths"]
+    answers = httpx.get(f"{served.url}/openapi.json").json()["paths"][PATH]["post"]["responses"]
+    assert "application/json" in answers["200"]["content"], "a generated client knows what it gets"
 
 
 def test_a_full_server_says_so_and_what_it_accepted_is_right(tmp_path: Path) -> None:
