@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from html import escape
 from pathlib import Path
@@ -41,7 +42,7 @@ class Study:
 
     @property
     def document(self) -> DeploymentFile:
-        """What ``deploy.yaml`` holds."""
+        """The recommendation, its measurement and the baseline's, as ``deploy.yaml`` has them."""
         return self.result.document
 
     @property
@@ -113,7 +114,6 @@ def tune(*, progress: bool = True, **options: Any) -> Study:
 def plan(
     deployments: str | Path | Sequence[str | Path],
     *,
-    hardware: str | Sequence[str] = (),
     progress: bool = True,
     **options: Any,
 ) -> Plan:
@@ -125,10 +125,9 @@ def plan(
 
     Args:
         deployments: a deploy.yaml, or several, of which the cheapest is taken.
-        hardware: other machines to plan for: files of ``autotune probe --out``, or names of the library.
         progress: whether stderr says what is being done.
         options: those of the command, as values or as texts: ``demand``, ``slo="p95_latency_s=1"``, ``price``,
-            ``availability="n+1"``, …
+            ``availability="n+1"``, ``hardware=["epyc-9554:16"]``, …
 
     Raises:
         DocumentError: an option or a file is wrong.
@@ -137,8 +136,8 @@ def plan(
     """
     paths = [deployments] if isinstance(deployments, str | Path) else deployments
     files = [(str(path), read_deployment_file(Path(path))) for path in paths]
-    files, _ = on_hardware(files, [hardware] if isinstance(hardware, str) else hardware)
     given = options_of(PlanOptions, options)
+    files, _ = on_hardware(files, given)
     with _reporter(progress=progress) as reporter:
         return plan_fleets(files, given, reporter)
 
@@ -183,15 +182,5 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
     return get_args(kind) or (kind,)
 
 
-def _reporter(*, progress: bool) -> Any:
-    return TerminalReporter() if progress else _Quiet()
-
-
-class _Quiet(Silent):
-    """Says nothing."""
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(self, *ended: object) -> None:
-        """Nothing to end."""
+def _reporter(*, progress: bool) -> AbstractContextManager[Reporter]:
+    return TerminalReporter() if progress else nullcontext(Silent())

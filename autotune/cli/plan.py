@@ -31,17 +31,6 @@ def plan(
         list[Path] | None,
         typer.Option(help="A report of autotune load --out on one machine: its runs are drawn too. May be repeated."),
     ] = None,
-    hardware: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Plan for another machine: a file of autotune probe --out, or a name of the library such as "
-            "epyc-9554:16 (16 of its cores). May be repeated."
-        ),
-    ] = None,
-    measured_on: Annotated[
-        Path | None,
-        typer.Option(help="A probe of the machine that the files were recorded on, for files without one."),
-    ] = None,
     write_deploy: Annotated[
         Path | None,
         typer.Option(help="Write the predicted deployment of the cheapest --hardware, for autotune measure there."),
@@ -64,7 +53,6 @@ def plan(
     from autotune.planning.alternatives import on_hardware
     from autotune.planning.fleets import plan_fleets
     from autotune.planning.picture import draw_plan
-    from autotune.probe.document import read_hardware_file
 
     for path in (out, plot, write_deploy):
         if path is not None:
@@ -74,10 +62,9 @@ def plan(
     elif measured:
         raise DocumentError("--measured adds runs to the picture of --plot FILE, but no --plot was given.")
     files = [(str(path), read_deployment_file(path)) for path in deployments]
-    if write_deploy is not None and not hardware:
+    if write_deploy is not None and not options.hardware:
         raise DocumentError("--write-deploy writes what is predicted for a --hardware, but none was given.")
-    here = read_hardware_file(measured_on) if measured_on is not None else None
-    files, refused = on_hardware(files, hardware or [], here)
+    files, refused = on_hardware(files, options)
     with TerminalReporter() as reporter:
         answer = plan_fleets(files, options, reporter, curve=plot is not None)
     if plot is not None:

@@ -9,7 +9,8 @@ from autotune.errors import AutotuneError, CantPredictError
 from autotune.files import state_dir
 from autotune.planning.elsewhere import elsewhere
 from autotune.planning.library import hardware_of
-from autotune.probe.document import HardwareFile
+from autotune.planning.options import PlanOptions
+from autotune.probe.document import HardwareFile, read_hardware_file
 from autotune.simulation.service_times import ReadingTimes, ServiceTimes
 from autotune.study.candidates import Candidate, StudyResult
 from autotune.study.parts import with_way
@@ -21,25 +22,24 @@ File = tuple[str, DeploymentFile]
 """A file's name and content."""
 
 
-def on_hardware(
-    files: Sequence[File], machines: Sequence[str], here: HardwareFile | None = None
-) -> tuple[list[File], list[str]]:
+def on_hardware(files: Sequence[File], options: PlanOptions) -> tuple[list[File], list[str]]:
     """Each file's best deployment for each machine, as predicted files, and why there is none for the others.
 
     Args:
         files: at least one.
-        machines: hardware files, or names of the library, see ``hardware_of``; none: the files stay as they are.
-        here: a probe of the machine that the files were recorded on, for files that hold none.
+        options: whose ``hardware`` are files or names of the library, see ``hardware_of``; none: the files stay as they
+            are. ``measured_on`` is a probe for files that hold none.
 
     Raises:
         DocumentError: a machine is neither.
         CantPredictError: nothing can be predicted for any of them.
     """
-    if not machines:
+    if not options.hardware:
         return list(files), []
+    here = None if options.measured_on is None else read_hardware_file(options.measured_on)
     found: list[File] = []
     refused: list[str] = []
-    for text in machines:
+    for text in options.hardware:
         there = hardware_of(text)
         for name, document in files:
             try:

@@ -15,7 +15,7 @@ from typing import Literal
 from autotune.deploy_yaml import DeploymentFile, HardwareRecord, IntervalRecord, LatencyRecord, PredictedRecord
 from autotune.deployment import Deployment
 from autotune.errors import CantPredictError
-from autotune.planning.library import error_range, octaves
+from autotune.planning.library import error_range
 from autotune.probe.document import HardwareFile, Precision
 from autotune.simulation.service_times import ServicePoint, ServiceTimes
 from autotune.simulation.whole import whole_rtfx
@@ -260,7 +260,7 @@ def _check(deployment: Deployment, precision: Precision, here: HardwareFile, the
                 f"How fast {rated_engine(deployment)} multiplies in {precision} {name} isn't known: {skipped}."
             )
     rates = [one.rate(rated_engine(deployment), precision, 1) or 1.0 for one in (here, there)]
-    if octaves(rates[1], rates[0]) > FARTHEST:
+    if abs(math.log2(rates[1] / rates[0])) > FARTHEST:
         raise CantPredictError(
             f"A core multiplies {rates[1] / rates[0]:.2g} times as fast there in {precision}: no two machines that "
             "were compared lie so far apart. Measure there."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from autotune.probe.document import ANY, Bandwidth, HardwareFile, Precision, Rate, read_hardware_file
 
-__all__ = ["FOLDER", "ErrorRange", "error_range", "hardware_of", "names", "octaves"]
+__all__ = ["FOLDER", "ErrorRange", "error_range", "hardware_of", "names"]
 
 FOLDER = Path(__file__).parent.parent / "hardware_library"
 ACHIEVED = 0.93
@@ -136,8 +135,3 @@ def _file_of(cpu: _Cpu, cores: int) -> HardwareFile:
         spec_sheet=cpu.source,
         month=f"{datetime.now(UTC):%Y-%m}",
     )
-
-
-def octaves(there: float, here: float) -> float:
-    """How far two rates lie apart, in doublings."""
-    return abs(math.log2(there / here))

@@ -21,6 +21,7 @@ __all__ = [
     "parse_prices",
     "parse_promises",
     "read_curve",
+    "read_machines",
 ]
 
 REPORTED_S = 60.0
@@ -165,6 +166,15 @@ def read_curve(path: Path | None, option: str) -> tuple[float, ...] | None:
     return tuple(value / mean for value in values)
 
 
+def read_machines(names: list[str] | None, option: str) -> tuple[str, ...] | None:
+    """Machines as they were named, in this order; none stays None. Raises DocumentError for an empty name."""
+    if not names:
+        return None
+    if not all(name.strip() for name in names):
+        raise DocumentError(f"{option} must be a file or a machine's name, but got an empty one.")
+    return tuple(names)
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """A demand and what is asked of the fleet that carries it, in the order of ``--help``."""
@@ -215,5 +225,16 @@ class PlanOptions:
     memory_bytes: Annotated[
         int | None,
         Option("What a replica may take, such as 4GiB. Default: the measured machine's.", "--memory", parse_size),
+    ] = None
+    hardware: Annotated[
+        tuple[str, ...],
+        Option(
+            "Plan for another machine: a file of autotune probe --out, or a name of the library such as epyc-9554:16 "
+            "(16 of its cores). May be repeated.",
+            read=read_machines,
+        ),
+    ] = ()
+    measured_on: Annotated[
+        Path | None, Option("A probe of the machine that the files were recorded on, for files without one.")
     ] = None
     seed: Annotated[int, Option("Seed of arrivals and order.", min=0)] = 0

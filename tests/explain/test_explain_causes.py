@@ -6,48 +6,17 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment import Deployment, baseline_deployment
+from autotune.deployment import Chunking, Deployment, baseline_deployment
 from autotune.explain.causes import changed, hypotheses
 from autotune.explain.explaining import explain_record, findings_of
 from autotune.explain.ran import Ran, read_record
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure.measurement import NewShapes
+from tests.deployment_example import example_deployment
 
 GPU_RECORD = Path(__file__).parents[2] / "docs" / "benchmarks" / "gpu.json"
-VAD = {
-    "method": "vad",
-    "vad_model": "silero",
-    "max_segment_s": 30.0,
-    "merge_s": 0.0,
-    "min_silence_s": 0.2,
-    "pad_s": 0.1,
-}
-ONNX = Deployment.model_validate(
-    {
-        "format": "onnx-int8",
-        "weights": "s8",
-        "graph": "fused",
-        "engine": "onnxruntime",
-        "device": "cpu",
-        "instances": 2,
-        "intra_op_num_threads": 1,
-        "inter_op_num_threads": 1,
-        "session_options": {
-            "graph_optimization_level": "all",
-            "execution_mode": "sequential",
-            "allow_spinning": True,
-            "dynamic_block_base": "0",
-            "denormal_as_zero": False,
-            "cpu_mem_arena": True,
-            "mapped_weights": False,
-        },
-        "provider_options": {},
-        "batch": {"max_size": 4, "max_audio_s": 120.0, "max_wait_s": 0.0},
-        "chunking": VAD,
-        "language": "auto",
-        "text_norm": "woitn",
-    }
-)
+VAD = Chunking(method="vad", vad_model="silero", max_segment_s=30, merge_s=0, min_silence_s=0.2, pad_s=0.1)
+ONNX: Deployment = changed(example_deployment(chunking=VAD), session_options__allow_spinning=True)  # type: ignore[assignment]
 """Nothing is wrong with it."""
 KNOWN = NewShapes(share=0.0, cost=None)
 

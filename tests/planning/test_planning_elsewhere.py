@@ -16,6 +16,7 @@ from autotune.hardware import HardwareProfile
 from autotune.planning.alternatives import on_hardware
 from autotune.planning.elsewhere import elsewhere, scaled_deployment, scaled_times, tier_of
 from autotune.planning.library import hardware_of, names
+from autotune.planning.options import PlanOptions
 from autotune.probe.document import HardwareFile, Rate, Reference, hardware_yaml
 from tests.deployment_example import example_deployment, example_file
 from tests.simulation.test_simulation_server import times
@@ -158,15 +159,18 @@ def test_the_library_names_its_machines_and_takes_some_of_their_cores() -> None:
 def test_several_machines_are_planned_and_those_that_cannot_be_are_named(tmp_path: Path) -> None:
     (tmp_path / "big.yaml").write_text(hardware_yaml(machine(16)), encoding="utf-8")
     (tmp_path / "old.yaml").write_text(hardware_yaml(machine(4, isa=("avx2",))), encoding="utf-8")
-    machines = [str(tmp_path / name) for name in ("big.yaml", "old.yaml")]
-    found, refused = on_hardware([("a.yaml", file())], machines)
+    (tmp_path / "here.yaml").write_text(hardware_yaml(HERE), encoding="utf-8")
+    machines = tuple(str(tmp_path / name) for name in ("big.yaml", "old.yaml"))
+    found, refused = on_hardware([("a.yaml", file())], PlanOptions(hardware=machines))
     assert [name for name, _ in found] == [f"a.yaml on {machines[0]}"]
     assert "old.yaml: int8 runs on avx512_vnni here" in refused[0]
     with pytest.raises(CantPredictError):
-        on_hardware([("a.yaml", file())], machines[1:])
+        on_hardware([("a.yaml", file())], PlanOptions(hardware=machines[1:]))
     with pytest.raises(CantPredictError, match="holds no probe"):
-        on_hardware([("a.yaml", file(probe=None))], machines)
-    with_given, _ = on_hardware([("a.yaml", file(probe=None))], machines, HERE)
+        on_hardware([("a.yaml", file(probe=None))], PlanOptions(hardware=machines))
+    with_given, _ = on_hardware(
+        [("a.yaml", file(probe=None))], PlanOptions(hardware=machines, measured_on=tmp_path / "here.yaml")
+    )
     assert with_given[0][1].measurement == found[0][1].measurement
 
 
