@@ -32,6 +32,7 @@ def test_options_are_the_commands_own_as_texts_or_as_values() -> None:
     plan = options_of(PlanOptions, {"demand": "2 streams", "price": "1.20/h", "availability": "n+1"})
     assert plan.prices == (Price(1.2, ""),)
     assert plan.spare == 1
+    assert options_of(PlanOptions, {"hardware": "epyc-9554:16"}).hardware == ("epyc-9554:16",)
 
 
 def test_an_unknown_option_is_an_error_with_a_suggestion() -> None:

@@ -167,12 +167,12 @@ def read_curve(path: Path | None, option: str) -> tuple[float, ...] | None:
 
 
 def read_machines(names: list[str] | None, option: str) -> tuple[str, ...] | None:
-    """Machines as they were named, in this order; none stays None. Raises DocumentError for an empty name."""
+    """Machines as they were named, in this order; a text alone is one. None stays None. Raises DocumentError for an empty name."""
     if not names:
         return None
-    if not all(name.strip() for name in names):
+    if not all(name.strip() for name in ([names] if isinstance(names, str) else names)):
         raise DocumentError(f"{option} must be a file or a machine's name, but got an empty one.")
-    return tuple(names)
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclass(frozen=True)
