@@ -167,7 +167,7 @@ def read_curve(path: Path | None, option: str) -> tuple[float, ...] | None:
 
 
 def read_machines(names: list[str] | None, option: str) -> tuple[str, ...] | None:
-    """Machines as they were named, in this order; a text alone is one. None stays None. Raises DocumentError for an empty name."""
+    """Machines as they were named, a text alone being one; none stays None. Raises DocumentError for an empty name."""
     if not names:
         return None
     if not all(name.strip() for name in ([names] if isinstance(names, str) else names)):
