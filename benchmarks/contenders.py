@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from autotune.deployment import ArtifactSpec, Deployment
+from autotune.deployment import Deployment
+from autotune.formats import ArtifactSpec
 from autotune.hardware import HardwareProfile
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact

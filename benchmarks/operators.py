@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
+import numpy as np
 
-from autotune.deployment import ArtifactSpec
+from autotune.engines import Engine, EngineInput, EngineRequest, load_engine
+from autotune.engines.operators import operator_times
+from autotune.formats import ArtifactSpec
 from autotune.hardware import DOT_PRODUCTS, probe_hardware
+from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
+from autotune.space.loading import load_space
+from autotune.space.resolving import resolve
 from benchmarks.conditions import machine_conditions
 from benchmarks.published import publish
-from benchmarks.tried import SHAPES, Feed, feeds
+from benchmarks.tried import SHAPES
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "benchmarks" / "operators.json"
@@ -63,31 +66,26 @@ def main() -> None:
 
 def measured(info: ModelInfo, spec: ArtifactSpec) -> dict[str, Any]:
     """What is kept of one model and artifact on this machine."""
-    shapes = {name: spent(info, spec, feed) for name, feed in feeds().items()}
+    experts = resolve(load_space("cpu"), probe_hardware(), devices=("cpu",), arrival="offline").experts()
+    expert = next(one for one in experts if (one.engine, one.format) == ("onnxruntime", spec.format))
+    deployment = expert.model_copy(
+        update={"weights": spec.weights, "graph": spec.graph, "instances": 1, "intra_op_num_threads": 1}
+    )
+    model = ModelDirectory.open(Path(info.path))
+    request = EngineRequest(deployment, model, Path(ensure_artifact(info, spec)[0].path))
+    engine = load_engine(request)
+    shapes = {name: spent(engine, request, rows, frames) for name, (rows, frames) in SHAPES.items()}
     return {"model": info.id, "artifact": spec.label, **machine_conditions(), "shapes": shapes}
 
 
-def spent(info: ModelInfo, spec: ArtifactSpec, feed: Feed) -> dict[str, float]:
+def spent(engine: Engine, request: EngineRequest, rows: int, frames: int) -> dict[str, float]:
     """Milliseconds of a run in each operator."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = 1
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            str(ensure_artifact(info, spec)[0].path), options, providers=["CPUExecutionProvider"]
-        )
-        inputs = {item.name for item in session.get_inputs()}
-        for _ in range(2 + RUNS):
-            session.run(["ids"], {name: value for name, value in feed.items() if name in inputs})
-        events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    runs = sorted(event["ts"] for event in events if event["name"] == "model_run")
-    taken: Counter[str] = Counter()
-    for event in events:
-        if event["name"].endswith("_kernel_time") and event["ts"] >= runs[2]:
-            taken[event["args"]["op_name"]] += event["dur"]
-    return {name: total / RUNS / 1000 for name, total in taken.most_common()}
+    features = np.random.default_rng(0).standard_normal((rows, frames, 560)).astype(np.float32)
+    batch = EngineInput(features, np.full(rows, frames, np.int32))
+    taken: dict[str, float] = {}
+    for one in operator_times(engine, request, batch, RUNS):
+        taken[one.operator] = taken.get(one.operator, 0.0) + 1000 * one.seconds
+    return dict(sorted(taken.items(), key=lambda item: -item[1]))
 
 
 def table_of(entry: dict[str, Any]) -> str:

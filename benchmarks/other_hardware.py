@@ -40,6 +40,8 @@ from benchmarks.machines.record import RECORDINGS
 from benchmarks.parts import WAYS
 from benchmarks.published import publish
 
+__all__ = ["MACHINES", "probe_of"]
+
 ROOT = Path(__file__).parents[1]
 MACHINES = ROOT / "benchmarks" / "machines"
 OUT = ROOT / "docs" / "benchmarks" / "other_hardware.json"

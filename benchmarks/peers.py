@@ -28,8 +28,9 @@ import numpy as np
 
 from autotune.audio import build_workload, load_profile, read_audio
 from autotune.baselines import given_deployment
-from autotune.deployment import ArtifactSpec, Chunking, Deployment
+from autotune.deployment import Chunking, Deployment
 from autotune.files import cache_dir
+from autotune.formats import ArtifactSpec
 from autotune.hardware import probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.models import ensure_artifact, resolve_model

@@ -26,8 +26,9 @@ import yaml
 from autotune.accuracy.text import normalise
 from autotune.audio.embedded import embedded_clips
 from autotune.baselines import given_deployment
-from autotune.deployment import ArtifactSpec, Chunking, PunctuationFormat
+from autotune.deployment import Chunking, PunctuationFormat
 from autotune.errors import AutotuneError
+from autotune.formats import ArtifactSpec
 from autotune.isolation import run_task
 from autotune.isolation.child import Emit
 from autotune.model_directory import ModelDirectory

@@ -31,7 +31,7 @@ from autotune.deployment import Deployment, baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
 from autotune.hardware import HardwareProfile, probe_hardware
-from autotune.jobs.parts import timed_shapes
+from autotune.jobs.study_parts import timed_shapes
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Pooled, ReferenceRequest, reference_texts
 from autotune.measure.tracks import Cuts

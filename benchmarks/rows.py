@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from autotune.deployment import FP32_SHARE, Chunking, Deployment
+from autotune.deployment import Chunking, Deployment
+from autotune.formats import FP32_SHARE
 from autotune.hardware import HardwareProfile
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedBranch

@@ -33,14 +33,14 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from autotune.deployment import ArtifactSpec, WeightType
+from autotune.formats import ArtifactSpec, WeightType
 from autotune.hardware import DOT_PRODUCTS, probe_hardware
 from autotune.intervals import geometric_interval
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.export import NOT_QUANTIZED
 from benchmarks.published import publish
 
-__all__ = ["SHAPES", "Feed", "feeds"]
+__all__ = ["SHAPES"]
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "frontier.md"

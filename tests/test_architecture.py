@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autotune"
 
 FLOORS = [
-    ["arrays", "digests", "early_stopping", "errors", "intervals", "redaction", "reporting", "version"],
+    ["arrays", "digests", "early_stopping", "errors", "formats", "intervals", "redaction", "reporting", "version"],
     ["documents", "files", "hot_words", "isolation", "options"],
     ["audio", "deployment", "hardware", "model_directory"],
     ["accuracy", "engines"],

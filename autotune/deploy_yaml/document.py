@@ -11,8 +11,9 @@ from autotune.accuracy import Guard, ReferenceName
 from autotune.accuracy.guard import VerdictName
 from autotune.accuracy.record import TokenName, UnitName
 from autotune.audio.profile import Arrival, HotWords, Objective
-from autotune.deployment import Deployment, FormatName
+from autotune.deployment import Deployment
 from autotune.documents import Document, RedactedCommand
+from autotune.formats import FormatName
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.intervals import Interval, RatioEstimate
 from autotune.measure import Pooled

@@ -20,9 +20,9 @@ from autotune.model_directory import ModelDirectory, read_tokens
 if TYPE_CHECKING:
     import torch
 
-    from autotune.deployment import GraphName
     from autotune.engines.hot_words_export import HotWordsExport
     from autotune.engines.network_export import ExportModule
+    from autotune.formats import GraphName
 
 __all__ = [
     "build_network",

@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autotune.deployment import GRAPHS_OF_FORMAT, SILERO, Deployment
+from autotune.deployment import SILERO, Deployment
 from autotune.explain.ran import Ran
+from autotune.formats import GRAPHS_OF_FORMAT
 from autotune.hardware import DOT_PRODUCTS, HardwareProfile
 from autotune.measure.interference import disturbances
 

@@ -17,8 +17,8 @@ from autotune.explain.ran import Ran, Record, ran_of
 from autotune.explain.steps import Step, steps_between
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.load_model import measured_model
-from autotune.jobs.measure import FileRunner, MeasuredFile, artifacts_of, recorded_profile, recorded_workload
 from autotune.jobs.options import ExplainOptions
+from autotune.jobs.recorded import FileRunner, MeasuredFile, artifacts_of, recorded_profile, recorded_workload
 from autotune.jobs.trial_runner import TrialSubject
 from autotune.planning.elsewhere import rated_engine, rated_precision
 from autotune.reporting import Reporter

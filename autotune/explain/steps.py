@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autotune.deployment import GRAPHS_OF_FORMAT, SILERO, Chunking, Deployment, FormatName
+from autotune.deployment import SILERO, Chunking, Deployment
 from autotune.engines import engine_class
+from autotune.formats import GRAPHS_OF_FORMAT, FormatName
 
 __all__ = ["Step", "steps_between"]
 

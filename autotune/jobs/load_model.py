@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.deploy_yaml import DeploymentFile, read_deployment_file
-from autotune.deployment import ARTIFACT_FORMATS, SILERO, ArtifactSpec, Deployment
+from autotune.deployment import SILERO, Deployment
 from autotune.engines import check_hot_words
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
+from autotune.formats import ARTIFACT_FORMATS, ArtifactSpec
 from autotune.isolation import OnEvent
 from autotune.model_directory import ModelDirectory, VadDirectory
 from autotune.models import (

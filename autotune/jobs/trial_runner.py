@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 from autotune.accuracy import Accuracy, Judge
 from autotune.audio import Recording, Shard, Workload
-from autotune.deployment import ArtifactSpec, Deployment
+from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
+from autotune.formats import ArtifactSpec
 from autotune.hardware import HardwareProfile
 from autotune.isolation import OnEvent
 from autotune.jobs.repeater import Repeater

@@ -12,7 +12,7 @@ from autotune.deploy_yaml import DeploymentFile, read_deployment_file, write_dep
 from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.parts import parts_of
+from autotune.jobs.study_parts import parts_of
 from autotune.jobs.study_progress import StudyProgress
 from autotune.jobs.trial_runner import TrialRunner
 from autotune.jobs.tune_job import Job, prepare

@@ -19,10 +19,10 @@ from autotune.errors import DocumentError, EngineUnavailableError
 from autotune.files import check_writable, private_directory, state_dir
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.options import TuneOptions
-from autotune.jobs.parts import timed_shapes
 from autotune.jobs.preparing import draw_hearing, draw_workload, hot_words_of, judge_of, reference_request
 from autotune.jobs.prompts import Prompts, asked_prompts, check_model_has, check_space_has
 from autotune.jobs.punctuation_choice import ChosenPunctuation, choose_punctuation
+from autotune.jobs.study_parts import timed_shapes
 from autotune.jobs.trial_runner import OFFLINE_SHARDS, TrialSubject
 from autotune.jobs.vad_beside import vad_beside
 from autotune.measure.punctuation import PunctuationTimes

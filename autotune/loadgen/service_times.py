@@ -16,9 +16,9 @@ from autotune.jobs.load_model import (
     measured_punctuation,
     require_measured_vad,
 )
-from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
 from autotune.jobs.preparing import hot_words_of
+from autotune.jobs.recorded import MeasuredFile, recorded_profile, recorded_workload
 from autotune.loadgen.server_times import measure_server
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.planning.sizing import carried_by

@@ -12,7 +12,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from autotune.deployment import (
+from autotune.digests import file_sha256, is_intact
+from autotune.documents import Document, suggest
+from autotune.errors import ArtifactError, DocumentError, TrialError
+from autotune.files import atomic_write, cache_dir, locked, no_space_left, publish, staging, sweep
+from autotune.formats import (
     ARTIFACT_FORMATS,
     FP32_SHARE,
     FP32_SHARED,
@@ -23,10 +27,6 @@ from autotune.deployment import (
     GraphName,
     WeightType,
 )
-from autotune.digests import file_sha256, is_intact
-from autotune.documents import Document, suggest
-from autotune.errors import ArtifactError, DocumentError, TrialError
-from autotune.files import atomic_write, cache_dir, locked, no_space_left, publish, staging, sweep
 from autotune.hardware import probe_hardware
 from autotune.isolation import OnEvent, run_task
 from autotune.model_directory import ModelDirectory

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autotune.arrays import Float32, Int32
-from autotune.deployment import HALF_PRECISION, ArtifactSpec, WeightType
 from autotune.engines.tensors import (
     INPUT_NAMES,
     WORD_ENCODER_FILE,
 )
 from autotune.errors import ArtifactError, AutotuneError
 from autotune.files import no_space_left
+from autotune.formats import HALF_PRECISION, ArtifactSpec, WeightType
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity

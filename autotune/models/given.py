@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from autotune.deployment import ArtifactSpec
 from autotune.engines.network import vocabulary_size
 from autotune.engines.tensors import INPUT_NAMES, OUTPUT_NAMES
 from autotune.errors import ArtifactError, ModelError
+from autotune.formats import ArtifactSpec
 from autotune.model_directory import ModelDirectory
 
 __all__ = ["can_be", "check_can_be", "external_data", "given_file", "inspect_given"]

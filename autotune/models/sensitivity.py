@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from autotune.arrays import Float32
-from autotune.deployment import WeightType
+from autotune.formats import WeightType
 from autotune.model_directory import ModelDirectory
 from autotune.models import parity
 from autotune.models.parity import ParityBatch

@@ -64,58 +64,54 @@ def elsewhere(document: DeploymentFile, here: HardwareFile, there: HardwareFile)
         )
     moved = scaled_deployment(deployment, here.hardware.usable_cores, there.hardware.usable_cores)
     faster = _times_as_fast(document, moved, here, there)
-    tier = tier_of(deployment, here, there)
-    errors = error_range(tier)
-    low, high = (0.0, 0.0) if errors is None else (errors.low, errors.high)
+    predicted = _predicted(tier_of(deployment, here, there), here, there)
     measured = document.measurement
-
-    def rtfx(was: IntervalRecord) -> IntervalRecord:
-        # A prediction that was 10 % too high elsewhere stands for a truth that is a tenth lower here.
-        low_end, high_end = was.low * faster / (1 + max(0.0, high)), was.high * faster / (1 + min(0.0, low))
-        return IntervalRecord(median=was.median * faster, low=low_end, high=high_end)
-
     latency = {name: value / faster for name, value in measured.latency_s.model_dump().items()}
-    baseline = _baseline_faster(document, here, there)
+    rtfx = _scaled(measured.rtfx, faster, predicted)
     base = document.baseline
-    predicted = rtfx(measured.rtfx)
+    base_rtfx = _scaled(base.rtfx, _baseline_faster(document, here, there))
+    speedup = IntervalRecord(
+        median=rtfx.median / base_rtfx.median, low=rtfx.low / base_rtfx.high, high=rtfx.high / base_rtfx.low
+    )
+    whole = {
+        "rtfx": rtfx,
+        "latency_s": LatencyRecord(**latency),
+        "peak_memory_bytes": _memory(document, moved),
+    }
     return document.model_copy(
         update={
             "hardware": HardwareRecord.of(there.hardware),
             "deployment": moved,
-            "measurement": measured.model_copy(
-                update={
-                    "rtfx": predicted,
-                    "latency_s": LatencyRecord(**latency),
-                    "peak_memory_bytes": _memory(document, moved),
-                }
-            ),
-            "baseline": base.model_copy(
-                update={
-                    "rtfx": IntervalRecord(
-                        median=base.rtfx.median * baseline,
-                        low=base.rtfx.low * baseline,
-                        high=base.rtfx.high * baseline,
-                    )
-                }
-            ),
-            "speedup": None
-            if document.speedup is None
-            else IntervalRecord(
-                median=predicted.median / (base.rtfx.median * baseline),
-                low=predicted.low / (base.rtfx.high * baseline),
-                high=predicted.high / (base.rtfx.low * baseline),
-            ),
+            "measurement": measured.model_copy(update=whole),
+            "baseline": base.model_copy(update={"rtfx": base_rtfx}),
+            "speedup": None if document.speedup is None else speedup,
             "service_times": scaled_times(times, deployment, here, there),
-            "predicted": PredictedRecord(
-                measured_on=here.fingerprint,
-                tier=tier,
-                spec_sheet=there.spec_sheet,
-                machines=0 if errors is None else errors.machines,
-                error_low=None if errors is None else errors.low,
-                error_high=None if errors is None else errors.high,
-            ),
+            "predicted": predicted,
             "probe": None,
         }
+    )
+
+
+def _predicted(tier: Tier, here: HardwareFile, there: HardwareFile) -> PredictedRecord:
+    errors = error_range(tier)
+    return PredictedRecord(
+        measured_on=here.fingerprint,
+        tier=tier,
+        spec_sheet=there.spec_sheet,
+        machines=0 if errors is None else errors.machines,
+        error_low=None if errors is None else errors.low,
+        error_high=None if errors is None else errors.high,
+    )
+
+
+def _scaled(was: IntervalRecord, faster: float, predicted: PredictedRecord | None = None) -> IntervalRecord:
+    """An RTFx there, its interval widened by the errors that such predictions have had."""
+    low, high = (0.0, 0.0) if predicted is None else (predicted.error_low or 0.0, predicted.error_high or 0.0)
+    # A prediction that was 10 % too high elsewhere stands for a truth that is a tenth lower here.
+    return IntervalRecord(
+        median=was.median * faster,
+        low=was.low * faster / (1 + max(0.0, high)),
+        high=was.high * faster / (1 + min(0.0, low)),
     )
 
 

@@ -7,12 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune.audio.arrivals import Due, read_trace
+from autotune.audio.arrivals import Due
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import DocumentError, InfeasibleSloError
+from autotune.planning.asked import Asked
 from autotune.planning.capacity import notes_of, plan
 from autotune.planning.cost import cost_of
-from autotune.planning.demand import Demand, parse_demand
+from autotune.planning.demand import Demand
 from autotune.planning.document import Compared, Estimate, Plan, Provenance, Simulation
 from autotune.planning.memory import check_memory, memory_limit, memory_of
 from autotune.planning.options import REPORTED_S, PlanOptions, Price, Promise
@@ -20,10 +21,8 @@ from autotune.planning.sizing import Sizing
 from autotune.reporting import Reporter
 from autotune.simulation.server import REQUESTS, LoadUnit
 
-__all__ = ["MOST_TRACED", "plan_fleets"]
+__all__ = ["plan_fleets"]
 
-MOST_TRACED = 20_000
-"""Arrivals of a trace that are simulated: the busiest stretch of so many."""
 _GAP = 100.0
 """Multiple of the mean time between arrivals of which a trace's gap is told."""
 _LEAST_GAP_S = 60.0
@@ -140,17 +139,13 @@ def _prices(files: Sequence[tuple[str, DeploymentFile]], options: PlanOptions) -
 def _fleet(
     name: str, document: DeploymentFile, price: Price | None, options: PlanOptions, reporter: Reporter, requests: int
 ) -> _Fleet:
-    demand, dues = _demand(document, options)
-    promises = _promises(document, options)
-    peak = max(options.curve) if options.curve is not None else options.peak
-    if options.curve is not None and options.peak != 1.0:
-        raise DocumentError("Only one of --peak and --curve may be given: a curve has its own peak.")
-    unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
+    asked = Asked.of(document, options)
+    demand, peak = asked.demand, asked.peak
     check_memory(name, document, options)
-    missing = _missing(document, unit, promises)
+    missing = asked.missing(document)
     if missing is None:
-        return _simulated(name, document, price, options, (demand, dues, promises, peak), reporter, requests)
-    if dues is not None:
+        return _simulated(name, document, price, options, asked, reporter, requests)
+    if asked.dues is not None:
         raise DocumentError(f"A --trace must be simulated, but {name}: {missing}")
     if options.promises:
         raise DocumentError(f"{options.promises[0].describe()} can't be planned for, since {name}: {missing}")
@@ -161,7 +156,7 @@ def _fleet(
     rtfx = document.measurement.rtfx
     machines = answer.replicas + options.spare
     extra = [*answer.notes]
-    if missing and promises:
+    if missing and asked.promises:
         extra.insert(0, f"Latency isn't predicted: {missing}")
     return _Fleet(
         answer.model_copy(
@@ -189,53 +184,6 @@ def _fleet(
     )
 
 
-def _demand(document: DeploymentFile, options: PlanOptions) -> tuple[Demand, tuple[Due, ...] | None]:
-    given = [name for name, value in (("--demand", options.demand), ("--trace", options.trace)) if value is not None]
-    if len(given) != 1:
-        raise DocumentError(
-            "Exactly one of --demand and --trace must be given, but got "
-            f'{"both" if given else "neither"}. Write for example --demand "40 requests/s".'
-        )
-    if options.demand is not None:
-        return parse_demand(options.demand), None
-    assert options.trace is not None
-    cut = () if document.service_times is None else document.service_times.recordings
-    dues = read_trace(options.trace, max(1, len(cut)), options.seed)
-    if len(dues) < 2 or dues[-1].at_s <= dues[0].at_s:
-        raise DocumentError(f"--trace must hold arrivals at two times at least, but {options.trace} doesn't.")
-    first_s = dues[0].at_s
-    rate = len(dues) / ((dues[-1].at_s - first_s) * len(dues) / (len(dues) - 1))
-    demand = Demand(text=f"{options.trace}", kind="trace", audio_s_per_s=None, requests_per_s=rate)
-    start = min(range(max(1, len(dues) - MOST_TRACED + 1)), key=lambda one: _stretch_s(dues, one))
-    begin_s = dues[start].at_s
-    return demand, tuple(Due(due.at_s - begin_s, due.recording) for due in dues[start : start + MOST_TRACED])
-
-
-def _stretch_s(dues: Sequence[Due], start: int) -> float:
-    return dues[min(start + MOST_TRACED, len(dues)) - 1].at_s - dues[start].at_s
-
-
-def _promises(document: DeploymentFile, options: PlanOptions) -> tuple[Promise, ...]:
-    if options.promises is not None:
-        return options.promises
-    promised_s = document.goal.p95_latency_s
-    return () if promised_s is None else (Promise(share=0.95, latency_s=promised_s),)
-
-
-def _missing(document: DeploymentFile, unit: LoadUnit, promises: tuple[Promise, ...]) -> str | None:
-    """Why the formula must do; None: it can be simulated."""
-    if not promises:
-        return "no latency is promised (--slo p95_latency_s=1.0)."
-    if document.deployment.engine == "funasr":
-        return "it holds FunASR's AutoModel, which forms no batches that could be timed."
-    times = document.service_times
-    if times is None:
-        return "it has no service times. Add them: autotune measure FILE --service-times."
-    if not (times.spoken if unit == "streams" else times.recordings):
-        return "its service times are from before. Measure them again: autotune measure FILE --service-times."
-    return None
-
-
 def _times(demand: Demand, factor: float) -> Demand:
     def more(value: float | None) -> float | None:
         return None if value is None else value * factor
@@ -250,18 +198,17 @@ def _simulated(
     document: DeploymentFile,
     price: Price | None,
     options: PlanOptions,
-    asked: tuple[Demand, tuple[Due, ...] | None, tuple[Promise, ...], float],
+    asked: Asked,
     reporter: Reporter,
     requests: int,
 ) -> _Fleet:
-    demand, dues, promises, peak = asked
-    unit: LoadUnit = "streams" if demand.kind == "streams" else "requests/s"
+    demand, dues, unit = asked.demand, asked.dues, asked.unit
     most_bytes = memory_limit(document, options)
-    sizing = Sizing.of(document, unit, promises, seed=options.seed, requests=requests, memory_bytes=most_bytes)
+    sizing = Sizing.of(document, unit, asked.promises, seed=options.seed, requests=requests, memory_bytes=most_bytes)
     mean_s = sizing.servers.mean_s(unit)
     rate = demand.audio_rate(mean_s)
     average = rate if unit == "streams" else rate / mean_s
-    load = average * peak
+    load = average * asked.peak
     limit = _utilisation(options)
     reporter.working("simulating one machine", name)
     capacity = _capacity(name, sizing)
@@ -292,17 +239,17 @@ def _simulated(
         notes=tuple(_notes(document, demand, dues, sizing, capacity)),
         file=name,
         deployment=document.deployment.describe(),
-        promises=promises,
+        promises=asked.promises,
         spare_replicas=options.spare,
-        peak=peak,
+        peak=asked.peak,
         memory=memory_of(needs, document, options),
         simulation=simulation,
         cost=cost_of(price, replicas, rate, followed),
         provenance=_PROVENANCE
         | ({"price": "given"} if price else {})
         | ({} if document.predicted is None else {"service_times": "predicted"}),
-        test=_test(document, unit, load, promises),
-        test_one=_test(document, unit, capacity.low, promises),
+        test=_test(document, unit, load, asked.promises),
+        test_one=_test(document, unit, capacity.low, asked.promises),
     )
     # How many the middle and the better end of the interval would need; the worse end is what is planned with.
     fewest = max(1.0, load / (capacity.high * limit)) + options.spare

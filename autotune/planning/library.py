@@ -12,7 +12,7 @@ from autotune.errors import DocumentError
 from autotune.hardware import HardwareProfile
 from autotune.probe.document import ANY, Bandwidth, HardwareFile, Precision, Rate, read_hardware_file
 
-__all__ = ["FOLDER", "ErrorRange", "error_range", "hardware_of", "names"]
+__all__ = ["FOLDER", "ErrorRange", "SpecSheet", "error_range", "hardware_of", "names"]
 
 FOLDER = Path(__file__).parent.parent / "hardware_library"
 ACHIEVED = 0.93
@@ -23,7 +23,9 @@ MEMORY_A_CORE = 4 << 30
 """Bytes for each core, since a CPU's spec sheet doesn't say what a machine has."""
 
 
-class _Cpu(Document):
+class SpecSheet(Document):
+    """A CPU as its maker describes it."""
+
     name: str
     cpu: str
     cores: int = Field(ge=1)
@@ -33,6 +35,41 @@ class _Cpu(Document):
     bytes_per_s: float = Field(gt=0)
     source: str
 
+    def hardware_file(self, cores: int) -> HardwareFile:
+        """What a machine with so many of its cores would be, as far as the spec sheet says."""
+        hardware = HardwareProfile(
+            cpu=self.cpu,
+            architecture="x86_64",
+            usable_cores=cores,
+            cpus=tuple(range(cores)),
+            logical_cores=cores,
+            isa=self.isa,
+            memory_bytes=cores * MEMORY_A_CORE,
+            gpus=(),
+        )
+        rates = [
+            Rate(
+                engine=ANY,
+                precision=precision,
+                threads=threads,
+                rows=1,
+                inputs=1,
+                outputs=1,
+                flops=ACHIEVED * threads * self.hz * flops,
+            )
+            for precision, flops in self.flops_a_cycle.items()
+            for threads in dict.fromkeys((1, cores))
+        ]
+        return HardwareFile(
+            fingerprint=hardware.fingerprint,
+            hardware=hardware,
+            rates=tuple(rates),
+            bandwidth=(Bandwidth(threads=cores, bytes_per_s=self.bytes_per_s * cores / self.cores),),
+            loop_s=LOOP_CYCLES / self.hz,
+            spec_sheet=self.source,
+            month=f"{datetime.now(UTC):%Y-%m}",
+        )
+
 
 class _Gpu(Document):
     name: str
@@ -41,7 +78,7 @@ class _Gpu(Document):
 
 
 class _Library(Document):
-    cpus: tuple[_Cpu, ...]
+    cpus: tuple[SpecSheet, ...]
     gpus: tuple[_Gpu, ...]
 
 
@@ -84,7 +121,7 @@ def hardware_of(text: str) -> HardwareFile:
         )
     if cores and not (cores.isdigit() and 1 <= int(cores) <= found.cores):
         raise DocumentError(f"--hardware {name}:CORES must be 1 to {found.cores} cores, but got {cores!r}.")
-    return _file_of(found, int(cores) if cores else found.cores)
+    return found.hardware_file(int(cores) if cores else found.cores)
 
 
 def names() -> list[str]:
@@ -100,38 +137,3 @@ def error_range(tier: str) -> ErrorRange | None:
 
 def _library() -> _Library:
     return parse_document(read_yaml(FOLDER / "machines.yaml"), _Library, where="machines.yaml")
-
-
-def _file_of(cpu: _Cpu, cores: int) -> HardwareFile:
-    hardware = HardwareProfile(
-        cpu=cpu.cpu,
-        architecture="x86_64",
-        usable_cores=cores,
-        cpus=tuple(range(cores)),
-        logical_cores=cores,
-        isa=cpu.isa,
-        memory_bytes=cores * MEMORY_A_CORE,
-        gpus=(),
-    )
-    rates = [
-        Rate(
-            engine=ANY,
-            precision=precision,
-            threads=threads,
-            rows=1,
-            inputs=1,
-            outputs=1,
-            flops=ACHIEVED * threads * cpu.hz * flops,
-        )
-        for precision, flops in cpu.flops_a_cycle.items()
-        for threads in dict.fromkeys((1, cores))
-    ]
-    return HardwareFile(
-        fingerprint=hardware.fingerprint,
-        hardware=hardware,
-        rates=tuple(rates),
-        bandwidth=(Bandwidth(threads=cores, bytes_per_s=cpu.bytes_per_s * cores / cpu.cores),),
-        loop_s=LOOP_CYCLES / cpu.hz,
-        spec_sheet=cpu.source,
-        month=f"{datetime.now(UTC):%Y-%m}",
-    )

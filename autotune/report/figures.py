@@ -71,11 +71,6 @@ class Row:
             None if baseline else IntervalRecord.of(finalist.speedup),
         )
 
-    @property
-    def measured_again(self) -> bool:
-        """Whether it was measured in the blocks."""
-        return not isinstance(self.rtfx, float)
-
     def cells(self, *, wide: bool = True) -> list[str]:
         """Its texts in the order of ``COLUMNS``; narrow, RTFx has no interval."""
         if isinstance(self.rtfx, float):

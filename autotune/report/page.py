@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autotune.accuracy import Verdict
 from autotune.deploy_yaml import DeploymentFile, yaml_text
+from autotune.planning.options import Price
 from autotune.report.figures import (
     COLUMNS,
     SEARCH_COLUMNS,
@@ -18,9 +19,10 @@ from autotune.report.figures import (
     search_rows,
 )
 from autotune.report.html import bars, cards, details, figure, paragraph, section, table
-from autotune.report.parts import Curve, capacity_plot, predicted_rtfx, service_plot
 from autotune.report.plots import accuracy_plot, drift_plot, front_plot, noise_plot, slice_plots
+from autotune.report.service_plots import Curve, capacity_plot, predicted_rtfx, service_plot
 from autotune.report.subject import Subject
+from autotune.report.svg import number
 from autotune.reporting import bytes_text
 from autotune.study.candidates import Candidate
 from autotune.study.importance import ENOUGH, Worth, worth_of
@@ -35,12 +37,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """Content-Security-Policy: the file asks for nothing, whoever opens it."""
 
 
-def page(subject: Subject, curve: Curve | None = None) -> str:
+def page(subject: Subject, curve: Curve | None = None, price: Price | None = None) -> str:
     """The whole report as HTML.
 
     Args:
         subject: what it is of.
         curve: latency under load, where it was simulated.
+        price: of a machine, where it is known.
     """
     title = _title(subject)
     sections = (
@@ -50,6 +53,7 @@ def page(subject: Subject, curve: Curve | None = None) -> str:
         _search(subject),
         _parameters(subject),
         _parts(subject, curve),
+        _cost(subject, curve, price),
         _noise(subject),
         _failures(subject),
         _provenance(subject),
@@ -243,6 +247,29 @@ def _parts(subject: Subject, curve: Curve | None) -> str:
         table(["", ""], facts, "facts"),
         f'<div class="plots">{plots}</div>' if plots else "",
         paragraph(missing, "aside"),
+    )
+
+
+def _cost(subject: Subject, curve: Curve | None, price: Price | None) -> str:
+    document = subject.document
+    if document is None or price is None:
+        return ""
+
+    def an_hour(rate: float) -> str:
+        return price.text(price.per_hour / rate)
+
+    rows = [
+        (f"{name}, always busy", an_hour(rtfx.median), f"{an_hour(rtfx.high)}–{an_hour(rtfx.low)}, measured")
+        for name, rtfx in (("winner", document.measurement.rtfx), ("baseline", document.baseline.rtfx))
+    ]
+    # A plan goes by the low end, which may be nothing at all.
+    if curve is not None and curve.capacity.low > 0:
+        rate = curve.capacity.low * curve.audio_s_per_s
+        load = f"{number(curve.capacity.low)} {curve.unit}, the low end of the capacity; simulated"
+        rows.append((f"winner, within {curve.promise.describe()}", an_hour(rate), load))
+    text = f"A machine costs {price.text(price.per_hour)} an hour. For a demand of your own: autotune plan."
+    return section(
+        "What an hour of audio costs", table(["", "an hour of audio", ""], rows, "figures"), paragraph(text, "aside")
     )
 
 

@@ -8,21 +8,20 @@ import itertools
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from autotune.audio.sound_part import MOST_S
 from autotune.errors import AutotuneError, TrialError
 from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Rejected
 from autotune.recognizer.asked import NOTHING, Asked
+from autotune.serve.file_job import UNCONDITIONAL, FileJob, Opening
 from autotune.serve.live import LiveStream, StreamEvents
 from autotune.serve.quarantine import Quarantine
-from autotune.serve.wire import BackendError, Message, error_of, segment_from, transcript_from
+from autotune.serve.wire import BackendError, Message
 from autotune.serve.worker_process import WorkerPlan, WorkerProcess, WorkerStatus, in_words
 
-__all__ = ["Backend", "Opening"]
+__all__ = ["Backend"]
 
 ATTEMPTS = 2
 """Workers that may die while they have a job at work: one that kills two would kill every worker that gets it."""
@@ -34,105 +33,6 @@ GIVE_UP = 4
 """Times ``absent_s`` without a worker after which the server ends: whoever started it shall start it anew."""
 LOOK_S = 1.0
 """Seconds between two looks at the workers."""
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What happens once a worker knows how long a recording is."""
-
-    admit: Callable[[float, int], None] = lambda _, __: None
-    """Called once with its seconds, and how many of its sides are recognised; raises Rejected where none is to be."""
-    most_s: float = MOST_S
-    """Seconds behind which it isn't decoded any further for its length."""
-
-
-@dataclass
-class _FileJob:
-    """A file that is accepted and not answered yet."""
-
-    number: int
-    path: Path
-    asked: Asked
-    on_segment: Callable[[Segment], None] | None
-    opening: Opening
-    future: asyncio.Future[Transcript]
-    send: Callable[[Message], None]
-    admitted: bool = False
-    """Whether ``opening`` has admitted it, whichever worker opened it."""
-    begun: bool = False
-    """Whether the present worker has it."""
-    suspect: bool = False
-    """Whether a worker died while it had this job at work."""
-    busy: bool = False
-    """Whether the worker opens or reads it."""
-    attempts: int = 0
-    """Workers that died while they had it at work."""
-    told: int = 0
-    """Segments that ``on_segment`` has been called with."""
-    skipped: int = 0
-    """Of those, how many the present worker has sent again."""
-
-    @property
-    def over(self) -> bool:
-        return self.future.done()
-
-    def begin(self) -> None:
-        self.begun = self.busy = True
-        self.skipped = 0
-        self.send(
-            {
-                "op": "file",
-                "id": self.number,
-                "path": str(self.path),
-                "asked": asdict(self.asked),
-                "segments": self.on_segment is not None,
-                "most_s": self.opening.most_s,
-            }
-        )
-
-    def lost(self) -> None:
-        self.begun = self.busy = False
-
-    def blame(self, attempts: int) -> None:
-        self.attempts += 1
-        self.suspect = True
-        if self.attempts >= attempts:
-            self.fail(BackendError("The recognizer failed twice on this recording."))
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def receive(self, message: Message) -> None:
-        if self.future.done():
-            return
-        if "opened" in message:
-            self._opened(message["opened"], message["sides"])
-        elif "read" in message:
-            self.busy = False
-        elif "segment" in message:
-            # A worker that replaces another begins anew; the same recording is cut in the same way.
-            if self.skipped < self.told:
-                self.skipped += 1
-            elif self.on_segment is not None:
-                self.told += 1
-                self.skipped += 1
-                self.on_segment(segment_from(message["segment"]))
-        elif "done" in message:
-            self.future.set_result(transcript_from(message["done"]))
-        elif "error" in message:
-            self.future.set_exception(error_of(message["error"]))
-
-    def _opened(self, audio_s: float, sides: int) -> None:
-        """Have the worker go on with a recording that is admitted; one that replaces another asks again."""
-        if not self.admitted:
-            try:
-                self.opening.admit(audio_s, sides)
-            except Rejected as rejected:
-                self.fail(rejected)
-                return
-            self.admitted = True
-        self.send({"op": "go", "id": self.number})
 
 
 class Backend:
@@ -163,7 +63,7 @@ class Backend:
         self._plan, self._slots = plan, 2 if standby else 1
         self._on_batches, self._on_restart = on_batches, on_restart
         self._numbers = itertools.count(1)
-        self._jobs: dict[int, _FileJob | LiveStream] = {}
+        self._jobs: dict[int, FileJob | LiveStream] = {}
         """What isn't answered, the oldest first."""
         self._running: frozenset[int] = frozenset()
         """Jobs that an engine of the working worker runs, as it has said last."""
@@ -224,7 +124,7 @@ class Backend:
         path: Path,
         asked: Asked = NOTHING,
         on_segment: Callable[[Segment], None] | None = None,
-        opening: Opening = Opening(),
+        opening: Opening = UNCONDITIONAL,
     ) -> Transcript:
         """Transcribe a file; cancelling it withdraws it from the worker.
 
@@ -243,7 +143,7 @@ class Backend:
         # Numbers outlive workers: what a dying worker still sends can't be taken for an answer to a later job.
         number = next(self._numbers)
         future: asyncio.Future[Transcript] = asyncio.get_running_loop().create_future()
-        job = _FileJob(number, path, asked, on_segment, opening, future, self._send)
+        job = FileJob(number, path, asked, on_segment, opening, future, self._send)
         self._take(job)
         try:
             transcript = await future
@@ -275,7 +175,7 @@ class Backend:
         task.add_done_callback(over)
         self._tasks.append(task)
 
-    def _take(self, job: _FileJob | LiveStream) -> None:
+    def _take(self, job: FileJob | LiveStream) -> None:
         if self.absent:
             job.fail(self._no_worker())
         self._jobs[job.number] = job
@@ -357,7 +257,7 @@ class Backend:
             return
         for job in at_work:
             job.blame(ATTEMPTS)
-        if len(at_work) == 1 and isinstance(at_work[0], _FileJob):
+        if len(at_work) == 1 and isinstance(at_work[0], FileJob):
             self._quarantine.note(at_work[0].path)
         if (standby := next((each for each in self._workers.values() if each.ready), None)) is not None:
             self._elect(standby)

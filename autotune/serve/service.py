@@ -16,8 +16,9 @@ from autotune.recognizer import Segment, Transcript
 from autotune.recognizer.admission import Admission, Rejected
 from autotune.recognizer.asked import NOTHING, Asked, can_choose_language, can_time_words
 from autotune.recognizer.streaming import interim_streams
-from autotune.serve.backend import Backend, Opening
+from autotune.serve.backend import Backend
 from autotune.serve.connections import HeldBytes
+from autotune.serve.file_job import Opening
 from autotune.serve.folder import PrivateFolder
 from autotune.serve.limits import absent_s, answer_s, hang_s, limits_of
 from autotune.serve.metrics import Metrics

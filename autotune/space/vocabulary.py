@@ -12,10 +12,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from autotune.deployment import ARTIFACT_FORMATS, DEVICE, FORMATS_OF_ENGINE, GRAPHS_OF_FORMAT, SILERO, Deployment
+from autotune.deployment import DEVICE, SILERO, Deployment
 from autotune.documents import Document, suggest
 from autotune.engines import ENGINES, engine_class
 from autotune.errors import DocumentError
+from autotune.formats import ARTIFACT_FORMATS, FORMATS_OF_ENGINE, GRAPHS_OF_FORMAT
 
 __all__ = ["CORES", "NEEDED", "Vocabulary", "build_deployment", "flatten"]
 

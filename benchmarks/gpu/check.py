@@ -31,9 +31,10 @@ from autotune.accuracy import Judge
 from autotune.accuracy.text import align, token_name, tokenise
 from autotune.audio import AudioProfile, Workload, build_workload, load_profile
 from autotune.audio.profile import DurationDistribution
-from autotune.deployment import ArtifactSpec, baseline_deployment
+from autotune.deployment import baseline_deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
+from autotune.formats import ArtifactSpec
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.isolation import run_task
 from autotune.jobs.preparing import judge_of, reference_request

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune.audio import build_workload, load_profile
-from autotune.deployment import Deployment, EngineName, FormatName
+from autotune.deployment import Deployment
 from autotune.errors import AutotuneError
 from autotune.files import cache_dir
+from autotune.formats import EngineName, FormatName
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
 from autotune.measure.canary import Canary

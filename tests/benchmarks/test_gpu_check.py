@@ -10,10 +10,10 @@ from typing import Any, Self, cast
 import pytest
 
 from autotune.audio import Recording, Shard, Workload
-from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineRequest, engine_class
 from autotune.engines.table import check_options
 from autotune.errors import ArtifactError, TrialCrashed
+from autotune.formats import ArtifactSpec
 from autotune.measure import Measurement
 from autotune.measure.measurement import NewShapes, ShardSample
 from autotune.models import ModelInfo

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ARTIFACT_FORMATS, HALF_PRECISION, ArtifactSpec, Batch, Chunking, Deployment, FormatName
+from autotune.deployment import Batch, Chunking, Deployment
 from autotune.engines import Engine, EngineInput, EngineRequest, engine_class, load_engine
+from autotune.formats import ARTIFACT_FORMATS, HALF_PRECISION, ArtifactSpec, FormatName
 from autotune.hardware import probe_hardware
 from autotune.model_directory import ModelDirectory
 from autotune.models.presets import PRESETS, write_random_model

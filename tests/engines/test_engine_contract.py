@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ARTIFACT_FORMATS
 from autotune.digests import seal
 from autotune.engines import ENGINES, EngineOutput, load_engine
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError
+from autotune.formats import ARTIFACT_FORMATS
 from autotune.hardware import probe_hardware
 from tests.damage import zero_half
 from tests.payload import PAYLOADS

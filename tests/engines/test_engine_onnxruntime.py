@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.mapped_weights import mapped_model, write_task
 from autotune.engines.onnxruntime import OnnxRuntimeEngine
 from autotune.errors import DocumentError, ModelError
 from autotune.files import cache_dir, locked
+from autotune.formats import ArtifactSpec
 from autotune.isolation.activity import PAGE_BYTES, Activity, running, share
 from tests.damage import zero_half
 

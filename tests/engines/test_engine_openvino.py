@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ArtifactSpec
 from autotune.engines import load_engine
 from autotune.engines.openvino import _More, verify_products
 from autotune.errors import DocumentError, EngineUnavailableError, ModelError, TrialMismatch
+from autotune.formats import ArtifactSpec
 from tests.damage import zero_half
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed")

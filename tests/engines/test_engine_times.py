@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import ArtifactSpec, GraphName
 from autotune.engines import load_engine
 from autotune.engines.network import build_network
+from autotune.formats import ArtifactSpec, GraphName
 
 ENGINES = [
     "onnxruntime",

@@ -7,7 +7,8 @@ from typing import Any
 
 from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile
-from autotune.jobs.measure import MeasuredFile, Recheck, SideBySide
+from autotune.jobs.measure import Recheck, SideBySide
+from autotune.jobs.recorded import MeasuredFile
 from autotune.proof.comparison import Comparison, Finalist
 from tests.deployment_example import example_deployment, example_file
 from tests.study.synthetic_search import measured

@@ -20,9 +20,10 @@ import pytest
 
 from autotune.accuracy import Guard, Judge
 from autotune.audio import Workload, build_workload, load_profile
-from autotune.deployment import ArtifactSpec, Deployment, baseline_deployment
+from autotune.deployment import Deployment, baseline_deployment
 from autotune.digests import seal
 from autotune.files import cache_dir
+from autotune.formats import ArtifactSpec
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import Measurement, ReferenceRequest, baseline_texts, reference_texts

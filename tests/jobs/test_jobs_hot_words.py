@@ -16,9 +16,9 @@ from autotune.documents import parse_document
 from autotune.errors import DocumentError
 from autotune.files import cache_dir
 from autotune.hardware import probe_hardware
-from autotune.jobs.measure import MeasuredFile, recorded_profile
 from autotune.jobs.options import MeasureOptions
 from autotune.jobs.preparing import hot_words_of
+from autotune.jobs.recorded import MeasuredFile, recorded_profile
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.measure import ReferenceRequest, TrialRequest, reference_texts, run_trial
 from autotune.model_directory import ModelDirectory

@@ -8,7 +8,8 @@ import pytest
 
 from autotune.audio.profile import Objective
 from autotune.deploy_yaml import DeploymentFile, IntervalRecord
-from autotune.jobs.measure import MeasuredFile, SideBySide
+from autotune.jobs.measure import SideBySide
+from autotune.jobs.recorded import MeasuredFile
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.study.goal import Goal
 from tests.deployment_example import example_deployment, example_file

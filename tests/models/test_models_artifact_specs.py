@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from autotune.deployment import WEIGHT_TYPES, ArtifactSpec
 from autotune.errors import DocumentError
+from autotune.formats import WEIGHT_TYPES, ArtifactSpec
 from autotune.models import artifact_specs
 
 FP32, TRACED = ArtifactSpec("onnx-fp32"), ArtifactSpec("torchscript-fp32")

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autotune.deployment import GRAPHS_OF_FORMAT, WEIGHT_TYPES, ArtifactSpec
 from autotune.errors import ArtifactError, ModelError, TrialCrashed
+from autotune.formats import GRAPHS_OF_FORMAT, WEIGHT_TYPES, ArtifactSpec
 from autotune.hardware import DOT_PRODUCTS, probe_hardware
 from autotune.isolation import run_task
 from autotune.models import Artifact, ModelInfo, ensure_artifact
@@ -290,7 +290,7 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from tests.models.test_models_artifacts import FakeExport
-from autotune.deployment import ArtifactSpec
+from autotune.formats import ArtifactSpec
 from autotune.models import ModelInfo, ensure_artifact
 model = ModelInfo.model_validate_json(sys.argv[1])
 log = Path(sys.argv[2])

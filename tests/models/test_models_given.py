@@ -12,9 +12,9 @@ import yaml
 
 from autotune.audio.embedded import embedded_clips
 from autotune.baselines import given_deployment
-from autotune.deployment import ArtifactSpec
 from autotune.engines import EngineInput, EngineRequest, load_engine
 from autotune.errors import ArtifactError, ModelError
+from autotune.formats import ArtifactSpec
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.presets import PRESETS, write_random_model

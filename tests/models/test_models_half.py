@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from autotune.arrays import Float32
-from autotune.deployment import ArtifactSpec
 from autotune.engines.tensors import INPUT_NAMES
 from autotune.errors import ArtifactError
+from autotune.formats import ArtifactSpec
 from autotune.models import ensure_artifact, parity
 from autotune.models.half_precision import convert_to_half, largest_values, widen, would_overflow
 from autotune.models.parity import Limits, ParityBatch

@@ -14,8 +14,9 @@ import soundfile
 from autotune import load
 from autotune.audio import Recording, Shard, Workload
 from autotune.deploy_yaml import ArtifactRecord, write_deployment_file
-from autotune.deployment import ArtifactSpec, Batch, Chunking, Deployment
+from autotune.deployment import Batch, Chunking, Deployment
 from autotune.errors import ArtifactError, EngineUnavailableError
+from autotune.formats import ArtifactSpec
 from autotune.hardware import probe_hardware
 from autotune.jobs.trial_runner import TrialRunner, TrialSubject
 from autotune.models import Artifact, Calibration, ModelInfo, ensure_artifact, resolve_model, workload_calibration

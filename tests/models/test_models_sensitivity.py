@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from autotune.arrays import Float32
-from autotune.deployment import ArtifactSpec
+from autotune.formats import ArtifactSpec
 from autotune.model_directory import ModelDirectory
 from autotune.models import ModelInfo, ensure_artifact, parity, resolve_model
 from autotune.models.export import BATCHES_FILE

@@ -11,8 +11,8 @@ import autotune
 from autotune.accuracy import Guard
 from autotune.audio.embedded import embedded_clips
 from autotune.deploy_yaml import read_deployment_file, write_deployment_file
-from autotune.jobs.measure import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.options import MeasureOptions
+from autotune.jobs.recorded import MeasuredFile, recorded_profile, recorded_workload
 from autotune.jobs.winners import Winner, remembered
 from autotune.planning.capacity import plan
 from autotune.planning.demand import parse_demand

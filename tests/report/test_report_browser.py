@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autotune.report.page import page
-from autotune.report.parts import curve_of
+from autotune.report.service_plots import curve_of
 from autotune.report.subject import subject_of, subject_of_result
 from tests.report.replayed import Replayed
 

@@ -15,10 +15,11 @@ from autotune.cli.report import write_report
 from autotune.deploy_yaml import write_deployment_file
 from autotune.errors import DocumentError
 from autotune.files import state_dir
+from autotune.planning.options import Price
 from autotune.report.figures import headline, rows_of
 from autotune.report.page import page
-from autotune.report.parts import curve_of, predicted_rtfx
 from autotune.report.plots import accuracy_plot, front_plot
+from autotune.report.service_plots import curve_of, predicted_rtfx
 from autotune.report.subject import Subject, subject_of, subject_of_result
 from autotune.reporting import Silent
 from autotune.study.candidates import StudyResult
@@ -229,6 +230,27 @@ def test_the_curve_is_drawn_with_the_capacity(tmp_path: Path) -> None:
     write_deployment_file(tmp_path / "d.yaml", example_file())
     write_report(subject_of(str(tmp_path / "d.yaml")), tmp_path / "r.html", Silent())
     assert (tmp_path / "r.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_an_hour_of_audio_costs_what_its_share_of_a_machine_does() -> None:
+    document = example_file().model_copy(update={"service_times": service_times(2)})
+    curve = curve_of(document, requests=200)
+    assert curve is not None
+    text = text_of(page(Subject(document=document), curve, Price(2.0, "EUR")))
+    rtfx = document.measurement.rtfx.median
+    assert Price(2.0, "EUR").text(2.0 / rtfx) in text
+    assert Price(2.0, "EUR").text(2.0 / document.baseline.rtfx.median) in text
+    assert "the low end of the capacity; simulated" in text
+    assert "costs" not in text_of(page(Subject(document=document), curve))
+
+
+@pytest.mark.parametrize("price", ["free", "1/h,2/h"])
+def test_a_price_that_is_none_is_told(replayed: Replayed, tmp_path: Path, price: str) -> None:
+    out = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["report", str(replayed.file), "--out", str(out), "--price", price])
+    assert ended.value.code == 2
+    assert not out.exists()
 
 
 def test_a_report_never_replaces_what_it_is_of(replayed: Replayed, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from autotune.errors import TrialCrashed
 from autotune.recognizer import Transcript
 from autotune.recognizer.admission import Rejected
 from autotune.serve import backend as backends
-from autotune.serve.backend import Backend, Opening
+from autotune.serve.backend import Backend
+from autotune.serve.file_job import Opening
 from autotune.serve.live import StreamEvents
 from autotune.serve.wire import BackendError, Message, transcript_to
 from autotune.serve.worker_process import ServedFiles, WorkerPlan, WorkerStatus

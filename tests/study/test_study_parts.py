@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autotune.deployment import Chunking, Deployment
-from autotune.jobs.parts import timed_shapes
+from autotune.jobs.study_parts import timed_shapes
 from autotune.measure import Measurement
 from autotune.simulation.service_times import CutRecording, ReadingTimes, ServicePoint, ServiceTimes
 from autotune.simulation.whole import whole_rtfx

@@ -79,6 +79,8 @@ class Curve:
     unit: LoadUnit
     promise: Promise
     capacity: Estimate
+    audio_s_per_s: float
+    """Seconds of audio a second of one unit of load."""
     points: tuple[tuple[float, Estimate], ...]
 
 
@@ -97,7 +99,10 @@ def curve_of(document: DeploymentFile, *, requests: int = FEW) -> Curve | None:
     except InfeasibleSloError:
         return None
     capacity = sizing.capacity()
-    return Curve(unit, promise, capacity, sizing.curve(capacity)) if capacity.value > 0 else None
+    if capacity.value <= 0:
+        return None
+    audio_s_per_s = 1.0 if unit == "streams" else sizing.servers.mean_s(unit)
+    return Curve(unit, promise, capacity, audio_s_per_s, sizing.curve(capacity))
 
 
 def capacity_plot(curve: Curve) -> Drawn:
