@@ -69,7 +69,7 @@ def _away(times_s: Mapping[int, float], best_s: Mapping[int, float]) -> bool:
 
 
 def away_share(looks: Sequence[Look], best_s: Mapping[int, float]) -> float:
-    """Share of the time from the first of at least two looks to the last in which a CPU was away.
+    """Share of the time from the first look to the last in which a CPU was away; 0 for fewer than two.
 
     Half of the time from one look to the next counts for each of them. But a CPU that was seen to be back soon after a
     look counts no longer before it: absences take milliseconds, which no repeat avoids, or minutes.
@@ -79,7 +79,7 @@ def away_share(looks: Sequence[Look], best_s: Mapping[int, float]) -> float:
         span_s = after.began_s - before.began_s
         total_s += span_s
         away_s += before.away(best_s) * span_s / 2 + after.away(best_s) * min(span_s / 2, after.back_s)
-    return away_s / total_s
+    return away_s / total_s if total_s else 0.0
 
 
 class _Loops(Protocol):

@@ -52,11 +52,17 @@ RECORDINGS = 2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="default: a name made of the CPU's")
+    parser.add_argument("--probe", action="store_true", help="measure the probe of the record alone again")
     options = parser.parse_args()
     began_s = time.monotonic()
     hardware = probe_hardware()
     path = options.out or FOLDER / f"{name_of(hardware)}.json"
     probed = probe_machine(hardware, Silent())
+    if options.probe:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept |= {"probe": probed.model_dump(mode="json", by_alias=True), "rates": rates(probed, hardware.cpus)}
+        path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        return
     told: dict[str, Any] = {
         **machine_conditions(),
         "fingerprint": hardware.fingerprint,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autotune.errors import TrialError
 from autotune.hardware import probe_hardware
 from autotune.probe import probing, tasks
 from autotune.probe.layer import layer_bytes
@@ -59,6 +60,30 @@ def test_an_engine_that_is_missing_or_fails_is_named_and_the_others_are_measured
         assert {rate.precision for rate in found.rates} == {"fp32", "int8"}
         assert {(layer.rows, layer.frames) for layer in found.layers} == {(1, 84), (1, 250), (4, 250)}
     assert found.fingerprint == probe_hardware().fingerprint
+
+
+@pytest.mark.parametrize(("away", "rate", "passes"), [(0.0, 5e9, 1), (0.5, 9e9, 2)])
+def test_engines_are_measured_again_where_a_cpu_was_away(
+    monkeypatch: pytest.MonkeyPatch, away: float, rate: float, passes: int
+) -> None:
+    rates = iter((5e9, 9e9))
+    runs: list[str] = []
+
+    def run_task(task: str, payload: dict[str, Any], *, on_event: Any, **_: Any) -> None:
+        if "engine" in payload:
+            runs.append(task)
+            shape = {"threads": 1, "rows": 1, "inputs": 1, "outputs": 1}
+            on_event("rate", {"engine": "pytorch", "precision": "fp32", "flops": next(rates)} | shape)
+            if len(runs) == 2:
+                raise TrialError("no time was left")
+
+    monkeypatch.setattr(probing, "ENGINES", {"pytorch": "json"})
+    monkeypatch.setattr(probing, "run_task", run_task)
+    monkeypatch.setattr(probing, "away_share", lambda *_: away)
+    found = probe_machine(probe_hardware(), Silent())
+    assert len(runs) == passes
+    assert [one.flops for one in found.rates] == [rate]
+    assert "pytorch" not in found.skipped
 
 
 def test_the_probing_process_loads_no_runtime() -> None:
