@@ -5,7 +5,8 @@
 For each pair of machines on record (``benchmarks/machines/``), each engine configuration and each way to cut and batch,
 RTFx is predicted from the one machine's parts and measured whole, and compared with the other's measured whole: by the
 spec sheet's kind of facts alone, by a probe, and by a probe with reference trials (the other ways of the same engine
-configuration). Wholes during which a CPU was away are left out. Beside them two rules of thumb: matrix products alone
+configuration). Wholes during which a CPU was away are left out, and so is a machine whose probe was disturbed, since
+its rates are another machine's. Beside them two rules of thumb: matrix products alone
 (roofline), and cores × clock. Variants of one CPU model count as one machine. Writes
 ``docs/benchmarks/other_hardware.json``, ``autotune/hardware_library/errors.yaml`` and the table of
 ``docs/capacity.md``. It reads records, so it runs anywhere.
@@ -267,7 +268,7 @@ def main() -> None:
         load_profile("mixed"), seed=1, shards=1, recordings_per_shard=RECORDINGS, cache=cache_dir() / "workloads"
     )
     cuts = Cuts(workload.shards[0].recordings, probe_hardware())
-    known = machines()
+    known = [machine for machine in machines() if not machine.probe.disturbances]
     rows = [
         row
         for here, there in itertools.permutations(known, 2)
@@ -276,7 +277,8 @@ def main() -> None:
     ]
     models = {machine.name: machine.model for machine in known}
     summaries = [summary(rows, models, tier) for tier in (*TIERS, "products alone", "cores × clock")]
-    told = {"machines": [machine.name for machine in known], "tiers": summaries, "rows": rows}
+    left_out = [machine.name for machine in machines() if machine.probe.disturbances]
+    told = {"machines": [machine.name for machine in known], "left_out": left_out, "tiers": summaries, "rows": rows}
     OUT.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     errors = {
         one["tier"]: {

@@ -277,6 +277,8 @@ class PredictedRecord(Document):
     error_low: float | None
     """Predicted over measured RTFx less 1, the least and the largest that were seen; null: none were checked."""
     error_high: float | None
+    disturbances: tuple[str, ...] = ()
+    """What else the machines did while they were probed: rates may be too low."""
 
     def describe(self) -> str:
         """What to think of it, in a sentence."""

@@ -74,6 +74,8 @@ def notes_of(document: DeploymentFile, demand: Demand) -> list[str]:
             f"These figures of {document.hardware.cpu} are {document.predicted.describe()}. Measure there before "
             "buying many: autotune measure."
         )
+        if disturbances := " ".join(dict.fromkeys(document.predicted.disturbances)):
+            notes.append(f"Rates may be too low, since a machine was disturbed while it was probed: {disturbances}")
     if document.model.weights == "random":
         notes.append(
             "The model's weights are random: the speed is that of the real architecture, accuracy was not checked. "

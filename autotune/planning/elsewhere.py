@@ -101,6 +101,7 @@ def _predicted(tier: Tier, here: HardwareFile, there: HardwareFile) -> Predicted
         machines=0 if errors is None else errors.machines,
         error_low=None if errors is None else errors.low,
         error_high=None if errors is None else errors.high,
+        disturbances=(*here.disturbances, *there.disturbances),
     )
 
 

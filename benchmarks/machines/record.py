@@ -26,7 +26,7 @@ from autotune.files import cache_dir
 from autotune.formats import EngineName, FormatName
 from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure import Measurement, TrialRequest, run_trial
-from autotune.measure.canary import Canary
+from autotune.measure.canary import Canary, best_times_path
 from autotune.measure.service import ServiceRequest, measure_service_times
 from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.probe.document import HardwareFile
@@ -60,7 +60,7 @@ def main() -> None:
     probed = probe_machine(hardware, Silent())
     if options.probe:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        kept |= {"probe": probed.model_dump(mode="json", by_alias=True), "rates": rates(probed, hardware.cpus)}
+        kept |= {"probe": probed.model_dump(mode="json", by_alias=True), "rates": rates(probed, hardware)}
         path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return
     told: dict[str, Any] = {
@@ -69,7 +69,7 @@ def main() -> None:
         "profile": hardware.model_dump(mode="json"),
         "processor": processor(),
         "probe": probed.model_dump(mode="json", by_alias=True),
-        "rates": rates(probed, hardware.cpus),
+        "rates": rates(probed, hardware),
         "model": MODEL,
         "configurations": [],
     }
@@ -103,7 +103,7 @@ def name_of(hardware: HardwareProfile) -> str:
     return f"{name}-{facts.get('cpu family', '0')}-{facts.get('model', '0')}-{hardware.usable_cores}c"
 
 
-def rates(probed: HardwareFile, cpus: tuple[int, ...]) -> dict[str, float | dict[str, float]]:
+def rates(probed: HardwareFile, hardware: HardwareProfile) -> dict[str, float | dict[str, float]]:
     """Operations a second of matrix products by precision, and bytes a second of a copy, on one core and on all."""
     found: dict[str, float | dict[str, float]] = {}
     cores = probed.hardware.usable_cores
@@ -113,8 +113,8 @@ def rates(probed: HardwareFile, cpus: tuple[int, ...]) -> dict[str, float | dict
                 found[f"{precision}_gflops_{threads}"] = round(flops / 1e9, 1)
     for band in probed.bandwidth:
         found[f"copy_gb_per_s_{band.threads}"] = round(band.bytes_per_s / 1e9, 2)
-    canary = Canary()
-    canary.start(cpus)
+    canary = Canary(best_times_path(hardware.fingerprint))
+    canary.start(hardware.cpus)
     for _ in range(20):
         canary.look()
     canary.stop()

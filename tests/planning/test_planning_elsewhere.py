@@ -14,6 +14,8 @@ from autotune.deployment import Batch, baseline_deployment
 from autotune.errors import CantPredictError, DocumentError
 from autotune.hardware import HardwareProfile
 from autotune.planning.alternatives import on_hardware
+from autotune.planning.capacity import notes_of
+from autotune.planning.demand import parse_demand
 from autotune.planning.elsewhere import elsewhere, scaled_deployment, scaled_times, tier_of
 from autotune.planning.library import hardware_of, names
 from autotune.planning.options import PlanOptions
@@ -101,6 +103,15 @@ def test_cores_that_slow_each_other_down_are_counted_so() -> None:
     found = elsewhere(file(), HERE, there.model_copy(update={"rates": rates}))
     plain = elsewhere(file(), HERE, there)
     assert 0.5 < found.measurement.rtfx.median / plain.measurement.rtfx.median < 0.65
+
+
+def test_a_probe_that_was_made_under_load_is_told() -> None:
+    busy = machine(4).model_copy(update={"disturbances": ("A CPU was away for 40% of the time.",)})
+    notes = [notes_of(elsewhere(file(), HERE, there), parse_demand("10 streams")) for there in (busy, machine(4))]
+    told, quiet = (" ".join(one) for one in notes)
+    assert "too low" in told
+    assert "A CPU was away for 40%" in told
+    assert "too low" not in quiet
 
 
 @pytest.mark.parametrize(
