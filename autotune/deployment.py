@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ __all__ = [
     "PunctuationFormat",
     "TextNorm",
     "baseline_deployment",
+    "told_apart",
 ]
 
 PunctuationFormat = Literal["onnx-fp32", "onnx-int8", "pytorch-fp32"]
@@ -304,6 +306,33 @@ class Deployment(Document):
         chunk = self.chunking.describe()
         placed = f"{name} · {self.engine} · {self.device} · {threads}"
         return f"{placed} · batch {self.batch.max_size} · chunk {chunk}{punctuated}"
+
+
+def told_apart(deployments: Iterable[Deployment]) -> dict[Deployment, str]:
+    """Each deployment's ``describe``, and behind it the settings by which it differs from others that read alike."""
+    alike: dict[str, list[Deployment]] = {}
+    for deployment in dict.fromkeys(deployments):
+        alike.setdefault(deployment.describe(), []).append(deployment)
+    found = {}
+    for text, group in alike.items():
+        settings = [_leaves(deployment.model_dump(mode="json")) for deployment in group]
+        names = dict.fromkeys(name for own in settings for name in own)
+        differing = [name for name in names if len({repr(own.get(name)) for own in settings}) > 1]
+        for deployment, own in zip(group, settings, strict=True):
+            shown = [f"{name} {str(own[name]).lower()}" for name in differing if own.get(name) is not None]
+            found[deployment] = " · ".join([text, *shown])
+    return found
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, options by their own."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _leaves(value, "" if name.endswith("_options") else f"{name}.")
+        else:
+            found[f"{above}{name}"] = value
+    return found
 
 
 def baseline_deployment(

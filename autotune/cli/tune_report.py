@@ -12,6 +12,7 @@ from rich.text import Text
 
 from autotune.accuracy import Accuracy, describe_accuracy
 from autotune.cli.terminal import natural_width, stdout_console
+from autotune.deployment import told_apart
 from autotune.jobs.tune import SharedPart, TuneResult
 from autotune.jobs.tune_record import cer_record
 from autotune.proof.held_back import HeldBack
@@ -89,8 +90,9 @@ def print_report(result: TuneResult, console: Console | None = None) -> None:
     if natural_width(console, table) > console.width:
         table = _table(rows, wide=False)
     console.print(table)
+    names = told_apart(row.deployment for row in rows)
     for row in rows:
-        _say(console, f"  {row.name}: {row.deployment.describe()}")
+        _say(console, f"  {row.name}: {names[row.deployment]}")
     _print_accuracy(result, console)
     for held in result.held_back[:SHOWN]:
         _print_held_back(held, console)
@@ -189,12 +191,13 @@ def _print_front(result: TuneResult, console: Console) -> None:
     if len(front) < 2:
         return
     _say(console, "Pareto front of the trials (not proven in blocks):")
+    names = told_apart(one.deployment for one in front[:FRONT])
     for one in front[:FRONT]:
         figures = one.pooled
         _say(
             console,
             f"    RTFx {figures.rtfx:.1f}, p95 {figures.p95_latency_s:.3g} s, {bytes_text(figures.peak_memory_bytes)}: "
-            f"{one.deployment.describe()}",
+            f"{names[one.deployment]}",
         )
     if len(front) > FRONT:
         _say(console, f"    … and {len(front) - FRONT} more; --json lists all.")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune.audio import builtin_profiles
 from autotune.audio.arrivals import Due
 from autotune.deploy_yaml import DeploymentFile, ReplicaMemory, replica_memory
 from autotune.errors import DocumentError, InfeasibleSloError
@@ -343,9 +344,10 @@ def _notes(
 
 def _test(document: DeploymentFile, unit: LoadUnit, offered: float, promises: tuple[Promise, ...]) -> str:
     audio = document.audio_profile
-    # The file doesn't hold where the user's own audio lies.
+    # The file doesn't hold where the user's own audio lies, nor where a profile of their own does.
     own = " --audio YOUR_AUDIO" if audio.source == "user" else ""
+    profile = audio.name if audio.name in builtin_profiles() else f"{audio.name}.yaml"
     load = f"--streams {max(1, int(offered))}" if unit == "streams" else f"--rate {offered:.4g}"
     p95 = next((promise for promise in promises if promise.share == 0.95), None)
     slo = f" --slo p95_latency_s={p95.latency_s:g}" if p95 is not None else ""
-    return f"autotune load http://HOST:8000 --audio-profile {audio.name}{own} {load} --duration 5m{slo}"
+    return f"autotune load http://HOST:8000 --audio-profile {profile}{own} {load} --duration 5m{slo}"

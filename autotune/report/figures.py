@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from autotune.accuracy import Verdict, describe_accuracy
 from autotune.baselines import compared
 from autotune.deploy_yaml import CerRecord, DeploymentFile, IntervalRecord
-from autotune.deployment import Deployment
+from autotune.deployment import Deployment, told_apart
 from autotune.jobs.tune_record import cer_record
 from autotune.proof.comparison import Comparison, Finalist
 from autotune.reporting import bytes_text
@@ -91,6 +91,7 @@ def search_rows(study: StudyResult) -> list[tuple[str, ...]]:
     """The trials in their order, as texts of ``SEARCH_COLUMNS``."""
     best = 0.0
     rows: list[tuple[str, ...]] = []
+    names = told_apart(trial.deployment for trial in study.trials)
     for trial in study.trials:
         score = 0.0 if trial.pooled is None else study.goal.score(trial.pooled) / trial.anchor
         came = _came_of(trial, study.goal)
@@ -99,7 +100,7 @@ def search_rows(study: StudyResult) -> list[tuple[str, ...]]:
         predicted = "" if trial.predicted_score is None else f"{trial.predicted_score:.1f}"
         measured = "" if trial.measurement is None else f"{trial.measurement.rtfx:.1f}"
         why = "anchor again" if trial.role == "anchor" and trial.number else _WHY.get(trial.role, trial.role)
-        rows.append((str(trial.number), why, predicted, measured, came, trial.deployment.describe()))
+        rows.append((str(trial.number), why, predicted, measured, came, names[trial.deployment]))
     return rows
 
 

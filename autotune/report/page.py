@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autotune.accuracy import Verdict
 from autotune.deploy_yaml import DeploymentFile, yaml_text
+from autotune.deployment import told_apart
 from autotune.planning.options import Price
 from autotune.report.figures import (
     COLUMNS,
@@ -126,7 +127,8 @@ def _proof(subject: Subject) -> str:
         f"{document.audio_profile.audio_s:.0f} s of audio. Speed-ups are paired within blocks.",
         "aside",
     )
-    names = table(["", "deployment"], [(row.name, row.deployment.describe()) for row in rows], "facts")
+    told = told_apart(row.deployment for row in rows)
+    names = table(["", "deployment"], [(row.name, told[row.deployment]) for row in rows], "facts")
     verdict = subject.comparison.winner.verdict if subject.comparison else None
     return section(
         "Baseline and winner",
@@ -149,9 +151,9 @@ def _heard(document: DeploymentFile, verdict: Verdict | None) -> str:
 
 
 def _held_back(subject: Subject) -> str:
+    told = told_apart(held.deployment for held in subject.held_back)
     rows = [
-        (held.deployment.describe(), f"{held.rtfx:.1f}", f"{held.ratio:.2f}×", held.describe())
-        for held in subject.held_back
+        (told[held.deployment], f"{held.rtfx:.1f}", f"{held.ratio:.2f}×", held.describe()) for held in subject.held_back
     ]
     return section("Held back", table(["deployment", "RTFx", "to the baseline", "why"], rows, "figures"))
 
@@ -167,7 +169,9 @@ def _search(subject: Subject) -> str:
         f"{len(study.failed)} trials failed; {spent / 60:.0f} minutes of measuring. "
         f"Looking for: {study.goal.describe()}."
     )
-    rows = [_candidate_row(subject, candidate) for candidate in study.candidates[:_TOP]]
+    top = study.candidates[:_TOP]
+    told = told_apart(candidate.deployment for candidate in top)
+    rows = [(told[candidate.deployment], *_candidate_row(subject, candidate)) for candidate in top]
     columns = ["deployment", "RTFx", "to the baseline", "p95", "memory", "trials", ""]
     listed = table(columns, rows, "figures")
     plots = figure(accuracy_plot(subject)) + figure(front_plot(subject))
@@ -179,7 +183,6 @@ def _search(subject: Subject) -> str:
 def _candidate_row(subject: Subject, candidate: Candidate) -> tuple[str, ...]:
     figures = candidate.pooled
     return (
-        candidate.deployment.describe(),
         f"{figures.rtfx:.1f}",
         f"{candidate.relative / subject.baseline_relative:.2f}×",
         f"{figures.p95_latency_s:.3g} s",

@@ -174,6 +174,14 @@ def test_a_trace_that_is_none_is_refused(text: str, problem: str, tmp_path: Path
         planned(trace=trace)
 
 
+def test_the_command_that_tests_a_plan_names_the_audio_as_load_takes_it() -> None:
+    audio = timed().audio_profile
+    own = timed(audio_profile=audio.model_copy(update={"name": "calls", "source": "user"}))
+    plain, custom = (planned(document, demand="10 requests/s").test or "" for document in (timed(), own))
+    assert f"--audio-profile {audio.name} --rate 10 " in plain
+    assert "--audio-profile calls.yaml --audio YOUR_AUDIO --rate 10 " in custom
+
+
 def test_exactly_one_demand(tmp_path: Path) -> None:
     for options in ({}, {"demand": "1 streams", "trace": tmp_path / "trace.csv"}):
         with pytest.raises(DocumentError, match="Exactly one of --demand and --trace"):
