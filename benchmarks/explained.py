@@ -6,8 +6,8 @@
 Each case is a deployment with one cause; it is run, its hypotheses are tried one after the other, and so is the
 deployment without the cause, in which it must not be found again. Cases: FunASR's own int8 export (unsigned weights on
 a CPU with dot products for signed ones; not to be had on others), recordings of ten minutes in one piece, two threads
-in each operator beside a process that keeps one CPU busy, AutoModel with ncpu=4. Writes ``docs/benchmarks/explained.json``, by CPU. Run it alone
-on the machine.
+in each operator beside a process that keeps one CPU busy, AutoModel with ncpu=4. Writes
+``docs/benchmarks/explained.json``, by CPU. Run it alone on the machine.
 """
 
 from __future__ import annotations
