@@ -261,7 +261,7 @@ def flood(connection: socket.socket, content: bytes, over: threading.Event) -> N
 
 
 def pings(server: Server, over: threading.Event) -> None:
-    """WebSocket pings."""
+    """Thousands of WebSocket pings, each of which the server must answer."""
     frames(server, over, b"\x89\x80" + bytes(4))
 
 

@@ -59,7 +59,7 @@ TIERS = ("spec sheet", "probe", "probe and trials")
 
 @dataclass(frozen=True)
 class Machine:
-    """A record."""
+    """A machine of ``benchmarks/machines``, as it is on record."""
 
     name: str
     model: str

@@ -140,7 +140,7 @@ class Replayed:
 
     @property
     def error(self) -> float:
-        """ln(reported / true)."""
+        """By how much the reported speed-up differs from the true one: ln(reported / true)."""
         return math.log(self.reported.speedup[0] / self.truly)
 
     @property

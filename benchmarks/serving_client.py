@@ -98,7 +98,7 @@ def form(content: bytes, name: str = "x.wav") -> aiohttp.FormData:
 
 
 async def ask(session: aiohttp.ClientSession, path: Path, content: bytes) -> Answer:
-    """One request."""
+    """Send a recording, and wait for its text."""
     started = time.perf_counter()
     status, text = 0, ""
     try:

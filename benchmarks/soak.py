@@ -70,7 +70,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident bytes."""
+    """Resident bytes of the server's processes at one moment."""
 
     second: float
     """Since the soak began."""

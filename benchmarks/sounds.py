@@ -66,7 +66,7 @@ def faint_voices(samples: int, generator: np.random.Generator) -> Float32:
 
 
 def silence(samples: int, _generator: np.random.Generator) -> Float32:
-    """Digital silence."""
+    """Samples that are all 0."""
     return np.zeros(samples, np.float32)
 
 

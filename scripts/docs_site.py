@@ -140,7 +140,7 @@ def plain(text: str | None) -> str:
 
 
 def table(heads: list[str], rows: list[list[str | None]]) -> str:
-    """A Markdown table."""
+    """A Markdown table of these columns and rows."""
     lines = [
         heads,
         ["---"] * len(heads),

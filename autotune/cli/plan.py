@@ -61,9 +61,9 @@ def plan(
         check_can_draw()
     elif measured:
         raise DocumentError("--measured adds runs to the picture of --plot FILE, but no --plot was given.")
-    files = [(str(path), read_deployment_file(path)) for path in deployments]
     if write_deploy is not None and not options.hardware:
         raise DocumentError("--write-deploy writes what is predicted for a --hardware, but none was given.")
+    files = [(str(path), read_deployment_file(path)) for path in deployments]
     files, refused = on_hardware(files, options)
     with TerminalReporter() as reporter:
         answer = plan_fleets(files, options, reporter, curve=plot is not None)
@@ -77,12 +77,9 @@ def plan(
     if json_:
         print(json.dumps(answer.to_json()))
         return
-    lines = [*_lines(answer, chosen.hardware.cpu), *(f"  not planned:     {reason}" for reason in refused)]
+    print("\n".join([*_lines(answer, chosen.hardware.cpu), *(f"  not planned:     {reason}" for reason in refused)]))
     if write_deploy is not None:
-        lines.append(
-            f"Predicted, not measured: autotune measure {write_deploy} on such a machine confirms or refutes it."
-        )
-    print("\n".join(lines))
+        print(f"Predicted, not measured: autotune measure {write_deploy} on such a machine confirms or refutes it.")
 
 
 def _measured(paths: list[Path], plan: Plan) -> list[tuple[float, float]]:

@@ -246,15 +246,19 @@ def _simulated(
         memory=memory_of(needs, document, options),
         simulation=simulation,
         cost=cost_of(price, replicas, rate, followed),
-        provenance=_PROVENANCE
-        | ({"price": "given"} if price else {})
-        | ({} if document.predicted is None else {"service_times": "predicted"}),
+        provenance=_provenance(document, price),
         test=_test(document, unit, load, asked.promises),
         test_one=_test(document, unit, capacity.low, asked.promises),
     )
     # How many the middle and the better end of the interval would need; the worse end is what is planned with.
     fewest = max(1.0, load / (capacity.high * limit)) + options.spare
     return _Fleet(answer, fewest, float(replicas), sizing)
+
+
+def _provenance(document: DeploymentFile, price: Price | None) -> dict[str, Provenance]:
+    given: dict[str, Provenance] = {"price": "given"} if price else {}
+    predicted: dict[str, Provenance] = {} if document.predicted is None else {"service_times": "predicted"}
+    return _PROVENANCE | given | predicted
 
 
 def _utilisation(options: PlanOptions) -> float:

@@ -73,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Point:
-    """One mark."""
+    """A circle of a plot, and what a pointer on it shows."""
 
     x: float
     y: float
@@ -97,7 +97,7 @@ class Plot:
     _parts: list[str] = field(default_factory=list)
 
     def points(self, points: Sequence[Point]) -> None:
-        """Circles."""
+        """Draw a circle for each point, in the order given."""
         for point in points:
             at = f'cx="{self._x(point.x):.1f}" cy="{self._y(point.y):.1f}" r="{point.radius:.1f}"'
             self._parts.append(f'<circle class="mark {point.kind}" {at}><title>{escape(point.text)}</title></circle>')

@@ -314,7 +314,7 @@ class Speech:
         return {**self._result(transcript.segments[-1]), "text": text[: len(text) - changed] + end}
 
     def close(self) -> None:
-        """Forget the recording."""
+        """Forget the recording and what its client sent of it."""
         self._sender.cancel()
         self._stream.close()
 

@@ -28,7 +28,7 @@ _ABSENT = "–"
 
 @dataclass(frozen=True)
 class Worth:
-    """One parameter."""
+    """What a parameter was worth in a study, and its values there."""
 
     path: str
     """As in ``deploy.yaml``, below ``deployment``."""

@@ -34,11 +34,11 @@ class ReplayClock:
         self.seconds = 0.0
 
     def charge(self, seconds: float) -> None:
-        """Let time pass."""
+        """Let so many simulated seconds pass."""
         self.seconds += seconds
 
     def __call__(self) -> float:
-        """Seconds so far."""
+        """Simulated seconds that have passed so far."""
         return self.seconds
 
 
@@ -74,7 +74,7 @@ class Truth:
         return 1 - self.scores[key] / self.best if key is not None and key in self.allowed else 1.0
 
     def ratio(self, deployment: Deployment, baseline: Deployment) -> float:
-        """True speed-up."""
+        """True speed-up of a deployment over the baseline."""
         return self.scores[deployment.key] / self.scores[baseline.key]
 
     def levelled(self, baseline: Deployment) -> Truth:
@@ -112,7 +112,7 @@ class Noise:
         return cls(sd, shape)
 
     def draw(self, generator: random.Random) -> float:
-        """One residual."""
+        """Draw one of the recorded residuals."""
         return self.sd * generator.choice(self.shape) if self.sd else 0.0
 
 

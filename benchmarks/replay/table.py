@@ -53,7 +53,7 @@ class TableHeader(Document):
 
     @property
     def fingerprint(self) -> str:
-        """The hardware's."""
+        """The fingerprint of the machine that the table was recorded on."""
         return self.hardware.fingerprint
 
 

@@ -42,7 +42,7 @@ _NOISE_PIECE_S = 3.0
 
 @dataclass(frozen=True)
 class Utterance:
-    """One spoken sentence."""
+    """A sentence of the corpus, as one voice speaks it."""
 
     text: str
     """With punctuation."""
@@ -50,7 +50,7 @@ class Utterance:
 
     @property
     def audio_s(self) -> float:
-        """Its length."""
+        """Length of the recording in seconds."""
         return len(self.samples) / SAMPLE_RATE_HZ
 
 
