@@ -87,6 +87,7 @@ def run(options: argparse.Namespace, mapper: Mapper) -> None:
             curves.setdefault(case.name, {})[method] = found
         if {"autotune", "random"} <= set(methods):
             gates += regret_gates(case, curves[case.name])
+    print(markdown(gates), file=sys.stderr)
     write_csv(options.out / "regret.csv", curves)
     draw(curves, options.seeds, options.out / "regret.png")
     if "autotune" in methods:

@@ -8,15 +8,16 @@ from typing import Any
 
 from benchmarks.regret_gates import Curve
 
-__all__ = ["draw"]
+__all__ = ["COLOURS", "LABELS", "draw"]
 
 LABELS = {
     "autotune": "autotune",
+    "without-parts": "autotune without predicted wholes",
     "tpe": "Optuna's default TPE",
     "random": "random order",
     "brute": "brute force, in the space's order",
 }
-COLOURS = {"autotune": "tab:blue", "tpe": "tab:orange", "random": "tab:grey", "brute": "tab:red"}
+COLOURS = {"autotune": "tab:blue", "without-parts": "tab:green", "tpe": "tab:orange", "random": "tab:grey", "brute": "tab:red"}
 
 
 def draw(cases: Mapping[str, Mapping[str, Curve]], seeds: int, path: Path) -> None:

@@ -13,6 +13,7 @@ from autotune.deployment import Deployment
 from autotune.errors import DocumentError
 from benchmarks.regret_gates import Curve, Replayed, curve_of, gates_of, regret_gates
 from benchmarks.regret_methods import METHODS, Case, Recommendation
+from benchmarks.regret_picture import COLOURS, LABELS
 from tests.benchmarks.synthetic_table import synthetic_table
 from tests.study.synthetic_search import BASELINES, tiny_space
 
@@ -33,6 +34,10 @@ def test_a_method_finds_the_best_and_pays_for_it(case: Case, method: str) -> Non
     assert len(steps) == (40 if method == "tpe" else case.space.size)
     assert case.truth.regret(steps[-1].key) < 0.2
     assert METHODS[method](case, case.recorded(1), 40, 1) == steps
+
+
+def test_every_method_can_be_drawn() -> None:
+    assert set(METHODS) == set(LABELS) == set(COLOURS)
 
 
 def test_a_curve_keeps_to_the_last_recommendation(case: Case) -> None:
