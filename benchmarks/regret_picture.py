@@ -17,7 +17,13 @@ LABELS = {
     "random": "random order",
     "brute": "brute force, in the space's order",
 }
-COLOURS = {"autotune": "tab:blue", "without-parts": "tab:green", "tpe": "tab:orange", "random": "tab:grey", "brute": "tab:red"}
+COLOURS = {
+    "autotune": "tab:blue",
+    "without-parts": "tab:green",
+    "tpe": "tab:orange",
+    "random": "tab:grey",
+    "brute": "tab:red",
+}
 
 
 def draw(cases: Mapping[str, Mapping[str, Curve]], seeds: int, path: Path) -> None:
