@@ -18,6 +18,7 @@ from autotune.errors import DocumentError
 from autotune.models import resolve_model
 from autotune.recognizer.words import ctc_times, joined_pieces
 from tests.funasr_child import ask_funasr
+from tests.models.models_types import InProcess
 from tests.recognizer.test_recognizer_text import deployment, recognizer
 
 FRAME_S = 0.06
@@ -92,7 +93,7 @@ def test_words_never_overlap_and_lie_in_the_segment(ids: list[int]) -> None:
 
 
 def test_who_can_t_give_times_says_so() -> None:
-    with recognizer(resolve_model("random:paraformer-tiny"), deployment()) as ours:
+    with recognizer(resolve_model("random:paraformer-tiny", run=InProcess()), deployment()) as ours:
         with pytest.raises(DocumentError, match="Times of words must be of a model that gives them"):
             ours.transcribe([read_audio(Path(CLIPS[0]))], words=True)
         with pytest.raises(DocumentError, match="language must be of a model that has a choice"):
@@ -101,7 +102,7 @@ def test_who_can_t_give_times_says_so() -> None:
 
 def test_rows_of_a_batch_may_have_languages_of_their_own() -> None:
     audio = read_audio(CLIPS[0])
-    with recognizer(resolve_model("random:sensevoice-tiny"), deployment()) as ours:
+    with recognizer(resolve_model("random:sensevoice-tiny", run=InProcess()), deployment()) as ours:
         alone = {language: ours.transcribe([audio], language=language)[0].text for language in ("zh", "en")}
         usual = ours.transcribe([audio])[0].text
     assert len({*alone.values(), usual}) > 1, "the prompt changes what a random network says"
