@@ -44,6 +44,8 @@ BETWEEN_SHARE = 0.004
 """Largest share of the time that looks between the first and the last may take."""
 BEFORE_PATIENCE_S, AFTER_PATIENCE_S = 3.0, 0.5
 """Seconds for which a CPU that is away is waited for before a measurement, and watched after it."""
+BEFORE_PAUSE_S = 0.2
+"""Seconds from one look to the next while a measurement waits: its loops would else take from who has the CPU."""
 _GAIN = 0.01
 """By what fraction a best time must fall to be written again."""
 
@@ -97,9 +99,10 @@ class Canary:
         *,
         loops: Callable[[Collection[int]], _Loops] = Loops,
         now: Callable[[], float] = time.perf_counter,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Remember where the best known times are kept, None for nowhere; tests replace ``loops`` and ``now``."""
-        self._path, self._start_loops, self._now = best_times, loops, now
+        """Remember where the best known times are kept, None for nowhere; tests replace the other three."""
+        self._path, self._start_loops, self._now, self._pause = best_times, loops, now, pause
         self._loops: _Loops | None = None
         self._kept: dict[int, float] = {}
         self.best_s: dict[int, float] = {}
@@ -113,7 +116,7 @@ class Canary:
         self._kept = {} if self._path is None else read_best_times(self._path)
         self.best_s, self.looks, self.between_cpu_s = dict(self._kept), [], 0.0
         self._loops = self._start_loops(cpus)
-        self.look(BEFORE_PATIENCE_S)
+        self.look(BEFORE_PATIENCE_S, pause_s=BEFORE_PAUSE_S)
         if self.looks[0].back_s < math.inf:
             self.looks.clear()
             self.look()
@@ -128,15 +131,20 @@ class Canary:
             self.look()
             self.between_cpu_s += time.process_time() - started_s
 
-    def look(self, patience_s: float = 0.0) -> None:
-        """Look now, and on for as long as a CPU is away, up to ``patience_s``; only between ``start`` and ``stop``."""
+    def look(self, patience_s: float = 0.0, *, pause_s: float = 0.0) -> None:
+        """Look now, and on for as long as a CPU is away, up to ``patience_s``; only between ``start`` and ``stop``.
+
+        It looks on with pauses of ``pause_s``; without them the moment at which the CPU is back is known to a loop.
+        """
         began_s, best_s = self._now(), dict(self.best_s)
         times_s = self._round()
         if any(time_s > LIMIT * best_s.get(cpu, 0.0) for cpu, time_s in times_s.items()):
             times_s = self._confirmed(best_s)
         back_s, latest_s = math.inf, times_s
         # At the first look ever no best time is known: nothing is away.
-        while _away(latest_s, best_s) and self._now() - began_s < patience_s:
+        while _away(latest_s, best_s) and (left_s := patience_s - (self._now() - began_s)) > 0:
+            if pause_s:
+                self._pause(min(pause_s, left_s))
             latest_s = self._confirmed(best_s)
             if not _away(latest_s, best_s):
                 back_s = self._now() - began_s

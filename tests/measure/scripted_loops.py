@@ -16,7 +16,7 @@ class ScriptedLoops:
     def __init__(self, *rounds: Mapping[int, float], own_s: float = 0.0, cpu_s: float = 0.0) -> None:
         """Remember the rounds; ``own_s`` of each loop is the process's own doing, a round really uses ``cpu_s``."""
         self.rounds, self.own_s, self.cpu_s = list(rounds), own_s, cpu_s
-        self.now_s, self.closed = 100.0, 0
+        self.now_s, self.paused_s, self.closed = 100.0, 0.0, 0
         self.cpus: Collection[int] = ()
 
     def __call__(self, cpus: Collection[int]) -> ScriptedLoops:
@@ -34,5 +34,9 @@ class ScriptedLoops:
     def close(self) -> None:
         self.closed += 1
 
+    def pause(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.paused_s += seconds
+
     def canary(self, path: Path | None = None) -> Canary:
-        return Canary(path, loops=self, now=lambda: self.now_s)
+        return Canary(path, loops=self, now=lambda: self.now_s, pause=self.pause)

@@ -141,6 +141,7 @@ def test_a_measurement_begins_once_every_cpu_is_there(tmp_path: Path) -> None:
     canary = gone.canary(kept(tmp_path))
     canary.start(BEST)
     assert gone.now_s - 100.0 == pytest.approx(BEFORE_PATIENCE_S, abs=0.1), "not for ever"
+    assert gone.paused_s > 0.8 * BEFORE_PATIENCE_S, "who has the CPU gets on with it"
     assert canary.stop() == 1.0
 
 
@@ -341,11 +342,12 @@ def test_a_cpu_that_is_taken_away_from_outside_is_seen(tmp_path: Path) -> None:
     cpu = max(os.sched_getaffinity(0))
     for _ in range(ATTEMPTS):
         alone = real_looks(tmp_path / "best.json")
-        with neighbour(cpu):
-            shared = real_looks(tmp_path / "best.json")
-        # Beside other tests a look may fall where the neighbour itself had to wait.
-        if max(alone.values()) <= 2 and shared[cpu] >= 8:
-            return
+        if max(alone.values()) <= 2:
+            with neighbour(cpu):
+                shared = real_looks(tmp_path / "best.json")
+            # Beside other tests a look may fall where the neighbour itself had to wait.
+            if shared[cpu] >= 8:
+                return
         time.sleep(1)
     if max(alone.values()) > 2:
         pytest.skip(f"this machine's CPUs are away without our neighbour: {alone} of 10 looks, {ATTEMPTS} times")

@@ -24,8 +24,7 @@ from autotune.models.calibration import embedded_calibration
 from autotune.models.static_int8 import check_token_counts
 from autotune.reporting import Silent
 from tests.deployment_example import example_file
-from tests.models.models_types import InProcess, MakeInfo
-from tests.models.test_models_artifacts import FakeExport
+from tests.models.models_types import FakeExport, InProcess, MakeInfo
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 pytest.importorskip("nncf", reason="NNCF is not installed")

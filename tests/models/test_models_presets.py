@@ -1,7 +1,5 @@
 """Presets: published sizes, ordinary FunASR directories, seeded, and well-behaved."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from autotune.models import parity
 from autotune.models.presets import PRESETS, write_preset, write_skeleton
 from autotune.models.random_weights import TOKENS_PER_S
 from autotune.models.vocabulary import SENSEVOICE_TAGS, paraformer_tokens, sensevoice_pieces, sentencepiece_model
+from tests.funasr_child import ask_funasr
 from tests.models.models_types import MakeInfo
 
 
@@ -44,24 +43,14 @@ def test_presets_have_the_published_sizes(preset: str, low: float, high: float, 
 
 def test_funasr_loads_and_runs_the_presets(tiny: MakeInfo) -> None:
     paths = [tiny(name).path for name in ("sensevoice-tiny", "paraformer-tiny")]
-    code = f"""
-import json, sys
-from funasr import AutoModel
+    code = """
 import numpy as np
 from autotune.audio.embedded import embedded_clips
-texts = []
-for path in {paths!r}:
-    model = AutoModel(model=path, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
-    wave = np.concatenate([clip.waveform for clip in embedded_clips()])[:64000]
-    texts.append([model.generate(input=wave)[0]["text"] for _ in range(2)])
-print("TEXTS " + json.dumps(texts))
+wave = np.concatenate([clip.waveform for clip in embedded_clips()[:10]])[:64000]
+models = [auto_model(path) for path in request]
+result = [[model.generate(input=wave)[0]["text"] for _ in range(2)] for model in models]
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    import json
-
-    line = next(line for line in done.stdout.splitlines() if line.startswith("TEXTS "))
-    sensevoice, paraformer = json.loads(line.removeprefix("TEXTS "))
+    sensevoice, paraformer = ask_funasr(code, paths)
     assert sensevoice[0] == sensevoice[1]
     assert paraformer[0] == paraformer[1]
     assert len(sensevoice[0]) > 10

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.presets import write_random_model
 from autotune.recognizer import Recognizer
 from autotune.recognizer.words import cif_times, joined_tokens
+from tests.funasr_child import ask_funasr
 from tests.models.models_types import InProcess
 from tests.recognizer.test_recognizer_text import OPENVINO, deployment
 from tests.seaco_example import BICIF, SEACO
@@ -43,21 +41,11 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
     "pytorch": TORCH,
 }
 AUTOMODEL = """
-import json, sys
-from funasr import AutoModel
-import soundfile, soxr
-request = json.load(sys.stdin)
-found = {}
+result = {}
 for name, path in request["models"].items():
-    model = AutoModel(model=path, ncpu=1, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
-    found[name] = []
-    for clip in request["clips"]:
-        wave, rate = soundfile.read(clip, dtype="float32")
-        if rate != 16000:
-            wave = soxr.resample(wave, rate, 16000)
-        (result,) = model.generate(input=wave)
-        found[name].append([result["text"].split(), result["timestamp"]])
-print("RESULT" + json.dumps(found))
+    model = auto_model(path)
+    answers = [model.generate(input=samples(clip))[0] for clip in request["clips"]]
+    result[name] = [[answer["text"].split(), answer["timestamp"]] for answer in answers]
 """
 
 
@@ -66,18 +54,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo]:
     made = {}
     for name, preset in (("bicif", BICIF), ("seaco", SEACO)):
         write_random_model(preset, 0, tmp_path_factory.mktemp("models") / name)
-        made[name] = resolve_model(str(next(tmp_path_factory.getbasetemp().glob(f"models*/{name}"))))
+        made[name] = resolve_model(str(next(tmp_path_factory.getbasetemp().glob(f"models*/{name}"))), run=InProcess())
     return made
 
 
 @pytest.fixture(scope="module")
 def theirs(models: dict[str, ModelInfo]) -> dict[str, list[Any]]:
     request = {"models": {name: info.path for name, info in models.items()}, "clips": [str(clip) for clip in CLIPS]}
-    done = subprocess.run(
-        [sys.executable, "-c", AUTOMODEL], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[Any]] = json.loads(done.stdout.rpartition("RESULT")[2])
+    found: dict[str, list[Any]] = ask_funasr(AUTOMODEL, request)
     return found
 
 
@@ -108,9 +92,8 @@ def test_words_are_as_funasrs_on_the_same_clips(
     assert all(not segment.words for one in plain for segment in one.segments), "free for whoever doesn't ask"
 
 
-@pytest.mark.parametrize("weights", ["u8", "s8"])
-def test_int8_times_its_own_words(weights: str, models: dict[str, ModelInfo]) -> None:
-    changes = {"format": "onnx-int8", "weights": weights, "graph": "lean", "batch": BATCH}
+def test_int8_times_its_own_words(models: dict[str, ModelInfo]) -> None:
+    changes = {"format": "onnx-int8", "weights": "u8", "graph": "lean", "batch": BATCH}
     with recognizer(models["seaco"], deployment(**changes)) as ours:
         found = ours.transcribe([read_audio(clip) for clip in CLIPS], words=True)
     for transcript in found:
@@ -132,7 +115,7 @@ def test_words_of_windows_that_overlap_are_those_of_the_text(models: dict[str, M
 
 def test_a_paraformer_without_a_second_cif_says_so() -> None:
     refused = pytest.raises(DocumentError, match="Times of words must be of a model that gives them")
-    with recognizer(resolve_model("random:paraformer-tiny"), deployment()) as ours, refused:
+    with recognizer(resolve_model("random:paraformer-tiny", run=InProcess()), deployment()) as ours, refused:
         ours.transcribe([read_audio(CLIPS[0])], words=True)
 
 
@@ -145,15 +128,11 @@ def test_parts_of_words_are_timed_as_funasrs_postprocessing_does() -> None:
         (["hello", "a", "b", "world"], [[0, 100], [110, 200], [200, 300], [300, 400]]),
     ]
     code = """
-import json, sys
 from funasr.utils.postprocess_utils import sentence_postprocess
-print("RESULT" + json.dumps([sentence_postprocess(*case)[1:] for case in json.load(sys.stdin)]))
+result = [sentence_postprocess(*case)[1:] for case in request]
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    for (tokens, times), (stamps, texts) in zip(cases, json.loads(done.stdout.rpartition("RESULT")[2]), strict=True):
+    theirs = ask_funasr(code, cases, automodel=False)
+    for (tokens, times), (stamps, texts) in zip(cases, theirs, strict=True):
         words = joined_tokens(tokens, [(start, end) for start, end in times])
         assert [word.text for word in words] == texts
         assert [[word.start_s, word.end_s] for word in words] == stamps

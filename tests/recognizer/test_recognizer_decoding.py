@@ -1,14 +1,11 @@
 """Decoding: CTC collapse, FunASR's post-processing, joining."""
 
-import json
-import subprocess
-import sys
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.recognizer.decoding import clean_text, join_texts
 from autotune.recognizer.sentences import sentence_from_tokens
+from tests.funasr_child import ask_funasr
 
 TOKENS = [
     "今",
@@ -39,15 +36,10 @@ def test_sentences_equal_funasrs_postprocessing() -> None:
     cases = [[rng.choice(TOKENS) for _ in range(rng.randint(0, 9))] for _ in range(3000)]
     cases += [["a", "b"], ["a"], ["a", "b", "今"], ["hello", "a", "b", "c", "world"], ["he@@", "llo", "今", "天"]]
     code = """
-import json, sys
 from funasr.utils.postprocess_utils import sentence_postprocess
-print("RESULT" + json.dumps([sentence_postprocess(case)[0] for case in json.load(sys.stdin)]))
+result = [sentence_postprocess(case)[0] for case in request]
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(cases), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    theirs = json.loads(done.stdout.rpartition("RESULT")[2])
+    theirs = ask_funasr(code, cases, automodel=False)
     assert [sentence_from_tokens(case) for case in cases] == theirs
 
 

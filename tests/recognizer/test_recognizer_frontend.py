@@ -1,8 +1,5 @@
 """The front end against kaldi-native-fbank and FunASR's own WavFrontend."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import kaldi_native_fbank as knf
@@ -15,6 +12,7 @@ from autotune.audio import read_audio
 from autotune.errors import ModelError
 from autotune.model_directory import FrontendConfig
 from autotune.recognizer.frontend import Frontend, fbank, padded, read_cmvn, stack_frames
+from tests.funasr_child import ask_funasr
 
 CLIPS = sorted((Path(__file__).parents[2] / "autotune" / "audio" / "clips").glob("*.ogg"))
 
@@ -113,20 +111,20 @@ def test_features_equal_funasrs_wav_frontend(tmp_path: Path) -> None:
     cmvn = write_cmvn(tmp_path / "am.mvn")
     out = tmp_path / "theirs.npz"
     code = f"""
-import json, numpy as np, torch
+import numpy as np, torch
 from funasr.frontends.wav_frontend import WavFrontend
 from autotune.audio import read_audio
 frontend = WavFrontend(cmvn_file={str(cmvn)!r}, fs=16000, window="hamming", n_mels=80, frame_length=25,
                        frame_shift=10, lfr_m=7, lfr_n=6, dither=0.0)
 rows = {{}}
-for index, path in enumerate(json.loads({json.dumps([str(c) for c in CLIPS[:6]])!r})):
+for index, path in enumerate(request):
     wave = torch.from_numpy(read_audio(__import__("pathlib").Path(path)))
     features, lengths = frontend(wave[None], torch.tensor([len(wave)]))
     rows[str(index)] = features[0].numpy()
 np.savez({str(out)!r}, **rows)
+result = None
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ask_funasr(code, [str(clip) for clip in CLIPS[:6]], automodel=False)
     theirs = np.load(out)
     frontend = Frontend(config(cmvn))
     for index, clip in enumerate(CLIPS[:6]):

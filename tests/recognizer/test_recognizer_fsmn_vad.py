@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,24 +16,26 @@ from autotune.arrays import Float32
 from autotune.deployment import Chunking
 from autotune.errors import ModelError
 from autotune.recognizer.chunking import Chunkers
+from autotune.recognizer.fsmn_vad import FsmnVad
 from benchmarks.fsmn_config import fsmn_config
+from tests.funasr_child import ask_funasr
 
 CONFIG = fsmn_config(input_affine_dim=16, fsmn_layers=2, linear_dim=24, proj_dim=12, output_affine_dim=16, output_dim=2)
 
 MAKE = """
-import sys, warnings
+import warnings
 warnings.simplefilter("ignore")
 import numpy as np, torch, yaml
 from pathlib import Path
 from funasr.models.fsmn_vad_streaming.model import FsmnVADStreaming
 from autotune.model_directory import FrontendConfig
 from autotune.recognizer.frontend import fbank, stack_frames
-folder = Path(sys.argv[1])
+folder, samples = Path(request[0]), np.load(request[1])
 config = yaml.safe_load((folder / "config.yaml").read_text())
 torch.manual_seed(3)
 model = FsmnVADStreaming(encoder="FSMN", encoder_conf=config["encoder_conf"], **config["model_conf"])
 # Random layers; the last one is fitted to loudness, since random weights alone call everything the same.
-frames = fbank(np.load(sys.argv[2]), FrontendConfig(16000, "hamming", 80, 25, 10, 1, 1, None))
+frames = fbank(samples, FrontendConfig(16000, "hamming", 80, 25, 10, 1, 1, None))
 hidden = []
 model.encoder.out_linear1.register_forward_hook(lambda module, inputs, output: hidden.append(output[0].numpy()))
 with torch.no_grad():
@@ -46,15 +50,9 @@ torch.save(model.state_dict(), folder / "model.pt")
 """
 
 RUN = """
-import json, sys, warnings
-warnings.simplefilter("ignore")
-import numpy as np
-from pathlib import Path
 from autotune.deployment import Chunking
 from autotune.recognizer.chunking import Chunkers
-folder, audio = sys.argv[1:]
-samples = np.load(audio)
-chunking = Chunking(method="vad", vad_model=folder, max_segment_s=5, merge_s=0, min_silence_s=0.8, pad_s=0)
+chunking = Chunking(method="vad", vad_model=request[0], max_segment_s=5, merge_s=0, min_silence_s=0.8, pad_s=0)
 chunkers = Chunkers(chunking)
 
 def cut(count, sizes):
@@ -68,10 +66,9 @@ def cut(count, sizes):
 
 counts = [0, 1, 399, 400, 16000, 16001, 32000, 40123, len(samples)]
 ours = [[cut(count, sizes) for sizes in ([], [4000] * 200, [100] * 3 + [77777])] for count in counts]
-from funasr import AutoModel
 from autotune.engines.funasr import quiet
 with quiet():
-    theirs_model = AutoModel(model=folder, device="cpu", ncpu=1, disable_update=True, disable_pbar=True)
+    theirs_model = auto_model(request[0])
 theirs = []
 for count in counts:
     value = []
@@ -80,24 +77,22 @@ for count in counts:
             result = theirs_model.generate(input=samples[:count], is_final=True, max_end_silence_time=800)
         value = result[0]["value"]
     theirs.append(value)
-print("RESULT" + json.dumps([counts, ours, theirs]))
+result = [counts, ours, theirs]
 """
 
-IMPORTED = "print(*sorted(sys.modules))"
 
-
-def child(code: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def made(speech: Float32, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """The model's directory, and what it and FunASR's AutoModel find in speech."""
+    folder = tmp_path_factory.mktemp("vad")
+    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    np.save(folder / "speech.npy", speech)
+    return folder, ask_funasr(MAKE + RUN, [str(folder), str(folder / "speech.npy")])
 
 
 @pytest.mark.slow
-def test_segments_are_funasrs_own_however_they_are_pushed(speech: Float32, tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(CONFIG, encoding="utf-8")
-    np.save(tmp_path / "speech.npy", speech)
-    printed = child(MAKE + RUN, str(tmp_path), str(tmp_path / "speech.npy"))
-    counts, ours, theirs = json.loads(printed.rpartition("RESULT")[2])
+def test_segments_are_funasrs_own_however_they_are_pushed(made: tuple[Path, Any]) -> None:
+    counts, ours, theirs = made[1]
     assert any(ours[-1])
     for count, ways, expected in zip(counts, ours, theirs, strict=True):
         assert ways[0] == ways[1] == ways[2]
@@ -114,28 +109,33 @@ def test_segments_are_funasrs_own_however_they_are_pushed(speech: Float32, tmp_p
 
 
 @pytest.mark.slow
-def test_code_and_models_that_a_config_names_are_not_loaded(tmp_path: Path) -> None:
+def test_code_and_models_that_a_config_names_are_not_loaded(made: tuple[Path, Any], tmp_path: Path) -> None:
     """AutoModel itself is not even imported: it takes any key of a configuration as an argument."""
     folder, code, trace = tmp_path / "vad", tmp_path / "evil.py", tmp_path / "trace"
-    folder.mkdir()
-    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
-    np.save(tmp_path / "noise.npy", np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32))
-    child(MAKE, str(folder), str(tmp_path / "noise.npy"))
+    shutil.copytree(made[0], folder)
     code.write_text(f"open({str(trace)!r}, 'w')\n", encoding="utf-8")
     runs = {"trust_remote_code": True, "remote_code": str(code)}
     more = {f"{kind}_model": str(folder) for kind in ("vad", "punc", "spk")}
     keys = {**runs, **more, **{name.replace("_model", "_kwargs"): runs for name in more}}
     lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
     (folder / "config.yaml").write_text(CONFIG + lines, encoding="utf-8")
-    load = "import sys; from pathlib import Path; from autotune.recognizer.fsmn_vad import FsmnVad\n"
-    printed = child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)\n" + IMPORTED, str(folder))
+    load = """
+import sys
+from pathlib import Path
+from autotune.recognizer.fsmn_vad import FsmnVad
+FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)
+print(*sorted(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", load, str(folder)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert not trace.exists()
-    assert "funasr.auto.auto_model" not in printed
+    assert "autotune.recognizer.fsmn_vad" in done.stdout
+    assert "funasr.auto.auto_model" not in done.stdout
     # FunASR would read another file than the one that is checked.
     (folder / "other.yaml").write_text("model: QwenAudio\n", encoding="utf-8")
     (folder / "configuration.json").write_text('{"file_path_metas": {"config": "other.yaml"}}', encoding="utf-8")
-    with pytest.raises(AssertionError, match=r"must name config\.yaml as the config, but names 'other\.yaml'"):
-        child(load + "FsmnVad(Path(sys.argv[1]), min_silence_s=0.5)", str(folder))
+    with pytest.raises(ModelError, match=r"must name config\.yaml as the config, but names 'other\.yaml'"):
+        FsmnVad(folder, min_silence_s=0.5)
 
 
 def wrong(folder: Path) -> dict[str, str]:

@@ -250,16 +250,16 @@ def long_file(path: Path, samples: Float32, seconds: int) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunking", [Chunking(method="fixed", window_s=15, overlap_s=1), VAD], ids=["fixed", "vad"])
-def test_two_hours_need_no_more_memory_than_ten_minutes(
+def test_an_hour_needs_no_more_memory_than_five_minutes(
     paraformer_path: Path, speech: Float32, tmp_path: Path, chunking: Chunking
 ) -> None:
-    files = [long_file(tmp_path / f"{seconds}.wav", speech, seconds) for seconds in (600, 7200)]
+    files = [long_file(tmp_path / f"{seconds}.wav", speech, seconds) for seconds in (300, 3600)]
     deployment = fake_deployment(chunking=chunking.model_dump()).model_dump(mode="json")
     request = json.dumps([deployment, str(paraformer_path), *map(str, files)])
     done = subprocess.run([sys.executable, "-c", MEMORY], input=request, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peaks, segments = json.loads(done.stdout.rpartition("RESULT")[2])
     assert peaks[1] - peaks[0] <= 50 * 2**20
-    assert [audio_s for _, audio_s, _ in segments] == [600, 7200]
+    assert [audio_s for _, audio_s, _ in segments] == [300, 3600]
     assert segments[1][0] > 10 * segments[0][0]
-    assert segments[1][2] > 7190
+    assert segments[1][2] > 3590

@@ -67,7 +67,7 @@ def run(text: str, vocabulary: PunctuationVocabulary) -> tuple[Punctuated, int]:
 
 
 @pytest.mark.usefixtures("biased")
-@settings(max_examples=120)
+@settings(max_examples=40)
 @given(texts)
 def test_the_text_is_funasrs(text: str) -> None:
     found, _ = run(text, read_vocabulary(punctuation_folder()))

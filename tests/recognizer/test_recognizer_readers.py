@@ -160,7 +160,7 @@ def test_a_key_without_readers_is_what_it_was() -> None:
 
 @pytest.mark.slow
 def test_64_recordings_at_once_need_little_memory(paraformer_path: Path, speech: Float32, tmp_path: Path) -> None:
-    files = [str(long_file(tmp_path / "long.wav", speech, 600))] * 64
+    files = [str(long_file(tmp_path / "long.wav", speech, 120))] * 64  # 469 MiB of samples
     deployment = fake_deployment(chunking=VAD.model_dump())
     peaks = []
     for readers, recordings in ((1, files[:1]), (4, files)):

@@ -1,9 +1,9 @@
 """The whole path on real models: the same text as FunASR's AutoModel on the same audio, whatever the batching."""
 
-import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from autotune.models import ModelInfo, ensure_artifact, resolve_model
 from autotune.models.presets import write_random_model
 from autotune.recognizer import Recognizer
 from autotune.recognizer.intake import AudioInput
+from tests.funasr_child import ask_funasr
 from tests.models.models_types import InProcess
 from tests.seaco_example import SEACO
 
@@ -26,21 +27,11 @@ CLIPS = sorted((ROOT / "autotune" / "audio" / "clips").glob("*.ogg"))[:12]
 PRESETS = ["sensevoice-tiny", "paraformer-tiny"]
 
 AUTOMODEL = """
-import json, sys
-from funasr import AutoModel
-import soundfile, soxr
-texts = {}
-request = json.load(sys.stdin)
+result = {}
 for preset, path in request["models"].items():
-    model = AutoModel(model=path, ncpu=1, device="cpu", disable_update=True, disable_pbar=True, log_level="ERROR")
-    texts[preset] = []
-    for clip in request["clips"]:
-        wave, rate = soundfile.read(clip, dtype="float32")
-        if rate != 16000:
-            wave = soxr.resample(wave, rate, 16000)
-        result = model.generate(input=wave, batch_size_s=300)
-        texts[preset].append(result[0]["text"] if result else "")
-print("RESULT" + json.dumps(texts))
+    model = auto_model(path)
+    answers = [model.generate(input=samples(clip), batch_size_s=300) for clip in request["clips"]]
+    result[preset] = [answer[0]["text"] if answer else "" for answer in answers]
 """
 
 
@@ -76,8 +67,8 @@ def deployment(**changes: Any) -> Deployment:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelInfo]:
     seaco = tmp_path_factory.mktemp("models") / "seaco"
     write_random_model(SEACO, 0, seaco)
-    made = {preset: resolve_model(f"random:{preset}") for preset in PRESETS}
-    return {**made, "seaco-tiny": resolve_model(str(seaco))}
+    made = {preset: resolve_model(f"random:{preset}", run=InProcess()) for preset in PRESETS}
+    return {**made, "seaco-tiny": resolve_model(str(seaco), run=InProcess())}
 
 
 @pytest.fixture(scope="session")
@@ -85,14 +76,9 @@ def automodel_texts(models: dict[str, ModelInfo]) -> dict[str, list[str]]:
     return automodel({preset: info.path for preset, info in models.items()})
 
 
-def automodel(models: dict[str, str]) -> dict[str, list[str]]:
+def automodel(models: dict[str, str], clips: Sequence[Path] = CLIPS) -> dict[str, list[str]]:
     """FunASR's text of each clip, by the name of each model directory."""
-    request = {"models": models, "clips": [str(clip) for clip in CLIPS]}
-    done = subprocess.run(
-        [sys.executable, "-c", AUTOMODEL], input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    texts: dict[str, list[str]] = json.loads(done.stdout.rpartition("RESULT")[2])
+    texts: dict[str, list[str]] = ask_funasr(AUTOMODEL, {"models": models, "clips": [str(clip) for clip in clips]})
     return texts
 
 
@@ -126,7 +112,7 @@ def test_text_of_the_published_seaco_equals_automodels(tmp_path: Path) -> None:
         pytest.skip("shared/real-models, the files of published models, is not beside the project")
     path = str(tmp_path / "seaco")
     subprocess.run([sys.executable, build, "paraformer-zh-seaco", path, "2", "2"], capture_output=True, check=True)
-    check_but_for_spaces(resolve_model(path), automodel({"published": path})["published"])
+    check_but_for_spaces(resolve_model(path, run=InProcess()), automodel({"published": path})["published"])
 
 
 def check_but_for_spaces(info: ModelInfo, expected: list[str]) -> None:

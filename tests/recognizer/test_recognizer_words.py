@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -20,25 +17,17 @@ from autotune.engines import EngineOutput
 from autotune.errors import DocumentError
 from autotune.models import resolve_model
 from autotune.recognizer.words import ctc_times, joined_pieces
+from tests.funasr_child import ask_funasr
+from tests.models.models_types import InProcess
 from tests.recognizer.test_recognizer_text import deployment, recognizer
 
 FRAME_S = 0.06
 WITHIN_S = FRAME_S + 0.001
 CLIPS = [clip.path for clip in embedded_clips()[:8]]
 AUTOMODEL = """
-import json, sys
-from funasr import AutoModel
-import soundfile, soxr
-request = json.load(sys.stdin)
-model = AutoModel(model=request["model"], ncpu=1, device="cpu", disable_update=True, disable_pbar=True)
-found = []
-for clip in request["clips"]:
-    wave, rate = soundfile.read(clip, dtype="float32")
-    if rate != 16000:
-        wave = soxr.resample(wave, rate, 16000)
-    (result,) = model.generate(input=wave, output_timestamp=True)
-    found.append([result.get("words", []), result.get("timestamp", [])])
-print("RESULT" + json.dumps(found))
+model = auto_model(request["model"])
+answers = [model.generate(input=samples(clip), output_timestamp=True)[0] for clip in request["clips"]]
+result = [[answer.get("words", []), answer.get("timestamp", [])] for answer in answers]
 """
 
 
@@ -48,15 +37,7 @@ def row(ids: list[int]) -> EngineOutput:
 
 def test_words_are_as_funasrs_on_the_same_clips() -> None:
     info = resolve_model(None)
-    done = subprocess.run(
-        [sys.executable, "-c", AUTOMODEL],
-        input=json.dumps({"model": info.path, "clips": [str(clip) for clip in CLIPS]}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    theirs = json.loads(done.stdout.rpartition("RESULT")[2])
+    theirs = ask_funasr(AUTOMODEL, {"model": info.path, "clips": [str(clip) for clip in CLIPS]})
     audio = [read_audio(clip) for clip in CLIPS]
     batched = deployment(batch=Batch(max_size=8, max_audio_s=60, max_wait_s=0))
     with recognizer(info, batched) as ours:
@@ -112,7 +93,7 @@ def test_words_never_overlap_and_lie_in_the_segment(ids: list[int]) -> None:
 
 
 def test_who_can_t_give_times_says_so() -> None:
-    with recognizer(resolve_model("random:paraformer-tiny"), deployment()) as ours:
+    with recognizer(resolve_model("random:paraformer-tiny", run=InProcess()), deployment()) as ours:
         with pytest.raises(DocumentError, match="Times of words must be of a model that gives them"):
             ours.transcribe([read_audio(Path(CLIPS[0]))], words=True)
         with pytest.raises(DocumentError, match="language must be of a model that has a choice"):
@@ -121,7 +102,7 @@ def test_who_can_t_give_times_says_so() -> None:
 
 def test_rows_of_a_batch_may_have_languages_of_their_own() -> None:
     audio = read_audio(CLIPS[0])
-    with recognizer(resolve_model("random:sensevoice-tiny"), deployment()) as ours:
+    with recognizer(resolve_model("random:sensevoice-tiny", run=InProcess()), deployment()) as ours:
         alone = {language: ours.transcribe([audio], language=language)[0].text for language in ("zh", "en")}
         usual = ours.transcribe([audio])[0].text
     assert len({*alone.values(), usual}) > 1, "the prompt changes what a random network says"
