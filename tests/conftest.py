@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,10 @@ settings.load_profile("autotune")
 
 # Tests run side by side: a library's second thread would take a core from another test, and wait for it spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hundreds of children import the same modules: what one has compiled, the others read. It is a third of an import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A job in the background ignores Ctrl-C, and so would all its children: some tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -26,7 +26,7 @@ from autotune.deploy_yaml import write_deployment_file
 from autotune.models import resolve_model
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
-from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
+from tests.serve.serving import CLIENT, Served, expected_text, serve, spoken, until, write_wav
 
 PATH = "/v1/audio/transcriptions"
 SLOW = {"speed": "10x", "fault": "none"}
@@ -34,7 +34,7 @@ SLOW = {"speed": "10x", "fault": "none"}
 
 def post(served: Served, path: Path, **fields: str) -> httpx.Response:
     with path.open("rb") as file:
-        return httpx.post(f"{served.url}{PATH}", files={"file": file}, data={"model": "any", **fields}, timeout=120)
+        return CLIENT.post(f"{served.url}{PATH}", files={"file": file}, data={"model": "any", **fields}, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_an_upload_that_offers_http_2_is_served(served: Served, recording: Path)
     # Java's HttpClient and curl --http2 offer it with every request in the clear.
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABk"}
     with recording.open("rb") as file:
-        answer = httpx.post(
+        answer = CLIENT.post(
             f"{served.url}{PATH}", files={"file": file}, data={"model": "any"}, headers=offer, timeout=60
         )
     assert answer.status_code == 200
@@ -118,9 +118,9 @@ def test_pages_of_other_origins_ask_where_they_are_named(tmp_path: Path) -> None
     key = tmp_path / "key"
     key.write_text("secret", encoding="ascii")
     with serve(tmp_path, "--cors-origin", "https://page.example", "--api-key-file", str(key)) as served:
-        allowed = httpx.options(f"{served.url}{PATH}", headers=asked)
-        other = httpx.options(f"{served.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
-        without_key = httpx.post(f"{served.url}{PATH}", headers={"Origin": "https://page.example"})
+        allowed = CLIENT.options(f"{served.url}{PATH}", headers=asked)
+        other = CLIENT.options(f"{served.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
+        without_key = CLIENT.post(f"{served.url}{PATH}", headers={"Origin": "https://page.example"})
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "https://page.example"
     assert "access-control-allow-origin" not in other.headers
@@ -163,28 +163,28 @@ def test_what_is_not_audio_is_refused_without_telling_paths(served: Served, tmp_
         assert answer.json()["error"]["code"] == "not_audio"
         assert "/tmp" not in answer.text
         assert answer.json()["error"]["message"].startswith("The file must")
-    assert httpx.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
-    assert httpx.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
-    assert httpx.get(f"{served.url}/nothing").status_code == 404
-    assert httpx.get(f"{served.url}{PATH}").status_code == 405
+    assert CLIENT.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
+    assert CLIENT.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
+    assert CLIENT.get(f"{served.url}/nothing").status_code == 404
+    assert CLIENT.get(f"{served.url}{PATH}").status_code == 405
 
 
 def test_metrics_are_prometheus_text_and_count(served: Served, recording: Path) -> None:
     before = served.metric("autotune_stage_seconds_count")
     assert post(served, recording).status_code == 200
     until(lambda: served.metric("autotune_stage_seconds_count") > before)
-    families = {one.name for one in text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)}
+    families = {one.name for one in text_string_to_metric_families(CLIENT.get(f"{served.url}/metrics").text)}
     wanted = {"requests_in_flight", "queue_audio_seconds", "batch_size", "batch_padding_share", "rejected", "rtfx"}
     assert {f"autotune_{name}" for name in wanted} <= families
 
 
 def test_the_page_health_and_interface_are_there(served: Served) -> None:
-    assert "autotune serve" in httpx.get(served.url).text
-    assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok", "worker_within_s": 60}
-    ready = httpx.get(f"{served.url}/readyz").json()
+    assert "autotune serve" in CLIENT.get(served.url).text
+    assert CLIENT.get(f"{served.url}/healthz").json() == {"status": "ok", "worker_within_s": 60}
+    ready = CLIENT.get(f"{served.url}/readyz").json()
     assert ready["ready"] is True
     assert ready["deployment"] == served.deployment.key
-    answers = httpx.get(f"{served.url}/openapi.json").json()["paths"][PATH]["post"]["responses"]
+    answers = CLIENT.get(f"{served.url}/openapi.json").json()["paths"][PATH]["post"]["responses"]
     assert "application/json" in answers["200"]["content"], "a generated client knows what it gets"
 
 
@@ -226,7 +226,7 @@ def test_whoever_leaves_is_forgotten(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "long.wav", spoken(0, 16))
     with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
         with pytest.raises(httpx.ReadTimeout), path.open("rb") as file:
-            httpx.post(f"{served.url}{PATH}", files={"file": file}, timeout=1.0)
+            CLIENT.post(f"{served.url}{PATH}", files={"file": file}, timeout=1.0)
         until(lambda: served.metric("autotune_requests_in_flight") == 0)
         until(lambda: served.metric("autotune_queue_segments") == 0)
 
@@ -291,7 +291,7 @@ def test_a_stop_finishes_what_was_accepted(tmp_path: Path) -> None:
             answer = pool.submit(post, served, path)
             until(lambda: served.metric("autotune_queue_segments") > 0)
             served.process.send_signal(signal.SIGTERM)
-            until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503)
+            until(lambda: CLIENT.get(f"{served.url}/readyz").status_code == 503)
             refused = post(served, path)
             assert refused.status_code == 503
             assert refused.json()["error"]["code"] == "draining"
@@ -307,13 +307,13 @@ def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
         client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="geheim")
         with path.open("rb") as file:
             assert client.audio.transcriptions.create(file=file, model="any").text
-        assert httpx.get(f"{served.url}/readyz").status_code == 200
+        assert CLIENT.get(f"{served.url}/readyz").status_code == 200
         key = {"Authorization": "Bearer geheim"}
-        large = httpx.post(f"{served.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
+        large = CLIENT.post(f"{served.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
         assert large.status_code == 413
         long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
         with long.open("rb") as file:
-            answer = httpx.post(f"{served.url}{PATH}", files={"file": file}, headers=key)
+            answer = CLIENT.post(f"{served.url}{PATH}", files={"file": file}, headers=key)
         assert answer.status_code == 413
         assert "60 s" in answer.json()["error"]["message"]
 
@@ -408,8 +408,8 @@ def test_any_form_ends_in_an_answer(
 ) -> None:
     where = f"{served.url}{PATH}"
     if kind is not None:
-        answer = httpx.post(where, content=content or b"", headers={"content-type": kind}, timeout=60)
+        answer = CLIENT.post(where, content=content or b"", headers={"content-type": kind}, timeout=60)
     else:
-        answer = httpx.post(where, data=data, files=None if content is None else {"file": content}, timeout=60)
+        answer = CLIENT.post(where, data=data, files=None if content is None else {"file": content}, timeout=60)
     assert answer.status_code < 500, answer.text
     assert answer.status_code == 200 or answer.json()["error"]["message"]

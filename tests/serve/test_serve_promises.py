@@ -21,7 +21,7 @@ from autotune.deploy_yaml import write_deployment_file
 from autotune.models import resolve_model
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
-from tests.serve.serving import VAD, Served, expected_text, serve, spoken, until, write_wav
+from tests.serve.serving import CLIENT, VAD, Served, expected_text, serve, spoken, until, write_wav
 from tests.serve.speaking import WAIT_S, header, heard, pcm, results
 
 PATH = "/v1/audio/transcriptions"
@@ -35,7 +35,7 @@ UPLOAD = (
 
 def ask(served: Served, path: Path) -> httpx.Response:
     with path.open("rb") as file:
-        return httpx.post(f"{served.url}{PATH}", files={"file": file}, timeout=WAIT_S)
+        return CLIENT.post(f"{served.url}{PATH}", files={"file": file}, timeout=WAIT_S)
 
 
 def raw(served: Served, content: bytes = b"") -> socket.socket:
@@ -170,7 +170,7 @@ def test_idle_connections_take_no_place_from_others(tmp_path: Path) -> None:
     few = ("bash", "-c", 'ulimit -n 200; exec "$@"', "x")
     with serve(tmp_path, prefix=few) as served, contextlib.ExitStack() as stack:
         held = [stack.enter_context(raw(served)) for _ in range(600)]
-        assert httpx.get(f"{served.url}/healthz", timeout=10).status_code == 200
+        assert CLIENT.get(f"{served.url}/healthz", timeout=10).status_code == 200
         os.kill(served.worker_pids()[0], signal.SIGKILL)
         until(lambda: served.metric("autotune_worker_restarts") == 1 and served.metric("autotune_ready") == 1)
         del held
@@ -215,7 +215,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with serve(tmp_path, environment={"TMPDIR": str(scratch)}) as served:
         # Files of at most 1 MiB stand for the full disk: EFBIG instead of ENOSPC.
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-        answer = httpx.post(f"{served.url}{PATH}", files={"file": bytes(3 << 20)}, timeout=WAIT_S)
+        answer = CLIENT.post(f"{served.url}{PATH}", files={"file": bytes(3 << 20)}, timeout=WAIT_S)
         assert answer.status_code == 507
         assert answer.json()["error"]["code"] == "no_room"
         with connect(served.socket_url) as socket_:
