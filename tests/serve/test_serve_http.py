@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def post(served: Served, path: Path, **fields: str) -> httpx.Response:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("audio") / "spoken.wav", spoken(0))
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that transcribes one segment after the other, so that there is time to disturb it."""
+    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
+    with serve(tmp_path_factory.mktemp("slow"), session_options=SLOW, batch=batch) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that asks for a key, admits pages of one other origin, and has low limits."""
+    options = ("--cors-origin", "https://page.example", "--max-body-mb", "1", "--max-duration", "60s")
+    with serve(tmp_path_factory.mktemp("keyed"), *options, environment={"AUTOTUNE_API_KEY": "geheim"}) as found:
+        yield found
 
 
 def test_openais_client_gets_the_recognizers_text_in_every_format(served: Served, recording: Path) -> None:
@@ -109,18 +126,15 @@ def test_an_upload_that_offers_http_2_is_served(served: Served, recording: Path)
     assert answer.json()["text"] == expected_text(served.deployment, recording)
 
 
-def test_pages_of_other_origins_ask_where_they_are_named(tmp_path: Path) -> None:
+def test_pages_of_other_origins_ask_where_they_are_named(keyed: Served) -> None:
     asked = {
         "Origin": "https://page.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
     }
-    key = tmp_path / "key"
-    key.write_text("secret", encoding="ascii")
-    with serve(tmp_path, "--cors-origin", "https://page.example", "--api-key-file", str(key)) as served:
-        allowed = CLIENT.options(f"{served.url}{PATH}", headers=asked)
-        other = CLIENT.options(f"{served.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
-        without_key = CLIENT.post(f"{served.url}{PATH}", headers={"Origin": "https://page.example"})
+    allowed = CLIENT.options(f"{keyed.url}{PATH}", headers=asked)
+    other = CLIENT.options(f"{keyed.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
+    without_key = CLIENT.post(f"{keyed.url}{PATH}", headers={"Origin": "https://page.example"})
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "https://page.example"
     assert "access-control-allow-origin" not in other.headers
@@ -202,45 +216,44 @@ def test_a_full_server_says_so_and_what_it_accepted_is_right(tmp_path: Path) -> 
         assert served.metric("autotune_rejected_total") == sum(one.status_code == 429 for one in answers)
 
 
-def test_a_short_recording_passes_a_long_one(tmp_path: Path) -> None:
+def test_a_short_recording_passes_a_long_one(slow: Served, tmp_path: Path) -> None:
     """Forty seconds at ten times real time: the short one, which comes second, is answered long before."""
     long = write_wav(tmp_path / "long.wav", spoken(0, 16))
     short = write_wav(tmp_path / "short.wav", spoken(1, 1))
-    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
-    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool:
         ended: dict[str, float] = {}
 
         def ask(name: str, path: Path) -> None:
-            assert post(served, path).status_code == 200
+            assert post(slow, path).status_code == 200
             ended[name] = time.monotonic()
 
         first = pool.submit(ask, "long", long)
-        until(lambda: served.metric("autotune_queue_segments") > 2)
+        until(lambda: slow.metric("autotune_queue_segments") > 2)
         pool.submit(ask, "short", short).result()
-        assert served.metric("autotune_queue_segments") > 0, "the long one was already done"
+        assert slow.metric("autotune_queue_segments") > 0, "the long one was already done"
         first.result()
         assert ended["short"] < ended["long"]
 
 
-def test_whoever_leaves_is_forgotten(tmp_path: Path) -> None:
+def test_whoever_leaves_is_forgotten(slow: Served, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "long.wav", spoken(0, 16))
-    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
-        with pytest.raises(httpx.ReadTimeout), path.open("rb") as file:
-            CLIENT.post(f"{served.url}{PATH}", files={"file": file}, timeout=1.0)
-        until(lambda: served.metric("autotune_requests_in_flight") == 0)
-        until(lambda: served.metric("autotune_queue_segments") == 0)
+    with pytest.raises(httpx.ReadTimeout), path.open("rb") as file:
+        CLIENT.post(f"{slow.url}{PATH}", files={"file": file}, timeout=1.0)
+    until(lambda: slow.metric("autotune_requests_in_flight") == 0)
+    until(lambda: slow.metric("autotune_queue_segments") == 0)
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_loses_nothing(slow: Served, tmp_path: Path) -> None:
     files = [write_wav(tmp_path / f"{seed}.wav", spoken(seed, 6)) for seed in range(4)]
-    with serve(tmp_path, session_options=SLOW) as served, ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(post, served, path) for path in files]
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(served.worker_pids()[0], signal.SIGKILL)
+    restarts, said = slow.metric("autotune_worker_restarts"), len(slow.log.read_text())
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(post, slow, path) for path in files]
+        until(lambda: slow.metric("autotune_queue_segments") > 0)
+        os.kill(slow.worker_pids()[0], signal.SIGKILL)
         for path, answer in zip(files, answers, strict=True):
-            assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        assert served.metric("autotune_worker_restarts") == 1
-        assert "started anew" in served.log.read_text()
+            assert answer.result().json()["text"] == expected_text(slow.deployment, path)
+    assert slow.metric("autotune_worker_restarts") == restarts + 1
+    assert "started anew" in slow.log.read_text()[said:]
 
 
 def test_a_worker_that_stands_by_goes_on_at_once(tmp_path: Path) -> None:
@@ -270,18 +283,17 @@ def test_a_standby_that_dies_is_replaced_and_nobody_notices(tmp_path: Path) -> N
         assert served.metric("autotune_worker_restarts") == 1
 
 
-def test_what_kills_two_workers_is_answered_with_an_error(tmp_path: Path) -> None:
+def test_what_kills_two_workers_is_answered_with_an_error(slow: Served, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 8))
-    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(post, served, path)
-            for _ in range(2):
-                until(lambda: served.metric("autotune_queue_segments") > 0)
-                os.kill(served.worker_pids()[0], signal.SIGKILL)
-                until(lambda: served.metric("autotune_ready") == 0)
-            assert answer.result().status_code == 503
-        until(lambda: served.metric("autotune_ready") == 1)
-        assert "failed twice" in answer.result().json()["error"]["message"]
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, slow, path)
+        for _ in range(2):
+            until(lambda: slow.metric("autotune_queue_segments") > 0)
+            os.kill(slow.worker_pids()[0], signal.SIGKILL)
+            until(lambda: slow.metric("autotune_ready") == 0)
+        assert answer.result().status_code == 503
+    until(lambda: slow.metric("autotune_ready") == 1)
+    assert "failed twice" in answer.result().json()["error"]["message"]
 
 
 def test_a_stop_finishes_what_was_accepted(tmp_path: Path) -> None:
@@ -299,23 +311,21 @@ def test_a_stop_finishes_what_was_accepted(tmp_path: Path) -> None:
         assert served.process.wait(60) == 0
 
 
-def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
+def test_the_key_is_asked_for_and_the_limits_hold(keyed: Served, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 2))
-    options = ("--max-body-mb", "1", "--max-duration", "60s")
-    with serve(tmp_path, *options, environment={"AUTOTUNE_API_KEY": "geheim"}) as served:
-        assert post(served, path).status_code == 401
-        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="geheim")
-        with path.open("rb") as file:
-            assert client.audio.transcriptions.create(file=file, model="any").text
-        assert CLIENT.get(f"{served.url}/readyz").status_code == 200
-        key = {"Authorization": "Bearer geheim"}
-        large = CLIENT.post(f"{served.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
-        assert large.status_code == 413
-        long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
-        with long.open("rb") as file:
-            answer = CLIENT.post(f"{served.url}{PATH}", files={"file": file}, headers=key)
-        assert answer.status_code == 413
-        assert "60 s" in answer.json()["error"]["message"]
+    assert post(keyed, path).status_code == 401
+    client = openai.OpenAI(base_url=f"{keyed.url}/v1", api_key="geheim")
+    with path.open("rb") as file:
+        assert client.audio.transcriptions.create(file=file, model="any").text
+    assert CLIENT.get(f"{keyed.url}/readyz").status_code == 200
+    key = {"Authorization": "Bearer geheim"}
+    large = CLIENT.post(f"{keyed.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
+    assert large.status_code == 413
+    long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
+    with long.open("rb") as file:
+        answer = CLIENT.post(f"{keyed.url}{PATH}", files={"file": file}, headers=key)
+    assert answer.status_code == 413
+    assert "60 s" in answer.json()["error"]["message"]
 
 
 def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recording: Path) -> None:
@@ -356,15 +366,14 @@ def test_a_missing_model_is_told_before_anything_listens(tmp_path: Path) -> None
     assert json.dumps(done.stderr).count("Traceback") == 0
 
 
-def test_a_worker_that_hangs_is_replaced_and_its_requests_are_answered(tmp_path: Path) -> None:
+def test_a_worker_that_hangs_is_replaced_and_its_requests_are_answered(slow: Served, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 6))
-    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
-    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(post, served, path)
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(served.worker_pids()[0], signal.SIGSTOP)
-        assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        assert "the worker hung" in served.log.read_text()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(post, slow, path)
+        until(lambda: slow.metric("autotune_queue_segments") > 0)
+        os.kill(slow.worker_pids()[0], signal.SIGSTOP)
+        assert answer.result().json()["text"] == expected_text(slow.deployment, path)
+        assert "the worker hung" in slow.log.read_text()
 
 
 @pytest.mark.slow

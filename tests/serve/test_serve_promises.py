@@ -1,4 +1,4 @@
-"""Promises of a server under attack, each on a server of its own."""
+"""Promises of a server under attack, most of them on a server of its own."""
 
 import contextlib
 import json
@@ -43,6 +43,12 @@ def raw(served: Served, content: bytes = b"") -> socket.socket:
     connection = socket.create_connection((host, int(port)), timeout=WAIT_S)
     connection.sendall(content)
     return connection
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("keyed"), environment={"AUTOTUNE_API_KEY": "secret"}) as found:
+        yield found
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -176,33 +182,32 @@ def test_idle_connections_take_no_place_from_others(tmp_path: Path) -> None:
         del held
 
 
-def test_a_head_comes_soon_or_never(tmp_path: Path) -> None:
-    with serve(tmp_path) as served:
-        ways = [raw(served), raw(served, b"GET / HTTP/1.1\r\nHost: x\r\nContent-")]
-        large = raw(served, b"GET / HTTP/1.1\r\nHost: x\r\n")
-        with contextlib.suppress(OSError):
-            for _ in range(100):
-                large.sendall(b"a:b\r\n" * 2000)
-        for one in [*ways, large]:
-            one.settimeout(60)
-            with contextlib.suppress(ConnectionResetError):
-                while one.recv(65536):
-                    pass
-            one.close()
+def test_a_head_comes_soon_or_never(served: Served) -> None:
+    ways = [raw(served), raw(served, b"GET / HTTP/1.1\r\nHost: x\r\nContent-")]
+    large = raw(served, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            large.sendall(b"a:b\r\n" * 2000)
+    for one in [*ways, large]:
+        one.settimeout(60)
+        with contextlib.suppress(ConnectionResetError):
+            while one.recv(65536):
+                pass
+        one.close()
 
 
-def test_an_early_answer_closes_the_connection(tmp_path: Path) -> None:
-    with serve(tmp_path, environment={"AUTOTUNE_API_KEY": "secret"}) as served, raw(served, UPLOAD) as one:
+def test_an_early_answer_closes_the_connection(keyed: Served) -> None:
+    with raw(keyed, UPLOAD) as one:
         told = b"".join(iter(lambda: one.recv(65536), b""))
     assert told.startswith(b"HTTP/1.1 401")
     assert b"connection: close" in told.lower()
 
 
-def test_who_is_refused_while_sending_gets_the_answer_and_no_reset(tmp_path: Path) -> None:
+def test_who_is_refused_while_sending_gets_the_answer_and_no_reset(keyed: Served) -> None:
     """Clients such as Python's http.client read nothing until all of their body is sent."""
     rest = bytes(32 << 20)
     head = UPLOAD.replace(b"99999", f"{len(rest) + 1000}".encode())
-    with serve(tmp_path, environment={"AUTOTUNE_API_KEY": "secret"}) as served, raw(served, head) as one:
+    with raw(keyed, head) as one:
         one.sendall(rest)
         told = b"".join(iter(lambda: one.recv(65536), b""))
     assert told.startswith(b"HTTP/1.1 401")
