@@ -28,6 +28,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 FIRST = (
     "test_serve_http.py",
+    "test_serve_workers.py",
     "test_cli_measure.py",
     "test_cli_shared.py",
     "test_cli_tune.py",
