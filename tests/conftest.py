@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,10 @@ settings.load_profile("autotune")
 # Tests run side by side: a library's second thread would take a core from another test, and wait for it spinning.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Hundreds of children import the same modules: what one has compiled, the others read. It is a third of an import.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # A job in the background ignores Ctrl-C, and so would all its children: some tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -23,6 +28,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 FIRST = (
     "test_serve_http.py",
+    "test_serve_workers.py",
     "test_cli_measure.py",
     "test_cli_shared.py",
     "test_cli_tune.py",

@@ -1,12 +1,11 @@
 """The floors of docs/architecture.md, and what the tuner's own process may import."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "autotune"
@@ -62,24 +61,24 @@ def module_of(name: str) -> str | None:
     return name or None
 
 
-IMPORTS = {
-    module: {target for name in imported(ast.parse(path.read_text(encoding="utf-8"))) if (target := module_of(name))}
-    - {module}
-    for module, path in MODULES.items()
-}
+@functools.cache
+def imports(module: str) -> frozenset[str]:
+    """The package's modules that one imports; read when a test asks, not by every process that imports this file."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return frozenset(target for name in imported(tree) if (target := module_of(name))) - {module}
 
 
 def test_every_room_has_a_floor() -> None:
     assert {room_of(module) for module in MODULES} - ENTRANCES == set(FLOOR_OF)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) not in ENTRANCES])
-def test_a_module_imports_from_floors_below(module: str) -> None:
-    room = room_of(module)
-    for target in IMPORTS[module]:
-        other = room_of(target)
-        assert other != "__init__", f"{module} must not import the package itself"
-        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{module} must not import {target}"
+def test_a_module_imports_from_floors_below() -> None:
+    for module in MODULES:
+        room = room_of(module)
+        for target in imports(module) if room not in ENTRANCES else ():
+            other = room_of(target)
+            assert other != "__init__", f"{module} must not import the package itself"
+            assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{module} must not import {target}"
 
 
 def test_modules_form_no_cycle() -> None:
@@ -89,7 +88,7 @@ def test_modules_form_no_cycle() -> None:
         assert module not in path, " → ".join([*path[path.index(module) :], module])
         if module in done:
             return
-        for target in sorted(IMPORTS[module]):
+        for target in sorted(imports(module)):
             visit(target, (*path, module))
         done.add(module)
 

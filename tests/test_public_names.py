@@ -21,11 +21,16 @@ def name_of(path: Path) -> str:
 
 
 PATHS = {name_of(path): path for folder in (*CODE, "tests") for path in sorted((ROOT / folder).rglob("*.py"))}
-TREES = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in PATHS.items()}
 PACKAGES = [module for module, path in PATHS.items() if path.name == "__init__.py"]
 OFFERING = [module for module in PATHS if module.startswith(CODE)]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 STATEMENT = re.compile(r"from (autotune[\w.]*) import (\w+(?: as \w+)?(?:, \w+(?: as \w+)?)*)")
+
+
+@functools.cache
+def tree(module: str) -> ast.Module:
+    """Parsed when a test asks: all processes of a run import this file, and one of them runs its tests."""
+    return ast.parse(PATHS[module].read_text(encoding="utf-8"))
 
 
 def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -40,7 +45,7 @@ def top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 def defined(module: str) -> frozenset[str]:
     """Names of its classes, functions and constants, without what it imports."""
     names: set[str] = set()
-    for node in top_level(TREES[module].body):
+    for node in top_level(tree(module).body):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -54,13 +59,13 @@ def imports(module: str) -> tuple[tuple[str, str], ...]:
     """(module, name) of what it uses of modules of ours: in functions, in quoted code, and of whole modules too."""
     names: list[tuple[str, str]] = []
     whole: dict[str, str] = {}
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module in PATHS:
             names += ((node.module, alias.name) for alias in node.names)
             whole |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names += quoted(node.value)
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             names.append((whole.get(node.value.id, ""), node.attr))
     return tuple((source, name) for source, name in names if source in PATHS and f"{source}.{name}" not in PATHS)
@@ -78,7 +83,7 @@ def documented() -> list[tuple[str, str]]:
 
 def offered(module: str) -> list[str]:
     """Its ``__all__``; empty without one."""
-    for node in TREES[module].body:
+    for node in tree(module).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
             return names
@@ -115,19 +120,19 @@ def order(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
-@pytest.mark.parametrize("module", [module for module in OFFERING if offered(module)])
-def test_names_that_are_offered_exist_and_are_sorted(module: str) -> None:
-    names = offered(module)
-    assert names == sorted(set(names), key=order)
-    if module not in PACKAGES:
-        assert set(names) <= defined(module), "a name is offered by the module that defines it"
+def test_names_that_are_offered_exist_and_are_sorted() -> None:
+    for module in OFFERING:
+        names = offered(module)
+        assert names == sorted(set(names), key=order), module
+        if module not in PACKAGES:
+            assert set(names) <= defined(module), f"a name is offered by the module that defines it, not by {module}"
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_exports_what_its_init_has(package: str) -> None:
     """All that it imports or defines, each name from the module that defines it."""
     for source, name in imports(package):
-        assert origin(source, name) == source
+        assert origin(source, name) == source, name
     names = {name for _, name in imports(package)} | defined(package)
     assert set(offered(package)) == {name for name in names if not name.startswith("_")} | names & {"__version__"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import time
 from types import TracebackType
 from typing import Any, Self, cast
@@ -79,12 +80,18 @@ def subject(run: Any = lambda request, **_: MEASUREMENT) -> Subject:
     return Subject(model, workload, HARDWARE, "cuda:0", None, 60.0, {}, run=run, memory=watched)
 
 
+@functools.cache
+def every_case() -> tuple[Case, ...]:
+    """Made once: resolving the search spaces takes a second."""
+    return (*space_cases(HARDWARE, "cuda:0"), *question_cases("cuda:0"))
+
+
 def case(name: str) -> Case:
-    return next(one for one in [*space_cases(HARDWARE, "cuda:0"), *question_cases("cuda:0")] if name in one.name)
+    return next(one for one in every_case() if name in one.name)
 
 
 def test_the_space_covers_every_branch_on_the_gpu_and_the_baselines() -> None:
-    cases = space_cases(HARDWARE, "cuda:0")
+    cases = [one for one in every_case() if one.group == "space"]
     names = [one.name for one in cases]
     assert len(set(names)) == len(names)
     assert names[0].startswith("pytorch-fp32 · pytorch fp32 · cpu"), "the others' texts are compared with its"
@@ -102,7 +109,7 @@ def test_the_space_covers_every_branch_on_the_gpu_and_the_baselines() -> None:
 
 
 def test_every_deployment_is_one_that_its_engine_accepts() -> None:
-    for one in [*space_cases(HARDWARE, "cuda:0"), *question_cases("cuda:0")]:
+    for one in every_case():
         request = EngineRequest(one.deployment, cast(Any, None), None)
         check_options(engine_class(one.deployment.engine), request)
 

@@ -25,7 +25,7 @@ SERVICE_S, SLO_S = 0.1, 0.5
 TRUE_LOAD = 6.87
 """At which 95 % of the requests of M/D/1 are in time: ``truth`` in ``benchmarks/capacity_search.py``."""
 RECORDING = Recording(id="r0", path="/r0.wav", audio_s=2.0, arrival_s=0.0, text=None)
-OFFER = Offer("poisson", 1.0, (RECORDING,), SLO_S, timeout_s=60.0, duration_s=None)
+OFFER = Offer("poisson", 1.0, (RECORDING,) * 64, SLO_S, timeout_s=60.0, duration_s=None)
 
 
 @dataclass

@@ -273,7 +273,7 @@ def test_requests_and_limits_come_from_the_measurement() -> None:
 
 
 @given(peak=st.integers(1, 2**45))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_memory_is_a_fifth_above_the_peak_and_the_servers_own(peak: int) -> None:
     _, workload = manifests(with_memory(peak))
     mebibytes = int(container(workload)["resources"]["limits"]["memory"].removesuffix("Mi")) - SERVER_MIB

@@ -28,10 +28,13 @@ from autotune.recognizer import Recognizer
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
 
-__all__ = ["VAD", "Served", "expected_text", "serve", "spoken", "until", "write_wav"]
+__all__ = ["CLIENT", "VAD", "Served", "expected_text", "post", "serve", "spoken", "until", "write_wav"]
 
 VAD = Chunking(method="vad", vad_model="silero", max_segment_s=15, merge_s=0, min_silence_s=0.3, pad_s=0.1)
 START_S = 120
+CLIENT = httpx.Client(limits=httpx.Limits(max_keepalive_connections=0))
+"""For every plain request: ``httpx.get`` reads all certificates anew for each, which takes 50 ms of a CPU. It keeps no
+connection open: a server that stops would wait for it."""
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Served:
 
     def metric(self, name: str) -> float:
         """Sum over all labels."""
-        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        lines = CLIENT.get(f"{self.url}/metrics").text.splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
     def worker_pids(self) -> list[int]:
@@ -90,6 +93,14 @@ def serve(
             process.kill()
             process.stdout.close()
         assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def post(served: Served, path: Path, **fields: str) -> httpx.Response:
+    """A file to OpenAI's endpoint."""
+    with path.open("rb") as file:
+        return CLIENT.post(
+            f"{served.url}/v1/audio/transcriptions", files={"file": file}, data={"model": "any", **fields}, timeout=120
+        )
 
 
 def spoken(seed: int, clips: int = 4) -> Float32:

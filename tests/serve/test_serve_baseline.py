@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-import httpx
 from websockets.sync.client import connect
 
 from autotune.deployment import baseline_deployment
-from tests.serve.serving import expected_text, serve, spoken, write_wav
+from tests.serve.serving import CLIENT, expected_text, serve, spoken, write_wav
 from tests.serve.speaking import header, heard, pcm, results, say
 
 
@@ -18,7 +17,7 @@ def test_the_baseline_is_served_by_both_protocols(tmp_path: Path) -> None:
         expected = expected_text(served.deployment, path)
         assert len(expected) > 5
         with path.open("rb") as file:
-            answer = httpx.post(f"{served.url}/v1/audio/transcriptions", files={"file": file}, timeout=120)
+            answer = CLIENT.post(f"{served.url}/v1/audio/transcriptions", files={"file": file}, timeout=120)
         assert answer.json()["text"] == expected
         with connect(served.socket_url) as socket:
             socket.send(header("2pass"))

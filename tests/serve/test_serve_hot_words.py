@@ -23,7 +23,7 @@ from autotune.models.presets import write_random_model
 from tests.deployment_example import example_file
 from tests.recognizer.test_recognizer_text import deployment
 from tests.seaco_example import SEACO
-from tests.serve.serving import Served, serve, write_wav
+from tests.serve.serving import CLIENT, Served, serve, write_wav
 
 OWN, ASKED = "一丁丂", ("丄丅", "万丈")
 PCM = (embedded_clips()[0].waveform * 32767).round().astype("<i2")
@@ -69,7 +69,7 @@ def serving(info: ModelInfo, folder: Path, *options: str) -> Iterator[Served]:
 def posted(server: Served, folder: Path, **fields: str) -> httpx.Response:
     clip = write_wav(folder / "clip.wav", SAMPLES)
     with clip.open("rb") as file:
-        return httpx.post(f"{server.url}/v1/audio/transcriptions", files={"file": file}, data=fields, timeout=60)
+        return CLIENT.post(f"{server.url}/v1/audio/transcriptions", files={"file": file}, data=fields, timeout=60)
 
 
 def test_the_servers_own_and_those_of_a_prompt(server: Served, expected: dict[Any, str], tmp_path: Path) -> None:

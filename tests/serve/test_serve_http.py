@@ -2,15 +2,13 @@
 
 import contextlib
 import json
-import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,23 +21,24 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from autotune.deploy_yaml import write_deployment_file
-from autotune.models import resolve_model
 from tests.deployment_example import example_file
-from tests.fake_engine import fake_deployment
-from tests.serve.serving import Served, expected_text, serve, spoken, until, write_wav
+from tests.serve.serving import CLIENT, Served, expected_text, post, serve, spoken, until, write_wav
 
 PATH = "/v1/audio/transcriptions"
 SLOW = {"speed": "10x", "fault": "none"}
 
 
-def post(served: Served, path: Path, **fields: str) -> httpx.Response:
-    with path.open("rb") as file:
-        return httpx.post(f"{served.url}{PATH}", files={"file": file}, data={"model": "any", **fields}, timeout=120)
-
-
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("audio") / "spoken.wav", spoken(0))
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that asks for a key, admits pages of one other origin, and has low limits."""
+    options = ("--cors-origin", "https://page.example", "--max-body-mb", "1", "--max-duration", "60s")
+    with serve(tmp_path_factory.mktemp("keyed"), *options, environment={"AUTOTUNE_API_KEY": "geheim"}) as found:
+        yield found
 
 
 def test_openais_client_gets_the_recognizers_text_in_every_format(served: Served, recording: Path) -> None:
@@ -102,25 +101,22 @@ def test_an_upload_that_offers_http_2_is_served(served: Served, recording: Path)
     # Java's HttpClient and curl --http2 offer it with every request in the clear.
     offer = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAEAAEAAAAIAAAABAAMAAABk"}
     with recording.open("rb") as file:
-        answer = httpx.post(
+        answer = CLIENT.post(
             f"{served.url}{PATH}", files={"file": file}, data={"model": "any"}, headers=offer, timeout=60
         )
     assert answer.status_code == 200
     assert answer.json()["text"] == expected_text(served.deployment, recording)
 
 
-def test_pages_of_other_origins_ask_where_they_are_named(tmp_path: Path) -> None:
+def test_pages_of_other_origins_ask_where_they_are_named(keyed: Served) -> None:
     asked = {
         "Origin": "https://page.example",
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization",
     }
-    key = tmp_path / "key"
-    key.write_text("secret", encoding="ascii")
-    with serve(tmp_path, "--cors-origin", "https://page.example", "--api-key-file", str(key)) as served:
-        allowed = httpx.options(f"{served.url}{PATH}", headers=asked)
-        other = httpx.options(f"{served.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
-        without_key = httpx.post(f"{served.url}{PATH}", headers={"Origin": "https://page.example"})
+    allowed = CLIENT.options(f"{keyed.url}{PATH}", headers=asked)
+    other = CLIENT.options(f"{keyed.url}{PATH}", headers={**asked, "Origin": "https://else.example"})
+    without_key = CLIENT.post(f"{keyed.url}{PATH}", headers={"Origin": "https://page.example"})
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "https://page.example"
     assert "access-control-allow-origin" not in other.headers
@@ -163,28 +159,28 @@ def test_what_is_not_audio_is_refused_without_telling_paths(served: Served, tmp_
         assert answer.json()["error"]["code"] == "not_audio"
         assert "/tmp" not in answer.text
         assert answer.json()["error"]["message"].startswith("The file must")
-    assert httpx.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
-    assert httpx.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
-    assert httpx.get(f"{served.url}/nothing").status_code == 404
-    assert httpx.get(f"{served.url}{PATH}").status_code == 405
+    assert CLIENT.post(f"{served.url}{PATH}", data={"model": "x"}).status_code == 400
+    assert CLIENT.post(f"{served.url}{PATH}", content=b"\0" * 100).status_code == 400
+    assert CLIENT.get(f"{served.url}/nothing").status_code == 404
+    assert CLIENT.get(f"{served.url}{PATH}").status_code == 405
 
 
 def test_metrics_are_prometheus_text_and_count(served: Served, recording: Path) -> None:
     before = served.metric("autotune_stage_seconds_count")
     assert post(served, recording).status_code == 200
     until(lambda: served.metric("autotune_stage_seconds_count") > before)
-    families = {one.name for one in text_string_to_metric_families(httpx.get(f"{served.url}/metrics").text)}
+    families = {one.name for one in text_string_to_metric_families(CLIENT.get(f"{served.url}/metrics").text)}
     wanted = {"requests_in_flight", "queue_audio_seconds", "batch_size", "batch_padding_share", "rejected", "rtfx"}
     assert {f"autotune_{name}" for name in wanted} <= families
 
 
 def test_the_page_health_and_interface_are_there(served: Served) -> None:
-    assert "autotune serve" in httpx.get(served.url).text
-    assert httpx.get(f"{served.url}/healthz").json() == {"status": "ok", "worker_within_s": 60}
-    ready = httpx.get(f"{served.url}/readyz").json()
+    assert "autotune serve" in CLIENT.get(served.url).text
+    assert CLIENT.get(f"{served.url}/healthz").json() == {"status": "ok", "worker_within_s": 60}
+    ready = CLIENT.get(f"{served.url}/readyz").json()
     assert ready["ready"] is True
     assert ready["deployment"] == served.deployment.key
-    answers = httpx.get(f"{served.url}/openapi.json").json()["paths"][PATH]["post"]["responses"]
+    answers = CLIENT.get(f"{served.url}/openapi.json").json()["paths"][PATH]["post"]["responses"]
     assert "application/json" in answers["200"]["content"], "a generated client knows what it gets"
 
 
@@ -202,120 +198,21 @@ def test_a_full_server_says_so_and_what_it_accepted_is_right(tmp_path: Path) -> 
         assert served.metric("autotune_rejected_total") == sum(one.status_code == 429 for one in answers)
 
 
-def test_a_short_recording_passes_a_long_one(tmp_path: Path) -> None:
-    """Forty seconds at ten times real time: the short one, which comes second, is answered long before."""
-    long = write_wav(tmp_path / "long.wav", spoken(0, 16))
-    short = write_wav(tmp_path / "short.wav", spoken(1, 1))
-    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
-    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(2) as pool:
-        ended: dict[str, float] = {}
-
-        def ask(name: str, path: Path) -> None:
-            assert post(served, path).status_code == 200
-            ended[name] = time.monotonic()
-
-        first = pool.submit(ask, "long", long)
-        until(lambda: served.metric("autotune_queue_segments") > 2)
-        pool.submit(ask, "short", short).result()
-        assert served.metric("autotune_queue_segments") > 0, "the long one was already done"
-        first.result()
-        assert ended["short"] < ended["long"]
-
-
-def test_whoever_leaves_is_forgotten(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "long.wav", spoken(0, 16))
-    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
-        with pytest.raises(httpx.ReadTimeout), path.open("rb") as file:
-            httpx.post(f"{served.url}{PATH}", files={"file": file}, timeout=1.0)
-        until(lambda: served.metric("autotune_requests_in_flight") == 0)
-        until(lambda: served.metric("autotune_queue_segments") == 0)
-
-
-def test_a_worker_that_is_killed_loses_nothing(tmp_path: Path) -> None:
-    files = [write_wav(tmp_path / f"{seed}.wav", spoken(seed, 6)) for seed in range(4)]
-    with serve(tmp_path, session_options=SLOW) as served, ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(post, served, path) for path in files]
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(served.worker_pids()[0], signal.SIGKILL)
-        for path, answer in zip(files, answers, strict=True):
-            assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        assert served.metric("autotune_worker_restarts") == 1
-        assert "started anew" in served.log.read_text()
-
-
-def test_a_worker_that_stands_by_goes_on_at_once(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
-    with serve(tmp_path, "--standby", session_options=SLOW) as served, ThreadPoolExecutor(1) as pool:
-        until(lambda: served.metric("autotune_workers_standing_by") == 1)
-        first, second = served.worker_pids()
-        answer = pool.submit(post, served, path)
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(first, signal.SIGKILL)
-        until(lambda: served.metric("autotune_worker_restarts") == 1)
-        assert served.metric("autotune_ready") == 1
-        assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        until(lambda: served.metric("autotune_workers_standing_by") == 1)
-        assert second in served.worker_pids()
-
-
-def test_a_standby_that_dies_is_replaced_and_nobody_notices(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
-    with serve(tmp_path, "--standby", session_options=SLOW) as served, ThreadPoolExecutor(1) as pool:
-        until(lambda: served.metric("autotune_workers_standing_by") == 1)
-        answer = pool.submit(post, served, path)
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(served.worker_pids()[1], signal.SIGKILL)
-        assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        until(lambda: served.metric("autotune_workers_standing_by") == 1)
-        assert served.metric("autotune_worker_restarts") == 1
-
-
-def test_what_kills_two_workers_is_answered_with_an_error(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "x.wav", spoken(0, 8))
-    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(post, served, path)
-            for _ in range(2):
-                until(lambda: served.metric("autotune_queue_segments") > 0)
-                os.kill(served.worker_pids()[0], signal.SIGKILL)
-                until(lambda: served.metric("autotune_ready") == 0)
-            assert answer.result().status_code == 503
-        until(lambda: served.metric("autotune_ready") == 1)
-        assert "failed twice" in answer.result().json()["error"]["message"]
-
-
-def test_a_stop_finishes_what_was_accepted(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "x.wav", spoken(0, 8))
-    with serve(tmp_path, session_options=SLOW, batch={"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}) as served:
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(post, served, path)
-            until(lambda: served.metric("autotune_queue_segments") > 0)
-            served.process.send_signal(signal.SIGTERM)
-            until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503)
-            refused = post(served, path)
-            assert refused.status_code == 503
-            assert refused.json()["error"]["code"] == "draining"
-            assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        assert served.process.wait(60) == 0
-
-
-def test_the_key_is_asked_for_and_the_limits_hold(tmp_path: Path) -> None:
+def test_the_key_is_asked_for_and_the_limits_hold(keyed: Served, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "x.wav", spoken(0, 2))
-    options = ("--max-body-mb", "1", "--max-duration", "60s")
-    with serve(tmp_path, *options, environment={"AUTOTUNE_API_KEY": "geheim"}) as served:
-        assert post(served, path).status_code == 401
-        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="geheim")
-        with path.open("rb") as file:
-            assert client.audio.transcriptions.create(file=file, model="any").text
-        assert httpx.get(f"{served.url}/readyz").status_code == 200
-        key = {"Authorization": "Bearer geheim"}
-        large = httpx.post(f"{served.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
-        assert large.status_code == 413
-        long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
-        with long.open("rb") as file:
-            answer = httpx.post(f"{served.url}{PATH}", files={"file": file}, headers=key)
-        assert answer.status_code == 413
-        assert "60 s" in answer.json()["error"]["message"]
+    assert post(keyed, path).status_code == 401
+    client = openai.OpenAI(base_url=f"{keyed.url}/v1", api_key="geheim")
+    with path.open("rb") as file:
+        assert client.audio.transcriptions.create(file=file, model="any").text
+    assert CLIENT.get(f"{keyed.url}/readyz").status_code == 200
+    key = {"Authorization": "Bearer geheim"}
+    large = CLIENT.post(f"{keyed.url}{PATH}", files={"file": b"\0" * (2 << 20)}, headers=key)
+    assert large.status_code == 413
+    long = write_wav(tmp_path / "long.flac", spoken(0, 1).repeat(40)[: 16000 * 70])
+    with long.open("rb") as file:
+        answer = CLIENT.post(f"{keyed.url}{PATH}", files={"file": file}, headers=key)
+    assert answer.status_code == 413
+    assert "60 s" in answer.json()["error"]["message"]
 
 
 def test_a_slow_sender_is_let_go_while_others_are_answered(served: Served, recording: Path) -> None:
@@ -356,29 +253,6 @@ def test_a_missing_model_is_told_before_anything_listens(tmp_path: Path) -> None
     assert json.dumps(done.stderr).count("Traceback") == 0
 
 
-def test_a_worker_that_hangs_is_replaced_and_its_requests_are_answered(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "x.wav", spoken(0, 6))
-    batch = {"max_size": 1, "max_audio_s": 60.0, "max_wait_s": 0.0}
-    with serve(tmp_path, session_options=SLOW, batch=batch) as served, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(post, served, path)
-        until(lambda: served.metric("autotune_queue_segments") > 0)
-        os.kill(served.worker_pids()[0], signal.SIGSTOP)
-        assert answer.result().json()["text"] == expected_text(served.deployment, path)
-        assert "the worker hung" in served.log.read_text()
-
-
-@pytest.mark.slow
-def test_a_worker_that_hangs_before_it_is_ready_ends_the_start(tmp_path: Path) -> None:
-    hanging = fake_deployment(session_options={"speed": "instant", "fault": "hang"})
-    file = example_file(model=resolve_model(None), deployment=hanging)
-    write_deployment_file(tmp_path / "deploy.yaml", file)
-    command = [sys.executable, "-m", "autotune", "serve", str(tmp_path / "deploy.yaml"), "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "hung: while an engine ran a batch" in done.stderr
-    assert "_fire (fake.py:" in done.stderr
-
-
 def test_tls_is_served(tmp_path: Path) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("needs openssl to make a certificate")
@@ -408,8 +282,8 @@ def test_any_form_ends_in_an_answer(
 ) -> None:
     where = f"{served.url}{PATH}"
     if kind is not None:
-        answer = httpx.post(where, content=content or b"", headers={"content-type": kind}, timeout=60)
+        answer = CLIENT.post(where, content=content or b"", headers={"content-type": kind}, timeout=60)
     else:
-        answer = httpx.post(where, data=data, files=None if content is None else {"file": content}, timeout=60)
+        answer = CLIENT.post(where, data=data, files=None if content is None else {"file": content}, timeout=60)
     assert answer.status_code < 500, answer.text
     assert answer.status_code == 200 or answer.json()["error"]["message"]

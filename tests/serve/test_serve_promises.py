@@ -1,4 +1,4 @@
-"""Promises of a server under attack, each on a server of its own."""
+"""Promises of a server under attack, most of them on a server of its own."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from autotune.deploy_yaml import write_deployment_file
 from autotune.models import resolve_model
 from tests.deployment_example import example_file
 from tests.fake_engine import fake_deployment
-from tests.serve.serving import VAD, Served, expected_text, serve, spoken, until, write_wav
+from tests.serve.serving import CLIENT, VAD, Served, expected_text, serve, spoken, until, write_wav
 from tests.serve.speaking import WAIT_S, header, heard, pcm, results
 
 PATH = "/v1/audio/transcriptions"
@@ -35,7 +35,7 @@ UPLOAD = (
 
 def ask(served: Served, path: Path) -> httpx.Response:
     with path.open("rb") as file:
-        return httpx.post(f"{served.url}{PATH}", files={"file": file}, timeout=WAIT_S)
+        return CLIENT.post(f"{served.url}{PATH}", files={"file": file}, timeout=WAIT_S)
 
 
 def raw(served: Served, content: bytes = b"") -> socket.socket:
@@ -43,6 +43,12 @@ def raw(served: Served, content: bytes = b"") -> socket.socket:
     connection = socket.create_connection((host, int(port)), timeout=WAIT_S)
     connection.sendall(content)
     return connection
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("keyed"), environment={"AUTOTUNE_API_KEY": "secret"}) as found:
+        yield found
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -170,39 +176,38 @@ def test_idle_connections_take_no_place_from_others(tmp_path: Path) -> None:
     few = ("bash", "-c", 'ulimit -n 200; exec "$@"', "x")
     with serve(tmp_path, prefix=few) as served, contextlib.ExitStack() as stack:
         held = [stack.enter_context(raw(served)) for _ in range(600)]
-        assert httpx.get(f"{served.url}/healthz", timeout=10).status_code == 200
+        assert CLIENT.get(f"{served.url}/healthz", timeout=10).status_code == 200
         os.kill(served.worker_pids()[0], signal.SIGKILL)
         until(lambda: served.metric("autotune_worker_restarts") == 1 and served.metric("autotune_ready") == 1)
         del held
 
 
-def test_a_head_comes_soon_or_never(tmp_path: Path) -> None:
-    with serve(tmp_path) as served:
-        ways = [raw(served), raw(served, b"GET / HTTP/1.1\r\nHost: x\r\nContent-")]
-        large = raw(served, b"GET / HTTP/1.1\r\nHost: x\r\n")
-        with contextlib.suppress(OSError):
-            for _ in range(100):
-                large.sendall(b"a:b\r\n" * 2000)
-        for one in [*ways, large]:
-            one.settimeout(60)
-            with contextlib.suppress(ConnectionResetError):
-                while one.recv(65536):
-                    pass
-            one.close()
+def test_a_head_comes_soon_or_never(served: Served) -> None:
+    ways = [raw(served), raw(served, b"GET / HTTP/1.1\r\nHost: x\r\nContent-")]
+    large = raw(served, b"GET / HTTP/1.1\r\nHost: x\r\n")
+    with contextlib.suppress(OSError):
+        for _ in range(100):
+            large.sendall(b"a:b\r\n" * 2000)
+    for one in [*ways, large]:
+        one.settimeout(60)
+        with contextlib.suppress(ConnectionResetError):
+            while one.recv(65536):
+                pass
+        one.close()
 
 
-def test_an_early_answer_closes_the_connection(tmp_path: Path) -> None:
-    with serve(tmp_path, environment={"AUTOTUNE_API_KEY": "secret"}) as served, raw(served, UPLOAD) as one:
+def test_an_early_answer_closes_the_connection(keyed: Served) -> None:
+    with raw(keyed, UPLOAD) as one:
         told = b"".join(iter(lambda: one.recv(65536), b""))
     assert told.startswith(b"HTTP/1.1 401")
     assert b"connection: close" in told.lower()
 
 
-def test_who_is_refused_while_sending_gets_the_answer_and_no_reset(tmp_path: Path) -> None:
+def test_who_is_refused_while_sending_gets_the_answer_and_no_reset(keyed: Served) -> None:
     """Clients such as Python's http.client read nothing until all of their body is sent."""
     rest = bytes(32 << 20)
     head = UPLOAD.replace(b"99999", f"{len(rest) + 1000}".encode())
-    with serve(tmp_path, environment={"AUTOTUNE_API_KEY": "secret"}) as served, raw(served, head) as one:
+    with raw(keyed, head) as one:
         one.sendall(rest)
         told = b"".join(iter(lambda: one.recv(65536), b""))
     assert told.startswith(b"HTTP/1.1 401")
@@ -215,7 +220,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with serve(tmp_path, environment={"TMPDIR": str(scratch)}) as served:
         # Files of at most 1 MiB stand for the full disk: EFBIG instead of ENOSPC.
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-        answer = httpx.post(f"{served.url}{PATH}", files={"file": bytes(3 << 20)}, timeout=WAIT_S)
+        answer = CLIENT.post(f"{served.url}{PATH}", files={"file": bytes(3 << 20)}, timeout=WAIT_S)
         assert answer.status_code == 507
         assert answer.json()["error"]["code"] == "no_room"
         with connect(served.socket_url) as socket_:

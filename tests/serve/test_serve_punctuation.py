@@ -19,7 +19,7 @@ from autotune.serve.header import Header
 from autotune.serve.live import StreamEvents
 from autotune.serve.websocket import Speech
 from tests.punctuation_example import funasr_text, punctuation_stage
-from tests.serve.serving import Served, expected_text, serve, spoken, write_wav
+from tests.serve.serving import CLIENT, Served, expected_text, serve, spoken, write_wav
 from tests.serve.speaking import header, heard, pcm, results, say
 
 MARKS = set("，。？、")
@@ -39,7 +39,7 @@ def recording(tmp_path: Path) -> Path:
 
 def transcribed(served: Served, path: Path, **fields: str) -> httpx.Response:
     with path.open("rb") as file:
-        answer = httpx.post(
+        answer = CLIENT.post(
             f"{served.url}/v1/audio/transcriptions", files={"file": file}, data={"model": "any", **fields}, timeout=120
         )
     assert answer.status_code == 200, answer.text

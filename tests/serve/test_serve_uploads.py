@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from autotune.audio import read_audio
 from autotune.errors import AudioError
 from tests.audio.sounds import encoded, flac, media, mp3, tone
-from tests.serve.serving import Served, expected_text, serve, spoken
+from tests.serve.serving import CLIENT, Served, expected_text, serve, spoken
 from tests.serve.speaking import header, results
 
 PATH = "/v1/audio/transcriptions"
@@ -30,7 +30,7 @@ FILES = {
 
 def post(served: Served, path: Path, **fields: str) -> httpx.Response:
     with path.open("rb") as file:
-        return httpx.post(f"{served.url}{PATH}", files={"file": file}, data=fields, timeout=120)
+        return CLIENT.post(f"{served.url}{PATH}", files={"file": file}, data=fields, timeout=120)
 
 
 @pytest.mark.parametrize("name", FILES)

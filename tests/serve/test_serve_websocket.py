@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,16 @@ def test_the_last_message_has_what_was_settled_after_the_end(served: Served, tmp
     assert "".join(texts).replace(" ", "") == expected_text(served.deployment, path).replace(" ", "")
 
 
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("impatient"), "--stream-idle", "2s") as found:
+        yield found
+
+
 @pytest.mark.parametrize("mode", ["offline", "2pass"])
-def test_who_is_silent_for_too_long_gets_the_text_so_far_and_a_reason(mode: str, tmp_path: Path) -> None:
+def test_who_is_silent_for_too_long_gets_the_text_so_far_and_a_reason(mode: str, impatient: Served) -> None:
     samples = spoken(2)
-    with serve(tmp_path, "--stream-idle", "2s") as served, connect(served.socket_url) as socket:
+    with connect(impatient.socket_url) as socket:
         socket.send(header(mode))
         if mode == "2pass":
             socket.send(pcm(samples))
@@ -207,11 +214,12 @@ def test_too_many_streams_are_told_to_come_back(tmp_path: Path) -> None:
         assert caught.value.rcvd.code == 1013
 
 
-def test_a_stream_survives_its_worker(tmp_path: Path) -> None:
+def test_a_stream_survives_its_worker(served: Served, tmp_path: Path) -> None:
     samples = spoken(7, 6)
     path = write_wav(tmp_path / "x.wav", heard(samples))
     content = pcm(samples)
-    with serve(tmp_path) as served, connect(served.socket_url) as socket:
+    restarts = served.metric("autotune_worker_restarts")
+    with connect(served.socket_url) as socket:
         socket.send(header("2pass"))
         say(socket, content[: len(content) // 2 // 2 * 2])
         first = json.loads(socket.recv(timeout=WAIT_S))
@@ -219,7 +227,7 @@ def test_a_stream_survives_its_worker(tmp_path: Path) -> None:
         say(socket, content[len(content) // 2 // 2 * 2 :])
         socket.send(json.dumps({"is_speaking": False}))
         found = [first, *results(socket)]
-        until(lambda: served.metric("autotune_worker_restarts") == 1)
+        until(lambda: served.metric("autotune_worker_restarts") == restarts + 1)
         texts = [one["text"] for one in found if one["mode"] == "2pass-offline" and one["text"]]
         expected = expected_text(served.deployment, path)
     # Where the new worker begins, the detector hears less of what was before: a cut may lie elsewhere.
