@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,6 +59,7 @@ def machine(cores: int = 8, *, isa: Sequence[str] = ("avx2", "avx512_vnni"), gpu
     )
 
 
+@lru_cache
 def shipped_space(cores: int = 8, arrival: Literal["closed", "open"] = "closed") -> ResolvedSpace:
     """Where requests arrive by themselves, experts have the batch of 4 that ``true_rtfx`` favours."""
     return resolve(load_space("cpu"), machine(cores), devices=None, arrival=arrival)
