@@ -54,13 +54,14 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
     if any(not math.isfinite(value) or value <= 0 for value in values):
         raise ValueError(f"values must be positive and finite, but got {list(values)}")
     import numpy as np
-    from scipy.stats import sem, t
+
+    # Not scipy.stats, which asks the same functions: importing it takes a second of every command's.
+    from scipy.special import stdtrit
 
     logs = np.log(values)
-    mean, error = float(logs.mean()), float(sem(logs))
-    # Of equal values, SciPy's interval is not a number.
-    low, high = t.interval(confidence, len(logs) - 1, mean, error) if error else (mean, mean)
-    return Interval(median=math.exp(mean), low=math.exp(low), high=math.exp(high))
+    mean, error = float(logs.mean()), float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    half = float(stdtrit(len(logs) - 1, (1 + confidence) / 2)) * error
+    return Interval(median=math.exp(mean), low=math.exp(mean - half), high=math.exp(mean + half))
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def joint_intervals(
             f"{[len(own) for own in numerators]} and {len(denominators)} with the sum {sum(denominators)}"
         )
     import numpy as np
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, ndtri, stdtrit
 
     count, spread = len(denominators), [own for own in numerators if any(own)]
     if count == 1 or not spread:
@@ -142,12 +143,12 @@ def joint_intervals(
     # Sorted, so that the order in which clusters are listed changes nothing.
     rows = np.array(sorted(zip(*spread, denominators, strict=True)), np.float64)
     drawn = _resampled(rows, resamples, np.random.default_rng(seed))
-    tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * t.ppf((1 + confidence) / 2, count - 1)))
+    tail = float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 + confidence) / 2)))
     # At most 8: of few clusters everything that was drawn lies within, and an infinite distance has no quantile.
-    wide = (min(8.0, float(norm.isf(tail))),) * 2
+    wide = (min(8.0, -float(ndtri(tail))),) * 2
     if len(spread) > 1:
         ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1).max(axis=0) / drawn.shape[1]
-        wide = wide[0], min(8.0, float(norm.ppf(np.quantile(ranks, 1 - tail))))
+        wide = wide[0], min(8.0, float(ndtri(np.quantile(ranks, 1 - tail))))
     estimates = iter(_estimate(row, own, denominators, wide) for row, own in zip(drawn, spread, strict=True))
     return tuple(next(estimates) if any(own) else _without_spread(own, denominators) for own in numerators)
 
@@ -157,7 +158,7 @@ def _estimate(
 ) -> RatioEstimate:
     """The BCa interval of one ratio from its resamples; ``wide``: normal quantiles of the distance to its two ends."""
     import numpy as np
-    from scipy.stats import norm
+    from scipy.special import ndtr, ndtri
 
     count, above, below = len(denominators), np.array(numerators, np.float64), np.array(denominators, np.float64)
     value = math.fsum(numerators) / math.fsum(denominators)
@@ -165,12 +166,12 @@ def _estimate(
     acceleration = float((influence**3).sum() / (6 * (influence**2).sum() ** 1.5)) if influence.any() else 0.0
     smaller, equal = drawn < value - 1e-12, abs(drawn - value) <= 1e-12
     share = float(np.clip(smaller.mean() + equal.mean() / 2, 1 / len(drawn), 1 - 1 / len(drawn)))
-    bias = float(norm.ppf(share))
+    bias = float(ndtri(share))
 
     def end(quantile: float) -> float:
         moved = bias + quantile
         stretched = moved / (1 - acceleration * moved) if acceleration * moved < 1 else math.copysign(math.inf, moved)
-        return float(np.quantile(drawn, norm.cdf(bias + stretched)))
+        return float(np.quantile(drawn, ndtr(bias + stretched)))
 
     low, high = end(-wide[0]), end(wide[1])
     error = float(drawn.std(ddof=1)) * math.sqrt(count / (count - 1))

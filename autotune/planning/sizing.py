@@ -69,12 +69,12 @@ def carried_by(document: DeploymentFile, *, requests: int = REQUESTS) -> Carried
 
 def spread_of(document: DeploymentFile) -> float:
     """Standard deviation of the logarithm of a process's speed, from the blocks of fresh processes, and the model's."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     measured = document.measurement
     half = math.log(measured.rtfx.high / measured.rtfx.low) / 2
     blocks = max(2, measured.blocks)
-    between = half * math.sqrt(blocks) / float(t.ppf(0.975, blocks - 1))
+    between = half * math.sqrt(blocks) / float(stdtrit(blocks - 1, 0.975))
     return math.hypot(between, MODEL_SD)
 
 
