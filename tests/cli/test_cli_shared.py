@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from autotune.deploy_yaml import read_deployment_file
-from tests.cli.test_cli_tune import CLIPS
+from tests.cli.test_cli_tune import CLIPS, SPACE
 from tests.cli.tuner import AUTOTUNE
 from tests.study.postgres import Cluster, missing
-from tests.study.synthetic_search import TINY_SPACE
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is here")
 def test_the_whole_job_with_a_database(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(TINY_SPACE, encoding="utf-8")  # no engine to import, nothing to export
+    (tmp_path / "mine.yaml").write_text(SPACE, encoding="utf-8")
     (tmp_path / "audio").mkdir()
     shutil.copy(CLIPS[0], tmp_path / "audio")
     with Cluster() as cluster:
