@@ -55,7 +55,7 @@ def geometric_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
         raise ValueError(f"values must be positive and finite, but got {list(values)}")
     import numpy as np
 
-    # Here and below: scipy.stats says the same, and takes a second to import.
+    # Not scipy.stats, which asks the same functions: importing it takes a second of every command's.
     from scipy.special import stdtrit
 
     logs = np.log(values)
@@ -145,7 +145,7 @@ def joint_intervals(
     drawn = _resampled(rows, resamples, np.random.default_rng(seed))
     tail = float(ndtr(-math.sqrt(count / (count - 1)) * stdtrit(count - 1, (1 + confidence) / 2)))
     # At most 8: of few clusters everything that was drawn lies within, and an infinite distance has no quantile.
-    wide = (min(8.0, float(-ndtri(tail))),) * 2
+    wide = (min(8.0, -float(ndtri(tail))),) * 2
     if len(spread) > 1:
         ranks = drawn.argsort(axis=1, kind="stable").argsort(axis=1).max(axis=0) / drawn.shape[1]
         wide = wide[0], min(8.0, float(ndtri(np.quantile(ranks, 1 - tail))))

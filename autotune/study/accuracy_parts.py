@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -55,12 +56,20 @@ class AccuracyParts:
 
     def _alike(self, deployments: Sequence[Deployment]) -> Floats:
         """Covariances of the sums: [deployments, known]."""
-        kinds = [_parts(one) for one in deployments]
-        known = [_parts(one) for one in self._known]
-        rows = [[_near(own[0], other[0]) + _near(own[1], other[1]) for other in known] for own in kinds]
-        return _SPREAD**2 * np.array(rows, np.float64)
+        numbers, cuts = zip(*map(_parts, deployments), strict=True)
+        known_numbers, known_cuts = zip(*map(_parts, self._known), strict=True)
+        return _SPREAD**2 * (_all_near(numbers, known_numbers) + _all_near(cuts, known_cuts))
 
 
+def _all_near(parts: Sequence[Part], known: Sequence[Part]) -> Floats:
+    """[parts, known]; there are far fewer different ones than deployments, and each pair of those is compared once."""
+    rows = {part: row for row, part in enumerate(dict.fromkeys(parts))}
+    columns = {part: column for column, part in enumerate(dict.fromkeys(known))}
+    near = np.array([[_near(part, other) for other in columns] for part in rows], np.float64)
+    return near[np.ix_([rows[part] for part in parts], [columns[part] for part in known])]
+
+
+@lru_cache(maxsize=16_384)
 def _parts(deployment: Deployment) -> tuple[Part, Part]:
     """What its numbers and its cuts depend on."""
     values = flatten(deployment)
@@ -68,6 +77,7 @@ def _parts(deployment: Deployment) -> tuple[Part, Part]:
     return numbers, tuple(sorted((name, value) for name, value in values.items() if name.startswith("chunking.")))
 
 
+@lru_cache(maxsize=65_536)  # a search asks for the same pairs at every step
 def _near(one: Part, other: Part) -> float:
     values, others = dict(one), dict(other)
     apart = sum(_apart(values.get(name), others.get(name)) for name in {*values, *others})

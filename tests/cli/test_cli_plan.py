@@ -27,6 +27,12 @@ def written(path: Path, document: DeploymentFile) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def short_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is shown and refused is asked here; whether the figures are right is asked of ``plan_fleets``."""
+    monkeypatch.setattr("autotune.planning.sizing.SEGMENTS", 500)
+
+
 def test_a_plan_is_one_screen_a_document_and_a_picture_and_kubernetes_takes_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,11 +19,11 @@ from autotune.hardware import DOT_PRODUCTS, ISA_FLAGS
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
-from tests.study.synthetic_search import TINY_SPACE, machine, shipped_space, tiny_space
+from tests.study.synthetic_search import TINY_SPACE, loaded, machine, shipped_space, tiny_space
 
 SHIPPED = sorted(path.stem for path in search_spaces_dir().glob("*.yaml"))
 EVERYTHING = machine(64, isa=sorted(set(ISA_FLAGS.values())), gpus=2)
-ALL = load_space("all")
+ALL = loaded("all")
 
 machines = st.builds(
     machine,
@@ -44,20 +44,18 @@ def check(space: ResolvedSpace, deployment: Deployment, cores: int) -> None:
 
 def test_shipped_names() -> None:
     assert SHIPPED == ["all", "cpu", "gpu", "onnxruntime", "openvino", "pytorch", "tensorrt", "torchscript"]
-    assert {load_space(name).name for name in SHIPPED} == set(SHIPPED)
+    assert {loaded(name).name for name in SHIPPED} == set(SHIPPED)
 
 
 def test_engines_make_up_cpu_and_gpu() -> None:
     engines = [name for name in SHIPPED if name not in ("all", "cpu", "gpu")]
-    branches = {name: branch for engine in engines for name, branch in load_space(engine).branches.items()}
-    cpu, gpu = load_space("cpu").branches, load_space("gpu").branches
+    branches = {name: branch for engine in engines for name, branch in loaded(engine).branches.items()}
+    cpu, gpu = loaded("cpu").branches, loaded("gpu").branches
     assert branches == {**cpu, **gpu} == ALL.branches
     assert list(ALL.branches) == [*cpu, *gpu]
     assert {branch.device for branch in cpu.values()} == {"cpu"}
     assert {branch.device for branch in gpu.values()} == {"cuda"}
-    assert all(
-        branch.fixed["engine"] == engine for engine in engines for branch in load_space(engine).branches.values()
-    )
+    assert all(branch.fixed["engine"] == engine for engine in engines for branch in loaded(engine).branches.values())
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,10 +85,10 @@ def test_repair_of_what_optuna_suggests(cores, seed) -> None:  # type: ignore[no
 @pytest.mark.parametrize("arrival", ["closed", "open"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_choice_of_every_shipped_space_gives_a_valid_deployment(name: str, arrival) -> None:  # type: ignore[no-untyped-def]
-    loaded = load_space(name)
+    shipped = loaded(name)
     # As if TensorRT were installed; with it, a branch needs no more than a GPU.
-    branches = {key: item.model_copy(update={"requires": None}) for key, item in loaded.branches.items()}
-    everything = loaded.model_copy(update={"branches": branches})
+    branches = {key: item.model_copy(update={"requires": None}) for key, item in shipped.branches.items()}
+    everything = shipped.model_copy(update={"branches": branches})
     space = resolve(everything, EVERYTHING, devices=["cpu", "cuda:0", "cuda:1"], arrival=arrival)
     seen = 0
     for branch in space.branches:
@@ -127,7 +125,7 @@ def test_chunking_that_does_not_go_together_gives_way() -> None:
 
 @pytest.mark.parametrize(("arrival", "methods"), [("closed", {"fixed", "vad"}), ("open", {"fixed", "vad", "none"})])
 def test_only_requests_may_stay_whole(arrival, methods) -> None:  # type: ignore[no-untyped-def]
-    space = resolve(load_space("cpu"), machine(4), devices=None, arrival=arrival)
+    space = resolve(loaded("cpu"), machine(4), devices=None, arrival=arrival)
     drawn = [space.sample(random.Random(seed)).chunking for seed in range(200)]
     assert {chunking.method for chunking in drawn} == methods
     windows = {chunking.window_s for chunking in drawn if chunking.method == "fixed"}
@@ -136,7 +134,7 @@ def test_only_requests_may_stay_whole(arrival, methods) -> None:  # type: ignore
 
 
 def test_experts_cut_at_speech() -> None:
-    for expert in resolve(load_space("all"), EVERYTHING, devices=None, arrival="closed").experts():
+    for expert in resolve(loaded("all"), EVERYTHING, devices=None, arrival="closed").experts():
         chunking = expert.chunking
         assert (chunking.method, chunking.vad_model) == ("vad", "silero")
         assert (chunking.max_segment_s, chunking.merge_s) == (30, 0)
@@ -206,14 +204,14 @@ def test_hash_changes_with_what_is_searched_alone() -> None:
 
 
 def test_gpu_branches_and_weights_are_dropped_with_reasons() -> None:
-    space = resolve(load_space("all"), machine(4, isa=["avx2"]), devices=None, arrival="closed")
+    space = resolve(loaded("all"), machine(4, isa=["avx2"]), devices=None, arrival="closed")
     dropped = {item.what: item.reason for item in space.dropped}
     assert "there is none" in dropped["branch onnxruntime-cuda"]
     assert "avx512_vnni" in dropped["onnxruntime-cpu: weights=s8"]
     names = {branch.name for branch in space.branches}
     assert names - {"openvino-cpu"} == {"onnxruntime-cpu", "torchscript-cpu", "pytorch-cpu"}
     assert space.experts()[0].weights == "s7"
-    with_dot_products = resolve(load_space("all"), machine(4), devices=None, arrival="closed")
+    with_dot_products = resolve(loaded("all"), machine(4), devices=None, arrival="closed")
     assert (
         "it is for CPUs without" in {i.what: i.reason for i in with_dot_products.dropped}["onnxruntime-cpu: weights=s7"]
     )
@@ -222,7 +220,7 @@ def test_gpu_branches_and_weights_are_dropped_with_reasons() -> None:
 
 def test_precisions_are_offered_where_they_are_native() -> None:
     def offered(isa: list[str]) -> tuple[set[Any], set[Any]]:
-        space = resolve(load_space("cpu"), machine(4, isa=isa), devices=None, arrival="closed")
+        space = resolve(loaded("cpu"), machine(4, isa=isa), devices=None, arrival="closed")
         branches = {branch.name: branch for branch in space.branches}
         formats = set(branches["torchscript-cpu"].choices("format"))
         return formats, set(branches["pytorch-cpu"].choices("session_options.precision"))
@@ -241,31 +239,31 @@ def test_openvino_is_searched_where_it_is_installed() -> None:
 
 def test_asked_devices_decide() -> None:
     hardware = machine(4, gpus=2)
-    both = resolve(load_space("all"), hardware, devices=["cuda:0", "cuda:1"], arrival="closed")
+    both = resolve(loaded("all"), hardware, devices=["cuda:0", "cuda:1"], arrival="closed")
     assert {branch.name for branch in both.branches} == {"onnxruntime-cuda", "torchscript-cuda", "pytorch-cuda"}
     drawn = {both.sample(random.Random(seed)).device for seed in range(40)}
     assert drawn == {"cuda:0", "cuda:1"}
-    default = resolve(load_space("all"), hardware, devices=None, arrival="closed")
+    default = resolve(loaded("all"), hardware, devices=None, arrival="closed")
     assert {default.sample(random.Random(seed)).device for seed in range(40)} == {"cpu", "cuda:0"}
     assert "the devices are cuda:0" in both.dropped[0].reason.replace("cuda:0, cuda:1", "cuda:0")
 
 
 def test_absent_gpu_is_named() -> None:
     with pytest.raises(EngineUnavailableError, match=r"cuda:0 must be there.*no GPU.*nvidia-smi"):
-        resolve(load_space("all"), machine(), devices=["cuda:0"], arrival="closed")
+        resolve(loaded("all"), machine(), devices=["cuda:0"], arrival="closed")
     with pytest.raises(EngineUnavailableError, match=r"cuda:3 must be there, but NVML finds cuda:0"):
-        resolve(load_space("all"), machine(gpus=1), devices=["cuda:3"], arrival="closed")
+        resolve(loaded("all"), machine(gpus=1), devices=["cuda:3"], arrival="closed")
 
 
 @pytest.mark.parametrize("devices", [["gpu"], ["cuda"], []])
 def test_misspelt_devices(devices: list[str]) -> None:
     with pytest.raises(DocumentError, match="devices must"):
-        resolve(load_space("all"), machine(), devices=devices, arrival="closed")
+        resolve(loaded("all"), machine(), devices=devices, arrival="closed")
 
 
 def test_nothing_left_says_why() -> None:
     with pytest.raises(DocumentError, match=r'"gpu" is left.*branch onnxruntime-cuda: it needs an NVIDIA GPU'):
-        resolve(load_space("gpu"), machine(), devices=None, arrival="closed")
+        resolve(loaded("gpu"), machine(), devices=None, arrival="closed")
 
 
 def test_encoding_something_else_is_refused() -> None:

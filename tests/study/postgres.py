@@ -11,6 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+import psycopg
+
 __all__ = ["Cluster", "missing"]
 
 
@@ -44,6 +46,8 @@ def missing() -> str:
 class Cluster:
     """Started by ``with``; ``stop`` and ``start`` in between as a test likes."""
 
+    _database, _databases = "postgres", 0
+
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="autotune-postgres-"))
         self._data = self._folder / "data"
@@ -69,7 +73,14 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return f"postgresql://tuner@127.0.0.1:{self._port}/postgres"
+        return f"postgresql://tuner@127.0.0.1:{self._port}/{self._database}"
+
+    def empty(self) -> None:
+        """From now on ``url`` is that of a new database, which costs far less than a new cluster."""
+        self._databases += 1
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE tests{self._databases}")
+        self._database = f"tests{self._databases}"
 
     def ask_for_passwords(self) -> None:
         """Let nobody in without a password from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from autotune.errors import TrialCrashed
 from autotune.hardware import Gpu, HardwareProfile
 from autotune.measure import Measurement
 from autotune.measure.measurement import NewShapes, ShardSample
+from autotune.space.document import SearchSpace
 from autotune.space.loading import load_space
 from autotune.space.resolved import ResolvedSpace
 from autotune.space.resolving import resolve
@@ -58,9 +60,16 @@ def machine(cores: int = 8, *, isa: Sequence[str] = ("avx2", "avx512_vnni"), gpu
     )
 
 
+@lru_cache
 def shipped_space(cores: int = 8, arrival: Literal["closed", "open"] = "closed") -> ResolvedSpace:
     """Where requests arrive by themselves, experts have the batch of 4 that ``true_rtfx`` favours."""
-    return resolve(load_space("cpu"), machine(cores), devices=None, arrival=arrival)
+    return resolve(loaded("cpu"), machine(cores), devices=None, arrival=arrival)
+
+
+@lru_cache
+def loaded(name: str) -> SearchSpace:
+    """A shipped space, which is checked when it is read: once a process, as nothing changes it."""
+    return load_space(name)
 
 
 def tiny_space(folder: Path) -> ResolvedSpace:

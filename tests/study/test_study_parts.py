@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from autotune.deployment import Chunking, Deployment
@@ -23,7 +24,7 @@ from tests.study.synthetic_search import BASELINES, measured, shipped_space, tru
 CORES = 2
 SPACE = shipped_space(CORES)
 SHAPES = timed_shapes(SPACE)
-RECORDING_S, RECORDINGS = 120.0, 8
+RECORDING_S, RECORDINGS = 120.0, 4
 SPEECH_CORE_S = 0.002
 
 
@@ -69,6 +70,7 @@ def points(configuration: Deployment, noise: float) -> tuple[ServicePoint, ...]:
     )
 
 
+@cache
 def truth(deployment: Deployment) -> float:
     """RTFx of a whole, from parts as they are."""
     configuration = engine_configuration(deployment)

@@ -31,10 +31,17 @@ TRIALS = 18
 needs_postgres = pytest.mark.skipif(bool(missing()), reason=missing() or "PostgreSQL is here")
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="module")
+def started() -> Iterator[Cluster]:
     with Cluster() as started:
         yield started
+
+
+@pytest.fixture
+def cluster(started: Cluster) -> Cluster:
+    """The module's, with a database that is empty."""
+    started.empty()
+    return started
 
 
 class Worker:
