@@ -11,6 +11,9 @@ from autotune.cli.options import JsonOption, with_options
 from autotune.planning.options import PlanOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from autotune.loadgen.document import LoadReport
     from autotune.planning.document import Estimate, Plan
 
 __all__ = ["plan"]
@@ -50,6 +53,7 @@ def plan(
     from autotune.deploy_yaml import read_deployment_file, write_deployment_file
     from autotune.errors import DocumentError
     from autotune.files import check_writable, write_output
+    from autotune.loadgen.document import read_load_report
     from autotune.planning.alternatives import on_hardware
     from autotune.planning.fleets import plan_fleets
     from autotune.planning.picture import draw_plan
@@ -63,12 +67,13 @@ def plan(
         raise DocumentError("--measured adds runs to the picture of --plot FILE, but no --plot was given.")
     if write_deploy is not None and not options.hardware:
         raise DocumentError("--write-deploy writes what is predicted for a --hardware, but none was given.")
+    reports = {path: read_load_report(path) for path in measured or []}
     files = [(str(path), read_deployment_file(path)) for path in deployments]
     files, refused = on_hardware(files, options)
     with TerminalReporter() as reporter:
         answer = plan_fleets(files, options, reporter, curve=plot is not None)
     if plot is not None:
-        write_output(plot, draw_plan(answer, _measured(measured or [], answer)))
+        write_output(plot, draw_plan(answer, _measured(reports, answer)))
     chosen = dict(files)[answer.file or ""]
     if write_deploy is not None:
         write_deployment_file(write_deploy, chosen)
@@ -82,14 +87,12 @@ def plan(
         print(f"Predicted, not measured: autotune measure {write_deploy} on such a machine confirms or refutes it.")
 
 
-def _measured(paths: list[Path], plan: Plan) -> list[tuple[float, float]]:
+def _measured(reports: Mapping[Path, LoadReport], plan: Plan) -> list[tuple[float, float]]:
     """Load and p95 latency in seconds of each run in reports of ``autotune load``."""
     from autotune.errors import DocumentError
-    from autotune.loadgen.document import read_load_report
 
     found = []
-    for path in paths:
-        report = read_load_report(path)
+    for path, report in reports.items():
         if plan.simulation is not None and report.unit != plan.simulation.unit:
             raise DocumentError(
                 f"--measured must be in {plan.simulation.unit}, as the plan is, but {path} is in {report.unit}."
