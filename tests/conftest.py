@@ -49,15 +49,19 @@ def pytest_report_header() -> str:
     return "autotune with " + ", ".join(f"{name} {version(name)}" for name in names)
 
 
+@pytest.fixture(scope="session")
+def run_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all processes of a run."""
+    session = tmp_path_factory.getbasetemp()
+    return (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "cache"
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_directories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_directories(tmp_path_factory: pytest.TempPathFactory, run_cache: Path) -> Iterator[Path]:
     """Cache and state of the session; tiny models and their artifacts are made once, for all processes of a run."""
     folder = tmp_path_factory.mktemp("xdg")
-    session = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent
     given = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME")}
-    os.environ["XDG_CACHE_HOME"] = str(session / "cache")
+    os.environ["XDG_CACHE_HOME"] = str(run_cache)
     os.environ["XDG_STATE_HOME"] = str(folder / "state")
     yield folder
     for name, value in given.items():

@@ -50,6 +50,14 @@ def valid(output: EngineOutput, row: int) -> list[int]:
     return [int(value) for value in output.ids[row, : output.lengths[row]]]
 
 
+def assert_alike(engine: str, ids: list[list[int]], expected: list[list[int]]) -> None:
+    """Equal; in 16 bits, where other shapes are summed in other orders, but for a few scores that are next to equal."""
+    assert [len(row) for row in ids] == [len(row) for row in expected]
+    pairs = [pair for rows in zip(ids, expected, strict=True) for pair in zip(*rows, strict=True)]
+    differing = sum(one != other for one, other in pairs)
+    assert differing <= (0.02 * len(pairs) if engine.endswith("fp16") else 0)
+
+
 @over_cases
 def test_facts_are_what_was_asked(workshop: Any, engine: str, architecture: str) -> None:
     facts = workshop.engine(engine, architecture).facts()
@@ -74,9 +82,9 @@ def test_shapes_and_dtypes(workshop: Any, engine: str, architecture: str) -> Non
 @over_cases
 def test_a_row_gives_in_a_batch_what_it_gives_alone(workshop: Any, engine: str, architecture: str) -> None:
     loaded, batch = workshop.engine(engine, architecture), workshop.batch(LENGTHS)
-    together = loaded.run(batch)
-    for row in range(len(LENGTHS)):
-        assert valid(together, row) == valid(loaded.run(workshop.row(batch, row)), 0), f"row {row}"
+    rows, together = range(len(LENGTHS)), loaded.run(batch)
+    alone = [valid(loaded.run(workshop.row(batch, row)), 0) for row in rows]
+    assert_alike(engine, [valid(together, row) for row in rows], alone)
 
 
 @over_cases
@@ -85,8 +93,8 @@ def test_frames_after_the_longest_utterance_change_nothing(workshop: Any, engine
     wider = replace(batch, features=np.pad(batch.features, ((0, 0), (0, 13), (0, 0))))
     expected, got = loaded.run(batch), loaded.run(wider)
     assert got.lengths.tolist() == expected.lengths.tolist()
-    for row in range(len(LENGTHS)):
-        assert valid(got, row) == valid(expected, row)
+    rows = range(len(LENGTHS))
+    assert_alike(engine, [valid(got, row) for row in rows], [valid(expected, row) for row in rows])
 
 
 @over_cases

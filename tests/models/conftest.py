@@ -1,4 +1,4 @@
-"""One cache for the session: each tiny model is made once, each artifact exported once."""
+"""One cache for this room in each process: each tiny model is made once, each artifact exported once."""
 
 import os
 import shutil
@@ -13,9 +13,9 @@ from tests.models.models_types import InProcess, MakeInfo
 from tests.seaco_example import SEACO
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("xdg")
+    folder = tmp_path_factory.getbasetemp() / "models"
     before = os.environ.get("XDG_CACHE_HOME")
     os.environ["XDG_CACHE_HOME"] = str(folder)
     yield folder / "autotune"
@@ -25,7 +25,7 @@ def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["XDG_CACHE_HOME"] = before
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tiny(session_cache: Path) -> MakeInfo:
     """A tiny random model by preset name, or ``seaco-tiny``."""
     known: dict[str, ModelInfo] = {}

@@ -27,7 +27,7 @@ SOURCES = {"sensevoice": PRESETS["sensevoice-tiny"], "paraformer": PRESETS["para
 FP32, U8, S8 = ArtifactSpec("onnx-fp32"), ArtifactSpec("onnx-int8", "u8"), ArtifactSpec("onnx-int8", "s8")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def made(session_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
     """(directory with model.pt, directory of its ONNX files) by name, each made once."""
     folder = tmp_path_factory.mktemp("given")

@@ -27,6 +27,12 @@ PUBLISHED = next(
 )
 
 
+@pytest.fixture(autouse=True)
+def where_the_example_is(run_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rooms share the example, so it isn't in this room's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(run_cache))
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """A directory of the user's own, to be damaged."""
