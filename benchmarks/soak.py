@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py deploy.yaml --minutes 10
     python benchmarks/soak.py deploy.yaml --minutes 10 --standby
-    python benchmarks/soak.py deploy.yaml --minutes 10 --attacked
+    python benchmarks/soak.py deploy.yaml --minutes 10 --attacked --share 0.4
 
 Poisson arrivals of short recordings, and streams in real time beside them; every minute a worker is killed; slow
 senders, malformed bodies, clients that leave and random WebSocket frames all the time. Every accepted request's and
@@ -287,6 +287,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--standby", action="store_true", help="with a second worker that stands by")
     parser.add_argument("--attacked", action="store_true", help="with attackers beside the load")
+    parser.add_argument(
+        "--share", type=float, default=SHARE, help="load as a share of the capacity; attackers need CPUs"
+    )
     parser.add_argument("--slo-s", type=float, default=2.0, help="p95 latency that is promised")
     options = parser.parse_args()
     document, files = read_deployment_file(options.deployment), recordings("short", 24)
@@ -296,7 +299,7 @@ def main() -> None:
         warm = asyncio.run(crowd(server.url, files, 16, 20.0))
         capacity = sum(one.status == 200 for one in warm) / 20.0
         print(f"capacity: {capacity:.1f} requests a second", file=sys.stderr, flush=True)
-        soak = Soak(server, files, SHARE * capacity, time.perf_counter() + 60 * options.minutes)
+        soak = Soak(server, files, options.share * capacity, time.perf_counter() + 60 * options.minutes)
         soak.attacked = options.attacked
         asyncio.run(soak.run())
         restarts = server.metric("autotune_worker_restarts")
@@ -307,10 +310,12 @@ def main() -> None:
         **conditions(document),
         "minutes": options.minutes,
         "capacity_per_s": capacity,
+        "share": options.share,
         "sent": len(soak.answers),
         "answered": len(accepted),
         "turned_away": sum(one.status == 429 for one in soak.answers),
         "lost": len(lost),
+        "lost_by_status": dict(Counter(str(one.status) for one in lost)),
         "wrong": len(wrong),
         "streams": streams_told(soak.streams, expected),
         "p50_s": percentile([one.seconds for one in accepted], 0.5),
