@@ -154,7 +154,11 @@ class Soak:
                 await asyncio.sleep(max(0.0, started + place / rate - time.perf_counter()))
                 await socket.send(samples[place : place + step].tobytes())
             await socket.send(json.dumps({"is_speaking": False}))
-            while not (told := json.loads(await socket.recv()))["is_final"]:
+            final = False
+            while not final:
+                told = json.loads(await socket.recv())
+                final = told["is_final"]
+                # The last message has the text of what was settled after the client's end.
                 if told["mode"] == "2pass-offline":
                     texts.append(told["text"])
         return join_texts(texts)
