@@ -34,6 +34,7 @@ from autotune.hardware import HardwareProfile, probe_hardware
 from autotune.measure.tracks import Cuts
 from autotune.planning.elsewhere import scaled_deployment, scaled_times, tier_of
 from autotune.planning.library import FOLDER as LIBRARY
+from autotune.planning.library import SpecSheet
 from autotune.probe.document import ANY, HardwareFile, Precision, Rate, Reference
 from autotune.simulation.service_times import CutRecording, ServiceTimes
 from autotune.simulation.whole import whole_rtfx
@@ -52,7 +53,11 @@ AWAY = 0.05
 """Share of the time without a CPU from which a whole is left out: what was measured is another machine's speed."""
 CLOCKS = {"25/1": 2.45e9, "25/17": 3.75e9, "26/2": 4.1e9}
 """CPU family and model → clock with all cores busy, of the maker's spec sheet of such a model (hardware_library)."""
-WIDTHS = {"25/1": {"fp32": 32, "int8": 64}, "25/17": {"fp32": 32, "int8": 128}, "26/2": {"fp32": 64, "int8": 256}}
+WIDTHS: dict[str, dict[Precision, int]] = {
+    "25/1": {"fp32": 32, "int8": 64},
+    "25/17": {"fp32": 32, "int8": 128},
+    "26/2": {"fp32": 64, "int8": 256},
+}
 """The same → operations of a core in a cycle."""
 TIERS = ("spec sheet", "probe", "probe and trials")
 
@@ -100,23 +105,19 @@ def probe_of(data: dict[str, Any]) -> HardwareFile:
 
 def sheet_of(machine: Machine) -> HardwareFile:
     """What a spec sheet says of a machine: nothing that was measured on it."""
-    hardware, width = machine.probe.hardware, WIDTHS[machine.model]
-    rates = tuple(
-        Rate(
-            engine=ANY,
-            precision=precision,
-            threads=threads,
-            rows=1,
-            inputs=1,
-            outputs=1,
-            flops=0.93 * threads * CLOCKS[machine.model] * width[precision],
-        )
-        for precision in ("fp32", "int8")
-        for threads in (1, hardware.usable_cores)
-    )
-    return machine.probe.model_copy(
-        update={"rates": rates, "loop_s": 1.05e7 / CLOCKS[machine.model], "spec_sheet": "of its model"}
-    )
+    hardware = machine.probe.hardware
+    sheet = SpecSheet(
+        name=machine.model,
+        cpu=hardware.cpu,
+        cores=hardware.usable_cores,
+        hz=CLOCKS[machine.model],
+        isa=hardware.isa,
+        flops_a_cycle=WIDTHS[machine.model],
+        bytes_per_s=1.0,
+        source="of its model",
+    ).hardware_file(hardware.usable_cores)
+    told = {"rates": sheet.rates, "loop_s": sheet.loop_s, "spec_sheet": sheet.spec_sheet}
+    return machine.probe.model_copy(update=told)
 
 
 def undisturbed(configuration: dict[str, Any]) -> dict[str, float]:
